@@ -1,0 +1,51 @@
+"""The algorithms there are, by name: one file each, or an entry point of another package.
+
+Names come from this explicit table alone. No configuration or checkpoint can name a class.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from importlib.metadata import entry_points
+from types import ModuleType
+
+from rl_cli.algos.base import Algorithm
+from rl_cli.errors import BadInput, did_you_mean
+
+ENTRY_POINT_GROUP = "rl_cli.algos"
+
+
+def names() -> list[str]:
+    """Every algorithm, shipped or installed beside us."""
+    shipped = [m.name for m in pkgutil.iter_modules(__path__) if m.name != "base"]
+    return sorted({*shipped, *(e.name for e in entry_points(group=ENTRY_POINT_GROUP))})
+
+
+def load(name: str) -> type[Algorithm]:  # type: ignore[type-arg]
+    """The algorithm called `name`.
+
+    Raises:
+        BadInput: there is none; names the nearest.
+    """
+    if name not in names():
+        known = ", ".join(names())
+        raise BadInput(
+            f"unknown algorithm {name}", f"algo.name={name}", did_you_mean(name, names(), f"one of: {known}")
+        )
+    if name in (m.name for m in pkgutil.iter_modules(__path__)):
+        return _algorithm_in(importlib.import_module(f"{__name__}.{name}"))
+    (entry,) = entry_points(group=ENTRY_POINT_GROUP, name=name)
+    found: type[Algorithm] = entry.load()  # type: ignore[type-arg]
+    return found
+
+
+def _algorithm_in(module: ModuleType) -> type[Algorithm]:  # type: ignore[type-arg]
+    (found,) = (
+        value
+        for value in vars(module).values()
+        if isinstance(value, type)
+        and issubclass(value, Algorithm)
+        and value.__module__ == module.__name__
+    )
+    return found

@@ -1,0 +1,102 @@
+"""What the trainer asks of an algorithm: act, observe, update; predict for evaluation."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar, Generic, Protocol, TypeVar, cast
+
+import numpy as np
+import torch
+
+from rl_cli.config import AlgoConfig
+from rl_cli.learner import Learner
+from rl_cli.schedules import linear
+from rl_cli.seeding import rng_state, set_rng_state, stream
+from rl_cli.types import EnvSpec, Metrics, Params, State, Transition
+
+C = TypeVar("C", bound=AlgoConfig)
+
+
+class Buffer(Protocol):
+    def add(self, transition: Transition) -> None: ...
+
+    def state_dict(self) -> State: ...
+
+    def load_state_dict(self, state: State) -> None: ...
+
+
+class Algorithm(ABC, Generic[C]):
+    """One agent. It sees arrays and steps; never files, loggers or gymnasium.
+
+    A subclass names its `Config` and the kinds of action it `supports`, and makes in `__init__`
+    a `learner` and a `buffer`; saving and restoring both is done here.
+
+    Args:
+        cfg: the algorithm's own keys.
+        spec: shapes of observations and actions, number of envs.
+        total_timesteps: budget of the run, for schedules that end with it.
+        seed: of initial weights, exploration and minibatches, each a stream of its own.
+        device: of the networks.
+    """
+
+    Config: ClassVar[type[AlgoConfig]]
+    supports: ClassVar[tuple[str, ...]]
+    learner: Learner
+    buffer: Buffer
+
+    def __init__(
+        self, cfg: C, spec: EnvSpec, total_timesteps: int, seed: int, device: torch.device
+    ) -> None:
+        self.cfg, self.spec, self.total_timesteps = cfg, spec, total_timesteps
+        self.seed, self.device = seed, device
+        self.explore_rng = stream(seed, "explore")
+        self.sample_rng = stream(seed, "sample")
+
+    @abstractmethod
+    def act(self, obs: np.ndarray, step: int) -> np.ndarray:
+        """Actions to learn from. (N, *obs_shape) -> (N, *action_shape)."""
+
+    @abstractmethod
+    def predict(self, obs: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
+        """Actions to evaluate: the most likely ones, or drawn from `rng` if one is given."""
+
+    @abstractmethod
+    def update(self, step: int) -> Metrics | None:
+        """Learn if it is time to, `step` env steps into the run; None: nothing to learn from yet."""
+
+    def observe(self, transition: Transition) -> None:
+        """Remember a step of all envs."""
+        self.buffer.add(transition)
+
+    def tensor(self, obs: np.ndarray) -> torch.Tensor:
+        """Observations as the networks take them."""
+        return torch.from_numpy(obs).to(self.device)
+
+    def learning_rate(self, step: int) -> float:
+        """Adam's step size now: constant, or decaying to 0 at the end of the budget."""
+        end = 0.0 if self.cfg.anneal_learning_rate else self.cfg.learning_rate
+        return linear(self.cfg.learning_rate, end, self.total_timesteps, step)
+
+    def policy_state(self) -> Params:
+        """All that replaying needs, by name."""
+        return self.learner.policy_state()
+
+    def load_policy(self, params: Mapping[str, torch.Tensor]) -> None:
+        """Take over the weights of a checkpoint; ValueError names what does not fit."""
+        self.learner.load_policy(params)
+
+    def state_dict(self) -> State:
+        """All that going on needs beside the policy."""
+        return {
+            "learner": self.learner.state_dict(),
+            "buffer": self.buffer.state_dict(),
+            "explore_rng": rng_state(self.explore_rng),
+            "sample_rng": rng_state(self.sample_rng),
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        self.learner.load_state_dict(cast(State, state["learner"]))
+        self.buffer.load_state_dict(cast(State, state["buffer"]))
+        set_rng_state(self.explore_rng, cast(State, state["explore_rng"]))
+        set_rng_state(self.sample_rng, cast(State, state["sample_rng"]))

@@ -1,0 +1,178 @@
+"""Where experience waits to be learned from. Preallocated, written row by row, read as tensors."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import numpy as np
+import torch
+
+from rl_cli.types import Batch, EnvSpec, State, Transition
+
+
+class Columns:
+    """One preallocated array per field of a `Transition`, `shape` rows each.
+
+    Memory is touched only when rows are written, so an unused buffer costs nothing.
+    """
+
+    def __init__(self, shape: tuple[int, ...], spec: EnvSpec) -> None:
+        self.arrays = Transition(
+            obs=np.empty((*shape, *spec.obs_shape), spec.obs_dtype),
+            action=np.empty((*shape, *spec.action.shape), spec.action.dtype),
+            reward=np.empty(shape, np.float32),
+            next_obs=np.empty((*shape, *spec.obs_shape), spec.obs_dtype),
+            terminated=np.empty(shape, np.float32),
+            truncated=np.empty(shape, np.float32),
+        )
+        self.tensors = Batch(*(torch.from_numpy(a) for a in self.arrays))
+
+    def write(self, row: object, transition: Transition) -> None:
+        for array, value in zip(self.arrays, transition, strict=True):
+            array[row] = value
+
+    def filled(self, rows: int) -> State:
+        return {name: a[:rows] for name, a in zip(Transition._fields, self.arrays, strict=True)}
+
+    def refill(self, state: State) -> None:
+        for name, array in zip(Transition._fields, self.arrays, strict=True):
+            rows = cast(np.ndarray, state[name])
+            array[: len(rows)] = rows
+
+
+class ReplayBuffer:
+    """The last `capacity` transitions, sampled uniformly with replacement (Lin 1992)."""
+
+    def __init__(self, capacity: int, spec: EnvSpec, device: torch.device) -> None:
+        self.capacity, self.device = capacity, device
+        self.columns = Columns((capacity,), spec)
+        self.position, self.size = 0, 0
+
+    def add(self, transition: Transition) -> None:
+        """Append a row per env; the oldest rows are overwritten."""
+        rows = len(transition.reward)
+        end = self.position + rows
+        if rows == 1:
+            where: object = self.position
+            self.columns.write(where, Transition(*(field[0] for field in transition)))
+        else:
+            self.columns.write(np.arange(self.position, end) % self.capacity, transition)
+        self.position, self.size = end % self.capacity, min(self.size + rows, self.capacity)
+
+    def sample(self, batch_size: int, rng: np.random.Generator) -> Batch:
+        """(batch_size,) rows, drawn from `rng`."""
+        rows = torch.from_numpy(rng.integers(self.size, size=batch_size))
+        return Batch(*(t.index_select(0, rows).to(self.device) for t in self.columns.tensors))
+
+    def state_dict(self) -> State:
+        return {"position": self.position, "size": self.size, "rows": self.columns.filled(self.size)}
+
+    def load_state_dict(self, state: State) -> None:
+        self.position, self.size = cast(int, state["position"]), cast(int, state["size"])
+        self.columns.refill(cast(State, state["rows"]))
+
+
+class RolloutBuffer:
+    """`length` consecutive steps of all envs, time first: (T, N, ...)."""
+
+    def __init__(self, length: int, spec: EnvSpec, device: torch.device) -> None:
+        self.length, self.num_envs, self.device = length, spec.num_envs, device
+        self.columns = Columns((length, spec.num_envs), spec)
+        self.position = 0
+
+    @property
+    def full(self) -> bool:
+        return self.position == self.length
+
+    def add(self, transition: Transition) -> None:
+        """Append a step. The budget's last step may be of fewer envs than all: it is left out."""
+        if len(transition.reward) == self.num_envs:
+            self.columns.write(self.position, transition)
+            self.position += 1
+
+    def batch(self) -> Batch:
+        """Everything collected, (T, N, ...)."""
+        return Batch(*(tensor.to(self.device) for tensor in self.columns.tensors))
+
+    def clear(self) -> None:
+        self.position = 0
+
+    def state_dict(self) -> State:
+        return {"position": self.position, "rows": self.columns.filled(self.position)}
+
+    def load_state_dict(self, state: State) -> None:
+        self.position = cast(int, state["position"])
+        self.columns.refill(cast(State, state["rows"]))
+
+
+class EpisodeBuffer:
+    """Whole episodes, `per_env` from each env, all begun after the last `clear`.
+
+    Taking the first episodes of each env, rather than whichever end first, keeps short episodes
+    from being over-represented; an env that is done with its share goes on stepping, unrecorded.
+    An episode under way at `clear` was begun by older weights and is left out as well: the
+    gradient is that of the policy that acted.
+    """
+
+    def __init__(self, per_env: int, spec: EnvSpec, device: torch.device) -> None:
+        self.per_env, self.device = per_env, device
+        self.open: list[list[Transition]] = [[] for _ in range(spec.num_envs)]
+        self.complete: list[list[Transition]] = [[] for _ in range(spec.num_envs)]
+        self.recording = [True] * spec.num_envs  # is the episode under way wanted?
+        self.under_way = [False] * spec.num_envs
+
+    @property
+    def full(self) -> bool:
+        return all(len(episodes) == self.per_env for episodes in self.complete)
+
+    def add(self, transition: Transition) -> None:
+        """Append a step to each env's episode under way."""
+        ends = transition.terminated | transition.truncated
+        for i, ended in enumerate(ends.tolist()):
+            if self.recording[i]:
+                self.open[i].append(Transition(*(np.array(field[i]) for field in transition)))
+                if ended:
+                    self.complete[i].append(_stack(self.open[i]))
+                    self.open[i] = []
+            if ended:
+                self.recording[i] = len(self.complete[i]) < self.per_env
+            self.under_way[i] = not ended
+
+    def episodes(self) -> list[Batch]:
+        """The complete episodes, each (T, ...)."""
+        return [self._batch(episode) for episodes in self.complete for episode in episodes]
+
+    def _batch(self, episode: Transition) -> Batch:
+        batch = Batch(*(torch.from_numpy(column).to(self.device) for column in episode))
+        return batch._replace(
+            terminated=batch.terminated.float(), truncated=batch.truncated.float()
+        )
+
+    def clear(self) -> None:
+        """Forget the complete episodes, and leave out those that are under way."""
+        for i, under_way in enumerate(self.under_way):
+            self.open[i], self.complete[i], self.recording[i] = [], [], not under_way
+
+    def state_dict(self) -> State:
+        return {
+            "open": [_stack(rows)._asdict() if rows else {} for rows in self.open],
+            "complete": [[e._asdict() for e in episodes] for episodes in self.complete],
+            "recording": list(self.recording),
+            "under_way": list(self.under_way),
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        opened = cast(list[dict[str, np.ndarray]], state["open"])
+        complete = cast(list[list[dict[str, np.ndarray]]], state["complete"])
+        self.open = [_unstack(Transition(**rows)) if rows else [] for rows in opened]
+        self.complete = [[Transition(**e) for e in episodes] for episodes in complete]
+        self.recording = list(cast(list[bool], state["recording"]))
+        self.under_way = list(cast(list[bool], state["under_way"]))
+
+
+def _stack(rows: list[Transition]) -> Transition:
+    return Transition(*(np.stack(column) for column in zip(*rows, strict=True)))
+
+
+def _unstack(columns: Transition) -> list[Transition]:
+    return [Transition(*row) for row in zip(*columns, strict=True)]

@@ -1,0 +1,28 @@
+"""Importing a slow package only when something in it is first used.
+
+torch takes one to three seconds to import; `--help` and refused input need nothing of it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+from typing import Any
+
+
+class _Deferred(ModuleType):
+    """Stands in for a package until an attribute is asked of it."""
+
+    def __getattr__(self, name: str) -> Any:
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
+        real = importlib.import_module(self.__name__)
+        self.__dict__.update(real.__dict__)
+        return getattr(real, name)
+
+
+def defer(package: str) -> None:
+    """Make `import package` cost nothing from here on, unless it has been imported already."""
+    if package not in sys.modules:
+        sys.modules[package] = _Deferred(package)

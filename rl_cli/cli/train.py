@@ -1,0 +1,150 @@
+"""rl-train: train an agent, or a sweep of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from rl_cli.cli.deferred import defer
+
+defer("torch")
+
+from rl_cli import run_folder  # noqa: E402
+from rl_cli.cli import launch  # noqa: E402
+from rl_cli.errors import BadInput, RunError  # noqa: E402
+from rl_cli.files import write_json  # noqa: E402
+
+RESUME_MAY_CHANGE = ("total_timesteps", "quiet", "device", "threads")
+RESUME_MAY_CHANGE_GROUPS = ("eval.", "log.", "video.", "checkpoint.", "stop.")
+
+
+def main() -> None:
+    """Console entry point; the process ends with the run's exit code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(argv: list[str]) -> int:
+    """Carry out a command line. -> exit code."""
+    if any(arg in ("-h", "--help") for arg in argv):
+        from rl_cli.cli.help import train_help
+
+        print(train_help(argv))
+        return 0
+    if "--version" in argv:
+        from rl_cli import __version__
+
+        print(f"rl-cli {__version__}")
+        return 0
+    with launch.reported(argv) as code:
+        if launch.value_of(argv, "resume") is not None:
+            code[0] = _resume(argv)
+        else:
+            code[0] = _launch(argv)
+    return code[0]
+
+
+def _launch(argv: list[str]) -> int:
+    jobs = _Jobs()
+    launch.run_hydra("config", launch.prepare(argv), jobs)
+    if jobs.sweep is not None:
+        from rl_cli.cli.sweep_report import report
+
+        return report(jobs.sweep)
+    return jobs.exit_code
+
+
+class _Jobs:
+    """Hydra's task function. It never raises for a run that fails, so that a sweep goes on."""
+
+    def __init__(self) -> None:
+        self.exit_code = 0
+        self.sweep: Path | None = None
+
+    def __call__(self, cfg: Any) -> float | None:
+        from hydra.core.hydra_config import HydraConfig
+        from hydra.types import RunMode
+        from omegaconf import OmegaConf
+
+        hydra_cfg = HydraConfig.get()
+        config = OmegaConf.to_container(cfg, resolve=True)
+        choices = hydra_cfg.runtime.choices
+        labels = (str(choices["algo"]), _env_label(str(choices["env"]), config))
+        if hydra_cfg.mode != RunMode.MULTIRUN:
+            outcome = _train(config, labels)
+            self.exit_code = outcome.exit_code
+            return outcome.eval_return
+        self.sweep = Path(hydra_cfg.sweep.dir)
+        print(f"[{hydra_cfg.job.num}] {hydra_cfg.job.override_dirname}", flush=True)
+        outcome = _train_guarded(config, labels)
+        record = {"overrides": list(hydra_cfg.overrides.task), "labels": list(labels), "seed": config["seed"]}
+        write_json(
+            self.sweep / f"job_{hydra_cfg.job.num:04d}.json", record | dataclasses.asdict(outcome)
+        )
+        if outcome.exit_code in launch.INTERRUPTED:
+            raise KeyboardInterrupt  # the person wants the sweep to stop, not this job alone
+        return outcome.eval_return
+
+
+def _train(config: Any, labels: tuple[str, str]) -> Any:
+    from rl_cli.run import train
+
+    return train(config, labels)
+
+
+def _train_guarded(config: Any, labels: tuple[str, str]) -> Any:
+    from rl_cli.run import Outcome
+
+    try:
+        return _train(config, labels)
+    except RunError as error:
+        print(error, file=sys.stderr)
+        return Outcome(error.exit_code, "failed", error.what)
+    except Exception as error:
+        traceback.print_exc()
+        return Outcome(1, "failed", f"{type(error).__name__}: {error}")
+
+
+def _env_label(choice: str, config: Any) -> str:
+    """Name of the env in paths and titles: the group, or the id of an env without one."""
+    if choice != "custom":
+        return choice
+    return str(config["env"]["id"]).replace(":", "-").replace("/", "-").lower()
+
+
+def _resume(argv: list[str]) -> int:
+    """Go on with an interrupted run, with its own configuration.
+
+    Raises:
+        BadInput: an argument would change what the run is.
+    """
+    import yaml
+
+    folder = Path(str(launch.value_of(argv, "resume")))
+    config = run_folder.read_config(folder)
+    labels = config.pop("labels", ["run", "run"])
+    for arg in argv:
+        key, equals, value = arg.partition("=")
+        if key == "resume":
+            continue
+        if not equals or not (key in RESUME_MAY_CHANGE or key.startswith(RESUME_MAY_CHANGE_GROUPS)):
+            allowed = ", ".join([*RESUME_MAY_CHANGE, *(f"{g}*" for g in RESUME_MAY_CHANGE_GROUPS)])
+            raise BadInput(
+                "a resumed run keeps its configuration", arg, f"these may change: {allowed}"
+            )
+        _set(config, key, yaml.safe_load(value))
+    config |= {"resume": str(folder), "run_dir": None}
+    code: int = _train(config, (str(labels[0]), str(labels[1]))).exit_code
+    return code
+
+
+def _set(config: dict[str, Any], key: str, value: Any) -> None:
+    *path, leaf = key.split(".")
+    node = config
+    for part in path:
+        node = node.get(part, {})
+    if leaf not in node:
+        raise BadInput(f"unknown key {key}", key, "see rl-train --help")
+    node[leaf] = value

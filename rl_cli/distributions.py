@@ -1,0 +1,110 @@
+"""Policies' action distributions, as pure functions of the network's output.
+
+Learning uses the torch side (`log_prob`, `entropy`); acting uses the numpy side (`sample`,
+`mode`), which is several times cheaper on a handful of rows and draws from a named stream.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from rl_cli.types import ActionSpec, Params
+
+LOG_STD = "log_std"
+
+
+class Distribution(Protocol):
+    """`out` is the network's output (B, outputs); actions are (B, *action_shape)."""
+
+    outputs: int
+
+    def init(self) -> Params: ...
+
+    def log_prob(self, params: Params, out: torch.Tensor, action: torch.Tensor) -> torch.Tensor: ...
+
+    def entropy(self, params: Params, out: torch.Tensor) -> torch.Tensor: ...
+
+    def sample(self, params: Params, out: np.ndarray, rng: np.random.Generator) -> np.ndarray: ...
+
+    def mode(self, out: np.ndarray) -> np.ndarray: ...
+
+
+class Categorical:
+    """One choice, or k independent ones whose logits lie side by side (MultiDiscrete)."""
+
+    def __init__(self, action: ActionSpec) -> None:
+        self.sizes, self.shape, self.outputs = action.sizes, action.shape, sum(action.sizes)
+        self.splits = np.cumsum(action.sizes)[:-1]
+
+    def init(self) -> Params:
+        return {}
+
+    def log_prob(self, params: Params, out: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        """(B, outputs), (B, *shape) int64 -> (B,)."""
+        picks = action.reshape(len(out), len(self.sizes))
+        parts = [
+            logits.log_softmax(-1).gather(-1, picks[:, k : k + 1])
+            for k, logits in enumerate(out.split(self.sizes, dim=-1))
+        ]
+        return torch.cat(parts, dim=-1).sum(-1)
+
+    def entropy(self, params: Params, out: torch.Tensor) -> torch.Tensor:
+        """(B, outputs) -> (B,)."""
+        logs = [logits.log_softmax(-1) for logits in out.split(self.sizes, dim=-1)]
+        return -torch.stack([(log.exp() * log).sum(-1) for log in logs]).sum(0)
+
+    def sample(self, params: Params, out: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """By inverting the cumulative distribution. (B, outputs) -> (B, *shape) int64."""
+        picks = []
+        for logits in np.split(out, self.splits, axis=-1):
+            weight = np.exp(logits - logits.max(-1, keepdims=True)).cumsum(-1)
+            point = rng.random((len(out), 1)) * weight[:, -1:]
+            picks.append((weight[:, :-1] <= point).sum(-1))
+        return np.stack(picks, axis=-1).reshape(len(out), *self.shape)
+
+    def mode(self, out: np.ndarray) -> np.ndarray:
+        picks = [logits.argmax(-1) for logits in np.split(out, self.splits, axis=-1)]
+        return np.stack(picks, axis=-1).reshape(len(out), *self.shape)
+
+
+class Gaussian:
+    """Independent normals with a learned log standard deviation that no state changes.
+
+    Samples are not squashed; the env clips them to its bounds, the log-probability is that of the
+    unclipped action (details 23-27 of the 37 of PPO).
+    """
+
+    def __init__(self, action: ActionSpec, log_std_init: float) -> None:
+        self.shape, self.log_std_init = action.shape, log_std_init
+        self.outputs = math.prod(action.shape)
+
+    def init(self) -> Params:
+        return {LOG_STD: torch.full((self.outputs,), self.log_std_init)}
+
+    def log_prob(self, params: Params, out: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        """(B, A), (B, *shape) -> (B,)."""
+        log_std = params[LOG_STD]
+        z = (action.reshape(len(out), -1) - out) * torch.exp(-log_std)
+        return (-0.5 * z.square() - log_std).sum(-1) - 0.5 * math.log(2 * math.pi) * self.outputs
+
+    def entropy(self, params: Params, out: torch.Tensor) -> torch.Tensor:
+        """(B, A) -> (B,)."""
+        total = params[LOG_STD].sum() + 0.5 * math.log(2 * math.pi * math.e) * self.outputs
+        return total.expand(len(out))
+
+    def sample(self, params: Params, out: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        std = np.exp(params[LOG_STD].detach().cpu().numpy())
+        noise = rng.standard_normal(out.shape, dtype=np.float32)
+        return (out + std * noise).reshape(len(out), *self.shape)
+
+    def mode(self, out: np.ndarray) -> np.ndarray:
+        return out.reshape(len(out), *self.shape)
+
+
+def make_distribution(action: ActionSpec, log_std_init: float = 0.0) -> Distribution:
+    """A Gaussian for box actions, a (product of) categoricals for discrete ones."""
+    return Gaussian(action, log_std_init) if action.kind == "box" else Categorical(action)

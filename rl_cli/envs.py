@@ -1,0 +1,221 @@
+"""One gymnasium env from its configuration, and what an algorithm needs to know of it."""
+
+from __future__ import annotations
+
+import math
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from gymnasium import wrappers as w
+
+from rl_cli.config import EnvConfig
+from rl_cli.errors import BadInput, did_you_mean
+from rl_cli.types import ActionSpec, EnvSpec
+
+Env = gym.Env[Any, Any]
+EXTRAS = {"mujoco": "mujoco", "ale": "atari", "atari": "atari", "box2d": "box2d"}
+"""Word in gymnasium's message -> our extra that brings the package."""
+
+
+class ActionRepeat(gym.Wrapper[Any, Any, Any, Any]):
+    """The same action `times` frames long; rewards are summed, an episode's end is not passed."""
+
+    def __init__(self, env: Env, times: int) -> None:
+        super().__init__(env)
+        self.times = times
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        total = 0.0
+        for _ in range(self.times):
+            obs, reward, terminated, truncated, info = self.env.step(action)
+            total += float(reward)
+            if terminated or truncated:
+                break
+        return obs, total, terminated, truncated, info
+
+
+def make_env(cfg: EnvConfig, render_mode: str | None = None) -> Env:
+    """The env, its observations brought to (C, H, W) bytes or a flat vector.
+
+    Training envs are made without a renderer: with one, LunarLander fills its physics with
+    particles and each step takes many times as long.
+
+    Raises:
+        BadInput: no such env, a missing package, an unknown env.kwargs key, observations that
+            cannot be flattened.
+    """
+    env = _make(cfg, render_mode)
+    if cfg.frame_skip > 1:
+        env = ActionRepeat(env, cfg.frame_skip)
+    if _is_image(env.observation_space):
+        return _stack_pixels(env, cfg)
+    if cfg.grayscale or cfg.resize is not None:
+        key = "env.grayscale" if cfg.grayscale else "env.resize"
+        raise BadInput("only pixel observations have a size and a colour", key, f"leave {key} out")
+    if not isinstance(env.observation_space, spaces.Box) or env.observation_space.shape == ():
+        env = _flatten(env, cfg)
+    if cfg.frame_stack > 1:
+        env = w.FrameStackObservation(env, cfg.frame_stack)
+    return env if len(env.observation_space.shape or ()) == 1 else _flatten(env, cfg)
+
+
+def _make(cfg: EnvConfig, render_mode: str | None) -> Env:
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # module:Id-v0 may lie in the current folder
+    _register_extras(cfg.id)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return gym.make(
+                cfg.id,
+                render_mode=render_mode,
+                max_episode_steps=cfg.max_episode_steps,
+                disable_env_checker=True,
+                **cast(dict[str, Any], cfg.kwargs),
+            )
+    except gym.error.DependencyNotInstalled as error:
+        raise BadInput(f"{cfg.id} needs a package: {_first_line(error)}", f"env.id={cfg.id}", _pip_line(str(error))) from None
+    except gym.error.NamespaceNotFound as error:
+        fix = _pip_line(str(error)) if cfg.id.startswith("ALE/") else _suggest_env(cfg.id)
+        raise BadInput(_first_line(error), f"env.id={cfg.id}", fix) from None
+    except (gym.error.UnregisteredEnv, gym.error.DeprecatedEnv) as error:
+        raise BadInput(_first_line(error), f"env.id={cfg.id}", _suggest_env(cfg.id)) from None
+    except ImportError as error:
+        raise BadInput(
+            f"{cfg.id} could not be imported: {_first_line(error)}",
+            f"env.id={cfg.id}",
+            "install the package, or start where its module lies",
+        ) from None
+    except (TypeError, ValueError, AssertionError, gym.error.Error) as error:
+        raise BadInput(
+            f"{cfg.id} cannot be made: {_first_line(error)}",
+            f"env.kwargs={dict(cfg.kwargs)}" if cfg.kwargs else f"env.id={cfg.id}",
+            "see the env's own documentation for its arguments",
+        ) from None
+
+
+def _register_extras(env_id: str) -> None:
+    if env_id.startswith("ALE/") or "NoFrameskip" in env_id:
+        try:
+            import ale_py  # type: ignore[import-not-found,unused-ignore]
+        except ImportError:
+            return
+        gym.register_envs(ale_py)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def _pip_line(message: str) -> str:
+    for word, extra in EXTRAS.items():
+        if word in message.lower():
+            return f'pip install "rl-cli[{extra}]"'
+    return "install what it names"
+
+
+def _suggest_env(env_id: str) -> str:
+    known = [spec for spec in gym.registry if not spec.startswith(("phys2d/", "tabular/"))]
+    match = did_you_mean(env_id, known)
+    return match or "any id that gymnasium.envs.registry lists, or module:Id-v0"
+
+
+def _is_image(space: gym.Space[Any]) -> bool:
+    return (
+        isinstance(space, spaces.Box)
+        and len(space.shape) in (2, 3)
+        and space.dtype == np.uint8
+        and min(space.shape[:2]) >= 36
+    )
+
+
+def _stack_pixels(env: Env, cfg: EnvConfig) -> Env:
+    """(H, W, 3) bytes -> (C, H, W) bytes, C = colours x stacked frames."""
+    if cfg.normalize_obs:
+        raise BadInput(
+            "pixels are scaled to [0, 1] by the network",
+            "env.normalize_obs=true",
+            "leave env.normalize_obs out",
+        )
+    if cfg.grayscale and len(env.observation_space.shape or ()) == 3:
+        env = w.GrayscaleObservation(env)
+    if cfg.resize is not None:
+        env = w.ResizeObservation(env, (cfg.resize, cfg.resize))
+    if cfg.frame_stack > 1:
+        env = w.FrameStackObservation(env, cfg.frame_stack)
+    shape = env.observation_space.shape or ()
+    stacked = shape if cfg.frame_stack > 1 else (1, *shape)  # (K, H, W) or (K, H, W, 3)
+    channels = stacked[3] if len(stacked) == 4 else 1
+    size = (stacked[0] * channels, *stacked[1:3])
+
+    def channels_first(obs: Any) -> np.ndarray:
+        frames = np.asarray(obs).reshape(stacked)
+        if channels > 1:
+            frames = frames.transpose(0, 3, 1, 2)
+        return np.ascontiguousarray(frames.reshape(size))
+
+    return w.TransformObservation(env, channels_first, spaces.Box(0, 255, size, np.uint8))
+
+
+def _flatten(env: Env, cfg: EnvConfig) -> Env:
+    if not env.observation_space.is_np_flattenable:
+        raise BadInput(
+            f"observations of {cfg.id} have no fixed size: {env.observation_space}",
+            f"env.id={cfg.id}",
+            "Box, Discrete, MultiBinary, MultiDiscrete, and Dict or Tuple of these can be used",
+        )
+    return w.FlattenObservation(env)
+
+
+def spec_of(env: Env, cfg: EnvConfig) -> EnvSpec:
+    """Shapes of observations and actions.
+
+    Raises:
+        BadInput: a kind of action that no algorithm here takes.
+    """
+    obs_shape = env.observation_space.shape
+    assert obs_shape is not None
+    pixels = len(obs_shape) == 3
+    return EnvSpec(obs_shape, "uint8" if pixels else "float32", _action_spec(env, cfg), cfg.num_envs)
+
+
+def _action_spec(env: Env, cfg: EnvConfig) -> ActionSpec:
+    space = env.action_space
+    if isinstance(space, spaces.Discrete):
+        return ActionSpec("discrete", (), (int(space.n),))
+    if isinstance(space, spaces.MultiDiscrete) and space.nvec.ndim == 1:
+        return ActionSpec("multidiscrete", space.shape, tuple(int(n) for n in space.nvec))
+    if isinstance(space, spaces.Box):
+        low, high = (tuple(float(x) for x in bound.flat) for bound in (space.low, space.high))
+        return ActionSpec("box", space.shape, (), low, high)
+    raise BadInput(
+        f"actions of {cfg.id} are {space}",
+        f"env.id={cfg.id}",
+        "Discrete, MultiDiscrete and Box actions can be used",
+    )
+
+
+def action_decoder(space: gym.Space[Any]) -> Callable[[np.ndarray], Any]:
+    """How one row of an algorithm's actions becomes what the env takes; Box rows are clipped."""
+    if isinstance(space, spaces.Discrete):
+        start = int(space.start)
+        return lambda row: int(row) + start
+    if isinstance(space, spaces.Box):
+        low, high, dtype = space.low, space.high, space.dtype
+        return lambda row: np.clip(row, low, high).astype(dtype, copy=False)
+    first = cast(spaces.MultiDiscrete, space).start
+    return lambda row: row + first
+
+
+def success_threshold(env: Env, cfg: EnvConfig) -> float | None:
+    """Return at which an episode counts as a success: env.success_at, or what the env registers."""
+    if cfg.success_at is not None:
+        return cfg.success_at
+    threshold = env.spec.reward_threshold if env.spec is not None else None
+    return None if threshold is None or math.isinf(threshold) else float(threshold)

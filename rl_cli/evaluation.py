@@ -1,0 +1,75 @@
+"""Playing episodes with a fixed policy, on an env and with seeds of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+
+from rl_cli.config import EnvConfig
+from rl_cli.envs import Env, action_decoder, make_env, success_threshold
+from rl_cli.normalization import ObservationNormalizer
+from rl_cli.types import Episode
+
+Policy = Callable[[np.ndarray, np.random.Generator | None], np.ndarray]
+"""predict(obs (1, *obs_shape), rng or None for greedy) -> actions (1, *action_shape)."""
+
+
+class FrameSink(Protocol):
+    def write(self, frame: Any) -> None: ...
+
+
+class Evaluator:
+    """An env of its own, with the training's observation statistics frozen.
+
+    Args:
+        cfg: of the env.
+        normalizer: the training envs' statistics; read, never updated.
+        render_mode: None, or what recording or watching needs.
+    """
+
+    def __init__(
+        self,
+        cfg: EnvConfig,
+        normalizer: ObservationNormalizer | None,
+        render_mode: str | None = None,
+    ) -> None:
+        self.env: Env = make_env(cfg, render_mode)
+        self.success_at = success_threshold(self.env, cfg)
+        self.normalizer = normalizer
+        self.decode = action_decoder(self.env.action_space)
+        self.fps = float(self.env.metadata.get("render_fps") or 30) / cfg.frame_skip
+
+    def episode(
+        self, policy: Policy, seed: int, greedy: bool, frames: FrameSink | None = None
+    ) -> Episode:
+        """One episode from reset(seed). A sampled policy draws from a stream of that seed too."""
+        rng = None if greedy else np.random.default_rng([seed, 0])
+        obs, _ = self.env.reset(seed=seed)
+        total, length, over = 0.0, 0, False
+        if frames is not None:
+            frames.write(self.env.render())
+        while not over:
+            action = policy(self._batch(obs), rng)[0]
+            obs, reward, terminated, truncated, _ = self.env.step(self.decode(action))
+            total, length, over = total + float(reward), length + 1, terminated or truncated
+            if frames is not None:
+                frames.write(self.env.render())
+        return Episode(total, length)
+
+    def _batch(self, obs: Any) -> np.ndarray:
+        row = np.asarray(obs)[None]
+        if self.normalizer is not None:
+            return self.normalizer(row)
+        return row if row.dtype == np.uint8 else row.astype(np.float32, copy=False)
+
+    def close(self) -> None:
+        self.env.close()
+
+
+def evaluate(
+    evaluator: Evaluator, policy: Policy, episodes: int, seed: int, greedy: bool
+) -> list[Episode]:
+    """`episodes` episodes, number i from reset(seed + i)."""
+    return [evaluator.episode(policy, seed + i, greedy) for i in range(episodes)]

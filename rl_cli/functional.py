@@ -1,0 +1,79 @@
+"""The formulas, as pure functions of tensors. Shapes as in `types`."""
+
+from __future__ import annotations
+
+import torch
+
+
+def td_target(
+    reward: torch.Tensor, terminated: torch.Tensor, next_value: torch.Tensor, gamma: float
+) -> torch.Tensor:
+    """One-step target y = r + gamma V(s') (1 - terminated). All (B,) -> (B,).
+
+    A truncated step is bootstrapped like any other: its next_obs is the true one.
+    """
+    return reward + gamma * next_value * (1.0 - terminated)
+
+
+def gae(
+    reward: torch.Tensor,
+    value: torch.Tensor,
+    next_value: torch.Tensor,
+    terminated: torch.Tensor,
+    truncated: torch.Tensor,
+    gamma: float,
+    gae_lambda: float,
+) -> torch.Tensor:
+    """Generalised advantage estimates (Schulman et al. 2016, eq. 16). All (T, N) -> (T, N).
+
+    delta_t = r_t + gamma V(s_{t+1}) (1 - terminated_t) - V(s_t)
+    A_t = delta_t + gamma lambda (1 - done_t) A_{t+1}
+
+    `next_value[t]` is the value of the true successor of step t, so a time limit keeps its
+    bootstrap in delta and only cuts the sum over later steps.
+    """
+    delta = td_target(reward, terminated, next_value, gamma) - value
+    carry = gamma * gae_lambda * (1.0 - torch.maximum(terminated, truncated))
+    advantage = torch.empty_like(reward)
+    running = torch.zeros_like(reward[0])
+    for t in range(len(reward) - 1, -1, -1):
+        running = delta[t] + carry[t] * running
+        advantage[t] = running
+    return advantage
+
+
+def discounted_returns(reward: torch.Tensor, gamma: float, tail: float = 0.0) -> torch.Tensor:
+    """Reward-to-go G_t = r_t + gamma G_{t+1} of one episode, with G_T = tail. (T,) -> (T,)."""
+    returns = torch.empty_like(reward)
+    running = tail
+    for t, r in reversed(list(enumerate(reward.tolist()))):
+        running = r + gamma * running
+        returns[t] = running
+    return returns
+
+
+def clipped_surrogate(
+    log_ratio: torch.Tensor, advantage: torch.Tensor, clip_coef: float | torch.Tensor
+) -> torch.Tensor:
+    """PPO's objective L^CLIP, to be maximised (Schulman et al. 2017, eq. 7). (B,), (B,) -> ().
+
+    mean of min(r A, clip(r, 1 - eps, 1 + eps) A) with r = exp(log_ratio).
+    """
+    ratio = log_ratio.exp()
+    clipped = ratio.clamp(1.0 - clip_coef, 1.0 + clip_coef)
+    return torch.minimum(ratio * advantage, clipped * advantage).mean()
+
+
+def approx_kl(log_ratio: torch.Tensor) -> torch.Tensor:
+    """KL(old || new) estimated from old samples: mean of (r - 1) - log r, never negative. -> ()."""
+    return (log_ratio.exp() - 1.0 - log_ratio).mean()
+
+
+def explained_variance(predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """1 - Var(target - predicted) / Var(target): 1 is perfect, 0 as good as a constant. -> ()."""
+    return 1.0 - (target - predicted).var() / target.var().clamp_min(1e-8)
+
+
+def standardise(x: torch.Tensor) -> torch.Tensor:
+    """Mean 0 and standard deviation 1; a single value becomes 0."""
+    return (x - x.mean()) / (x.std(correction=0) + 1e-8)

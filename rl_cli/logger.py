@@ -1,0 +1,155 @@
+"""Curves: metrics.csv is the truth, TensorBoard a view of it; one row per log interval."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rl_cli.errors import NonFinite
+from rl_cli.files import CsvTable
+from rl_cli.statistics import Summary
+from rl_cli.types import Episode, Metrics
+
+FINAL_METRIC = "eval/episode_return"
+
+
+class Logger:
+    """Gathers what happens between two rows without waiting for a number, and writes a row.
+
+    Args:
+        folder: of the run.
+        tensorboard: write event files beside the CSV.
+        hparams: flat name -> value, for TensorBoard's HPARAMS tab.
+        resumed_at: step a resumed run goes on from; later rows are cut and written again.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        tensorboard: bool,
+        hparams: Mapping[str, Any],
+        resumed_at: int | None = None,
+    ) -> None:
+        self.metrics = CsvTable(
+            folder / "metrics.csv",
+            ("step", "rollout/episode_return", "rollout/episode_length", "rollout/episodes"),
+        )
+        self.evaluations = CsvTable(
+            folder / "eval.csv", ("step", "episode", "seed", "episode_return", "episode_length")
+        )
+        if resumed_at is not None:
+            self.metrics.cut_after(resumed_at)
+            self.evaluations.cut_after(resumed_at)
+        self.events = _Events(folder / "tb", hparams, resumed_at) if tensorboard else None
+        self.gathered: dict[str, list[torch.Tensor]] = {}
+        self.episodes: list[Episode] = []
+        self.episodes_total = 0
+
+    def add(self, metrics: Metrics) -> None:
+        """Metrics of an update. Nothing is computed before the row is due."""
+        for name, value in metrics.items():
+            self.gathered.setdefault(name, []).append(value)
+
+    def add_episodes(self, episodes: list[Episode]) -> None:
+        self.episodes += episodes
+        self.episodes_total += len(episodes)
+
+    def write(self, step: int, times: Mapping[str, float]) -> dict[str, float]:
+        """Write the row of `step`: means over what came since the last one. Returns it.
+
+        Raises:
+            NonFinite: a training metric is not a finite number.
+        """
+        row: dict[str, float] = {"rollout/episodes": self.episodes_total}
+        if self.episodes:
+            count = len(self.episodes)
+            row["rollout/episode_return"] = sum(e.episode_return for e in self.episodes) / count
+            row["rollout/episode_length"] = sum(e.length for e in self.episodes) / count
+        for name, values in self.gathered.items():
+            row[f"train/{name}"] = torch.stack(values).double().mean().item()
+        self.gathered, self.episodes = {}, []
+        row |= times
+        self.metrics.append({"step": step, **row})
+        if self.events:
+            self.events.scalars(row, step)
+        check_finite(row, step)
+        return row
+
+    def write_evaluation(
+        self, step: int, episodes: list[Episode], seed: int, summary: Summary
+    ) -> None:
+        """One row per evaluation episode, and the mean as a curve."""
+        for i, episode in enumerate(episodes):
+            self.evaluations.append(
+                {
+                    "step": step,
+                    "episode": i,
+                    "seed": seed + i,
+                    "episode_return": episode.episode_return,
+                    "episode_length": episode.length,
+                }
+            )
+        if self.events:
+            row = {FINAL_METRIC: summary.mean, "eval/episode_length": summary.mean_length}
+            if summary.success_rate is not None:
+                row["eval/success_rate"] = summary.success_rate
+            self.events.scalars(row, step)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the next row would have been made of."""
+        return {
+            "gathered": {name: torch.stack(v).double() for name, v in self.gathered.items()},
+            "episodes": [list(e) for e in self.episodes],
+            "episodes_total": self.episodes_total,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.gathered = {
+            name: list(torch.from_numpy(values)) for name, values in state["gathered"].items()
+        }
+        self.episodes = [Episode(*e) for e in state["episodes"]]
+        self.episodes_total = state["episodes_total"]
+
+    def close(self) -> None:
+        if self.events:
+            self.events.close()
+
+
+class _Events:
+    """TensorBoard event files."""
+
+    def __init__(self, folder: Path, hparams: Mapping[str, Any], resumed_at: int | None) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+        from torch.utils.tensorboard.summary import hparams as summarise_hparams
+
+        purge = None if resumed_at is None else resumed_at + 1
+        self.writer = SummaryWriter(str(folder), purge_step=purge)
+        experiment, start, self.end = summarise_hparams(
+            {k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in hparams.items()},
+            {FINAL_METRIC: 0.0},
+        )
+        self.writer.file_writer.add_summary(experiment)
+        self.writer.file_writer.add_summary(start)
+
+    def scalars(self, row: Mapping[str, float], step: int) -> None:
+        for name, value in row.items():
+            self.writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        self.writer.file_writer.add_summary(self.end)
+        self.writer.close()
+
+
+def check_finite(row: Mapping[str, float], step: int) -> None:
+    """Raise NonFinite naming the first value that is none."""
+    for name, value in row.items():
+        if not math.isfinite(value):
+            raise NonFinite(
+                f"{name} is {value}",
+                f"step={step}",
+                "lower algo.learning_rate, or look at the env's rewards and observations",
+            )

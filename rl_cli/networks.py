@@ -1,0 +1,125 @@
+"""Networks as pure functions of named parameters: `net(params, x)`.
+
+A network owns no weights. It says which tensors it needs (`init`) and how it maps an input with
+them, so the same text runs on the online weights, the target weights or a stack of many seeds.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+
+from rl_cli.types import Params
+
+ORTHOGONAL_HIDDEN_GAIN = 2**0.5
+
+
+class Encoder(Protocol):
+    """Observations (B, *obs_shape) -> features (B, features)."""
+
+    features: int
+
+    def init(self, generator: torch.Generator) -> Params: ...
+
+    def __call__(self, params: Params, obs: torch.Tensor) -> torch.Tensor: ...
+
+
+class MLP:
+    """Fully connected layers; the activation stands between them, not after the last."""
+
+    def __init__(
+        self, name: str, inputs: int, hidden_sizes: tuple[int, ...], outputs: int, activation: str
+    ) -> None:
+        self.sizes = (inputs, *hidden_sizes, outputs)
+        self.layers = [(f"{name}.{i}.weight", f"{name}.{i}.bias") for i in range(len(hidden_sizes) + 1)]
+        self.activation = torch.tanh if activation == "tanh" else torch.relu
+
+    def init(self, generator: torch.Generator, output_gain: float | None = None) -> Params:
+        """Fresh weights: with an `output_gain` orthogonal (hidden layers sqrt 2), else uniform."""
+        params: Params = {}
+        for i, (weight, bias) in enumerate(self.layers):
+            shape = (self.sizes[i + 1], self.sizes[i])
+            last = i == len(self.layers) - 1
+            if output_gain is None:
+                params[weight], params[bias] = uniform_layer(shape, generator)
+            else:
+                gain = output_gain if last else ORTHOGONAL_HIDDEN_GAIN
+                params[weight], params[bias] = orthogonal_layer(shape, gain, generator)
+        return params
+
+    def __call__(self, params: Params, x: torch.Tensor) -> torch.Tensor:
+        """(B, inputs) -> (B, outputs)."""
+        linear = torch.nn.functional.linear
+        *hidden, (weight, bias) = self.layers
+        for w, b in hidden:
+            x = self.activation(linear(x, params[w], params[b]))
+        return linear(x, params[weight], params[bias])
+
+
+class Identity:
+    """Vector observations are their own features."""
+
+    def __init__(self, obs_shape: tuple[int, ...]) -> None:
+        (self.features,) = obs_shape
+
+    def init(self, generator: torch.Generator) -> Params:
+        return {}
+
+    def __call__(self, params: Params, obs: torch.Tensor) -> torch.Tensor:
+        return obs
+
+
+class NatureCNN:
+    """The convolutions of Mnih et al. 2015, on (B, C, H, W) bytes scaled to [0, 1]."""
+
+    LAYERS = ((32, 8, 4), (64, 4, 2), (64, 3, 1))  # channels, kernel, stride
+    WIDTH = 512
+
+    def __init__(self, obs_shape: tuple[int, ...], name: str = "encoder") -> None:
+        channels, height, width = obs_shape
+        self.name, self.features, self.shapes = name, self.WIDTH, []
+        for out, kernel, stride in self.LAYERS:
+            self.shapes.append((out, channels, kernel, kernel))
+            height, width = (height - kernel) // stride + 1, (width - kernel) // stride + 1
+            channels = out
+        self.flat = channels * height * width
+
+    def init(self, generator: torch.Generator) -> Params:
+        params: Params = {}
+        for i, shape in enumerate([*self.shapes, (self.WIDTH, self.flat)]):
+            layer = orthogonal_layer(shape, ORTHOGONAL_HIDDEN_GAIN, generator)
+            params[f"{self.name}.{i}.weight"], params[f"{self.name}.{i}.bias"] = layer
+        return params
+
+    def __call__(self, params: Params, obs: torch.Tensor) -> torch.Tensor:
+        functional = torch.nn.functional
+        x = obs.float() / 255.0
+        for i, (_, _, stride) in enumerate(self.LAYERS):
+            weight, bias = params[f"{self.name}.{i}.weight"], params[f"{self.name}.{i}.bias"]
+            x = functional.conv2d(x, weight, bias, stride=stride).relu()
+        last = len(self.LAYERS)
+        weight, bias = params[f"{self.name}.{last}.weight"], params[f"{self.name}.{last}.bias"]
+        return functional.linear(x.flatten(1), weight, bias).relu()
+
+
+def make_encoder(obs_shape: tuple[int, ...]) -> Encoder:
+    """Nature's convolutions for (C, H, W) pixels, nothing for vectors."""
+    return NatureCNN(obs_shape) if len(obs_shape) == 3 else Identity(obs_shape)
+
+
+def uniform_layer(
+    shape: tuple[int, ...], generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weights and biases uniform in +-1/sqrt(fan-in), as torch's own layers begin."""
+    bound = shape[1] ** -0.5
+    weight = torch.empty(shape).uniform_(-bound, bound, generator=generator)
+    return weight, torch.empty(shape[0]).uniform_(-bound, bound, generator=generator)
+
+
+def orthogonal_layer(
+    shape: tuple[int, ...], gain: float, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Orthogonal weights times gain (Saxe et al. 2014), biases zero."""
+    weight = torch.nn.init.orthogonal_(torch.empty(shape), gain, generator=generator)
+    return weight, torch.zeros(shape[0])

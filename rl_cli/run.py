@@ -1,0 +1,267 @@
+"""One run from its configuration to its result: makes the parts and hands them to the trainer."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+
+from rl_cli import algos, checkpoint, run_folder, video
+from rl_cli.algos.base import Algorithm
+from rl_cli.config import AlgoConfig, RunConfig, build
+from rl_cli.errors import BadInput, RunError
+from rl_cli.evaluation import Evaluator
+from rl_cli.logger import Logger
+from rl_cli.policy import load_policy_arrays
+from rl_cli.seeding import env_seeds
+from rl_cli.statistics import Summary
+from rl_cli.terminal import Monitor, describe, duration, make_monitor, relative
+from rl_cli.trainer import Periods, Recorder, Trainer
+from rl_cli.types import EnvSpec
+from rl_cli.vector import VectorEnv
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How a run ended. `exit_code`: 0 done, 2 bad input, 3 not finite, 4 storage, 130/143 signal."""
+
+    exit_code: int
+    state: str
+    reason: str
+    step: int = 0
+    run_dir: str = ""
+    eval_return: float | None = None
+    seconds: float = 0.0
+
+
+class Interruption:
+    """Remembers the first signal; the second ends the process at once, as it would have before."""
+
+    def __init__(self) -> None:
+        self.signum: int | None = None
+
+    def __call__(self) -> bool:
+        return self.signum is not None
+
+    def handle(self, signum: int, frame: FrameType | None) -> None:
+        if self.signum is not None:
+            signal.signal(signum, signal.SIG_DFL)
+            signal.raise_signal(signum)
+        self.signum = signum
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        signals = (signal.SIGINT, signal.SIGTERM)
+        before = [signal.signal(s, self.handle) for s in signals]
+        try:
+            yield
+        finally:
+            for s, handler in zip(signals, before, strict=True):
+                signal.signal(s, handler)
+
+
+def train(config: Mapping[str, Any], labels: tuple[str, str]) -> Outcome:
+    """Run a composed configuration.
+
+    Args:
+        config: as composed, plain values.
+        labels: names of algorithm and env for the run's folder and title.
+
+    Raises:
+        BadInput: before anything is made on disk.
+    """
+    cfg = build(RunConfig, config)
+    algo_cls = algos.load(str(cfg.algo.get("name")))
+    algo_cfg = build(algo_cls.Config, cfg.algo, "algo")
+    torch.set_num_threads(cfg.threads)
+    envs = VectorEnv(cfg.env, env_seeds(cfg.seed, cfg.env.num_envs))
+    algo = make_algorithm(algo_cls, algo_cfg, envs.spec, cfg.total_timesteps, cfg.seed, cfg.device)
+    if cfg.resume is None:
+        folder = run_folder.create(*labels, cfg.seed, cfg.run_dir)
+        resumed = None
+        recorded = {k: v for k, v in config.items() if k not in ("resume", "run_dir")}
+        run_folder.write_config(folder, {"labels": list(labels), **recorded})
+    else:
+        folder = Path(cfg.resume)
+        resumed = checkpoint.find(folder)
+    return _Run(cfg, algo_cfg, algo, envs, folder, resumed, labels).go()
+
+
+def make_algorithm(
+    algo_cls: type[Algorithm[Any]],
+    cfg: AlgoConfig,
+    spec: EnvSpec,
+    total_timesteps: int,
+    seed: int,
+    device: str,
+) -> Algorithm[Any]:
+    """The algorithm for these envs.
+
+    Raises:
+        BadInput: it cannot take their actions; names those that can. No such device.
+    """
+    if spec.action.kind not in algo_cls.supports:
+        fitting = [n for n in algos.names() if spec.action.kind in algos.load(n).supports]
+        raise BadInput(
+            f"{cfg.name} takes {' or '.join(algo_cls.supports)} actions, this env has {spec.action.kind} ones",
+            f"algo={cfg.name}",
+            f"these fit: {', '.join(f'algo={name}' for name in fitting)}",
+        )
+    return algo_cls(cfg, spec, total_timesteps, seed, pick_device(device, spec))
+
+
+def pick_device(device: str, spec: EnvSpec) -> torch.device:
+    """auto: cuda for pixels where there is one. Raises BadInput for a cuda that is not there."""
+    available = torch.cuda.is_available()
+    if device == "cuda" and not available:
+        raise BadInput("torch finds no CUDA device", "device=cuda", "use device=cpu")
+    pixels = len(spec.obs_shape) == 3
+    return torch.device("cuda" if device == "cuda" or (device == "auto" and pixels and available) else "cpu")
+
+
+class _Run:
+    """A run under way: the parts that need closing, and what to say at each kind of end."""
+
+    def __init__(
+        self,
+        cfg: RunConfig,
+        algo_cfg: AlgoConfig,
+        algo: Algorithm[Any],
+        envs: VectorEnv,
+        folder: Path,
+        resumed: Path | None,
+        labels: tuple[str, str],
+    ) -> None:
+        self.cfg, self.folder, self.labels, self.algo, self.envs = cfg, folder, labels, algo, envs
+        self.monitor: Monitor = make_monitor(cfg.quiet)
+        self.interruption = Interruption()
+        self.evaluator = Evaluator(cfg.env, envs.obs_normalizer)
+        manifest = None if resumed is None else checkpoint.read_manifest(resumed)
+        self.logger = Logger(
+            folder, cfg.log.tensorboard, _hparams(cfg), None if manifest is None else manifest.step
+        )
+        identity = checkpoint.Identity(cfg.seed, algo_cfg, cfg.env)
+        self.trainer = Trainer(
+            algo,
+            envs,
+            cfg.total_timesteps,
+            Periods(cfg.log.every, cfg.eval.every, cfg.video.every, cfg.checkpoint.every),
+            self.evaluator,
+            cfg.eval,
+            cfg.stop,
+            self.logger,
+            self.monitor,
+            checkpoint.CheckpointStore(folder / "checkpoints", identity, cfg.checkpoint.keep),
+            self._recorder() if cfg.video.episodes else None,
+            self.interruption,
+        )
+        self.exact = True
+        if resumed is not None and manifest is not None:
+            load_policy_arrays(checkpoint.read_policy(resumed, manifest), algo, envs.obs_normalizer)
+            self.exact = self.trainer.load_state_dict(checkpoint.read_state(resumed, manifest))
+
+    def _recorder(self) -> Recorder:
+        cfg, envs, algo = self.cfg, self.envs, self.algo
+
+        def film(step: int) -> str | None:
+            names = [f"step_{step:09d}_episode_{i}.mp4" for i in range(cfg.video.episodes)]
+            paths = [self.folder / "videos" / name for name in names]
+            try:
+                video.record(
+                    cfg.env, envs.obs_normalizer, algo.predict, paths, cfg.eval.seed, cfg.eval.greedy
+                )
+            except video.VideoUnavailable as problem:
+                return f"no videos: {problem}; training goes on without"
+            return None
+
+        return film
+
+    def go(self) -> Outcome:
+        """Train; whatever happens, leave a status and close what is open."""
+        begun = time.perf_counter()
+        self._status("running", "")
+        try:
+            with self.interruption.listening():
+                self.monitor.start(
+                    " · ".join(self.labels), self._facts(), self.trainer.step, self.cfg.total_timesteps
+                )
+                reason = self.trainer.train()
+                if reason == "interrupted":
+                    return self._interrupted()
+                summary = self.trainer.finish()
+        except RunError as error:
+            self._status("failed", error.what, exit_code=error.exit_code)
+            raise
+        except BaseException as error:
+            self._status("failed", f"{type(error).__name__}: {error}", exit_code=1)
+            raise
+        finally:
+            self._close()
+        return self._completed(reason, summary, time.perf_counter() - begun)
+
+    def _facts(self) -> dict[str, str]:
+        facts = {"folder": relative(self.folder)}
+        if not self.exact:
+            facts["resume"] = "approximate: an env did not replay to where it was"
+        return facts
+
+    def _status(self, state: str, reason: str, **more: Any) -> None:
+        run_folder.write_status(
+            self.folder, state=state, reason=reason, step=self.trainer.step, seed=self.cfg.seed, **more
+        )
+
+    def _close(self) -> None:
+        self.monitor.close()
+        self.logger.close()
+        self.envs.close()
+        self.evaluator.close()
+
+    def _interrupted(self) -> Outcome:
+        signum = self.interruption.signum
+        assert signum is not None
+        self.trainer.save()
+        self.monitor.close()
+        name, code = signal.Signals(signum).name, 128 + signum
+        self._status("interrupted", name, exit_code=code)
+        here = relative(self.folder)
+        if not self.cfg.quiet:
+            print(f"stopped by {name} at step {self.trainer.step:,}; the checkpoint is saved")
+            print(f"go on:  rl-train resume={here}")
+        return Outcome(code, "interrupted", name, self.trainer.step, str(self.folder))
+
+    def _completed(self, reason: str, summary: Summary, seconds: float) -> Outcome:
+        step, best = self.trainer.step, self.trainer.best_return
+        self._status(
+            "completed",
+            reason,
+            exit_code=0,
+            eval_return=summary.mean,
+            best_eval_return=best,
+            seconds=round(seconds, 2),
+        )
+        if not self.cfg.quiet:
+            here = relative(self.folder)
+            why = "" if reason == "budget" else f" ({reason})"
+            print(f"done: {step:,} steps in {duration(seconds)}{why}; {describe(summary)}, best {best:.1f}")
+            print(f"replay:  rl-eval {here}")
+            if self.cfg.log.tensorboard:
+                print("curves:  tensorboard --logdir runs")
+            if films := sorted((self.folder / "videos").glob("*.mp4")):
+                print(f"video:   {relative(films[-1])}")
+        return Outcome(0, "completed", reason, step, str(self.folder), summary.mean, seconds)
+
+
+def _hparams(cfg: RunConfig) -> dict[str, Any]:
+    """The keys that tell runs apart, flat."""
+    values = {"seed": cfg.seed, "total_timesteps": cfg.total_timesteps}
+    values |= {f"algo.{key}": value for key, value in cfg.algo.items()}
+    values |= {f"env.{key}": value for key, value in dataclasses.asdict(cfg.env).items()}
+    return {k: json.dumps(v) if isinstance(v, dict | list | tuple) else v for k, v in values.items()}

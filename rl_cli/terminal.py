@@ -1,0 +1,239 @@
+"""What a person sees of a run: a live view on a screen, one line per report elsewhere."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.markup import escape
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from rl_cli.statistics import Summary
+
+SPARKS = "▁▂▃▄▅▆▇█"
+
+
+class Monitor(Protocol):
+    """Told by the trainer what happens; the trainer never waits for it."""
+
+    def start(self, title: str, facts: Mapping[str, str], step: int, budget: int) -> None: ...
+
+    def row(self, step: int, row: Mapping[str, float]) -> None: ...
+
+    def evaluation(self, step: int, summary: Summary, best: bool) -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def make_monitor(quiet: bool) -> Monitor:
+    """Quiet, live (stdout is a screen), or plain."""
+    if quiet:
+        return QuietMonitor()
+    console = Console()
+    return LiveMonitor(console) if console.is_terminal else PlainMonitor()
+
+
+class QuietMonitor:
+    """Nothing but notes, which are warnings, on stderr."""
+
+    def start(self, title: str, facts: Mapping[str, str], step: int, budget: int) -> None:
+        """Silent."""
+
+    def row(self, step: int, row: Mapping[str, float]) -> None:
+        """Silent."""
+
+    def evaluation(self, step: int, summary: Summary, best: bool) -> None:
+        """Silent."""
+
+    def note(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Silent."""
+
+
+class PlainMonitor(QuietMonitor):
+    """One line per report, at most one every two seconds, for logs and pipes."""
+
+    INTERVAL = 2.0
+
+    def __init__(self) -> None:
+        self.budget, self.last = 1, -math.inf
+
+    def start(self, title: str, facts: Mapping[str, str], step: int, budget: int) -> None:
+        self.budget = budget
+        print(title, *(f"  {name}: {value}" for name, value in facts.items()), sep="\n", flush=True)
+
+    def row(self, step: int, row: Mapping[str, float]) -> None:
+        now = time.monotonic()
+        if now - self.last < self.INTERVAL and step < self.budget:
+            return
+        self.last = now
+        parts = [f"step {step:,}/{self.budget:,}"]
+        if "rollout/episode_return" in row:
+            parts.append(f"return {number(row['rollout/episode_return'])}")
+        parts.append(f"{row['time/steps_per_second']:,.0f} steps/s")
+        if "train/loss" in row:
+            parts.append(f"loss {number(row['train/loss'])}")
+        print("  ".join(parts), flush=True)
+
+    def evaluation(self, step: int, summary: Summary, best: bool) -> None:
+        print(f"step {step:,}/{self.budget:,}  {describe(summary)}{'  (best)' if best else ''}", flush=True)
+
+    def note(self, text: str) -> None:
+        print(text, flush=True)
+
+
+class LiveMonitor:
+    """A progress bar with time left, the latest row, evaluations and a curve of returns."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.title, self.facts, self.budget = "", {}, 1  # type: tuple[str, Mapping[str, str], int]
+        self.step, self.begun_at, self.begun = 0, 0, time.monotonic()
+        self.latest: dict[str, float] = {}
+        self.returns: list[float] = []
+        self.last_evaluation = self.best_evaluation = ""
+        self.live = Live(self, console=console, refresh_per_second=8, transient=False)
+
+    def start(self, title: str, facts: Mapping[str, str], step: int, budget: int) -> None:
+        self.title, self.facts, self.budget = title, facts, budget
+        self.step = self.begun_at = step
+        self.begun = time.monotonic()
+        self.live.start()
+
+    def row(self, step: int, row: Mapping[str, float]) -> None:
+        self.step = step
+        self.latest |= row
+        if "rollout/episode_return" in row:
+            self.returns.append(row["rollout/episode_return"])
+
+    def evaluation(self, step: int, summary: Summary, best: bool) -> None:
+        self.last_evaluation = f"{describe(summary)}  [dim]at step {step:,}[/]"
+        if best:
+            self.best_evaluation = self.last_evaluation
+
+    def note(self, text: str) -> None:
+        self.live.console.print(escape(text), highlight=False)
+
+    def close(self) -> None:
+        if self.live.is_started:
+            self.live.stop()
+
+    def __rich__(self) -> RenderableType:
+        """The picture of now; rich asks for it eight times a second from a thread of its own."""
+        bar = Table.grid(padding=(0, 1), expand=True)
+        bar.add_column(ratio=1)
+        bar.add_column(justify="right", no_wrap=True)
+        bar.add_row(
+            ProgressBar(self.budget, self.step, complete_style="cyan", finished_style="green"),
+            f"{self.step:,} / {self.budget:,} steps   {self._time_left()}",
+        )
+        body = Table.grid(padding=(0, 2))
+        body.add_column(style="dim", no_wrap=True)
+        body.add_column(overflow="fold")
+        latest = self.latest
+        if "rollout/episode_return" in latest:
+            length = latest.get("rollout/episode_length", 0.0)
+            body.add_row(
+                "training return",
+                f"[bold]{number(latest['rollout/episode_return'])}[/]   length {length:,.0f}"
+                f"   episodes {latest['rollout/episodes']:,.0f}",
+            )
+            body.add_row("", Text(sparkline(self.returns, 48), style="cyan"))
+        if self.last_evaluation:
+            body.add_row("evaluation", self.last_evaluation)
+            body.add_row("best", f"[green]{self.best_evaluation}[/]")
+        losses = [(k[6:], v) for k, v in latest.items() if k.startswith("train/")]
+        if losses:
+            body.add_row("learning", "   ".join(f"{k} {number(v)}" for k, v in losses))
+        if "time/steps_per_second" in latest:
+            body.add_row("speed", f"{latest['time/steps_per_second']:,.0f} steps/s")
+        for name, value in self.facts.items():
+            body.add_row(name, escape(value))
+        return Panel(Group(bar, Text(), body), title=escape(self.title), title_align="left")
+
+    def _time_left(self) -> str:
+        done = self.step - self.begun_at
+        if done <= 0:
+            return "--:--"
+        seconds = (time.monotonic() - self.begun) / done * (self.budget - self.step)
+        return f"{duration(seconds)} left" if self.step < self.budget else "done"
+
+
+def sparkline(values: list[float], width: int) -> str:
+    """The values as a row of block characters, neighbours averaged down to `width`."""
+    if not values:
+        return ""
+    count = min(width, len(values))
+    edges = [i * len(values) // count for i in range(count + 1)]
+    means = [sum(values[a:b]) / (b - a) for a, b in zip(edges, edges[1:], strict=False)]
+    low, high = min(means), max(means)
+    scale = (len(SPARKS) - 1) / (high - low) if high > low else 0.0
+    return "".join(SPARKS[int((m - low) * scale)] for m in means)
+
+
+def describe(summary: Summary) -> str:
+    """An evaluation in half a line."""
+    text = f"eval return {number(summary.mean)} ± {number(summary.std)} ({summary.episodes} episodes)"
+    if summary.success_rate is not None:
+        text += f", success {summary.success_rate:.0%}"
+    return text
+
+
+def number(value: float) -> str:
+    """Three or four digits that matter."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    if 0.01 <= abs(value) < 10:
+        return f"{value:.3f}"
+    return f"{value:,.1f}" if abs(value) >= 10 else f"{value:.1e}"
+
+
+def duration(seconds: float) -> str:
+    """1:05 or 2:03:04."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
+
+
+def summary_table(summary: Summary, title: str) -> Table:
+    """All of a summary."""
+    table = Table(title=escape(title), title_justify="left", show_header=False)
+    table.add_column(style="dim")
+    table.add_column(justify="right")
+    table.add_row("episodes", f"{summary.episodes}")
+    table.add_row("mean return", f"{summary.mean:.2f}")
+    table.add_row("std", f"{summary.std:.2f}")
+    table.add_row("median", f"{summary.median:.2f}")
+    table.add_row(
+        "IQM [95% interval]", f"{summary.iqm:.2f} [{summary.iqm_low:.2f}, {summary.iqm_high:.2f}]".replace("[", r"\[", 1)
+    )
+    table.add_row("min, max", f"{summary.min:.2f}, {summary.max:.2f}")
+    table.add_row("mean length", f"{summary.mean_length:.1f}")
+    if summary.success_rate is None:
+        table.add_row("success rate", "no threshold; set env.success_at")
+    else:
+        table.add_row(
+            f"success rate (return >= {summary.success_at:g})", f"{summary.success_rate:.0%}"
+        )
+    return table
+
+
+def relative(path: Path) -> str:
+    """A path as a person in this folder would type it."""
+    try:
+        return str(path.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

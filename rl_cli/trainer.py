@@ -1,0 +1,236 @@
+"""THE loop. It never asks which algorithm it runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+from rl_cli.algos.base import Algorithm
+from rl_cli.checkpoint import CheckpointStore
+from rl_cli.config import EvalConfig, StopConfig
+from rl_cli.errors import NonFinite
+from rl_cli.evaluation import Evaluator, evaluate
+from rl_cli.logger import Logger, check_finite
+from rl_cli.policy import policy_arrays
+from rl_cli.schedules import crossings
+from rl_cli.statistics import Summary, summarise
+from rl_cli.terminal import Monitor
+from rl_cli.types import State
+from rl_cli.vector import VectorEnv
+
+Recorder = Callable[[int], str | None]
+"""Films the policy at a step; a line to show when that is not possible."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Periods:
+    """Env steps between things that are done now and then; 0: never."""
+
+    log: int
+    evaluate: int
+    record: int
+    save: int
+
+    def next_due(self, step: int) -> int:
+        """First step after `step` at which any of them is due."""
+        return min((step // p + 1) * p for p in dataclasses.astuple(self) if p)
+
+
+class Trainer:
+    """One run: acts, steps, learns; and now and then logs, evaluates, films and saves.
+
+    Args:
+        interrupted: asked once per step; a signal's number ends the run after a checkpoint.
+        recorder: None films nothing.
+    """
+
+    def __init__(
+        self,
+        algo: Algorithm[Any],
+        envs: VectorEnv,
+        budget: int,
+        periods: Periods,
+        evaluator: Evaluator,
+        eval_cfg: EvalConfig,
+        stop: StopConfig,
+        logger: Logger,
+        monitor: Monitor,
+        store: CheckpointStore,
+        recorder: Recorder | None,
+        interrupted: Callable[[], bool],
+    ) -> None:
+        self.algo, self.envs, self.budget, self.periods = algo, envs, budget, periods
+        self.evaluator, self.eval_cfg, self.stop = evaluator, eval_cfg, stop
+        self.logger, self.monitor, self.store, self.recorder = logger, monitor, store, recorder
+        self.interrupted = interrupted
+        self.step = 0
+        self.recent: deque[float] = deque(maxlen=stop.window)  # training returns
+        self.best_return = -np.inf
+        self.latest: Summary | None = None
+        self.evaluated_at = self.saved_at = self.filmed_at = -1
+        self.elapsed = 0.0  # seconds in the loop, services left out
+        self._clock = self._row_clock = 0.0
+        self._row_step = 0
+
+    def train(self) -> str:
+        """Run to the end of the budget, a stop.* threshold, or an interruption; says which."""
+        obs = self.envs.obs if self.step else self.envs.reset()
+        due = self.periods.next_due(self.step)
+        self._clock, self._row_clock, self._row_step = time.perf_counter(), self.elapsed, self.step
+        while self.step < self.budget:
+            before = self.step
+            action = self.algo.act(obs[: self.budget - before], before)
+            transition, obs = self.envs.step(action)
+            self.algo.observe(transition)
+            self.step += len(action)
+            metrics = self.algo.update(self.step)
+            if metrics is not None:
+                self.logger.add(metrics)
+            if self.envs.episodes:
+                self._count_episodes()
+            if self.step >= due:
+                self._serve(before)
+                due = self.periods.next_due(self.step)
+            if self.interrupted():
+                return "interrupted"
+            if reason := self._reason_to_stop():
+                return reason
+        return "budget"
+
+    def finish(self) -> Summary:
+        """The last row, evaluation, film and checkpoint, of whatever is not yet done."""
+        if self._row_step < self.step:
+            self._log()
+        if self.evaluated_at < self.step:
+            self._evaluate()
+        if self.filmed_at < self.step:
+            self._record()
+        self.save()
+        assert self.latest is not None
+        return self.latest
+
+    def save(self) -> Path | None:
+        """Checkpoint this step, unless it has been."""
+        if self.saved_at == self.step:
+            return None
+        return self._save(best=False)
+
+    def _count_episodes(self) -> None:
+        episodes = self.envs.take_episodes()
+        self.logger.add_episodes(episodes)
+        self.recent.extend(e.episode_return for e in episodes)
+
+    def _reason_to_stop(self) -> str | None:
+        goal = self.stop.eval_return
+        if goal is not None and self.evaluated_at == self.step and self.latest is not None:
+            if self.latest.mean >= goal:
+                return f"eval return {self.latest.mean:.1f} reached stop.eval_return={goal:g}"
+        goal = self.stop.train_return
+        if goal is not None and len(self.recent) == self.recent.maxlen:
+            mean = sum(self.recent) / len(self.recent)
+            if mean >= goal:
+                return f"mean training return {mean:.1f} reached stop.train_return={goal:g}"
+        return None
+
+    def _serve(self, before: int) -> None:
+        """Do what fell due in (before, step]; the clock of training stands still meanwhile."""
+        self._stop_clock()
+        periods, step = self.periods, self.step
+        if crossings(before, step, periods.log):
+            self._log()
+        if crossings(before, step, periods.evaluate):
+            self._evaluate()
+        if crossings(before, step, periods.record):
+            self._record()
+        if crossings(before, step, periods.save):
+            self.save()
+        self._clock = time.perf_counter()
+
+    def _stop_clock(self) -> None:
+        now = time.perf_counter()
+        self.elapsed, self._clock = self.elapsed + now - self._clock, now
+
+    def _log(self) -> None:
+        self._stop_clock()
+        seconds = max(self.elapsed - self._row_clock, 1e-9)
+        times = {
+            "time/steps_per_second": (self.step - self._row_step) / seconds,
+            "time/elapsed": self.elapsed,
+        }
+        self._row_clock, self._row_step = self.elapsed, self.step
+        self.monitor.row(self.step, self.logger.write(self.step, times))
+
+    def _evaluate(self) -> None:
+        """Measure the policy; a new best is saved at once."""
+        cfg = self.eval_cfg
+        self._check_policy()
+        episodes = evaluate(self.evaluator, self.algo.predict, cfg.episodes, cfg.seed, cfg.greedy)
+        self.latest = summary = summarise(episodes, self.evaluator.success_at)
+        self.evaluated_at = self.step
+        check_finite({"eval/episode_return": summary.mean}, self.step)
+        self.logger.write_evaluation(self.step, episodes, cfg.seed, summary)
+        best = summary.mean >= self.best_return
+        self.best_return = max(self.best_return, summary.mean)
+        self.monitor.evaluation(self.step, summary, best)
+        if best:
+            self._save(best=True)
+
+    def _record(self) -> None:
+        self.filmed_at = self.step
+        if self.recorder is not None and (problem := self.recorder(self.step)):
+            self.monitor.note(problem)
+            self.recorder = None  # said once; training goes on
+
+    def _check_policy(self) -> None:
+        """Weights that are no numbers never become a checkpoint."""
+        if not bool(torch.isfinite(self.algo.learner.flat).all()):
+            raise NonFinite(
+                "the policy's weights are not finite", f"step={self.step}", "lower algo.learning_rate"
+            )
+
+    def _save(self, best: bool) -> Path:
+        self._check_policy()
+        evaluation = None
+        if self.evaluated_at == self.step and self.latest is not None:
+            cfg = self.eval_cfg
+            evaluation = {
+                "episodes": cfg.episodes,
+                "seed": cfg.seed,
+                "greedy": cfg.greedy,
+                "mean_return": self.latest.mean,
+            }
+        state = self.state_dict()
+        path = self.store.save(self.step, policy_arrays(self.algo, self.envs.obs_normalizer), state, evaluation, best)
+        self.saved_at = self.step
+        return path
+
+    def state_dict(self) -> State:
+        """Everything beside the policy that going on needs."""
+        return {
+            "step": self.step,
+            "algo": self.algo.state_dict(),
+            "envs": self.envs.state_dict(),
+            "logger": self.logger.state_dict(),
+            "recent": list(self.recent),
+            "best_return": None if np.isinf(self.best_return) else float(self.best_return),
+            "elapsed": self.elapsed,
+        }
+
+    def load_state_dict(self, state: State) -> bool:
+        """Take up the state of a checkpoint. False: an env did not replay to where it was."""
+        self.step = self.saved_at = cast(int, state["step"])
+        self.algo.load_state_dict(cast(State, state["algo"]))
+        exact = self.envs.load_state_dict(cast(State, state["envs"]))
+        self.logger.load_state_dict(cast(State, state["logger"]))
+        self.recent.extend(cast(list[float], state["recent"]))
+        best = state["best_return"]
+        self.best_return = -np.inf if best is None else cast(float, best)
+        self.elapsed = cast(float, state["elapsed"])
+        return exact

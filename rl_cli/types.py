@@ -1,0 +1,76 @@
+"""The words the rooms speak to each other.
+
+Legend of shapes: T rollout length, N envs, B batch, A actions (or action dimensions), P parameters.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+
+Params = dict[str, "torch.Tensor"]  # name -> tensor, e.g. "actor.0.weight"
+Metrics = dict[str, "torch.Tensor"]  # name -> (), detached; read only by the logger
+State = dict[str, object]  # nested: arrays, tensors, numbers, strings, lists, dicts
+
+
+class ActionSpec(NamedTuple):
+    """What an action looks like.
+
+    discrete: sizes = (A,), one integer. multidiscrete: sizes = (A_1, ..., A_k), k integers.
+    box: shape of the real-valued action, with its bounds flattened.
+    """
+
+    kind: Literal["discrete", "multidiscrete", "box"]
+    shape: tuple[int, ...]
+    sizes: tuple[int, ...] = ()
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+
+    @property
+    def dtype(self) -> type[np.generic]:
+        return np.float32 if self.kind == "box" else np.int64
+
+
+class EnvSpec(NamedTuple):
+    """What an algorithm is told of its envs: observations (N, *obs_shape), actions, how many."""
+
+    obs_shape: tuple[int, ...]
+    obs_dtype: Literal["float32", "uint8"]
+    action: ActionSpec
+    num_envs: int
+
+
+class Transition(NamedTuple):
+    """One step of N envs. The arrays are reused by the next step: keep copies, not references.
+
+    `next_obs` is the observation the action led to, also at an episode's end, never the one after
+    the reset. `terminated`: the episode ended by itself, nothing follows. `truncated`: it was cut
+    off, the return goes on beyond it.
+    """
+
+    obs: np.ndarray  # (N, *obs_shape)
+    action: np.ndarray  # (N, *action_shape)
+    reward: np.ndarray  # (N,) float32
+    next_obs: np.ndarray  # (N, *obs_shape)
+    terminated: np.ndarray  # (N,) bool
+    truncated: np.ndarray  # (N,) bool
+
+
+class Batch(NamedTuple):
+    """Transitions to learn from, as tensors; rows as in `Transition`, flags as 0.0 or 1.0."""
+
+    obs: torch.Tensor  # (B, *obs_shape)
+    action: torch.Tensor  # (B, *action_shape)
+    reward: torch.Tensor  # (B,)
+    next_obs: torch.Tensor  # (B, *obs_shape)
+    terminated: torch.Tensor  # (B,)
+    truncated: torch.Tensor  # (B,)
+
+
+class Episode(NamedTuple):
+    """A finished episode: sum of raw rewards, and steps."""
+
+    episode_return: float
+    length: int

@@ -1,0 +1,153 @@
+"""N envs side by side, speaking arrays: same-step autoreset, true final observations."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+
+from rl_cli.config import EnvConfig
+from rl_cli.envs import action_decoder, make_env, spec_of
+from rl_cli.normalization import ObservationNormalizer, RewardNormalizer
+from rl_cli.types import Episode, State, Transition
+
+
+class VectorEnv:
+    """Steps N copies of an env in turn, in this process: cheapest for envs that take microseconds.
+
+    An env whose episode ends is reset within the same step. The transition keeps the observation
+    the episode ended with; `step` returns beside it the one to act on next.
+
+    Args:
+        cfg: of the env.
+        seeds: of each copy's first reset; later resets draw from the copy's own stream.
+    """
+
+    def __init__(self, cfg: EnvConfig, seeds: list[int]) -> None:
+        self.envs = [make_env(cfg) for _ in seeds]
+        self.num_envs, self.seeds = len(seeds), seeds
+        self.spec = spec = spec_of(self.envs[0], cfg)
+        self.decode = action_decoder(self.envs[0].action_space)
+        self.episodes: list[Episode] = []  # finished since the trainer last took them
+        self.obs_normalizer = (
+            ObservationNormalizer(spec.obs_shape, cfg.clip_obs) if cfg.normalize_obs else None
+        )
+        self.reward_normalizer = (
+            RewardNormalizer(self.num_envs, cfg.reward_gamma, cfg.clip_reward)
+            if cfg.normalize_reward
+            else None
+        )
+        shape = (self.num_envs, *spec.obs_shape)
+        self.raw = np.empty(shape, spec.obs_dtype)  # observations to act on, as the envs gave them
+        self.spare = np.empty(shape, spec.obs_dtype)  # the next step writes here
+        self.obs = self.raw  # the same, normalised
+        self.returns, self.lengths = np.zeros(self.num_envs), np.zeros(self.num_envs, int)
+        self.begun: list[State] = [{} for _ in seeds]  # what each episode's reset started from
+        self.actions: list[list[np.ndarray]] = [[] for _ in seeds]  # of the episode under way
+
+    def reset(self) -> np.ndarray:
+        """Begin every env's first episode. -> (N, *obs_shape)."""
+        for i, seed in enumerate(self.seeds):
+            self.begun[i] = {"seed": seed}
+            self.raw[i], _ = self.envs[i].reset(seed=seed)
+        self.obs = self._normalized(self.raw)
+        return self.obs
+
+    def step(self, action: np.ndarray) -> tuple[Transition, np.ndarray]:
+        """Step the first len(action) envs.
+
+        Returns:
+            The transition, whose arrays the next call reuses, and the observations to act on.
+        """
+        n = len(action)
+        next_raw, reward = self.spare[:n], np.empty(n, np.float64)
+        terminated, truncated = np.empty(n, bool), np.empty(n, bool)
+        for i in range(n):
+            row = action[i]
+            next_raw[i], reward[i], terminated[i], truncated[i], _ = self.envs[i].step(self.decode(row))
+            self.actions[i].append(row)
+        self.returns[:n] += reward
+        self.lengths[:n] += 1
+        done = terminated | truncated
+        obs, next_obs = self.obs[:n], self._normalized(next_raw)
+        scaled = self.reward_normalizer(reward, done) if self.reward_normalizer else reward
+        transition = Transition(obs, action, scaled, next_obs, terminated, truncated)
+        if n < self.num_envs:  # the budget's last step: the other envs stay where they are
+            self.spare[n:] = self.raw[n:]
+            next_obs = np.concatenate([next_obs, self.obs[n:]])
+        self.raw, self.spare, self.obs = self.spare, self.raw, next_obs
+        if done.any():
+            self._begin_again(np.flatnonzero(done))
+        return transition, self.obs
+
+    def _begin_again(self, ended: np.ndarray) -> None:
+        """Reset the envs whose episode ended; the transition's arrays stay as they are."""
+        self.raw, self.obs = self.raw.copy(), self.obs.copy()
+        for i in ended:
+            self.episodes.append(Episode(float(self.returns[i]), int(self.lengths[i])))
+            self.returns[i], self.lengths[i], self.actions[i] = 0.0, 0, []
+            self.begun[i] = {"rng": _env_rng(self.envs[i]).bit_generator.state}
+            self.raw[i], _ = self.envs[i].reset()
+        self.obs[ended] = self._normalized(self.raw[ended])
+
+    def _normalized(self, raw: np.ndarray) -> np.ndarray:
+        if self.obs_normalizer is None:
+            return raw
+        self.obs_normalizer.observe(raw)
+        return self.obs_normalizer(raw)
+
+    def take_episodes(self) -> list[Episode]:
+        """The episodes finished since the last call."""
+        taken, self.episodes = self.episodes, []
+        return taken
+
+    def close(self) -> None:
+        for env in self.envs:
+            env.close()
+
+    def state_dict(self) -> State:
+        """Enough to stand at the same step again: where each episode began, and its actions.
+
+        An env's own memory is not saved but replayed, which needs no pickle and works for
+        simulators whose state cannot be read out.
+        """
+        return {
+            "begun": self.begun,
+            "actions": [np.array(actions, self.spec.action.dtype) for actions in self.actions],
+            "raw": self.raw,
+            "obs": self.obs,
+            "returns": self.returns,
+            "lengths": self.lengths,
+            "reward": self.reward_normalizer.state_dict() if self.reward_normalizer else {},
+        }
+
+    def load_state_dict(self, state: State) -> bool:
+        """Replay the episodes under way. False: an env did not come back to where it was."""
+        actions = cast(list[np.ndarray], state["actions"])
+        self.begun = cast(list[State], state["begun"])
+        for i, (env, begun) in enumerate(zip(self.envs, self.begun, strict=True)):
+            self.raw[i] = self._replay(env, begun, actions[i])
+        exact = bool(np.array_equal(self.raw, cast(np.ndarray, state["raw"])))
+        self.actions = [list(rows) for rows in actions]
+        self.obs = self.raw
+        if self.obs_normalizer is not None:
+            self.obs = np.array(state["obs"], np.float32)
+        self.returns, self.lengths = np.array(state["returns"]), np.array(state["lengths"])
+        if self.reward_normalizer is not None:
+            self.reward_normalizer.load_state_dict(cast(State, state["reward"]))
+        return exact
+
+    def _replay(self, env: Any, begun: State, actions: np.ndarray) -> np.ndarray:
+        if "seed" in begun:
+            obs, _ = env.reset(seed=cast(int, begun["seed"]))
+        else:
+            env.reset(seed=0)  # makes the generator whose state is then set
+            _env_rng(env).bit_generator.state = begun["rng"]
+            obs, _ = env.reset()
+        for row in actions:
+            obs, *_ = env.step(self.decode(row))
+        return cast(np.ndarray, obs)
+
+
+def _env_rng(env: Any) -> np.random.Generator:
+    return cast(np.random.Generator, env.unwrapped.np_random)

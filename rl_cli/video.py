@@ -1,0 +1,114 @@
+"""Episodes as mp4, frame by frame into the encoder: memory stays that of one frame."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rl_cli.config import EnvConfig
+from rl_cli.evaluation import Evaluator, Policy
+from rl_cli.normalization import ObservationNormalizer
+from rl_cli.types import Episode
+
+
+class VideoUnavailable(Exception):
+    """This env cannot be filmed here; the message says why in one line."""
+
+
+class Mp4:
+    """An mp4 file (H.264). Written under a temporary name that becomes `path` when whole."""
+
+    def __init__(self, path: Path, fps: float) -> None:
+        self.path, self.fps = path, fps
+        self.part = path.with_name(f".{path.name}.part.mp4")
+        self.encoder: Generator[None, Any, None] | None = None
+        self.frames = 0
+
+    def write(self, frame: Any) -> None:
+        """Append one frame, (H, W, 3) bytes.
+
+        Raises:
+            VideoUnavailable: the env returned something else.
+        """
+        if not (isinstance(frame, np.ndarray) and frame.ndim == 3 and frame.shape[2] == 3):
+            raise VideoUnavailable(f"the env renders {type(frame).__name__}, not pictures")
+        height, width = frame.shape[0] // 2 * 2, frame.shape[1] // 2 * 2  # H.264 wants even sides
+        frame = np.ascontiguousarray(frame[:height, :width], dtype=np.uint8)
+        if self.encoder is None:
+            self.encoder = _open_encoder(self.part, (width, height), self.fps)
+        self.encoder.send(frame)
+        self.frames += 1
+
+    def close(self) -> None:
+        """Finish the file."""
+        if self.encoder is not None:
+            self.encoder.close()
+            self.part.replace(self.path)
+
+    def discard(self) -> None:
+        """Leave nothing behind."""
+        if self.encoder is not None:
+            self.encoder.close()
+        self.part.unlink(missing_ok=True)
+
+
+def _open_encoder(path: Path, size: tuple[int, int], fps: float) -> Generator[None, Any, None]:
+    import imageio_ffmpeg
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    encoder: Generator[None, Any, None] = imageio_ffmpeg.write_frames(
+        str(path), size, fps=fps, macro_block_size=1, ffmpeg_log_level="error", quality=8
+    )
+    encoder.send(None)
+    return encoder
+
+
+def record(
+    cfg: EnvConfig,
+    normalizer: ObservationNormalizer | None,
+    policy: Policy,
+    paths: list[Path],
+    seed: int,
+    greedy: bool,
+) -> list[Episode]:
+    """Film one episode per path, number i from reset(seed + i), on an env made for it.
+
+    Raises:
+        VideoUnavailable: the env cannot be rendered here; says why.
+    """
+    if not os.environ.get("DISPLAY") and sys.platform.startswith("linux"):
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+    try:
+        evaluator = Evaluator(cfg, normalizer, render_mode="rgb_array")
+    except Exception as error:  # whatever a renderer fails with, a video is not worth a run
+        raise VideoUnavailable(_one_line(error)) from error
+    try:
+        return [
+            _film(evaluator, policy, path, seed + i, greedy) for i, path in enumerate(paths)
+        ]
+    finally:
+        evaluator.close()
+
+
+def _film(evaluator: Evaluator, policy: Policy, path: Path, seed: int, greedy: bool) -> Episode:
+    video = Mp4(path, evaluator.fps)
+    try:
+        episode = evaluator.episode(policy, seed, greedy, video)
+        video.close()
+    except VideoUnavailable:
+        video.discard()
+        raise
+    except Exception as error:
+        video.discard()
+        raise VideoUnavailable(_one_line(error)) from error
+    return episode
+
+
+def _one_line(error: Exception) -> str:
+    text = str(error).strip().splitlines()
+    return text[0].removeprefix("error: ") if text else type(error).__name__
