@@ -27,7 +27,7 @@ class Columns:
         )
         self.tensors = Batch(*(torch.from_numpy(a) for a in self.arrays))
 
-    def write(self, row: object, transition: Transition) -> None:
+    def write(self, row: int | np.ndarray, transition: Transition) -> None:
         for array, value in zip(self.arrays, transition, strict=True):
             array[row] = value
 
@@ -53,8 +53,7 @@ class ReplayBuffer:
         rows = len(transition.reward)
         end = self.position + rows
         if rows == 1:
-            where: object = self.position
-            self.columns.write(where, Transition(*(field[0] for field in transition)))
+            self.columns.write(self.position, Transition(*(field[0] for field in transition)))
         else:
             self.columns.write(np.arange(self.position, end) % self.capacity, transition)
         self.position, self.size = end % self.capacity, min(self.size + rows, self.capacity)
@@ -65,7 +64,11 @@ class ReplayBuffer:
         return Batch(*(t.index_select(0, rows).to(self.device) for t in self.columns.tensors))
 
     def state_dict(self) -> State:
-        return {"position": self.position, "size": self.size, "rows": self.columns.filled(self.size)}
+        return {
+            "position": self.position,
+            "size": self.size,
+            "rows": self.columns.filled(self.size),
+        }
 
     def load_state_dict(self, state: State) -> None:
         self.position, self.size = cast(int, state["position"]), cast(int, state["size"])

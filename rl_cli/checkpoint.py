@@ -1,10 +1,10 @@
 """Checkpoints: a folder of plain arrays and JSON, whole or not there, checked before use.
 
-    checkpoints/<step>/manifest.json        what it is, and the SHA-256 of the files beside it
-                       policy.safetensors   weights and observation statistics: all that replay reads
-                       state.safetensors    optimiser, replay, ... : what going on needs beside it
-                       state.json           the same, for what is not an array
-    checkpoints/best.json                   which of them evaluated best
+checkpoints/<step>/manifest.json        what it is, and the SHA-256 of the files beside it
+                   policy.safetensors   weights and observation statistics: all that replay reads
+                   state.safetensors    optimiser, replay, ... : what going on needs beside it
+                   state.json           the same, for what is not an array
+checkpoints/best.json                   which of them evaluated best
 """
 
 from __future__ import annotations
@@ -31,8 +31,13 @@ from rl_cli.errors import BadInput
 from rl_cli.files import storing, sync_folder, write_json
 from rl_cli.types import State
 
-FORMAT = 1
-POLICY, STATE, STATE_JSON, MANIFEST = "policy.safetensors", "state.safetensors", "state.json", "manifest.json"
+FORMAT: Literal[1] = 1
+POLICY, STATE, STATE_JSON, MANIFEST = (
+    "policy.safetensors",
+    "state.safetensors",
+    "state.json",
+    "manifest.json",
+)
 MAX_JSON_BYTES = 1 << 20
 RECORDED = ("torch", "numpy", "gymnasium", "rl-cli")
 
@@ -83,6 +88,7 @@ class CheckpointStore:
 
         Raises:
             StorageError: nothing of the new checkpoint is left, the older ones are as they were.
+
         """
         target = self.folder / f"{step:09d}"
         part = self.folder / f".{target.name}.part"
@@ -167,6 +173,7 @@ def find(path: Path, which: str = "latest") -> Path:
 
     Raises:
         BadInput: there is none; says what is there instead.
+
     """
     if (path / MANIFEST).exists():
         return path
@@ -175,8 +182,12 @@ def find(path: Path, which: str = "latest") -> Path:
     if not path.exists():
         raise BadInput("no such folder", str(path), _runs_nearby(path))
     if not steps:
-        inside = ", ".join(sorted(p.name for p in path.iterdir())[:6]) if path.is_dir() else "a file"
-        raise BadInput("no checkpoint here", str(path), f"name a run folder; this holds: {inside or 'nothing'}")
+        inside = (
+            ", ".join(sorted(p.name for p in path.iterdir())[:6]) if path.is_dir() else "a file"
+        )
+        raise BadInput(
+            "no checkpoint here", str(path), f"name a run folder; this holds: {inside or 'nothing'}"
+        )
     if which == "best":
         return folder / f"{best_step(folder) or steps[-1]:09d}"
     if which == "latest":
@@ -198,6 +209,7 @@ def read_manifest(checkpoint: Path) -> Manifest:
 
     Raises:
         BadInput: it is missing, no JSON, or not of this format.
+
     """
     path = checkpoint / MANIFEST
     try:
@@ -238,7 +250,7 @@ def read_state(checkpoint: Path, manifest: Manifest) -> State:
 def _load(checkpoint: Path, manifest: Manifest, name: str) -> Arrays:
     data = _checked(checkpoint, manifest, name)
     try:
-        return cast(Arrays, safetensors.numpy.load(data))
+        return safetensors.numpy.load(data)
     except Exception as error:
         raise _broken(checkpoint / name, str(error)) from None
 
@@ -278,7 +290,9 @@ def pack(state: Any) -> tuple[Any, Arrays]:
             arrays[path] = np.ascontiguousarray(value).reshape(value.shape)
             return {"$array": path}
         if isinstance(value, dict):
-            return {key: walk(part, f"{path}.{key}" if path else key) for key, part in value.items()}
+            return {
+                key: walk(part, f"{path}.{key}" if path else key) for key, part in value.items()
+            }
         if isinstance(value, list | tuple):
             return [walk(part, f"{path}.{i}") for i, part in enumerate(value)]
         return value.item() if isinstance(value, np.generic) else value

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar, dataclass_transform
+from typing import Annotated, Any, Literal, TypeVar, cast, dataclass_transform
 
 import pydantic
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
@@ -34,7 +34,8 @@ def schema(cls: type[T]) -> type[T]:
     A field without a default is one whose number the YAML must give.
     """
     strict = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-    return pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=strict)(cls)
+    checked = pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=strict)(cls)
+    return cast(type[T], checked)
 
 
 @schema
@@ -149,7 +150,9 @@ class ReplayConfig:
     render: Literal["none", "human"] = Field(description="human: open a window")
     device: Literal["auto", "cpu", "cuda"] = Field(description="where the networks live")
     output: str | None = Field(description="folder for evaluation.json and videos; null: by name")
-    env: dict[str, Any] = Field(description="env keys that replace the run's own, e.g. env.kwargs.*")
+    env: dict[str, Any] = Field(
+        description="env keys that replace the run's own, e.g. env.kwargs.*"
+    )
 
 
 @schema
@@ -171,6 +174,7 @@ def build(cls: type[T], values: Mapping[str, Any], prefix: str = "") -> T:
 
     Raises:
         BadInput: naming the key, its value, and the nearest key or the allowed range.
+
     """
     try:
         return TypeAdapter(cls).validate_json(json.dumps(values))
@@ -236,7 +240,11 @@ def keys(cls: type, prefix: str = "") -> dict[str, Key]:
 def _type_name(annotation: Any) -> str:
     if hasattr(annotation, "__metadata__"):  # Annotated[int, ...]
         return _type_name(annotation.__origin__)
-    text = annotation.__name__ if isinstance(annotation, type) and not hasattr(annotation, "__args__") else str(annotation)
+    text = (
+        annotation.__name__
+        if isinstance(annotation, type) and not hasattr(annotation, "__args__")
+        else str(annotation)
+    )
     if text.startswith("typing.Literal"):
         return " | ".join(str(choice) for choice in annotation.__args__)
     if text.startswith("dict"):

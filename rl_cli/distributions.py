@@ -99,7 +99,8 @@ class Gaussian:
     def sample(self, params: Params, out: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         std = np.exp(params[LOG_STD].detach().cpu().numpy())
         noise = rng.standard_normal(out.shape, dtype=np.float32)
-        return (out + std * noise).reshape(len(out), *self.shape)
+        action: np.ndarray = out + std * noise
+        return action.reshape(len(out), *self.shape)
 
     def mode(self, out: np.ndarray) -> np.ndarray:
         return out.reshape(len(out), *self.shape)

@@ -49,6 +49,7 @@ def make_env(cfg: EnvConfig, render_mode: str | None = None) -> Env:
     Raises:
         BadInput: no such env, a missing package, an unknown env.kwargs key, observations that
             cannot be flattened.
+
     """
     env = _make(cfg, render_mode)
     if cfg.frame_skip > 1:
@@ -80,7 +81,11 @@ def _make(cfg: EnvConfig, render_mode: str | None) -> Env:
                 **cast(dict[str, Any], cfg.kwargs),
             )
     except gym.error.DependencyNotInstalled as error:
-        raise BadInput(f"{cfg.id} needs a package: {_first_line(error)}", f"env.id={cfg.id}", _pip_line(str(error))) from None
+        raise BadInput(
+            f"{cfg.id} needs a package: {_first_line(error)}",
+            f"env.id={cfg.id}",
+            _pip_line(str(error)),
+        ) from None
     except gym.error.NamespaceNotFound as error:
         fix = _pip_line(str(error)) if cfg.id.startswith("ALE/") else _suggest_env(cfg.id)
         raise BadInput(_first_line(error), f"env.id={cfg.id}", fix) from None
@@ -178,11 +183,14 @@ def spec_of(env: Env, cfg: EnvConfig) -> EnvSpec:
 
     Raises:
         BadInput: a kind of action that no algorithm here takes.
+
     """
     obs_shape = env.observation_space.shape
     assert obs_shape is not None
     pixels = len(obs_shape) == 3
-    return EnvSpec(obs_shape, "uint8" if pixels else "float32", _action_spec(env, cfg), cfg.num_envs)
+    return EnvSpec(
+        obs_shape, "uint8" if pixels else "float32", _action_spec(env, cfg), cfg.num_envs
+    )
 
 
 def _action_spec(env: Env, cfg: EnvConfig) -> ActionSpec:

@@ -27,6 +27,7 @@ class Evaluator:
         cfg: of the env.
         normalizer: the training envs' statistics; read, never updated.
         render_mode: None, or what recording or watching needs.
+
     """
 
     def __init__(

@@ -80,7 +80,9 @@ class CsvTable:
             return list(reader.fieldnames or self.columns), rows
 
     def _rewrite(self, rows: list[dict[str, str]]) -> None:
-        lines = [_line(self.columns)] + [_line([r.get(c) or "" for c in self.columns]) for r in rows]
+        lines = [_line(self.columns)] + [
+            _line([r.get(c) or "" for c in self.columns]) for r in rows
+        ]
         write_atomic(self.path, "".join(lines).encode())
 
 

@@ -28,6 +28,7 @@ class Learner:
         learning_rate: Adam's step size, unless a step is given its own.
         max_grad_norm: the whole gradient is scaled down to this norm; None: never.
         with_target: keep a second copy of the parameters that moves only by `update_target`.
+
     """
 
     def __init__(
@@ -87,7 +88,7 @@ class Learner:
         self.flat.addcdiv_(self.momentum, scale, value=-learning_rate / correction1)
 
     def update_target(self, tau: float) -> None:
-        """target <- tau * online + (1 - tau) * target; tau = 1 is the hard copy."""
+        """Target <- tau * online + (1 - tau) * target; tau = 1 is the hard copy."""
         assert self.flat_target is not None
         self.flat_target.lerp_(self.flat, tau)
 
@@ -100,6 +101,7 @@ class Learner:
 
         Raises:
             ValueError: a name or a shape differs; says which.
+
         """
         for name, shape in self.shapes.items():
             if name not in params or params[name].shape != shape:
@@ -113,7 +115,11 @@ class Learner:
 
     def state_dict(self) -> State:
         """All that a resumed run needs beside the policy."""
-        state: State = {"momentum": self.momentum, "variance": self.variance, "updates": self.updates}
+        state: State = {
+            "momentum": self.momentum,
+            "variance": self.variance,
+            "updates": self.updates,
+        }
         if self.flat_target is not None:
             state["target"] = self.flat_target
         return state

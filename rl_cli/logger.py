@@ -25,6 +25,7 @@ class Logger:
         tensorboard: write event files beside the CSV.
         hparams: flat name -> value, for TensorBoard's HPARAMS tab.
         resumed_at: step a resumed run goes on from; later rows are cut and written again.
+
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Logger:
 
         Raises:
             NonFinite: a training metric is not a finite number.
+
         """
         row: dict[str, float] = {"rollout/episodes": self.episodes_total}
         if self.episodes:
@@ -128,19 +130,24 @@ class _Events:
 
         purge = None if resumed_at is None else resumed_at + 1
         self.writer = SummaryWriter(str(folder), purge_step=purge)
+        assert self.writer.file_writer is not None
+        self.add_summary = self.writer.file_writer.add_summary
         experiment, start, self.end = summarise_hparams(
-            {k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in hparams.items()},
+            {
+                k: v if isinstance(v, bool | int | float | str) else str(v)
+                for k, v in hparams.items()
+            },
             {FINAL_METRIC: 0.0},
         )
-        self.writer.file_writer.add_summary(experiment)
-        self.writer.file_writer.add_summary(start)
+        self.add_summary(experiment)
+        self.add_summary(start)
 
     def scalars(self, row: Mapping[str, float], step: int) -> None:
         for name, value in row.items():
             self.writer.add_scalar(name, value, step)
 
     def close(self) -> None:
-        self.writer.file_writer.add_summary(self.end)
+        self.add_summary(self.end)
         self.writer.close()
 
 

@@ -32,7 +32,9 @@ class MLP:
         self, name: str, inputs: int, hidden_sizes: tuple[int, ...], outputs: int, activation: str
     ) -> None:
         self.sizes = (inputs, *hidden_sizes, outputs)
-        self.layers = [(f"{name}.{i}.weight", f"{name}.{i}.bias") for i in range(len(hidden_sizes) + 1)]
+        self.layers = [
+            (f"{name}.{i}.weight", f"{name}.{i}.bias") for i in range(len(hidden_sizes) + 1)
+        ]
         self.activation = torch.tanh if activation == "tanh" else torch.relu
 
     def init(self, generator: torch.Generator, output_gain: float | None = None) -> Params:

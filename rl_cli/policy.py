@@ -34,6 +34,7 @@ def load_policy_arrays(
 
     Raises:
         ValueError: names or shapes are not those of this algorithm and env.
+
     """
     weights = {k: torch.from_numpy(v) for k, v in arrays.items() if not k.startswith(NORMALIZER)}
     algo.load_policy(weights)

@@ -77,6 +77,7 @@ def train(config: Mapping[str, Any], labels: tuple[str, str]) -> Outcome:
 
     Raises:
         BadInput: before anything is made on disk.
+
     """
     cfg = build(RunConfig, config)
     algo_cls = algos.load(str(cfg.algo.get("name")))
@@ -107,6 +108,7 @@ def make_algorithm(
 
     Raises:
         BadInput: it cannot take their actions; names those that can. No such device.
+
     """
     if spec.action.kind not in algo_cls.supports:
         fitting = [n for n in algos.names() if spec.action.kind in algos.load(n).supports]
@@ -124,7 +126,9 @@ def pick_device(device: str, spec: EnvSpec) -> torch.device:
     if device == "cuda" and not available:
         raise BadInput("torch finds no CUDA device", "device=cuda", "use device=cpu")
     pixels = len(spec.obs_shape) == 3
-    return torch.device("cuda" if device == "cuda" or (device == "auto" and pixels and available) else "cpu")
+    return torch.device(
+        "cuda" if device == "cuda" or (device == "auto" and pixels and available) else "cpu"
+    )
 
 
 class _Run:
@@ -176,7 +180,12 @@ class _Run:
             paths = [self.folder / "videos" / name for name in names]
             try:
                 video.record(
-                    cfg.env, envs.obs_normalizer, algo.predict, paths, cfg.eval.seed, cfg.eval.greedy
+                    cfg.env,
+                    envs.obs_normalizer,
+                    algo.predict,
+                    paths,
+                    cfg.eval.seed,
+                    cfg.eval.greedy,
                 )
             except video.VideoUnavailable as problem:
                 return f"no videos: {problem}; training goes on without"
@@ -191,7 +200,10 @@ class _Run:
         try:
             with self.interruption.listening():
                 self.monitor.start(
-                    " · ".join(self.labels), self._facts(), self.trainer.step, self.cfg.total_timesteps
+                    " · ".join(self.labels),
+                    self._facts(),
+                    self.trainer.step,
+                    self.cfg.total_timesteps,
                 )
                 reason = self.trainer.train()
                 if reason == "interrupted":
@@ -215,7 +227,12 @@ class _Run:
 
     def _status(self, state: str, reason: str, **more: Any) -> None:
         run_folder.write_status(
-            self.folder, state=state, reason=reason, step=self.trainer.step, seed=self.cfg.seed, **more
+            self.folder,
+            state=state,
+            reason=reason,
+            step=self.trainer.step,
+            seed=self.cfg.seed,
+            **more,
         )
 
     def _close(self) -> None:
@@ -250,7 +267,9 @@ class _Run:
         if not self.cfg.quiet:
             here = relative(self.folder)
             why = "" if reason == "budget" else f" ({reason})"
-            print(f"done: {step:,} steps in {duration(seconds)}{why}; {describe(summary)}, best {best:.1f}")
+            print(
+                f"done: {step:,} steps in {duration(seconds)}{why}; {describe(summary)}, best {best:.1f}"
+            )
             print(f"replay:  rl-eval {here}")
             if self.cfg.log.tensorboard:
                 print("curves:  tensorboard --logdir runs")
@@ -264,4 +283,6 @@ def _hparams(cfg: RunConfig) -> dict[str, Any]:
     values = {"seed": cfg.seed, "total_timesteps": cfg.total_timesteps}
     values |= {f"algo.{key}": value for key, value in cfg.algo.items()}
     values |= {f"env.{key}": value for key, value in dataclasses.asdict(cfg.env).items()}
-    return {k: json.dumps(v) if isinstance(v, dict | list | tuple) else v for k, v in values.items()}
+    return {
+        k: json.dumps(v) if isinstance(v, dict | list | tuple) else v for k, v in values.items()
+    }

@@ -22,6 +22,7 @@ def create(algo: str, env: str, seed: int, explicit: str | None) -> Path:
     Raises:
         BadInput: `explicit` exists and is not empty.
         StorageError: it cannot be made.
+
     """
     if explicit is not None:
         folder = Path(explicit)
@@ -56,6 +57,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
     Raises:
         BadInput: there is none, or it is no YAML mapping.
+
     """
     path = folder / "config.yaml"
     try:

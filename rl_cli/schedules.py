@@ -10,7 +10,7 @@ def linear(start: float, end: float, duration: float, step: int) -> float:
 
 def exponential(start: float, end: float, duration: float, step: int) -> float:
     """From start to end in `duration` steps by a constant factor per step, then end (end > 0)."""
-    return start * (end / start) ** min(1.0, step / duration)
+    return float(start * (end / start) ** min(1.0, step / duration))
 
 
 def crossings(before: int, after: int, period: int) -> int:

@@ -36,5 +36,6 @@ def set_rng_state(rng: np.random.Generator, state: dict[str, object]) -> None:
 
     Raises:
         ValueError, KeyError, TypeError: the state is not one of this kind of generator.
+
     """
     rng.bit_generator.state = state

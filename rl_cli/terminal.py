@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
 import time
@@ -89,7 +90,10 @@ class PlainMonitor(QuietMonitor):
         print("  ".join(parts), flush=True)
 
     def evaluation(self, step: int, summary: Summary, best: bool) -> None:
-        print(f"step {step:,}/{self.budget:,}  {describe(summary)}{'  (best)' if best else ''}", flush=True)
+        print(
+            f"step {step:,}/{self.budget:,}  {describe(summary)}{'  (best)' if best else ''}",
+            flush=True,
+        )
 
     def note(self, text: str) -> None:
         print(text, flush=True)
@@ -178,7 +182,7 @@ def sparkline(values: list[float], width: int) -> str:
         return ""
     count = min(width, len(values))
     edges = [i * len(values) // count for i in range(count + 1)]
-    means = [sum(values[a:b]) / (b - a) for a, b in zip(edges, edges[1:], strict=False)]
+    means = [sum(values[a:b]) / (b - a) for a, b in itertools.pairwise(edges)]
     low, high = min(means), max(means)
     scale = (len(SPARKS) - 1) / (high - low) if high > low else 0.0
     return "".join(SPARKS[int((m - low) * scale)] for m in means)
@@ -186,7 +190,9 @@ def sparkline(values: list[float], width: int) -> str:
 
 def describe(summary: Summary) -> str:
     """An evaluation in half a line."""
-    text = f"eval return {number(summary.mean)} ± {number(summary.std)} ({summary.episodes} episodes)"
+    text = (
+        f"eval return {number(summary.mean)} ± {number(summary.std)} ({summary.episodes} episodes)"
+    )
     if summary.success_rate is not None:
         text += f", success {summary.success_rate:.0%}"
     return text
@@ -218,7 +224,8 @@ def summary_table(summary: Summary, title: str) -> Table:
     table.add_row("std", f"{summary.std:.2f}")
     table.add_row("median", f"{summary.median:.2f}")
     table.add_row(
-        "IQM [95% interval]", f"{summary.iqm:.2f} [{summary.iqm_low:.2f}, {summary.iqm_high:.2f}]".replace("[", r"\[", 1)
+        "IQM [95% interval]",
+        f"{summary.iqm:.2f} [{summary.iqm_low:.2f}, {summary.iqm_high:.2f}]".replace("[", r"\[", 1),
     )
     table.add_row("min, max", f"{summary.min:.2f}, {summary.max:.2f}")
     table.add_row("mean length", f"{summary.mean_length:.1f}")

@@ -40,7 +40,8 @@ class Periods:
 
     def next_due(self, step: int) -> int:
         """First step after `step` at which any of them is due."""
-        return min((step // p + 1) * p for p in dataclasses.astuple(self) if p)
+        periods: tuple[int, ...] = dataclasses.astuple(self)
+        return min((step // period + 1) * period for period in periods if period)
 
 
 class Trainer:
@@ -49,6 +50,7 @@ class Trainer:
     Args:
         interrupted: asked once per step; a signal's number ends the run after a checkpoint.
         recorder: None films nothing.
+
     """
 
     def __init__(
@@ -129,9 +131,9 @@ class Trainer:
 
     def _reason_to_stop(self) -> str | None:
         goal = self.stop.eval_return
-        if goal is not None and self.evaluated_at == self.step and self.latest is not None:
-            if self.latest.mean >= goal:
-                return f"eval return {self.latest.mean:.1f} reached stop.eval_return={goal:g}"
+        fresh = self.latest if self.evaluated_at == self.step else None
+        if goal is not None and fresh is not None and fresh.mean >= goal:
+            return f"eval return {fresh.mean:.1f} reached stop.eval_return={goal:g}"
         goal = self.stop.train_return
         if goal is not None and len(self.recent) == self.recent.maxlen:
             mean = sum(self.recent) / len(self.recent)
@@ -192,7 +194,9 @@ class Trainer:
         """Weights that are no numbers never become a checkpoint."""
         if not bool(torch.isfinite(self.algo.learner.flat).all()):
             raise NonFinite(
-                "the policy's weights are not finite", f"step={self.step}", "lower algo.learning_rate"
+                "the policy's weights are not finite",
+                f"step={self.step}",
+                "lower algo.learning_rate",
             )
 
     def _save(self, best: bool) -> Path:
@@ -207,7 +211,9 @@ class Trainer:
                 "mean_return": self.latest.mean,
             }
         state = self.state_dict()
-        path = self.store.save(self.step, policy_arrays(self.algo, self.envs.obs_normalizer), state, evaluation, best)
+        path = self.store.save(
+            self.step, policy_arrays(self.algo, self.envs.obs_normalizer), state, evaluation, best
+        )
         self.saved_at = self.step
         return path
 

@@ -9,6 +9,7 @@ import numpy as np
 from rl_cli.config import EnvConfig
 from rl_cli.envs import action_decoder, make_env, spec_of
 from rl_cli.normalization import ObservationNormalizer, RewardNormalizer
+from rl_cli.seeding import rng_state, set_rng_state
 from rl_cli.types import Episode, State, Transition
 
 
@@ -21,6 +22,7 @@ class VectorEnv:
     Args:
         cfg: of the env.
         seeds: of each copy's first reset; later resets draw from the copy's own stream.
+
     """
 
     def __init__(self, cfg: EnvConfig, seeds: list[int]) -> None:
@@ -58,13 +60,16 @@ class VectorEnv:
 
         Returns:
             The transition, whose arrays the next call reuses, and the observations to act on.
+
         """
         n = len(action)
         next_raw, reward = self.spare[:n], np.empty(n, np.float64)
         terminated, truncated = np.empty(n, bool), np.empty(n, bool)
         for i in range(n):
             row = action[i]
-            next_raw[i], reward[i], terminated[i], truncated[i], _ = self.envs[i].step(self.decode(row))
+            next_raw[i], reward[i], terminated[i], truncated[i], _ = self.envs[i].step(
+                self.decode(row)
+            )
             self.actions[i].append(row)
         self.returns[:n] += reward
         self.lengths[:n] += 1
@@ -86,7 +91,7 @@ class VectorEnv:
         for i in ended:
             self.episodes.append(Episode(float(self.returns[i]), int(self.lengths[i])))
             self.returns[i], self.lengths[i], self.actions[i] = 0.0, 0, []
-            self.begun[i] = {"rng": _env_rng(self.envs[i]).bit_generator.state}
+            self.begun[i] = {"rng": rng_state(_env_rng(self.envs[i]))}
             self.raw[i], _ = self.envs[i].reset()
         self.obs[ended] = self._normalized(self.raw[ended])
 
@@ -142,7 +147,7 @@ class VectorEnv:
             obs, _ = env.reset(seed=cast(int, begun["seed"]))
         else:
             env.reset(seed=0)  # makes the generator whose state is then set
-            _env_rng(env).bit_generator.state = begun["rng"]
+            set_rng_state(_env_rng(env), cast(State, begun["rng"]))
             obs, _ = env.reset()
         for row in actions:
             obs, *_ = env.step(self.decode(row))

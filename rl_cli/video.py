@@ -34,6 +34,7 @@ class Mp4:
 
         Raises:
             VideoUnavailable: the env returned something else.
+
         """
         if not (isinstance(frame, np.ndarray) and frame.ndim == 3 and frame.shape[2] == 3):
             raise VideoUnavailable(f"the env renders {type(frame).__name__}, not pictures")
@@ -80,6 +81,7 @@ def record(
 
     Raises:
         VideoUnavailable: the env cannot be rendered here; says why.
+
     """
     if not os.environ.get("DISPLAY") and sys.platform.startswith("linux"):
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
@@ -88,9 +90,7 @@ def record(
     except Exception as error:  # whatever a renderer fails with, a video is not worth a run
         raise VideoUnavailable(_one_line(error)) from error
     try:
-        return [
-            _film(evaluator, policy, path, seed + i, greedy) for i, path in enumerate(paths)
-        ]
+        return [_film(evaluator, policy, path, seed + i, greedy) for i, path in enumerate(paths)]
     finally:
         evaluator.close()
 

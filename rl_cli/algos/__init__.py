@@ -27,11 +27,14 @@ def load(name: str) -> type[Algorithm]:  # type: ignore[type-arg]
 
     Raises:
         BadInput: there is none; names the nearest.
+
     """
     if name not in names():
         known = ", ".join(names())
         raise BadInput(
-            f"unknown algorithm {name}", f"algo.name={name}", did_you_mean(name, names(), f"one of: {known}")
+            f"unknown algorithm {name}",
+            f"algo.name={name}",
+            did_you_mean(name, names(), f"one of: {known}"),
         )
     if name in (m.name for m in pkgutil.iter_modules(__path__)):
         return _algorithm_in(importlib.import_module(f"{__name__}.{name}"))

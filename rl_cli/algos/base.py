@@ -38,6 +38,7 @@ class Algorithm(ABC, Generic[C]):
         total_timesteps: budget of the run, for schedules that end with it.
         seed: of initial weights, exploration and minibatches, each a stream of its own.
         device: of the networks.
+
     """
 
     Config: ClassVar[type[AlgoConfig]]

@@ -57,7 +57,9 @@ class DQN(Algorithm[DQNConfig]):
         super().__init__(cfg, spec, total_timesteps, seed, device)
         (self.num_actions,) = spec.action.sizes
         self.encoder = make_encoder(spec.obs_shape)
-        self.head = MLP("q", self.encoder.features, cfg.hidden_sizes, self.num_actions, cfg.activation)
+        self.head = MLP(
+            "q", self.encoder.features, cfg.hidden_sizes, self.num_actions, cfg.activation
+        )
         init = torch_generator(seed, "init")
         self.learner = Learner(
             self.encoder.init(init) | self.head.init(init),
@@ -101,12 +103,11 @@ class DQN(Algorithm[DQNConfig]):
     def _greedy(self, obs: np.ndarray) -> np.ndarray:
         with torch.no_grad():
             best = self.q(self.learner.params, self.tensor(obs)).argmax(-1)
-        return cast(np.ndarray, best.cpu().numpy())
+        return best.cpu().numpy()
 
     def update(self, step: int) -> Metrics | None:
-        cfg, before, self.step = self.cfg, self.step, step
-        if step < cfg.learning_starts:
-            return None
+        cfg = self.cfg
+        before, self.step = max(self.step, cfg.learning_starts), step
         metrics = None
         for _ in range(schedules.crossings(before, step, cfg.train_every) * cfg.gradient_steps):
             batch = self.replay.sample(cfg.batch_size, self.sample_rng)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from typing import NamedTuple
 
 import numpy as np
@@ -102,7 +101,9 @@ class PPO(Algorithm[PPOConfig]):
             if self.cfg.target_kl is not None and metrics["approx_kl"] > self.cfg.target_kl:
                 break
         mean = {name: torch.stack([m[name] for m in history]).mean() for name in history[0]}
-        return mean | {"explained_variance": functional.explained_variance(samples.old_value, samples.target)}
+        return mean | {
+            "explained_variance": functional.explained_variance(samples.old_value, samples.target)
+        }
 
     def estimate(self, batch: Batch) -> Samples:
         """Advantages and value targets of a rollout (T, N, ...), flattened to B = T * N rows."""
@@ -123,7 +124,9 @@ class PPO(Algorithm[PPOConfig]):
             self.cfg.gae_lambda,
         )
         target = (advantage + value).flatten()
-        return Samples(flat.obs, flat.action, log_prob, advantage.flatten(), target, value.flatten())
+        return Samples(
+            flat.obs, flat.action, log_prob, advantage.flatten(), target, value.flatten()
+        )
 
     def minibatches(self, rows: int) -> list[torch.Tensor]:
         """All rows once, shuffled, in parts as equal as can be of at most minibatch_size."""

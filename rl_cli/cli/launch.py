@@ -51,12 +51,24 @@ def run_hydra(config_name: str, argv: list[str], task: Callable[[Any], object]) 
 
     Raises:
         Whatever Hydra raises; see `explain`.
+
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # raise to us rather than print and exit
     import hydra
 
+    raised: list[Exception] = []
+
+    def guarded(cfg: Any) -> object:
+        try:
+            return task(cfg)
+        except Exception as error:  # kept from Hydra, which would print a line of its own
+            raised.append(error)
+            return None
+
     sys.argv = [sys.argv[0], *argv]
-    hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(task)()
+    hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(guarded)()
+    if raised:
+        raise raised[0]
 
 
 def value_of(argv: list[str], key: str) -> str | None:
@@ -73,6 +85,7 @@ def prepare(argv: list[str]) -> list[str]:
 
     Raises:
         BadInput: a group has no such member.
+
     """
     folders = [CONF, *user_folders(argv)]
     for group in GROUPS:
@@ -102,7 +115,11 @@ def user_folders(argv: list[str]) -> list[Path]:
         elif arg.startswith("--config-dir="):
             folders.append(Path(arg.split("=", 1)[1]).resolve())
     here = Path.cwd() / "conf"
-    if here.is_dir() and here.resolve() != CONF.resolve() and any((here / g).is_dir() for g in GROUPS):
+    if (
+        here.is_dir()
+        and here.resolve() != CONF.resolve()
+        and any((here / g).is_dir() for g in GROUPS)
+    ):
         folders.append(here)
     return folders
 
@@ -159,7 +176,11 @@ def explain(error: Exception, argv: list[str]) -> RunError | None:
         return BadInput(f"no {group or 'config'} called {name}", found[1], "see rl-train --help")
     if "arsing override" in text or type(error).__name__ == "OverrideParseException":
         bad = getattr(error, "override", "") or text.splitlines()[0]
-        return BadInput("cannot read this argument", str(bad), "write key=value; quote what the shell or commas would split")
+        return BadInput(
+            "cannot read this argument",
+            str(bad),
+            "write key=value; quote what the shell or commas would split",
+        )
     return BadInput(text.strip().splitlines()[0], " ".join(argv)[:200], "see rl-train --help")
 
 

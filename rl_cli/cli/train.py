@@ -6,7 +6,7 @@ import dataclasses
 import sys
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from rl_cli.cli.deferred import defer
 
@@ -16,6 +16,9 @@ from rl_cli import run_folder  # noqa: E402
 from rl_cli.cli import launch  # noqa: E402
 from rl_cli.errors import BadInput, RunError  # noqa: E402
 from rl_cli.files import write_json  # noqa: E402
+
+if TYPE_CHECKING:
+    from rl_cli.run import Outcome
 
 RESUME_MAY_CHANGE = ("total_timesteps", "quiet", "device", "threads")
 RESUME_MAY_CHANGE_GROUPS = ("eval.", "log.", "video.", "checkpoint.", "stop.")
@@ -69,7 +72,7 @@ class _Jobs:
         from omegaconf import OmegaConf
 
         hydra_cfg = HydraConfig.get()
-        config = OmegaConf.to_container(cfg, resolve=True)
+        config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
         choices = hydra_cfg.runtime.choices
         labels = (str(choices["algo"]), _env_label(str(choices["env"]), config))
         if hydra_cfg.mode != RunMode.MULTIRUN:
@@ -79,7 +82,11 @@ class _Jobs:
         self.sweep = Path(hydra_cfg.sweep.dir)
         print(f"[{hydra_cfg.job.num}] {hydra_cfg.job.override_dirname}", flush=True)
         outcome = _train_guarded(config, labels)
-        record = {"overrides": list(hydra_cfg.overrides.task), "labels": list(labels), "seed": config["seed"]}
+        record = {
+            "overrides": list(hydra_cfg.overrides.task),
+            "labels": list(labels),
+            "seed": config["seed"],
+        }
         write_json(
             self.sweep / f"job_{hydra_cfg.job.num:04d}.json", record | dataclasses.asdict(outcome)
         )
@@ -88,13 +95,13 @@ class _Jobs:
         return outcome.eval_return
 
 
-def _train(config: Any, labels: tuple[str, str]) -> Any:
+def _train(config: dict[str, Any], labels: tuple[str, str]) -> Outcome:
     from rl_cli.run import train
 
     return train(config, labels)
 
 
-def _train_guarded(config: Any, labels: tuple[str, str]) -> Any:
+def _train_guarded(config: dict[str, Any], labels: tuple[str, str]) -> Outcome:
     from rl_cli.run import Outcome
 
     try:
@@ -119,6 +126,7 @@ def _resume(argv: list[str]) -> int:
 
     Raises:
         BadInput: an argument would change what the run is.
+
     """
     import yaml
 

@@ -1,0 +1,154 @@
+"""Replaying a checkpoint from its folder alone: statistics, JSON, video, window."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from rl_cli import algos, checkpoint, video
+from rl_cli.algos.base import Algorithm
+from rl_cli.config import EnvConfig, ReplayConfig, build
+from rl_cli.envs import make_env, spec_of
+from rl_cli.errors import BadInput
+from rl_cli.evaluation import Evaluator, evaluate
+from rl_cli.files import storing, write_json
+from rl_cli.normalization import ObservationNormalizer
+from rl_cli.policy import load_policy_arrays
+from rl_cli.run import make_algorithm
+from rl_cli.statistics import summarise
+from rl_cli.terminal import relative, summary_table
+from rl_cli.types import Episode
+
+
+@dataclasses.dataclass(frozen=True)
+class Agent:
+    """A policy out of a checkpoint, and what it was trained with."""
+
+    algo: Algorithm[Any]
+    env: EnvConfig
+    normalizer: ObservationNormalizer | None
+    manifest: checkpoint.Manifest
+
+
+def replay(config: Mapping[str, Any]) -> float:
+    """Carry out rl-eval. -> mean return.
+
+    Raises:
+        BadInput: there is no such checkpoint, or it is broken; says which file.
+
+    """
+    cfg = build(ReplayConfig, config)
+    if cfg.run is None:
+        raise BadInput("no run given", "rl-eval <run folder or checkpoint>", "see rl-eval --help")
+    if cfg.render == "human" and sys.platform.startswith("linux"):
+        if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+            raise BadInput("there is no screen here", "render=human", "use video=true")
+    folder = checkpoint.find(Path(cfg.run), cfg.checkpoint)
+    agent = load_agent(folder, cfg.env, cfg.device)
+    evaluator = Evaluator(agent.env, agent.normalizer, "human" if cfg.render == "human" else None)
+    episodes = evaluate(evaluator, agent.algo.predict, cfg.episodes, cfg.seed, cfg.greedy)
+    evaluator.close()
+    output = Path(cfg.output) if cfg.output else _output_folder(folder)
+    _report(cfg, agent, folder, episodes, evaluator.success_at, output)
+    if cfg.video:
+        _film(cfg, agent, output)
+    return sum(e.episode_return for e in episodes) / len(episodes)
+
+
+def load_agent(folder: Path, env_changes: Mapping[str, Any], device: str) -> Agent:
+    """Build the policy of a checkpoint; only manifest.json and policy.safetensors are read.
+
+    Raises:
+        BadInput: a file is missing, altered, or does not fit the env.
+
+    """
+    manifest = checkpoint.read_manifest(folder)
+    algo_cls = algos.load(str(manifest.algo.get("name")))
+    algo_cfg = build(algo_cls.Config, manifest.algo, "algo")
+    env_cfg = build(EnvConfig, _merged(manifest.env, env_changes) | {"num_envs": 1}, "env")
+    env = make_env(env_cfg)
+    spec = spec_of(env, env_cfg)
+    env.close()
+    algo = make_algorithm(algo_cls, algo_cfg, spec, 1, manifest.seed, device)
+    normalizer = (
+        ObservationNormalizer(spec.obs_shape, env_cfg.clip_obs) if env_cfg.normalize_obs else None
+    )
+    try:
+        load_policy_arrays(checkpoint.read_policy(folder, manifest), algo, normalizer)
+    except ValueError as error:
+        raise BadInput(
+            f"the weights do not fit this env: {error}",
+            str(folder / checkpoint.POLICY),
+            "replay it on the env it was trained on",
+        ) from None
+    return Agent(algo, env_cfg, normalizer, manifest)
+
+
+def _merged(env: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(env) | {k: v for k, v in changes.items() if k != "kwargs"}
+    merged["kwargs"] = dict(env["kwargs"]) | dict(changes.get("kwargs", {}))
+    return merged
+
+
+def _output_folder(checkpoint_folder: Path) -> Path:
+    """Outside the run, which may be somebody else's or read-only."""
+    run = checkpoint_folder.resolve().parent.parent.name
+    safe = re.sub(
+        r"[^\w.\-]", "_", f"{run}_step{checkpoint_folder.resolve().name.lstrip('0') or '0'}"
+    )
+    return Path("runs") / "evals" / safe
+
+
+def _report(
+    cfg: ReplayConfig,
+    agent: Agent,
+    folder: Path,
+    episodes: list[Episode],
+    success_at: float | None,
+    output: Path,
+) -> None:
+    summary = summarise(episodes, success_at)
+    manifest = agent.manifest
+    how = "greedy" if cfg.greedy else "sampled"
+    title = f"{manifest.algo['name']} on {agent.env.id}, step {manifest.step:,}, {how}"
+    Console().print(summary_table(summary, title))
+    with storing(output):
+        output.mkdir(parents=True, exist_ok=True)
+    write_json(
+        output / "evaluation.json",
+        {
+            "checkpoint": str(folder),
+            "step": manifest.step,
+            "algo": manifest.algo["name"],
+            "env": dataclasses.asdict(agent.env),
+            "greedy": cfg.greedy,
+            "seeds": [cfg.seed, cfg.seed + cfg.episodes - 1],
+            "summary": summary._asdict(),
+            "episodes": [
+                {"seed": cfg.seed + i, "return": e.episode_return, "length": e.length}
+                for i, e in enumerate(episodes)
+            ],
+        },
+    )
+    print(f"checkpoint: {relative(folder)}")
+    print(f"written:    {relative(output / 'evaluation.json')}")
+
+
+def _film(cfg: ReplayConfig, agent: Agent, output: Path) -> None:
+    paths = [
+        output / f"episode_{cfg.seed + i}.mp4" for i in range(min(cfg.video_episodes, cfg.episodes))
+    ]
+    try:
+        video.record(agent.env, agent.normalizer, agent.algo.predict, paths, cfg.seed, cfg.greedy)
+    except video.VideoUnavailable as problem:
+        print(f"no video: {problem}", file=sys.stderr)
+        return
+    for path in paths:
+        print(f"video:      {relative(path)}")

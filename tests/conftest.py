@@ -1,0 +1,59 @@
+"""What several test files need."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+torch.set_num_threads(1)
+
+REPO = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty current folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def command(here):
+    """Run rl-train or rl-eval as a person would, in the empty folder; -> CompletedProcess."""
+
+    def run(name: str, *args: str, env: dict[str, str] | None = None, timeout: float = 120):
+        module = {"rl-train": "rl_cli.cli.train", "rl-eval": "rl_cli.cli.evaluate"}[name]
+        code = f"import sys; from {module} import main; sys.argv[0] = {name!r}; main()"
+        # -I: neither the current folder nor PYTHONPATH helps, as with an installed command
+        return subprocess.run(
+            [sys.executable, "-I", "-c", code, *args],
+            cwd=here,
+            env={**os.environ, **(env or {})},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture
+def tiny():
+    """Overrides that make a run last about a second."""
+    return [
+        "total_timesteps=400",
+        "eval.every=200",
+        "eval.episodes=2",
+        "checkpoint.every=100",
+        "log.every=100",
+        "video.episodes=0",
+        "log.tensorboard=false",
+        "quiet=true",
+    ]
