@@ -24,6 +24,7 @@ def _integral(value: object) -> object:
 
 
 Int = Annotated[int, BeforeValidator(_integral)]
+Size = Annotated[int, BeforeValidator(_integral), Field(ge=1)]
 Scalar = bool | int | float | str | None
 
 
@@ -165,7 +166,7 @@ class AlgoConfig:
     anneal_learning_rate: bool = Field(description="decay the step size linearly to 0")
     adam_eps: float = Field(gt=0, lt=1, description="epsilon of Adam")
     max_grad_norm: float | None = Field(gt=0, description="gradient norm is clipped to this")
-    hidden_sizes: tuple[Int, ...] = Field(description="units of each hidden layer")
+    hidden_sizes: tuple[Size, ...] = Field(description="units of each hidden layer")
     activation: Literal["relu", "tanh"] = Field(description="of the hidden layers")
 
 

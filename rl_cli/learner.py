@@ -125,8 +125,9 @@ class Learner:
         return state
 
     def load_state_dict(self, state: State) -> None:
-        self.momentum.copy_(cast(torch.Tensor, state["momentum"]))
-        self.variance.copy_(cast(torch.Tensor, state["variance"]))
+        """Take up a saved state; its arrays may be numpy's or torch's."""
+        self.momentum.copy_(torch.as_tensor(state["momentum"]))
+        self.variance.copy_(torch.as_tensor(state["variance"]))
         self.updates = cast(int, state["updates"])
         if self.flat_target is not None:
-            self.flat_target.copy_(cast(torch.Tensor, state["target"]))
+            self.flat_target.copy_(torch.as_tensor(state["target"]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +131,8 @@ class _Events:
         purge = None if resumed_at is None else resumed_at + 1
         self.writer = SummaryWriter(str(folder), purge_step=purge)
         assert self.writer.file_writer is not None
-        self.add_summary = self.writer.file_writer.add_summary
+        self.add_summary: Callable[[Any], None] = self.writer.file_writer.add_summary
+        self.end: Any
         experiment, start, self.end = summarise_hparams(
             {
                 k: v if isinstance(v, bool | int | float | str) else str(v)

@@ -292,7 +292,9 @@ def test_an_epoch_covers_every_row_once(minibatch_size):
 def test_kl_stop_ends_the_epochs():
     few, many = (filled(ppo(target_kl=kl, learning_rate=0.1, num_epochs=5)) for kl in (1e-9, 1e9))
     few.update(100), many.update(100)
-    assert few.learner.updates == 2  # one minibatch an epoch; KL is 0 at the first and seen at the second
+    assert (
+        few.learner.updates == 2
+    )  # one minibatch an epoch; KL is 0 at the first and seen at the second
     assert many.learner.updates == 5
 
 

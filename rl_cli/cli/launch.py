@@ -91,7 +91,8 @@ def prepare(argv: list[str]) -> list[str]:
     for group in GROUPS:
         for name in (value_of(argv, group) or "").split(","):
             check_member(group, name.strip(), folders)
-    out = [re.sub(r"^env\.kwargs\.", "++env.kwargs.", arg) for arg in argv]
+    flags, overrides = split_flags(argv)
+    out = [re.sub(r"^env\.kwargs\.", "++env.kwargs.", arg) for arg in overrides]
     out += _choices_implied(argv, folders)
     here = Path.cwd() / "conf"
     if here in folders and value_of(argv, "hydra.searchpath") is None:
@@ -99,7 +100,20 @@ def prepare(argv: list[str]) -> list[str]:
     if value_of(argv, "hydra.sweep.dir") is None and config_is_for_training(argv):
         stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
         out.append(f"hydra.sweep.dir=runs/sweeps/{stamp}_{os.urandom(2).hex()}")
-    return out
+    return flags + out
+
+
+FLAGS_WITH_VALUE = ("--cfg", "-c", "--config-dir", "-cd", "--package", "-p", "--info", "-i")
+
+
+def split_flags(argv: list[str]) -> tuple[list[str], list[str]]:
+    """Hydra's own flags with their values, and the overrides; Hydra wants each kind together."""
+    flags: list[str] = []
+    overrides: list[str] = []
+    for i, arg in enumerate(argv):
+        value = i > 0 and argv[i - 1] in FLAGS_WITH_VALUE and "=" not in arg
+        (flags if arg.startswith("-") or value else overrides).append(arg)
+    return flags, overrides
 
 
 def config_is_for_training(argv: list[str]) -> bool:
@@ -174,6 +188,9 @@ def explain(error: Exception, argv: list[str]) -> RunError | None:
     if found := re.search(r"Could not find '([^']+)'", text):
         group, _, name = found[1].rpartition("/")
         return BadInput(f"no {group or 'config'} called {name}", found[1], "see rl-train --help")
+    if found := re.search(r"Ambiguous value for argument '([^']+)'", text):
+        fix = "several values are a sweep: rl-train -m ...; a list is written [a,b]"
+        return BadInput("several values for one run", found[1], fix)
     if "arsing override" in text or type(error).__name__ == "OverrideParseException":
         bad = getattr(error, "override", "") or text.splitlines()[0]
         return BadInput(

@@ -18,6 +18,11 @@ def report(sweep: Path) -> int:
     """Print the tables. -> exit code: 0 if every job is done, else theirs where they agree, else 1."""
     jobs = [json.loads(path.read_text()) for path in sorted(sweep.glob("job_*.json"))]
     console = Console()
+    shared = set.intersection(*(set(job["overrides"]) for job in jobs)) if len(jobs) > 1 else set()
+    for job in jobs:  # what all jobs have in common is said once
+        job["overrides"] = [o for o in job["overrides"] if o not in shared] or ["(as given)"]
+    if shared:
+        print("all jobs:", " ".join(sorted(shared)))
     console.print(_jobs_table(jobs))
     if groups := _groups(jobs):
         console.print(_groups_table(groups))
@@ -41,7 +46,7 @@ def _jobs_table(jobs: list[dict[str, Any]]) -> Table:
             value,
             duration(job["seconds"]),
             ended,
-            job["run_dir"],
+            Path(job["run_dir"]).name,
         )
     return table
 
@@ -52,7 +57,7 @@ def _groups(jobs: list[dict[str, Any]]) -> dict[str, list[float]]:
     for job in jobs:
         if job["eval_return"] is not None:
             settings = [o for o in job["overrides"] if not o.startswith(("seed=", "run_dir="))]
-            groups.setdefault(" ".join(settings) or "all", []).append(job["eval_return"])
+            groups.setdefault(" ".join(settings) or "all jobs", []).append(job["eval_return"])
     return {name: values for name, values in groups.items() if len(values) > 1}
 
 

@@ -14,6 +14,7 @@ defer("torch")
 
 from rl_cli import run_folder  # noqa: E402
 from rl_cli.cli import launch  # noqa: E402
+from rl_cli.config import RunConfig, keys, suggest  # noqa: E402
 from rl_cli.errors import BadInput, RunError  # noqa: E402
 from rl_cli.files import write_json  # noqa: E402
 
@@ -142,6 +143,8 @@ def _resume(argv: list[str]) -> int:
             raise BadInput(
                 "a resumed run keeps its configuration", arg, f"these may change: {allowed}"
             )
+        if key not in keys(RunConfig):
+            raise BadInput(f"unknown key {key}", arg, suggest(key, keys(RunConfig)))
         _set(config, key, yaml.safe_load(value))
     config |= {"resume": str(folder), "run_dir": None}
     code: int = _train(config, (str(labels[0]), str(labels[1]))).exit_code
@@ -152,7 +155,5 @@ def _set(config: dict[str, Any], key: str, value: Any) -> None:
     *path, leaf = key.split(".")
     node = config
     for part in path:
-        node = node.get(part, {})
-    if leaf not in node:
-        raise BadInput(f"unknown key {key}", key, "see rl-train --help")
+        node = node[part]
     node[leaf] = value
