@@ -142,7 +142,7 @@ class ReplayConfig:
     """What rl-eval is asked to do."""
 
     run: str | None = Field(description="run folder, or one checkpoint folder in it")
-    checkpoint: str = Field(description="best, latest, or a step number")
+    checkpoint: Int | str = Field(description="best, latest, or a step number")
     episodes: Int = Field(ge=1, description="episodes to play")
     seed: Int = Field(ge=0, description="episode i is reset with seed + i")
     greedy: bool = Field(description="most likely action; false: sampled from the policy")

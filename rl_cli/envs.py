@@ -75,9 +75,10 @@ def _make(cfg: EnvConfig, render_mode: str | None) -> Env:
             warnings.simplefilter("ignore")
             return gym.make(
                 cfg.id,
-                render_mode=render_mode,
                 max_episode_steps=cfg.max_episode_steps,
                 disable_env_checker=True,
+                # an env that cannot render need not know the word
+                **({} if render_mode is None else {"render_mode": render_mode}),
                 **cast(dict[str, Any], cfg.kwargs),
             )
     except gym.error.DependencyNotInstalled as error:

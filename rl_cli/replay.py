@@ -50,7 +50,7 @@ def replay(config: Mapping[str, Any]) -> float:
     if cfg.render == "human" and sys.platform.startswith("linux"):
         if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
             raise BadInput("there is no screen here", "render=human", "use video=true")
-    folder = checkpoint.find(Path(cfg.run), cfg.checkpoint)
+    folder = checkpoint.find(Path(cfg.run), str(cfg.checkpoint))
     agent = load_agent(folder, cfg.env, cfg.device)
     evaluator = Evaluator(agent.env, agent.normalizer, "human" if cfg.render == "human" else None)
     episodes = evaluate(evaluator, agent.algo.predict, cfg.episodes, cfg.seed, cfg.greedy)

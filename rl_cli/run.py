@@ -79,9 +79,9 @@ def train(config: Mapping[str, Any], labels: tuple[str, str]) -> Outcome:
         BadInput: before anything is made on disk.
 
     """
+    algo_cls = algos.load(str(config["algo"].get("name")))
+    algo_cfg = build(algo_cls.Config, config["algo"], "algo")  # first: env keys may refer to it
     cfg = build(RunConfig, config)
-    algo_cls = algos.load(str(cfg.algo.get("name")))
-    algo_cfg = build(algo_cls.Config, cfg.algo, "algo")
     torch.set_num_threads(cfg.threads)
     envs = VectorEnv(cfg.env, env_seeds(cfg.seed, cfg.env.num_envs))
     algo = make_algorithm(algo_cls, algo_cfg, envs.spec, cfg.total_timesteps, cfg.seed, cfg.device)

@@ -113,7 +113,7 @@ class VectorEnv:
     def state_dict(self) -> State:
         """Enough to stand at the same step again: where each episode began, and its actions.
 
-        An env's own memory is not saved but replayed, which needs no pickle and works for
+        An env's own memory is not saved but replayed: no object is serialised, and it works for
         simulators whose state cannot be read out.
         """
         return {

@@ -100,6 +100,16 @@ class ForeverOne(Probe):
         return self.obs, 1.0, False, False, {}
 
 
+class Explodes(Probe):
+    """Rewards of 1 that become infinite after 100 steps."""
+
+    taken = 0
+
+    def step(self, action):
+        self.taken += 1
+        return self.obs, 1.0 if self.taken <= 100 else float("inf"), True, False, {}
+
+
 PROBES = {
     "Constant": Probe,
     "ObservationReward": ObservationReward,
@@ -108,6 +118,7 @@ PROBES = {
     "MatchObservation": MatchObservation,
     "MatchBox": MatchBox,
     "MatchPair": MatchPair,
+    "Explodes": Explodes,
 }
 for _name, _cls in PROBES.items():
     gym.register(f"Probe{_name}-v0", entry_point=_cls, reward_threshold=1.0)

@@ -1,0 +1,434 @@
+"""The commands as a person uses them: help, mistakes, a whole run and its replay, a sweep."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import imageio_ffmpeg
+import pytest
+from conftest import REPO
+from test_config import ALGOS, ENVS
+
+from rl_cli.cli import evaluate as rl_eval
+from rl_cli.cli import train as rl_train
+from rl_cli.config import AlgoConfig, RunConfig, keys
+
+EVERYTHING = [
+    "total_timesteps=300",
+    "eval.every=150",
+    "eval.episodes=3",
+    "checkpoint.every=150",
+    "log.every=50",
+    "video.every=300",
+]
+
+
+@pytest.fixture
+def said(capsys, monkeypatch, here):
+    """Run a command in this process; -> (exit code, stdout, stderr)."""
+
+    def run(main, *args):
+        monkeypatch.setattr(sys, "argv", ["command"])
+        code = main(list(args))
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+def only_run(folder):
+    (found,) = folder.glob("runs/*/*/*/status.json")
+    return found.parent
+
+
+# Help
+
+
+def test_help_imports_no_torch():
+    code = (
+        "import sys; from rl_cli.cli.train import run; assert run(['--help']) == 0;"
+        "sys.exit(any(m.startswith(('torch.', 'gymnasium')) for m in sys.modules))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_help_names_every_choice_and_explains_every_key(said):
+    code, out, _ = said(rl_train.run, "--help")
+    assert code == 0
+    for name in [*ALGOS, *ENVS]:
+        assert re.search(rf"^  {name} ", out, re.MULTILINE), name
+    lines = {line.split()[0]: line for line in out.splitlines() if line}
+    for name, key in {**keys(RunConfig), **keys(AlgoConfig, "algo")}.items():
+        if name != "algo":
+            assert key.doc in lines[name]
+            assert key.interval in lines[name]
+    assert re.search(r"^eval\.every +int +\[0, inf\) +10000 ", out, re.MULTILINE)
+
+
+def test_help_of_one_algorithm_leaves_the_others_out(said):
+    _, out, _ = said(rl_train.run, "algo=ppo", "--help")
+    assert "algo.clip_coef" in out
+    assert "algo.buffer_size" not in out
+
+
+def test_eval_help_explains_every_key(said):
+    code, out, _ = said(rl_eval.run, "--help")
+    assert code == 0
+    assert re.search(r"^episodes +int +\[1, inf\) +100 ", out, re.MULTILINE)
+
+
+# Mistakes
+
+MISTAKES = [
+    (
+        ["algo.learning_rat=1"],
+        ["unknown key algo.learning_rat", "did you mean algo.learning_rate?"],
+    ),
+    (["+algo.learnin_rate=1"], ["unknown key algo.learnin_rate", "algo.learning_rate"]),
+    (["gamma=0.9"], ["unknown key gamma", "did you mean algo.gamma?"]),
+    (["algo=dqnn"], ["no algo called dqnn", "dqn"]),
+    (["env=mountain"], ["no env called mountain", "mountaincar"]),
+    (["env=CartPole-v1"], ["env.id=CartPole-v1"]),
+    (["hparams=ppo_cartpol"], ["no hparams called", "ppo_cartpole"]),
+    (["experiment=smok"], ["no experiment called", "smoke"]),
+    (["env.id=CartPol-v1"], ["CartPol", "did you mean CartPole-v1?"]),
+    (["env.id=LunarLander-v2"], ["deprecated", "LunarLander-v3"]),
+    (["env.id=nosuchmodule:Foo-v0"], ["nosuchmodule", "could not be imported"]),
+    (["env.id=ALE/Pong-v5"], ['pip install "rl-cli[atari]"']),
+    (["env.kwargs.foo=1"], ["foo", "CartPole-v1"]),
+    (["algo=dqn", "env=pendulum"], ["box", "algo=ppo", "algo=reinforce"]),
+    (["algo.learning_rate=fast"], ['algo.learning_rate="fast"', "float"]),
+    (["algo.learning_rate=-1"], ["algo.learning_rate=-1", "(0, 10]"]),
+    (["algo.learning_rate=inf"], ["algo.learning_rate"]),
+    (["algo.gamma=1.01"], ["algo.gamma=1.01", "[0, 1]"]),
+    (["algo.hidden_sizes=[64,0]"], ["algo.hidden_sizes"]),
+    (["algo.loss=hubber"], ["huber | mse"]),
+    (["seed=1.5"], ["seed=1.5", "int"]),
+    (["seed=0,1"], ["seed=0,1", "rl-train -m"]),
+    (["total_timesteps=0"], ["total_timesteps=0", "[1, inf)"]),
+    (["env.num_envs=0"], ["env.num_envs=0"]),
+    (["env.grayscale=true"], ["env.grayscale", "pixel"]),
+    (["env=carracing", "algo=ppo", "env.normalize_obs=true"], ["env.normalize_obs"]),
+    (["device=tpu"], ["device", "auto | cpu | cuda"]),
+    (["algo.lr"], ["cannot read this argument", "key=value"]),
+    (["seed=["], ["cannot read this argument"]),
+    (["resume=nowhere"], ["nowhere"]),
+]
+
+
+@pytest.mark.parametrize(("args", "words"), MISTAKES, ids=lambda v: " ".join(v) if v else "")
+def test_a_mistake_is_explained_in_a_few_lines_and_leaves_nothing(said, here, args, words):
+    code, out, err = said(rl_train.run, *args)
+    assert code == 2
+    for word in words:
+        assert word in err, err
+    assert len(err.splitlines()) <= 12
+    assert "Traceback" not in err + out
+    assert not list(here.iterdir())
+
+
+def test_a_mistake_ends_the_process_with_2(command):
+    done = command("rl-train", "algo.gama=1")
+    assert done.returncode == 2
+    assert "did you mean algo.gamma?" in done.stderr
+    assert not done.stdout
+
+
+def test_a_folder_in_use_is_not_overwritten(said, here):
+    (here / "mine").mkdir()
+    (here / "mine/thesis.txt").write_text("years of work")
+    code, _, err = said(rl_train.run, "run_dir=mine")
+    assert code == 2
+    assert "not empty" in err
+    assert [p.name for p in (here / "mine").iterdir()] == ["thesis.txt"]
+
+
+# A whole run, and its replay
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """One finished run as a person makes it: rl-train in an empty folder."""
+    folder = tmp_path_factory.mktemp("person")
+    code = "import sys; from rl_cli.cli.train import main; sys.argv[0] = 'rl-train'; main()"
+    args = ["algo=ppo", "env=cartpole", "env.num_envs=1", "env.normalize_obs=true", *EVERYTHING]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *args], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout
+
+
+def test_a_run_ends_by_saying_where_things_are(trained):
+    folder, out = trained
+    run = only_run(folder).relative_to(folder)
+    assert f"rl-eval {run}" in out
+    assert "tensorboard --logdir runs" in out
+    assert f"{run}/videos/step_000000300_episode_0.mp4" in out
+    assert "done: 300 steps" in out
+
+
+def test_the_video_shows_the_episode(trained):
+    folder, _ = trained
+    run = only_run(folder)
+    (video,) = (run / "videos").glob("*.mp4")
+    frames = imageio_ffmpeg.read_frames(str(video))
+    assert next(frames)["size"] == (600, 400)
+    with (run / "eval.csv").open() as file:
+        first = next(r for r in csv.DictReader(file) if r["step"] == "300")  # its seed was filmed
+    assert sum(1 for _ in frames) == int(first["episode_length"]) + 1
+
+
+def test_curves_can_be_read_by_tensorboard(trained):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(only_run(trained[0]) / "tb")).Reload()
+    tags = events.Tags()["scalars"]
+    assert {"rollout/episode_return", "rollout/episode_length", "eval/episode_return"} <= set(tags)
+    assert {"eval/success_rate", "train/policy_loss", "time/steps_per_second"} <= set(tags)
+    assert [e.step for e in events.Scalars("eval/episode_return")] == [150, 300]
+    start = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    assert b"algo.clip_coef" in start
+
+
+def replay_json(folder):
+    (found,) = (folder / "runs/evals").glob("*/evaluation.json")
+    return json.loads(found.read_text())
+
+
+def test_replay_repeats_the_evaluation_of_training_exactly(trained, said, here):
+    """Same seeds, same returns, from a copy of the folder that nobody may write to."""
+    run = shutil.copytree(only_run(trained[0]), here / "elsewhere")
+    for path in [*run.rglob("*"), run]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    before = {p: p.stat().st_mtime_ns for p in run.rglob("*")}
+    code, out, _ = said(rl_eval.run, "elsewhere", "checkpoint=latest", "seed=10000", "episodes=3")
+    for path in [run, *run.rglob("*")]:
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    assert code == 0
+    with (run / "eval.csv").open() as file:
+        told = [float(r["episode_return"]) for r in csv.DictReader(file) if r["step"] == "300"]
+    result = replay_json(here)
+    assert [e["return"] for e in result["episodes"]] == told
+    assert before == {p: p.stat().st_mtime_ns for p in run.rglob("*")}
+    assert f"{result['summary']['mean']:.2f}" in out
+
+
+def test_replay_reports_all_statistics_and_films(trained, said, here):
+    checkpoint = only_run(trained[0]) / "checkpoints/000000150"
+    args = ["episodes=5", "greedy=false", "video=true", "output=out", "env.success_at=1"]
+    code, out, _ = said(rl_eval.run, str(checkpoint), *args)
+    assert code == 0
+    words = ["mean", "std", "median", "IQM", "95%", "min, max", "length", "success rate", "100%"]
+    assert all(word in out for word in words)
+    result = json.loads((here / "out/evaluation.json").read_text())
+    assert result["step"] == 150
+    assert result["greedy"] is False
+    assert result["summary"]["success_rate"] == 1.0
+    assert result["summary"]["iqm_low"] <= result["summary"]["iqm"] <= result["summary"]["iqm_high"]
+    assert (here / "out/episode_20000.mp4").stat().st_size > 1_000
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["nowhere"], ["no such folder", "nowhere"]),
+        (["."], ["no checkpoint here"]),
+        (["RUN", "checkpoint=17"], ["no checkpoint 17", "150", "300"]),
+        (["RUN", "episodes=0"], ["episodes=0", "[1, inf)"]),
+        (["RUN", "epsodes=3"], ["unknown key epsodes", "episodes"]),
+        (["RUN", "env.id=Pendulum-v1"], ["ppo", "do not fit"]),
+        (["RUN", "env.kwarg.x=3"], ["env.kwarg"]),
+        (["RUN", "render=human"], ["no screen"]),
+    ],
+)
+def test_a_mistake_in_replay_is_explained(trained, said, monkeypatch, args, words):
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    run = str(only_run(trained[0]))
+    code, _, err = said(rl_eval.run, *[a.replace("RUN", run) for a in args])
+    assert code == 2, err
+    assert all(word in err for word in words), err
+    assert len(err.splitlines()) <= 12
+
+
+def test_a_damaged_checkpoint_is_named(trained, said, here):
+    run = shutil.copytree(only_run(trained[0]), here / "copy")
+    policy = run / "checkpoints/000000300/policy.safetensors"
+    data = bytearray(policy.read_bytes())
+    data[-1] ^= 1
+    policy.write_bytes(data)
+    code, _, err = said(rl_eval.run, "copy", "checkpoint=latest")
+    assert code == 2
+    assert "SHA-256" in err
+    assert "000000300/policy.safetensors" in err
+    assert "150" in err  # which other one to use
+
+
+# Configuration of one's own
+
+MODULE = """
+import gymnasium as gym
+import numpy as np
+
+class Corridor(gym.Env):
+    action_space = gym.spaces.Discrete(2)
+    observation_space = gym.spaces.Box(0.0, 1.0, (1,), np.float32)
+
+    def __init__(self, length=5):
+        self.length, self.at = length, 0
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.at = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        self.at += int(action)
+        end = self.at >= self.length
+        return np.array([self.at / self.length], np.float32), float(end), end, False, {}
+
+gym.register("Corridor-v0", entry_point=Corridor, max_episode_steps=20)
+"""
+
+
+def test_an_env_of_ones_own_needs_no_fork(command, here, tiny):
+    """A module and a conf/ folder where the person works, and a --config-dir beside it."""
+    (here / "corridor_module.py").write_text(MODULE)
+    (here / "conf/env").mkdir(parents=True)
+    env = "defaults: [_base, _self_]\nid: corridor_module:Corridor-v0\nkwargs: {length: 3}\n"
+    (here / "conf/env/corridor.yaml").write_text(env)
+    (here / "more/experiment").mkdir(parents=True)
+    text = "# @package _global_\nseed: 5\nalgo: {gamma: 0.5}\n"
+    (here / "more/experiment/mine.yaml").write_text(text)
+    done = command(
+        "rl-train", "env=corridor", "experiment=mine", "--config-dir", "more", *tiny, "run_dir=r"
+    )
+    assert done.returncode == 0, done.stderr
+    manifest = json.loads(next(here.glob("r/checkpoints/*/manifest.json")).read_text())
+    assert manifest["env"]["kwargs"] == {"length": 3}
+    assert (manifest["seed"], manifest["algo"]["gamma"]) == (5, 0.5)
+
+
+def test_an_env_without_any_yaml(command, here, tiny):
+    (here / "corridor_module.py").write_text(MODULE)
+    args = ["env.id=corridor_module:Corridor-v0", "env.kwargs.length=2", "algo=reinforce"]
+    done = command("rl-train", *args, *tiny)
+    assert done.returncode == 0, done.stderr
+    run = only_run(here)
+    assert run.parent.name == "corridor_module-corridor-v0"
+    done = command("rl-eval", str(run.relative_to(here)), "episodes=3")
+    assert done.returncode == 0, done.stderr
+
+
+# Sweeps
+
+
+def test_a_sweep_runs_every_combination_and_takes_seeds_together(command, here, tiny):
+    done = command("rl-train", "-m", "algo=dqn,ppo", "env=cartpole", "seed=0,1", *tiny)
+    assert done.returncode == 0, done.stderr
+    assert len(list(here.glob("runs/dqn/cartpole/*_s0_*"))) == 1
+    assert len(list(here.glob("runs/ppo/cartpole/*_s1_*"))) == 1
+    jobs = [json.loads(p.read_text()) for p in sorted(here.glob("runs/sweeps/*/job_*.json"))]
+    assert [(j["labels"][0], j["seed"], j["state"]) for j in jobs] == [
+        ("dqn", 0, "completed"),
+        ("dqn", 1, "completed"),
+        ("ppo", 0, "completed"),
+        ("ppo", 1, "completed"),
+    ]
+    assert "over seeds" in done.stdout
+    assert "95% interval" in done.stdout
+
+
+def test_a_job_that_fails_does_not_take_the_sweep_along(command, here, tiny):
+    done = command("rl-train", "-m", "algo=dqn,ppo", "env=pendulum", *tiny)
+    assert done.returncode == 2
+    assert "box" in done.stderr
+    assert len(list(here.glob("runs/ppo/pendulum/*/status.json"))) == 1
+    assert not (here / "runs/dqn").exists()
+    assert "failed" in done.stdout
+
+
+# Signals, and going on
+
+
+def test_a_terminated_run_goes_on_from_where_it_was(here, tiny):
+    code = "import sys; from rl_cli.cli.train import main; sys.argv[0] = 'rl-train'; main()"
+    args = ["env=cartpole", "hparams=none", *tiny, "total_timesteps=10000000", "run_dir=r"]
+    process = subprocess.Popen([sys.executable, "-c", code, *args], cwd=here)
+    deadline = time.monotonic() + 60
+    metrics = here / "r/metrics.csv"
+    while not (metrics.exists() and metrics.read_text().count("\n") > 3):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=30) == 143
+    status = json.loads((here / "r/status.json").read_text())
+    assert (status["state"], status["reason"]) == ("interrupted", "SIGTERM")
+    step = status["step"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, "resume=r", f"total_timesteps={step + 50}"],
+        cwd=here,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert json.loads((here / "r/status.json").read_text())["step"] == step + 50
+    steps = [int(r.split(",")[0]) for r in metrics.read_text().splitlines()[1:]]
+    assert steps == sorted(set(steps))
+
+
+def test_resume_refuses_to_become_another_run(said, here, tiny):
+    code, *_ = said(rl_train.run, "env=cartpole", *tiny, "run_dir=r")
+    assert code == 0
+    for change in ("algo.gamma=0.5", "seed=3", "env=pendulum"):
+        code, _, err = said(rl_train.run, "resume=r", change)
+        assert code == 2
+        assert change in err
+    code, _, err = said(rl_train.run, "resume=r", "eval.evry=3")
+    assert "did you mean eval.every?" in err
+
+
+# The wheel
+
+
+def test_the_wheel_trains_from_any_folder(here, tiny):
+    """Built, installed without the checkout beside it, run from an empty folder."""
+    build = [
+        sys.executable,
+        "-m",
+        "build",
+        "--wheel",
+        "--no-isolation",
+        "--outdir",
+        str(here / "dist"),
+    ]
+    subprocess.run([*build, str(REPO)], check=True, capture_output=True)
+    (wheel,) = (here / "dist").glob("*.whl")
+    site = here / "site"
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site)]
+    subprocess.run([*pip, str(wheel)], check=True, capture_output=True)
+    code = "import sys, rl_cli; assert 'site' in rl_cli.__file__; from rl_cli.cli.train import main; main()"
+    work = here / "work"
+    work.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", code, "algo=dqn", "env=mountaincar", *tiny, "run_dir=r"],
+        cwd=work,
+        env={**os.environ, "PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (work / "r/checkpoints/best.json").exists()
+    assert (site / "rl_cli/py.typed").exists()
+    scripts = (next(site.glob("rl_cli-*.dist-info")) / "entry_points.txt").read_text()
+    assert "rl-train" in scripts
+    assert "rl-eval" in scripts
