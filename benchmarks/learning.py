@@ -1,0 +1,147 @@
+"""Does it learn? Trains each case over seeds that were not used for tuning, and writes what came out.
+
+    python benchmarks/learning.py              every case, seeds 0 to 4; finished runs are kept
+    python benchmarks/learning.py --case ppo_cartpole --seeds 5 6
+
+Writes benchmarks/learning.json, docs/img/learning.png and the table in docs/results.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import platform
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from rl_cli.statistics import iqm, iqm_interval
+
+REPO = Path(__file__).resolve().parents[1]
+RUNS = REPO / "runs" / "learning"
+BIN = Path(sys.executable).parent
+CASES = {  # name: (algo, env, mean return that 100 greedy episodes should reach, of how many of 5)
+    "dqn_mountaincar": ("dqn", "mountaincar", -110, 4),
+    "dqn_cartpole": ("dqn", "cartpole", 475, 5),
+    "ppo_cartpole": ("ppo", "cartpole", 475, 5),
+    "reinforce_cartpole": ("reinforce", "cartpole", 475, 4),
+    "ppo_lunarlander": ("ppo", "lunarlander", 200, 4),
+}
+
+
+def measure(case: str, seed: int) -> dict[str, object]:
+    """Train one seed, then replay its best and its last checkpoint for 100 episodes each."""
+    algo, env, _, _ = CASES[case]
+    folder = RUNS / case / str(seed)
+    if not _completed(folder):
+        args = [f"algo={algo}", f"env={env}", f"seed={seed}", "quiet=true", "video.every=0"]
+        call(["rl-train", *args, f"run_dir={folder}"])
+    status = json.loads((folder / "status.json").read_text())
+    result: dict[str, object] = {
+        "seed": seed,
+        "steps": status["step"],
+        "seconds": status["seconds"],
+    }
+    for which in ("best", "latest"):
+        out = folder.parent / f"{seed}_{which}"
+        if not (out / "evaluation.json").exists():
+            call(["rl-eval", str(folder), f"checkpoint={which}", f"output={out}"])
+        result[which] = json.loads((out / "evaluation.json").read_text())["summary"]["mean"]
+    print(case, result, flush=True)
+    return result
+
+
+def call(command: list[str]) -> None:
+    subprocess.run([str(BIN / command[0]), *command[1:]], check=True, stdout=subprocess.DEVNULL)
+
+
+def _completed(folder: Path) -> bool:
+    status = folder / "status.json"
+    return status.exists() and json.loads(status.read_text())["state"] == "completed"
+
+
+def table(results: dict[str, list[dict[str, float]]]) -> str:
+    lines = [
+        "| case | steps | needed | seeds that reach it | best checkpoint, each seed | IQM [95 % interval] "
+        "| last checkpoint, each seed | seconds a run |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for case, rows in results.items():
+        algo, env, goal, of_five = CASES[case]
+        best = np.array([r["best"] for r in rows])
+        low, high = iqm_interval(best)
+        reached = int((best >= goal).sum())
+        seconds = np.median([r["seconds"] for r in rows])
+        last = ", ".join(f"{r['latest']:.1f}" for r in rows)
+        lines.append(
+            f"| `algo={algo} env={env}` | {rows[0]['steps']:,} | {goal} on {of_five} of 5 "
+            f"| **{reached} of {len(rows)}** | {', '.join(f'{x:.1f}' for x in best)} "
+            f"| {float(iqm(best)):.1f} [{low:.1f}, {high:.1f}] "
+            f"| {last} | {seconds:.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def plot(results: dict[str, list[dict[str, float]]], path: Path) -> None:
+    """Evaluation return over steps, each seed a line."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(
+        1, len(results), figsize=(3.4 * len(results), 3), layout="constrained"
+    )
+    for axis, (case, rows) in zip(np.atleast_1d(axes), results.items(), strict=True):
+        algo, env, goal, _ = CASES[case]
+        for row in rows:
+            steps, returns = curve(RUNS / case / str(row["seed"]) / "eval.csv")
+            axis.plot(steps, returns, lw=1.2, alpha=0.8, label=f"seed {row['seed']}")
+        axis.axhline(goal, color="black", lw=0.8, ls=":")
+        axis.set(title=f"{algo} {env}", xlabel="env steps")
+        axis.grid(alpha=0.25)
+    np.atleast_1d(axes)[0].set_ylabel("evaluation return")
+    np.atleast_1d(axes)[0].legend(fontsize=7)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+
+
+def curve(path: Path) -> tuple[list[int], list[float]]:
+    by_step: dict[int, list[float]] = {}
+    with path.open() as file:
+        for row in csv.DictReader(file):
+            by_step.setdefault(int(row["step"]), []).append(float(row["episode_return"]))
+    return list(by_step), [float(np.mean(v)) for v in by_step.values()]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--case", nargs="*", default=list(CASES), choices=list(CASES))
+    parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2, 3, 4])
+    parser.add_argument("--jobs", type=int, default=2, help="processes at a time")
+    args = parser.parse_args()
+    with ThreadPoolExecutor(args.jobs) as pool:
+        futures = {c: [pool.submit(measure, c, s) for s in args.seeds] for c in args.case}
+        results = {case: [f.result() for f in runs] for case, runs in futures.items()}
+    if args.case != list(CASES) or args.seeds != [0, 1, 2, 3, 4]:
+        print(table(results))
+        return
+    packages = {name: version(name) for name in ("torch", "gymnasium", "numpy", "rl-cli")}
+    record = {"python": platform.python_version(), "packages": packages, "results": results}
+    (REPO / "benchmarks/learning.json").write_text(json.dumps(record, indent=1) + "\n")
+    plot(results, REPO / "docs/img/learning.png")
+    page = REPO / "docs/results.md"
+    marked = re.compile(r"(<!-- table -->\n).*?(\n<!-- end -->)", re.DOTALL)
+    page.write_text(marked.sub(lambda m: m[1] + table(results) + m[2], page.read_text()))
+
+
+if __name__ == "__main__":
+    main()
