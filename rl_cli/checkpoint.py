@@ -99,7 +99,7 @@ class CheckpointStore:
                     shutil.rmtree(target)
                 part.rename(target)
                 sync_folder(self.folder)
-            except OSError:
+            except BaseException:
                 shutil.rmtree(part, ignore_errors=True)
                 raise
         if best and evaluation is not None:
@@ -156,7 +156,7 @@ def steps_in(folder: Path) -> list[int]:
     """Steps of the checkpoints in a folder, oldest first."""
     if not folder.is_dir():
         return []
-    return sorted(int(p.name) for p in folder.iterdir() if re.fullmatch(r"\d+", p.name))
+    return sorted(int(p.name) for p in folder.iterdir() if re.fullmatch("[0-9]+", p.name))
 
 
 def best_step(folder: Path) -> int | None:
@@ -189,10 +189,11 @@ def find(path: Path, which: str = "latest") -> Path:
             "no checkpoint here", str(path), f"name a run folder; this holds: {inside or 'nothing'}"
         )
     if which == "best":
-        return folder / f"{best_step(folder) or steps[-1]:09d}"
+        best = best_step(folder)
+        return folder / f"{steps[-1] if best is None else best:09d}"
     if which == "latest":
         return folder / f"{steps[-1]:09d}"
-    if not (which.isdigit() and int(which) in steps):
+    if not (re.fullmatch("[0-9]+", which) and int(which) in steps):
         have = ", ".join(map(str, steps))
         raise BadInput(f"no checkpoint {which}", str(path), f"best, latest, or one of: {have}")
     return folder / f"{int(which):09d}"
@@ -287,6 +288,8 @@ def pack(state: Any) -> tuple[Any, Arrays]:
         if isinstance(value, torch.Tensor):
             value = value.detach().cpu().numpy()
         if isinstance(value, np.ndarray):
+            while path in arrays:  # {"a": [x], "a.0": y}
+                path += "'"
             arrays[path] = np.ascontiguousarray(value).reshape(value.shape)
             return {"$array": path}
         if isinstance(value, dict):

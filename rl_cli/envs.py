@@ -19,7 +19,7 @@ from rl_cli.errors import BadInput, did_you_mean
 from rl_cli.types import ActionSpec, EnvSpec
 
 Env = gym.Env[Any, Any]
-EXTRAS = {"mujoco": "mujoco", "ale": "atari", "atari": "atari", "box2d": "box2d"}
+EXTRAS = {"mujoco": "mujoco", "ale": "atari", "atari": "atari"}
 """Word in gymnasium's message -> our extra that brings the package."""
 
 
@@ -149,7 +149,7 @@ def _stack_pixels(env: Env, cfg: EnvConfig) -> Env:
             "env.normalize_obs=true",
             "leave env.normalize_obs out",
         )
-    if cfg.grayscale and len(env.observation_space.shape or ()) == 3:
+    if cfg.grayscale and (env.observation_space.shape or ())[2:] == (3,):
         env = w.GrayscaleObservation(env)
     if cfg.resize is not None:
         env = w.ResizeObservation(env, (cfg.resize, cfg.resize))

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from rl_cli.config import EnvConfig
-from rl_cli.envs import Env, action_decoder, make_env, success_threshold
+from rl_cli.envs import Env, action_decoder, make_env, spec_of, success_threshold
 from rl_cli.normalization import ObservationNormalizer
 from rl_cli.types import Episode
 
@@ -38,7 +38,7 @@ class Evaluator:
     ) -> None:
         self.env: Env = make_env(cfg, render_mode)
         self.success_at = success_threshold(self.env, cfg)
-        self.normalizer = normalizer
+        self.normalizer, self.obs_dtype = normalizer, spec_of(self.env, cfg).obs_dtype
         self.decode = action_decoder(self.env.action_space)
         self.fps = float(self.env.metadata.get("render_fps") or 30) / cfg.frame_skip
 
@@ -63,7 +63,7 @@ class Evaluator:
         row = np.asarray(obs)[None]
         if self.normalizer is not None:
             return self.normalizer(row)
-        return row if row.dtype == np.uint8 else row.astype(np.float32, copy=False)
+        return row.astype(self.obs_dtype, copy=False)
 
     def close(self) -> None:
         self.env.close()

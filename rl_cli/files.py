@@ -30,11 +30,15 @@ def write_atomic(path: Path, content: bytes) -> None:
     """Replace a file in one step: readers see the old content or the new, never a part."""
     part = path.with_name(f".{path.name}.part")
     with storing(path):
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
+        try:
+            with part.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        except OSError:
+            part.unlink(missing_ok=True)
+            raise
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -74,8 +78,8 @@ class CsvTable:
         self._rewrite([row for row in self._read()[1] if int(row["step"]) <= step])
 
     def _read(self) -> tuple[list[str], list[dict[str, str]]]:
-        with self.path.open(newline="") as file:
-            reader = csv.DictReader(file)
+        with storing(self.path), self.path.open(newline="") as file:
+            reader = csv.DictReader(line for line in file if line.endswith("\n"))  # none torn
             rows = list(reader)
             return list(reader.fieldnames or self.columns), rows
 

@@ -66,12 +66,13 @@ def clipped_surrogate(
 
 def approx_kl(log_ratio: torch.Tensor) -> torch.Tensor:
     """KL(old || new) estimated from old samples: mean of (r - 1) - log r, never negative. -> ()."""
-    return (log_ratio.exp() - 1.0 - log_ratio).mean()
+    return (torch.expm1(log_ratio) - log_ratio).mean()
 
 
 def explained_variance(predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """1 - Var(target - predicted) / Var(target): 1 is perfect, 0 as good as a constant. -> ()."""
-    return 1.0 - (target - predicted).var() / target.var().clamp_min(1e-8)
+    left = (target - predicted).var(correction=0)
+    return 1.0 - left / target.var(correction=0).clamp_min(1e-8)
 
 
 def standardise(x: torch.Tensor) -> torch.Tensor:

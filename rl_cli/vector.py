@@ -75,7 +75,11 @@ class VectorEnv:
         self.lengths[:n] += 1
         done = terminated | truncated
         obs, next_obs = self.obs[:n], self._normalized(next_raw)
-        scaled = self.reward_normalizer(reward, done) if self.reward_normalizer else reward
+        scaled = (
+            self.reward_normalizer(reward, done)
+            if self.reward_normalizer
+            else reward.astype(np.float32)
+        )
         transition = Transition(obs, action, scaled, next_obs, terminated, truncated)
         if n < self.num_envs:  # the budget's last step: the other envs stay where they are
             self.spare[n:] = self.raw[n:]

@@ -1,0 +1,322 @@
+import numpy as np
+import pytest
+import torch
+
+from rl_cli.buffers import EpisodeBuffer, ReplayBuffer, RolloutBuffer
+from rl_cli.checkpoint import pack, unpack
+from rl_cli.types import ActionSpec, EnvSpec, Transition
+
+CPU = torch.device("cpu")
+
+
+def spec(num_envs, obs_shape=(2,), obs_dtype="float32"):
+    return EnvSpec(obs_shape, obs_dtype, ActionSpec("discrete", (), (5,)), num_envs)
+
+
+def transition(*ids, terminated=(), truncated=()):
+    """A row per env; every field of a row can be told from its number."""
+    numbers = np.array(ids)
+    return Transition(
+        obs=np.stack([numbers, -numbers], axis=-1).astype(np.float32),
+        action=numbers % 5,
+        reward=numbers.astype(np.float32),
+        next_obs=np.stack([numbers + 0.5, -numbers], axis=-1).astype(np.float32),
+        terminated=np.isin(numbers, terminated),
+        truncated=np.isin(numbers, truncated),
+    )
+
+
+def assert_rows_belong_together(batch):
+    numbers = batch.reward
+    torch.testing.assert_close(batch.obs, torch.stack([numbers, -numbers], dim=-1))
+    torch.testing.assert_close(batch.next_obs, torch.stack([numbers + 0.5, -numbers], dim=-1))
+    assert torch.equal(batch.action, numbers.long() % 5)
+
+
+def sampled(buffer, seed=0):
+    """Numbers of all rows that can come up: 500 draws from at most 10 miss one with odds 1e-22."""
+    batch = buffer.sample(500, np.random.default_rng(seed))
+    assert_rows_belong_together(batch)
+    return set(batch.reward.long().tolist())
+
+
+def through_a_checkpoint(state):
+    return unpack(*pack(state))
+
+
+def assert_same(batch, other):
+    for ours, theirs in zip(batch, other, strict=True):
+        assert ours.dtype == theirs.dtype
+        assert torch.equal(ours, theirs)
+
+
+def test_replay_samples_only_rows_that_were_written():
+    buffer = ReplayBuffer(100, spec(1), CPU)
+    for number in (1, 2, 3):
+        buffer.add(transition(number))
+    assert sampled(buffer) == {1, 2, 3}
+
+
+def test_replay_of_one_env_keeps_the_newest_rows():
+    buffer = ReplayBuffer(3, spec(1), CPU)
+    for number in range(8):
+        buffer.add(transition(number))
+    assert sampled(buffer) == {5, 6, 7}
+
+
+def test_replay_keeps_the_newest_rows_where_a_write_straddles_the_end():
+    buffer = ReplayBuffer(5, spec(2), CPU)
+    buffer.add(transition(0, 1))
+    buffer.add(transition(2, 3))
+    assert sampled(buffer) == {0, 1, 2, 3}
+    buffer.add(transition(4, 5))  # the fifth row, and the first again
+    assert sampled(buffer) == {1, 2, 3, 4, 5}
+    buffer.add(transition(6, 7))
+    assert sampled(buffer) == {3, 4, 5, 6, 7}
+
+
+def test_replay_smaller_than_one_step_keeps_its_last_rows():
+    buffer = ReplayBuffer(3, spec(5), CPU)
+    buffer.add(transition(0, 1, 2, 3, 4))
+    assert sampled(buffer) == {2, 3, 4}
+    buffer.add(transition(5))
+    assert sampled(buffer) == {3, 4, 5}
+
+
+def test_replay_takes_a_last_step_of_fewer_envs():
+    buffer = ReplayBuffer(10, spec(3), CPU)
+    buffer.add(transition(0, 1, 2))
+    buffer.add(transition(3, 4))
+    assert sampled(buffer) == {0, 1, 2, 3, 4}
+
+
+def test_replay_draws_uniformly():
+    buffer = ReplayBuffer(4, spec(4), CPU)
+    buffer.add(transition(0, 1, 2, 3))
+    rows = buffer.sample(20_000, np.random.default_rng(0)).reward.long()
+    # binomial with p = 1/4: std sqrt(20000 * 1/4 * 3/4) = 61; 4.5 of them
+    counts = torch.bincount(rows, minlength=4)
+    assert (counts - 5000).abs().max() <= 276
+
+
+def test_replay_draws_are_reproducible_from_their_stream():
+    buffer = ReplayBuffer(10, spec(5), CPU)
+    buffer.add(transition(0, 1, 2, 3, 4))
+    first, again, other = (
+        buffer.sample(20, np.random.default_rng(seed)).reward.tolist() for seed in (0, 0, 1)
+    )
+    assert first == again != other
+
+
+def test_replay_gives_flags_as_numbers_and_pixels_as_bytes():
+    pixels = spec(2, (1, 2, 2), "uint8")
+    frames = np.arange(8, dtype=np.uint8).reshape(2, 1, 2, 2) + 248
+    buffer = ReplayBuffer(2, pixels, CPU)
+    buffer.add(
+        transition(0, 1, terminated=[1], truncated=[0])._replace(obs=frames, next_obs=frames)
+    )
+    batch = buffer.sample(50, np.random.default_rng(0))
+    assert batch.obs.dtype == torch.uint8
+    assert batch.obs[batch.reward == 1.0][0].flatten().tolist() == [252, 253, 254, 255]
+    assert torch.equal(batch.terminated, batch.reward)  # row 1 terminated, row 0 was truncated
+    assert torch.equal(batch.truncated, 1.0 - batch.reward)
+
+
+def test_a_sample_stays_as_it_is_when_its_rows_are_overwritten():
+    buffer = ReplayBuffer(1, spec(1), CPU)
+    buffer.add(transition(1))
+    batch = buffer.sample(1, np.random.default_rng(0))
+    buffer.add(transition(2))
+    assert batch.reward.tolist() == [1.0]
+    assert batch.obs.tolist() == [[1.0, -1.0]]
+
+
+@pytest.mark.parametrize("steps", [2, 4])  # partly filled; full and wrapped
+def test_replay_state_goes_on_identically(steps):
+    first, second = (ReplayBuffer(5, spec(2), CPU) for _ in range(2))
+    for number in range(steps):
+        first.add(transition(2 * number, 2 * number + 1))
+    second.load_state_dict(through_a_checkpoint(first.state_dict()))
+    for buffer in (first, second):
+        buffer.add(transition(20, 21))
+    assert sampled(first) == sampled(second)
+    assert_same(*(b.sample(50, np.random.default_rng(1)) for b in (first, second)))
+
+
+def test_rollout_is_full_after_its_length_and_time_comes_first():
+    buffer = RolloutBuffer(3, spec(2), CPU)
+    seen = []
+    for step in range(3):
+        buffer.add(transition(10 * step, 10 * step + 1, terminated=[11], truncated=[20]))
+        seen.append(buffer.full)
+    assert seen == [False, False, True]
+    batch = buffer.batch()
+    assert batch.reward.tolist() == [[0.0, 1.0], [10.0, 11.0], [20.0, 21.0]]
+    assert batch.terminated.tolist() == [[0.0, 0.0], [0.0, 1.0], [0.0, 0.0]]
+    assert batch.truncated.tolist() == [[0.0, 0.0], [0.0, 0.0], [1.0, 0.0]]
+    assert_rows_belong_together(batch)
+
+
+def test_a_cleared_rollout_begins_anew():
+    buffer = RolloutBuffer(2, spec(1), CPU)
+    for number in (1, 2):
+        buffer.add(transition(number))
+    buffer.clear()
+    assert not buffer.full
+    buffer.add(transition(3))
+    assert not buffer.full
+    buffer.add(transition(4))
+    assert buffer.full
+    assert buffer.batch().reward.tolist() == [[3.0], [4.0]]
+
+
+def test_a_rollout_leaves_out_a_last_step_of_fewer_envs():
+    buffer = RolloutBuffer(2, spec(3), CPU)
+    buffer.add(transition(0, 1, 2))
+    buffer.add(transition(3, 4))
+    assert not buffer.full
+    buffer.add(transition(5, 6, 7))
+    assert buffer.batch().reward.tolist() == [[0.0, 1.0, 2.0], [5.0, 6.0, 7.0]]
+
+
+def test_rollout_state_goes_on_identically_from_the_middle():
+    first, second = (RolloutBuffer(3, spec(2), CPU) for _ in range(2))
+    first.add(transition(0, 1, terminated=[1]))
+    first.add(transition(2, 3))
+    second.load_state_dict(through_a_checkpoint(first.state_dict()))
+    assert not second.full
+    for buffer in (first, second):
+        buffer.add(transition(4, 5))
+    assert second.full
+    assert_same(first.batch(), second.batch())
+
+
+def play(buffer, first, *ends):
+    """Step `len(ends)` times; env i's reward at step t is 10 t + i, `ends[t]` names who ends."""
+    width = len(buffer.open)
+    for t, ended in enumerate(ends, start=first):
+        buffer.add(
+            transition(*(10 * t + i for i in range(width)), terminated=[10 * t + i for i in ended])
+        )
+
+
+def rewards(buffer):
+    return [episode.reward.tolist() for episode in buffer.episodes()]
+
+
+def test_episodes_are_whole_and_as_many_from_each_env():
+    buffer = EpisodeBuffer(2, spec(2), CPU)
+    play(buffer, 0, [], [0], [1], [0])
+    assert not buffer.full  # env 1 has finished only one
+    play(buffer, 4, [1])
+    assert buffer.full
+    # env 0: steps 0-1 and 2-3; env 1: steps 0-2 and 3-4
+    assert rewards(buffer) == [[0.0, 10.0], [20.0, 30.0], [1.0, 11.0, 21.0], [31.0, 41.0]]
+    for episode in buffer.episodes():
+        assert_rows_belong_together(episode)
+        assert episode.terminated.tolist() == [0.0] * (len(episode.reward) - 1) + [1.0]
+        assert not episode.truncated.any()
+
+
+def test_a_truncated_episode_is_complete_and_says_so():
+    buffer = EpisodeBuffer(1, spec(1), CPU)
+    buffer.add(transition(0))
+    buffer.add(transition(1, truncated=[1]))
+    (episode,) = buffer.episodes()
+    assert buffer.full
+    assert episode.truncated.tolist() == [0.0, 1.0]
+    assert episode.terminated.tolist() == [0.0, 0.0]
+
+
+def test_further_episodes_of_a_fast_env_are_not_recorded():
+    buffer = EpisodeBuffer(1, spec(2), CPU)
+    play(buffer, 0, [0], [0], [0, 1])
+    assert buffer.full
+    assert rewards(buffer) == [[0.0], [1.0, 11.0, 21.0]]
+
+
+def test_an_episode_under_way_at_clear_is_left_out_and_the_next_one_is_recorded():
+    buffer = EpisodeBuffer(1, spec(2), CPU)
+    play(buffer, 0, [0], [1])  # env 0 has begun a second episode when the first ones are used
+    assert buffer.full
+    buffer.clear()
+    assert not buffer.full
+    assert buffer.episodes() == []
+    play(buffer, 2, [], [0])  # env 0 ends what it had begun at step 1: older weights began it
+    assert rewards(buffer) == []
+    play(buffer, 4, [0, 1])
+    assert buffer.full
+    # env 0 begins anew at step 4, env 1 had ended at clear and so records from step 2 on
+    assert rewards(buffer) == [[40.0], [21.0, 31.0, 41.0]]
+
+
+def test_a_recorded_episode_under_way_at_clear_is_left_out_too():
+    # cleared by hand before it is full: its rows of before the clear must not come back
+    buffer = EpisodeBuffer(1, spec(1), CPU)
+    play(buffer, 0, [])
+    buffer.clear()
+    play(buffer, 1, [0], [], [0])
+    assert rewards(buffer) == [[20.0, 30.0]]
+
+
+def test_a_step_of_fewer_envs_leaves_the_other_episodes_open():
+    buffer = EpisodeBuffer(1, spec(2), CPU)
+    buffer.add(transition(0, 1))
+    buffer.add(transition(10, terminated=[10]))
+    assert rewards(buffer) == [[0.0, 10.0]]
+    buffer.add(transition(20, 21, terminated=[21]))
+    assert rewards(buffer) == [[0.0, 10.0], [1.0, 21.0]]
+
+
+@pytest.mark.parametrize("cleared", [False, True])
+def test_episode_state_goes_on_identically_from_mid_episode(cleared):
+    # at the save env 0 has its share and steps unrecorded, env 1 is mid-episode after a complete
+    # one, env 2 in its first; after a clear all three wait for their episodes to end
+    first, second = (EpisodeBuffer(2, spec(3), CPU) for _ in range(2))
+    play(first, 0, [0], [0, 1], [], [])
+    if cleared:
+        first.clear()
+    second.load_state_dict(through_a_checkpoint(first.state_dict()))
+    for buffer in (first, second):
+        play(buffer, 4, [2], [0, 1], [0, 1, 2], [0, 1, 2], [1, 2])
+        assert buffer.full
+    assert len(first.episodes()) == len(second.episodes()) == 6
+    for ours, theirs in zip(first.episodes(), second.episodes(), strict=True):
+        assert_same(ours, theirs)
+
+
+def test_a_restored_episode_buffer_still_knows_which_episodes_are_under_way():
+    first, second = (EpisodeBuffer(1, spec(2), CPU) for _ in range(2))
+    play(first, 0, [0], [1])  # as above: env 0 is within its second episode, env 1 at an end
+    second.load_state_dict(through_a_checkpoint(first.state_dict()))
+    second.clear()
+    play(second, 2, [0], [0, 1])
+    assert rewards(second) == [[30.0], [21.0, 31.0]]
+
+
+@pytest.mark.parametrize(
+    ("make", "batches"),
+    [
+        (
+            lambda: ReplayBuffer(4, spec(2), CPU),
+            lambda buffer: [buffer.sample(100, np.random.default_rng(0))],
+        ),
+        (lambda: RolloutBuffer(2, spec(2), CPU), lambda buffer: [buffer.batch()]),
+        (lambda: EpisodeBuffer(1, spec(2), CPU), lambda buffer: buffer.episodes()),
+    ],
+    ids=["replay", "rollout", "episodes"],
+)
+def test_buffers_keep_copies_of_arrays_that_the_next_step_reuses(make, batches):
+    buffer, arrays = make(), transition(3, 4)
+    buffer.add(arrays)
+    for reused, value in zip(arrays, transition(13, 14, terminated=[13, 14]), strict=True):
+        reused[:] = value
+    buffer.add(arrays)
+    for reused in arrays:
+        reused[:] = 0
+    found = batches(buffer)
+    numbers = {number for batch in found for number in batch.reward.flatten().tolist()}
+    assert numbers == {3.0, 4.0, 13.0, 14.0}
+    for batch in found:
+        assert_rows_belong_together(batch)
+        assert torch.equal(batch.terminated, (batch.reward > 10).float())

@@ -1,0 +1,151 @@
+import numpy as np
+import pytest
+
+from rl_cli.normalization import ObservationNormalizer, RewardNormalizer, RunningMoments
+
+
+def rows(count=30, width=3, seed=0):
+    scale, shift = np.array([1.0, 50.0, 0.01]), np.array([0.0, 200.0, -3.0])
+    return np.random.default_rng(seed).normal(size=(count, width)) * scale + shift
+
+
+def assert_counts_rows_and_the_prior(moments, seen):
+    """One row of mean 0 and variance 1 weighs as much as the two values -1 and 1 by half each."""
+    ones = np.ones((1, *seen.shape[1:]))
+    values = np.concatenate([-ones, ones, seen])
+    weights = np.array([0.5, 0.5, *[1.0] * len(seen)])
+    mean = np.average(values, axis=0, weights=weights)
+    np.testing.assert_allclose(moments.mean, mean, rtol=1e-10)
+    variance = np.average((values - mean) ** 2, axis=0, weights=weights)
+    np.testing.assert_allclose(moments.variance, variance, rtol=1e-10)
+    assert moments.count == 1 + len(seen)
+
+
+def test_moments_of_one_row_by_hand():
+    # prior and the row 3: mean 3/2; the variances 1 and 0 about means 1.5 away on either side:
+    # (1 + 1.5**2 + 0 + 1.5**2) / 2
+    moments = RunningMoments((1,))
+    moments.update(np.array([[3.0]]))
+    assert moments.mean.tolist() == [1.5]
+    assert moments.variance.tolist() == [2.75]
+
+
+@pytest.mark.parametrize("sizes", [[30], [1] * 30, [7, 1, 20, 2]])
+def test_moments_are_those_of_all_rows_however_they_are_split(sizes):
+    seen, moments = rows(), RunningMoments((3,))
+    for part in np.split(seen, np.cumsum(sizes)[:-1]):
+        moments.update(part)
+    assert_counts_rows_and_the_prior(moments, seen)
+
+
+def test_moments_of_float32_rows_are_summed_in_float64():
+    # spread 0.5 around 10 000: squares summed in float32 would have no digits left for it
+    seen = (rows(200, 3)[:, :1] * 0.5 + 1e4).astype(np.float32)
+    moments = RunningMoments((1,))
+    moments.update(seen)
+    assert_counts_rows_and_the_prior(moments, seen.astype(np.float64))
+
+
+def test_moments_state_goes_on_identically():
+    first, second = RunningMoments((3,)), RunningMoments((3,))
+    first.update(rows(seed=0))
+    second.load_state_dict(first.state_dict())
+    for moments in (first, second):
+        moments.update(rows(seed=1))
+    np.testing.assert_array_equal(first.mean, second.mean)
+    np.testing.assert_array_equal(first.variance, second.variance)
+    assert first.count == second.count == 61
+
+
+@pytest.mark.parametrize("name", ["mean", "variance"])
+def test_moments_of_another_shape_are_refused_and_change_nothing(name):
+    moments = RunningMoments((3,))
+    state = {"mean": np.ones(3), "variance": np.ones(3), "count": 5.0, name: np.ones(4)}
+    with pytest.raises(ValueError, match="3"):
+        moments.load_state_dict(state)
+    assert moments.mean.tolist() == [0.0, 0.0, 0.0]
+    assert moments.count == 1.0
+
+
+def test_observations_are_shifted_scaled_and_clipped():
+    normalizer = ObservationNormalizer((2,), clip=5.0)
+    normalizer.moments.load_state_dict(
+        {"mean": np.array([1.0, -2.0]), "variance": np.array([4.0, 0.25]), "count": 10.0}
+    )
+    # (3 - 1) / 2 = 1 and (-3 + 2) / .5 = -2; (21 - 1) / 2 = 10 and (-7 + 2) / .5 = -10 are clipped
+    out = normalizer(np.array([[3.0, -3.0], [21.0, -7.0]], np.float32))
+    np.testing.assert_allclose(out, [[1.0, -2.0], [5.0, -5.0]], rtol=1e-6)
+    assert out.dtype == np.float32
+
+
+def test_normalising_never_changes_the_statistics():
+    normalizer = ObservationNormalizer((3,), clip=10.0)
+    normalizer.observe(rows())
+    obs = rows(seed=1)
+    before, raw = normalizer.moments.state_dict(), obs.copy()
+    mean, variance = before["mean"].copy(), before["variance"].copy()
+    first = normalizer(obs)
+    np.testing.assert_array_equal(normalizer(obs), first)
+    np.testing.assert_array_equal(normalizer.moments.mean, mean)
+    np.testing.assert_array_equal(normalizer.moments.variance, variance)
+    assert normalizer.moments.count == 31
+    np.testing.assert_array_equal(obs, raw)  # nor are the envs' own observations written to
+
+
+def test_the_discounted_return_starts_again_after_an_episodes_end():
+    normalizer = RewardNormalizer(num_envs=2, gamma=0.5, clip=10.0)
+    normalizer(np.array([1.0, 2.0]), np.array([False, True]))
+    # env 1 ended with the return 2, which the statistics saw before it was forgotten
+    assert_counts_rows_and_the_prior(normalizer.moments, np.array([1.0, 2.0]))
+    normalizer(np.array([4.0, 4.0]), np.array([False, False]))
+    # env 0: .5 * 1 + 4; env 1 begins anew: 4, where it would have been .5 * 2 + 4
+    assert_counts_rows_and_the_prior(normalizer.moments, np.array([1.0, 2.0, 4.5, 4.0]))
+    assert normalizer.returns.tolist() == [4.5, 4.0]
+
+
+def test_rewards_are_divided_by_the_std_and_not_shifted():
+    # prior and returns 1 and 2: mean 1, variance (1 + 1**2 + 0**2 + 1**2) / 3 = 1: so a reward of
+    # 2 stays 2. A mean taken off would leave 1
+    normalizer = RewardNormalizer(num_envs=2, gamma=0.5, clip=10.0)
+    scaled = normalizer(np.array([1.0, 2.0]), np.array([False, False]))
+    np.testing.assert_allclose(scaled, [1.0, 2.0], rtol=1e-6)
+    assert scaled.dtype == np.float32
+    # returns .5 + 7 = 7.5 and 1 + 7 = 8 join them: sums over 0, 1, 2, 7.5, 8 are 18.5 and
+    # 1 + 1 + 4 + 56.25 + 64 = 126.25, variance 126.25/5 - (18.5/5)**2 = 11.56 = 3.4**2
+    scaled = normalizer(np.array([7.0, 7.0]), np.array([False, False]))
+    np.testing.assert_allclose(scaled, [7 / 3.4, 7 / 3.4], rtol=1e-6)
+
+
+def test_rewards_are_clipped_on_both_sides():
+    normalizer = RewardNormalizer(num_envs=2, gamma=0.0, clip=1.5)
+    # variance of the prior, 8 and -8: (1 + 64 + 64) / 3 = 43; 8 / sqrt(43) = 1.22
+    first = normalizer(np.array([8.0, -8.0]), np.array([False, False]))
+    np.testing.assert_allclose(first, [8 / 43**0.5, -8 / 43**0.5], rtol=1e-6)
+    # a single outlier among n rows is at most sqrt(n) stds: 5 rows allow for more than 1.5
+    np.testing.assert_allclose(
+        normalizer(np.array([1000.0, 0.0]), np.array([False, False])), [1.5, 0.0]
+    )
+    np.testing.assert_allclose(
+        normalizer(np.array([0.0, -5000.0]), np.array([False, False])), [0.0, -1.5]
+    )
+
+
+def test_a_step_of_fewer_envs_leaves_the_others_returns_alone():
+    normalizer = RewardNormalizer(num_envs=2, gamma=0.5, clip=10.0)
+    normalizer(np.array([1.0, 2.0]), np.array([False, False]))
+    normalizer(np.array([4.0]), np.array([False]))
+    assert normalizer.returns.tolist() == [4.5, 2.0]
+    assert normalizer.moments.count == 4
+
+
+def test_reward_normalizer_state_goes_on_identically():
+    rng = np.random.default_rng(0)
+    first, second = (RewardNormalizer(2, 0.9, 10.0) for _ in range(2))
+    no_end = np.array([False, False])
+    for _ in range(5):
+        first(rng.normal(size=2), no_end)
+    second.load_state_dict(first.state_dict())
+    reward = rng.normal(size=2)
+    first_scaled = first(reward, no_end)  # also shows that the loaded returns are a copy
+    np.testing.assert_array_equal(first_scaled, second(reward, no_end))
+    np.testing.assert_array_equal(first.returns, second.returns)

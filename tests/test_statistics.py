@@ -1,0 +1,96 @@
+import math
+
+import numpy as np
+import pytest
+
+from rl_cli.statistics import iqm, iqm_interval, summarise
+from rl_cli.types import Episode
+
+
+def episodes(*returns):
+    return [Episode(float(r), 10 * (i + 1)) for i, r in enumerate(returns)]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([100.0, 2.0, -50.0, 4.0], 3.0),  # the two middle ones: (2 + 4) / 2
+        # weights 0 .75 1 .75 0 of the sorted 0 4 10 12 100: (3 + 10 + 9) / 2.5
+        ([10.0, 100.0, 0.0, 12.0, 4.0], 8.8),
+        # weights 0 .5 1 1 .5 0 of the sorted 0 2 3 4 8 99: (1 + 3 + 4 + 4) / 3
+        ([0.0, 2.0, 3.0, 4.0, 8.0, 99.0], 4.0),
+        # the four middle ones of 0 0 1 2 3 10 50 60: (1 + 2 + 3 + 10) / 4
+        ([60.0, 0.0, 3.0, 1.0, 0.0, 2.0, 50.0, 10.0], 4.0),
+        ([7.0], 7.0),
+        ([1.0, 5.0], 3.0),  # half of each
+    ],
+)
+def test_iqm_is_the_mean_of_the_middle_half(values, expected):
+    assert float(iqm(np.array(values))) == pytest.approx(expected)
+
+
+def test_iqm_works_along_the_last_axis():
+    rows = np.array([[100.0, 2.0, -50.0, 4.0], [1.0, 1.0, 1.0, 9.0]])
+    assert iqm(rows).tolist() == pytest.approx([3.0, 1.0])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_interval_contains_the_point_estimate(seed):
+    values = np.random.default_rng(seed).normal(100.0, 20.0, size=20)
+    low, high = iqm_interval(values)
+    assert low < float(iqm(values)) < high
+
+
+def test_the_interval_is_deterministic_and_does_not_touch_global_chance():
+    values = np.arange(12.0) ** 2
+    before = np.random.get_state()[1].tolist()  # noqa: NPY002
+    assert iqm_interval(values) == iqm_interval(values)
+    assert np.random.get_state()[1].tolist() == before  # noqa: NPY002
+
+
+def test_the_interval_collapses_for_constant_values():
+    assert iqm_interval(np.full(10, 7.0)) == (7.0, 7.0)
+
+
+def test_a_higher_level_gives_a_wider_interval():
+    values = np.arange(20.0)
+    (low50, high50), (low95, high95) = iqm_interval(values, 0.5), iqm_interval(values, 0.95)
+    assert low95 < low50 < high50 < high95
+
+
+def test_the_interval_of_two_values_by_hand():
+    # of the resamples {0,0} {0,1} {1,0} {1,1} a quarter has IQM 0 and a quarter 1: the 95 % bounds
+    # lie within those quarters, the bounds of a 40 % interval (0.3, 0.7) in the half between
+    values = np.array([0.0, 1.0])
+    assert iqm_interval(values, 0.95) == (0.0, 1.0)
+    assert iqm_interval(values, 0.4) == (0.5, 0.5)
+
+
+def test_summary_by_hand():
+    summary = summarise(episodes(2.0, 4.0, 4.0, 10.0))
+    assert summary.episodes == 4
+    assert summary.mean == pytest.approx(5.0)  # 20 / 4
+    assert summary.std == pytest.approx(math.sqrt(12.0))  # (9 + 1 + 1 + 25) / 3
+    assert summary.median == pytest.approx(4.0)
+    assert summary.iqm == pytest.approx(4.0)
+    assert (summary.min, summary.max) == (2.0, 10.0)
+    assert summary.mean_length == pytest.approx(25.0)  # (10 + 20 + 30 + 40) / 4
+    assert (summary.iqm_low, summary.iqm_high) == iqm_interval(np.array([2.0, 4.0, 4.0, 10.0]))
+
+
+def test_success_is_a_return_of_at_least_the_threshold():
+    # 475 itself counts, 474.999 does not: 2 of 4
+    summary = summarise(episodes(500.0, 475.0, 474.999, 10.0), success_at=475.0)
+    assert summary.success_rate == 0.5
+    assert summary.success_at == 475.0
+
+
+def test_without_a_threshold_there_is_no_success_rate():
+    summary = summarise(episodes(1.0, 2.0))
+    assert summary.success_rate is None
+    assert summary.success_at is None
+
+
+def test_one_episode_has_no_spread():
+    summary = summarise(episodes(3.0))
+    assert (summary.std, summary.iqm, summary.iqm_low, summary.iqm_high) == (0.0, 3.0, 3.0, 3.0)
