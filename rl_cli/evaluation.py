@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -18,6 +19,10 @@ Policy = Callable[[np.ndarray, np.random.Generator | None], np.ndarray]
 
 class FrameSink(Protocol):
     def write(self, frame: Any) -> None: ...
+
+
+ENDLESS_LIMIT = 10_000
+"""Steps after which an evaluation episode is cut in an env that has no time limit of its own."""
 
 
 class Evaluator:
@@ -39,6 +44,8 @@ class Evaluator:
         self.env: Env = make_env(cfg, render_mode)
         self.success_at = success_threshold(self.env, cfg)
         self.normalizer, self.obs_dtype = normalizer, spec_of(self.env, cfg).obs_dtype
+        timed = self.env.spec is not None and self.env.spec.max_episode_steps is not None
+        self.limit = math.inf if timed else ENDLESS_LIMIT
         self.decode = action_decoder(self.env.action_space)
         self.fps = float(self.env.metadata.get("render_fps") or 30) / cfg.frame_skip
 
@@ -54,7 +61,8 @@ class Evaluator:
         while not over:
             action = policy(self._batch(obs), rng)[0]
             obs, reward, terminated, truncated, _ = self.env.step(self.decode(action))
-            total, length, over = total + float(reward), length + 1, terminated or truncated
+            total, length = total + float(reward), length + 1
+            over = terminated or truncated or length >= self.limit
             if frames is not None:
                 frames.write(self.env.render())
         return Episode(total, length)

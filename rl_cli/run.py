@@ -272,7 +272,8 @@ class _Run:
             )
             print(f"replay:  rl-eval {here}")
             if self.cfg.log.tensorboard:
-                print("curves:  tensorboard --logdir runs")
+                among = "runs" if here.startswith("runs/") else here
+                print(f"curves:  tensorboard --logdir {among}")
             if films := sorted((self.folder / "videos").glob("*.mp4")):
                 print(f"video:   {relative(films[-1])}")
         return Outcome(0, "completed", reason, step, str(self.folder), summary.mean, seconds)
