@@ -66,7 +66,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise BadInput(
             f"no run to go on with: {error.strerror}", str(path), "name a run's folder"
         ) from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise BadInput(f"not YAML: {error}".splitlines()[0], str(path), "restore it") from None
     if not isinstance(config, dict):
         raise BadInput("not a configuration", str(path), "restore it")

@@ -111,4 +111,6 @@ def _film(evaluator: Evaluator, policy: Policy, path: Path, seed: int, greedy: b
 
 def _one_line(error: Exception) -> str:
     text = str(error).strip().splitlines()
+    if isinstance(error, NotImplementedError) and not text:
+        return "the env cannot render pictures"
     return text[0].removeprefix("error: ") if text else type(error).__name__

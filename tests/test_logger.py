@@ -1,0 +1,252 @@
+"""Rows and curves: what was gathered, written once, read back by the tools that read them."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import pytest
+import safetensors.numpy
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+from rl_cli.checkpoint import pack, unpack
+from rl_cli.errors import NonFinite
+from rl_cli.logger import Logger
+from rl_cli.statistics import summarise
+from rl_cli.types import Episode
+
+TIMES = {"time/steps_per_second": 1000.0}
+HPARAMS = {
+    "seed": 3,
+    "algo.gamma": 0.99,
+    "algo.name": "dqn",
+    "algo.double_q": True,
+    "algo.max_grad_norm": None,
+}
+
+
+def logger(folder, tensorboard=False, resumed_at=None):
+    return Logger(folder, tensorboard, HPARAMS, resumed_at)
+
+
+def rows(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def steps(path):
+    return [int(row["step"]) for row in rows(path)]
+
+
+def metrics(**values):
+    return {name: torch.tensor(value) for name, value in values.items()}
+
+
+def curves(folder):
+    """Tag -> [(step, value)], as TensorBoard shows it: what a restart purged is not there."""
+    accumulator = EventAccumulator(str(folder / "tb")).Reload()
+    return {
+        tag: [(event.step, event.value) for event in accumulator.Scalars(tag)]
+        for tag in accumulator.Tags()["scalars"]
+    }
+
+
+def test_a_row_holds_the_means_of_what_came_since_the_last_one(tmp_path):
+    log = logger(tmp_path)
+    log.add(metrics(loss=1.0, kl=0.5))
+    log.add(metrics(loss=3.0))
+    log.add_episodes([Episode(10.0, 4), Episode(-4.0, 6)])
+    row = log.write(100, TIMES)
+    assert row == {
+        "rollout/episodes": 2,
+        "rollout/episode_return": 3.0,
+        "rollout/episode_length": 5.0,
+        "train/loss": 2.0,
+        "train/kl": 0.5,
+        "time/steps_per_second": 1000.0,
+    }
+    log.add(metrics(loss=8.0))
+    assert log.write(200, TIMES) == {"rollout/episodes": 2, "train/loss": 8.0} | TIMES
+    assert (tmp_path / "metrics.csv").read_text() == (
+        "step,rollout/episode_return,rollout/episode_length,rollout/episodes,"
+        "train/loss,train/kl,time/steps_per_second\n"
+        "100,3.0,5.0,2,2.0,0.5,1000.0\n"
+        "200,,,2,8.0,,1000.0\n"
+    )
+
+
+def test_episodes_are_counted_from_the_first_and_averaged_since_the_last_row(tmp_path):
+    log = logger(tmp_path)
+    for step, returns in ((100, [1.0, 3.0]), (200, []), (300, [10.0])):
+        for value in returns:
+            log.add_episodes([Episode(value, 1)])
+        log.write(step, TIMES)
+    written = rows(tmp_path / "metrics.csv")
+    assert [row["rollout/episodes"] for row in written] == ["2", "2", "3"]
+    assert [row["rollout/episode_return"] for row in written] == ["2.0", "", "10.0"]
+
+
+def test_a_metric_that_appears_later_is_empty_before(tmp_path):
+    log = logger(tmp_path)
+    log.write(100, TIMES)
+    log.add(metrics(loss=0.25))
+    log.write(200, TIMES)
+    assert [row["train/loss"] for row in rows(tmp_path / "metrics.csv")] == ["", "0.25"]
+
+
+def test_means_are_taken_in_double_precision(tmp_path):
+    """In float32 a 1 beside 2^24 is lost."""
+    log = logger(tmp_path)
+    for value in (2.0**24, 1.0):
+        log.add(metrics(loss=value))
+    assert log.write(100, {})["train/loss"] == (2**24 + 1) / 2
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_a_loss_that_is_no_number_ends_the_run_by_name_after_its_row_is_written(tmp_path, value):
+    log = logger(tmp_path)
+    log.add(metrics(q_mean=1.0, loss=float(value)))
+    with pytest.raises(NonFinite) as caught:
+        log.write(200, TIMES)
+    assert caught.value.what == f"train/loss is {value}"
+    assert caught.value.where == "step=200"
+    assert "algo.learning_rate" in caught.value.fix
+    assert [row["train/loss"] for row in rows(tmp_path / "metrics.csv")] == [value]
+
+
+def test_one_bad_value_among_many_is_not_averaged_away(tmp_path):
+    log = logger(tmp_path)
+    for value in (1.0, float("nan"), 1.0):
+        log.add(metrics(loss=value))
+    with pytest.raises(NonFinite, match="train/loss is nan"):
+        log.write(100, TIMES)
+
+
+def test_each_evaluation_episode_is_a_row_with_its_seed(tmp_path):
+    log = logger(tmp_path)
+    episodes = [Episode(9.5, 10), Episode(-1.0, 3)]
+    log.write_evaluation(400, episodes, 10_000, summarise(episodes))
+    assert (tmp_path / "eval.csv").read_text() == (
+        "step,episode,seed,episode_return,episode_length\n400,0,10000,9.5,10\n400,1,10001,-1.0,3\n"
+    )
+
+
+def test_what_was_gathered_goes_through_a_checkpoint_into_the_next_row(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    whole, resumed = logger(tmp_path / "a"), logger(tmp_path / "b")
+    whole.add_episodes([Episode(1.0, 1)])
+    whole.write(100, TIMES)
+    whole.add(metrics(loss=1.0, kl=4.0))
+    whole.add(metrics(loss=2.0))
+    whole.add_episodes([Episode(5.0, 7)])
+    tree, arrays = pack(whole.state_dict())
+    tree, data = json.dumps(tree), safetensors.numpy.save(arrays)
+    resumed.load_state_dict(unpack(json.loads(tree), safetensors.numpy.load(data)))
+    for log in (whole, resumed):
+        log.add(metrics(loss=6.0))
+        log.add_episodes([Episode(7.0, 9)])
+    expected = {
+        "rollout/episodes": 3,
+        "rollout/episode_return": 6.0,
+        "rollout/episode_length": 8.0,
+        "train/loss": 3.0,
+        "train/kl": 4.0,
+    }
+    assert resumed.write(200, {}) == whole.write(200, {}) == expected
+
+
+def test_no_event_files_unless_asked_for(tmp_path):
+    log = logger(tmp_path)
+    log.write(100, TIMES)
+    log.close()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["eval.csv", "metrics.csv"]
+
+
+# TensorBoard
+
+
+def test_tensorboard_shows_the_rows_and_the_evaluations(tmp_path):
+    log = logger(tmp_path, tensorboard=True)
+    for step, loss in ((100, 0.5), (200, 0.25)):
+        log.add(metrics(loss=loss))
+        log.write(step, TIMES)
+    episodes = [Episode(9.0, 10), Episode(-1.0, 4)]
+    log.write_evaluation(200, episodes, 0, summarise(episodes, success_at=5.0))
+    log.close()
+    assert curves(tmp_path) == {
+        "rollout/episodes": [(100, 0), (200, 0)],
+        "train/loss": [(100, 0.5), (200, 0.25)],
+        "time/steps_per_second": [(100, 1000), (200, 1000)],
+        "eval/episode_return": [(200, 4.0)],
+        "eval/episode_length": [(200, 7.0)],
+        "eval/success_rate": [(200, 0.5)],
+    }
+
+
+def test_no_success_rate_without_a_threshold(tmp_path):
+    log = logger(tmp_path, tensorboard=True)
+    log.write_evaluation(200, [Episode(1.0, 1)], 0, summarise([Episode(1.0, 1)]))
+    log.close()
+    assert set(curves(tmp_path)) == {"eval/episode_return", "eval/episode_length"}
+
+
+def test_the_hparams_tab_has_the_runs_settings_and_the_metric_to_compare(tmp_path):
+    log = logger(tmp_path, tensorboard=True)
+    log.close()
+    accumulator = EventAccumulator(str(tmp_path / "tb")).Reload()
+
+    def told(tag):
+        content = accumulator.SummaryMetadata(f"_hparams_/{tag}").plugin_data.content
+        return HParamsPluginData.FromString(content)
+
+    hparams = told("session_start_info").session_start_info.hparams
+    assert set(hparams) == set(HPARAMS)
+    assert hparams["seed"].number_value == 3
+    assert hparams["algo.gamma"].number_value == 0.99
+    assert hparams["algo.name"].string_value == "dqn"
+    assert hparams["algo.double_q"].number_value == 1  # torch takes a flag for a number
+    assert hparams["algo.max_grad_norm"].string_value == "None"
+    infos = told("experiment").experiment.metric_infos
+    assert [info.name.tag for info in infos] == ["eval/episode_return"]
+    assert told("session_end_info").HasField("session_end_info")
+
+
+# Going on
+
+
+def written(folder, log, *at, loss):
+    for step in at:
+        log.add(metrics(loss=loss))
+        log.write(step, TIMES)
+        log.write_evaluation(step, [Episode(loss, 1)], 0, summarise([Episode(loss, 1)]))
+    log.close()
+
+
+def test_a_resumed_run_writes_later_rows_again_and_no_row_twice(tmp_path):
+    written(tmp_path, logger(tmp_path), 100, 200, 300, loss=1.0)
+    written(tmp_path, logger(tmp_path, resumed_at=200), 300, 400, loss=2.0)
+    assert steps(tmp_path / "metrics.csv") == [100, 200, 300, 400]
+    assert steps(tmp_path / "eval.csv") == [100, 200, 300, 400]
+    losses = [row["train/loss"] for row in rows(tmp_path / "metrics.csv")]
+    assert losses == ["1.0", "1.0", "2.0", "2.0"]
+    returns = [row["episode_return"] for row in rows(tmp_path / "eval.csv")]
+    assert returns == ["1.0", "1.0", "2.0", "2.0"]
+
+
+def test_tensorboard_drops_what_the_resumed_run_writes_again(tmp_path):
+    written(tmp_path, logger(tmp_path, tensorboard=True), 100, 200, 300, loss=1.0)
+    resumed = logger(tmp_path, tensorboard=True, resumed_at=200)
+    written(tmp_path, resumed, 250, 300, 400, loss=2.0)
+    shown = curves(tmp_path)
+    for tag in ("train/loss", "eval/episode_return"):
+        assert shown[tag] == [(100, 1.0), (200, 1.0), (250, 2.0), (300, 2.0), (400, 2.0)]
+
+
+def test_resuming_where_the_tables_end_cuts_nothing(tmp_path):
+    written(tmp_path, logger(tmp_path), 100, 200, loss=1.0)
+    before = [(tmp_path / name).read_bytes() for name in ("metrics.csv", "eval.csv")]
+    logger(tmp_path, resumed_at=200)
+    assert [(tmp_path / name).read_bytes() for name in ("metrics.csv", "eval.csv")] == before

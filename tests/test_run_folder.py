@@ -1,0 +1,140 @@
+"""The folder of a run: a name of its own, a configuration that reads back, a status."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import re
+from types import SimpleNamespace
+
+import pytest
+
+from rl_cli import run_folder
+from rl_cli.errors import BadInput, StorageError
+
+
+def create(explicit=None):
+    return run_folder.create("dqn", "cartpole", 3, explicit)
+
+
+@pytest.fixture
+def frozen(monkeypatch):
+    """A clock that stands at one second."""
+    noon = SimpleNamespace(now=lambda: datetime.datetime(2031, 2, 3, 12, 4, 5))
+    monkeypatch.setattr(run_folder, "datetime", SimpleNamespace(datetime=noon))
+
+
+def test_a_new_folder_is_named_by_algorithm_env_time_and_seed(here, frozen):
+    folder = create()
+    assert re.fullmatch(
+        r"runs/dqn/cartpole/20310203-120405_s3_[0-9a-f]{4}", folder.as_posix()
+    )  # relative: to the folder one stands in
+    assert folder.is_dir()
+    assert not any(folder.iterdir())
+
+
+def test_twenty_runs_started_in_the_same_second_get_twenty_folders(here, frozen):
+    folders = {create() for _ in range(20)}
+    assert len(folders) == 20
+    assert len(list((here / "runs/dqn/cartpole").iterdir())) == 20
+
+
+def test_a_suffix_that_is_taken_is_drawn_again(here, frozen, monkeypatch):
+    draws = iter([b"\x00\x01", b"\x00\x01", b"\x00\x01", b"\xab\xcd"])
+    monkeypatch.setattr(os, "urandom", lambda size: next(draws))
+    assert [create().name[-4:] for _ in range(2)] == ["0001", "abcd"]
+
+
+def test_a_folder_that_is_named_is_made_with_its_parents(here):
+    assert create("out/a/b").as_posix() == "out/a/b"
+    assert (here / "out/a/b").is_dir()
+    assert not (here / "runs").exists()
+
+
+def test_a_folder_that_is_named_is_taken_over_if_it_is_empty(here):
+    (here / "mine").mkdir()
+    assert create("mine").as_posix() == "mine"
+
+
+@pytest.mark.parametrize("inside", ["notes.txt", ".hidden"])
+def test_a_folder_that_holds_something_is_refused_and_left_alone(here, inside):
+    (here / "mine").mkdir()
+    (here / "mine" / inside).write_text("keep")
+    with pytest.raises(BadInput, match="not empty") as caught:
+        create("mine")
+    assert caught.value.where == "run_dir=mine"
+    assert "rl-train resume=mine" in caught.value.fix
+    assert (here / "mine" / inside).read_text() == "keep"
+
+
+def test_a_file_is_not_taken_for_a_folder(here):
+    (here / "mine").write_text("keep")
+    with pytest.raises(BadInput) as caught:
+        create("mine")
+    assert caught.value.where == "run_dir=mine"
+    assert (here / "mine").read_text() == "keep"
+
+
+def test_a_folder_that_cannot_be_made_is_a_storage_error(here):
+    (here / "file").write_text("")
+    with pytest.raises(StorageError) as caught:
+        create("file/run")
+    assert caught.value.where == "file/run"
+
+
+def test_a_configuration_reads_back_with_its_types_and_its_order(tmp_path):
+    config = {
+        "labels": ["dqn", "cartpole"],
+        "seed": 0,
+        "total_timesteps": 1_000_000,
+        "tiny": 1e-05,
+        "text": ["1e-3", "null", "yes", "ünï: [", "0x1f", ""],
+        "nothing": None,
+        "algo": {"hidden_sizes": [64, 64], "double_q": False, "gamma": 1.0, "empty": {}},
+    }
+    run_folder.write_config(tmp_path, config)
+    back = run_folder.read_config(tmp_path)
+    assert back == config
+    assert list(back) == list(config)
+    assert type(back["algo"]["gamma"]) is float  # 1.0, not 1
+    assert [p.name for p in tmp_path.iterdir()] == ["config.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (None, "No such file or directory"),
+        (b"a: [1, 2", "not YAML"),
+        (b"a: !!python/object/apply:os.getcwd []", "not YAML"),
+        (b"- 1\n- 2\n", "not a configuration"),
+        (b"", "not a configuration"),
+        (b"seed: \xff\xfe", "not YAML"),
+    ],
+)
+def test_a_configuration_that_cannot_be_read_is_refused_by_its_name(tmp_path, content, why):
+    if content is not None:
+        (tmp_path / "config.yaml").write_bytes(content)
+    with pytest.raises(BadInput) as caught:
+        run_folder.read_config(tmp_path)
+    assert why in caught.value.what
+    assert "\n" not in caught.value.what
+    assert caught.value.where == str(tmp_path / "config.yaml")
+
+
+def test_a_status_reads_back_with_who_wrote_it_and_when(tmp_path):
+    run_folder.write_status(tmp_path, state="running", step=5, eval_return=None)
+    run_folder.write_status(tmp_path, state="completed", step=9, eval_return=1.5)
+    status = run_folder.read_status(tmp_path)
+    assert status == json.loads((tmp_path / "status.json").read_text())
+    updated = datetime.datetime.fromisoformat(status.pop("updated"))
+    assert updated.tzinfo is not None
+    assert abs(datetime.datetime.now().astimezone() - updated) < datetime.timedelta(minutes=1)
+    assert status == {"state": "completed", "step": 9, "eval_return": 1.5, "pid": os.getpid()}
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{", b"[1]", b"\xff\xfe"])
+def test_a_status_that_is_missing_or_broken_says_nothing(tmp_path, content):
+    if content is not None:
+        (tmp_path / "status.json").write_bytes(content)
+    assert run_folder.read_status(tmp_path) == {}
