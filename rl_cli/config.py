@@ -49,7 +49,8 @@ class EnvConfig:
     )
     num_envs: Int = Field(ge=1, le=4096, description="copies stepped side by side")
     max_episode_steps: Int | None = Field(
-        ge=1, description="time limit of an episode in steps; null: the env's own (evaluation: at most 10000)"
+        ge=1,
+        description="time limit of an episode in steps; null: the env's own (evaluation: at most 10000)",
     )
     normalize_obs: bool = Field(description="scale observations by their running mean and std")
     normalize_reward: bool = Field(

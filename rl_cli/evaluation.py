@@ -78,7 +78,15 @@ class Evaluator:
 
 
 def evaluate(
-    evaluator: Evaluator, policy: Policy, episodes: int, seed: int, greedy: bool
+    evaluator: Evaluator,
+    policy: Policy,
+    episodes: int,
+    seed: int,
+    greedy: bool,
+    interrupted: Callable[[], bool] = lambda: False,
 ) -> list[Episode]:
-    """`episodes` episodes, number i from reset(seed + i)."""
-    return [evaluator.episode(policy, seed + i, greedy) for i in range(episodes)]
+    """`episodes` episodes, number i from reset(seed + i); fewer if `interrupted` says so between."""
+    played: list[Episode] = []
+    while len(played) < episodes and not interrupted():
+        played.append(evaluator.episode(policy, seed + len(played), greedy))
+    return played

@@ -206,9 +206,9 @@ class _Run:
                     self.cfg.total_timesteps,
                 )
                 reason = self.trainer.train()
-                if reason == "interrupted":
+                summary = None if reason == "interrupted" else self.trainer.finish()
+                if summary is None:
                     return self._interrupted()
-                summary = self.trainer.finish()
         except RunError as error:
             self._status("failed", error.what, exit_code=error.exit_code)
             raise

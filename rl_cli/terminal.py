@@ -119,7 +119,7 @@ class LiveMonitor:
 
     def row(self, step: int, row: Mapping[str, float]) -> None:
         self.step = step
-        self.latest = self.latest | row  # a new dict: rich may be drawing the old one
+        self.latest = {**self.latest, **row}  # a new dict: rich may be drawing the old one
         if "rollout/episode_return" in row:
             self.returns.append(row["rollout/episode_return"])
 

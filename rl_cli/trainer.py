@@ -76,6 +76,7 @@ class Trainer:
         self.recent: deque[float] = deque(maxlen=stop.window)  # training returns
         self.best_return = -np.inf
         self.latest: Summary | None = None
+        self.owes_evaluation = False  # the last one was interrupted
         self.evaluated_at = self.saved_at = self.filmed_at = -1
         self.elapsed = 0.0  # seconds in the loop, services left out
         self._clock = self._row_clock = 0.0
@@ -84,6 +85,8 @@ class Trainer:
     def train(self) -> str:
         """Run to the end of the budget, a stop.* threshold, or an interruption; says which."""
         obs = self.envs.obs if self.step else self.envs.reset()
+        if self.owes_evaluation:
+            self._evaluate()
         due = self.periods.next_due(self.step)
         self._clock, self._row_clock, self._row_step = time.perf_counter(), self.elapsed, self.step
         while self.step < self.budget:
@@ -106,17 +109,19 @@ class Trainer:
                 return reason
         return "budget"
 
-    def finish(self) -> Summary:
-        """The last row, evaluation, film and checkpoint, of whatever is not yet done."""
+    def finish(self) -> Summary | None:
+        """The last row, evaluation, film and checkpoint, of whatever is not yet done.
+
+        None: interrupted meanwhile; what is missing is made up for when the run goes on.
+        """
         if self._row_step < self.step:
             self._log()
         if self.evaluated_at < self.step:
             self._evaluate()
-        if self.filmed_at < self.step:
+        if self.filmed_at < self.step and not self.interrupted():
             self._record()
         self.save()
-        assert self.latest is not None
-        return self.latest
+        return None if self.owes_evaluation else self.latest
 
     def save(self) -> Path | None:
         """Checkpoint this step, unless it has been."""
@@ -170,10 +175,15 @@ class Trainer:
         self.monitor.row(self.step, self.logger.write(self.step, times))
 
     def _evaluate(self) -> None:
-        """Measure the policy; a new best is saved at once."""
+        """Measure the policy; a new best is saved at once. Interrupted, it is owed."""
         cfg = self.eval_cfg
         self._check_policy()
-        episodes = evaluate(self.evaluator, self.algo.predict, cfg.episodes, cfg.seed, cfg.greedy)
+        episodes = evaluate(
+            self.evaluator, self.algo.predict, cfg.episodes, cfg.seed, cfg.greedy, self.interrupted
+        )
+        self.owes_evaluation = len(episodes) < cfg.episodes
+        if self.owes_evaluation:
+            return
         self.latest = summary = summarise(episodes, self.evaluator.success_at)
         self.evaluated_at = self.step
         check_finite({"eval/episode_return": summary.mean}, self.step)
@@ -227,6 +237,9 @@ class Trainer:
             "recent": list(self.recent),
             "best_return": None if np.isinf(self.best_return) else float(self.best_return),
             "elapsed": self.elapsed,
+            "evaluated_at": self.evaluated_at,
+            "owes_evaluation": self.owes_evaluation,
+            "latest": None if self.latest is None else list(self.latest),
         }
 
     def load_state_dict(self, state: State) -> bool:
@@ -239,4 +252,8 @@ class Trainer:
         best = state["best_return"]
         self.best_return = -np.inf if best is None else cast(float, best)
         self.elapsed = cast(float, state["elapsed"])
+        self.evaluated_at = cast(int, state["evaluated_at"])
+        self.owes_evaluation = cast(bool, state["owes_evaluation"])
+        if state["latest"] is not None:
+            self.latest = Summary(*cast(list[Any], state["latest"]))
         return exact

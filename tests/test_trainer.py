@@ -244,3 +244,29 @@ def test_numbers_that_explode_end_the_run_and_never_a_checkpoint(here, tiny, alg
         where = checkpoint.find(here / "r", str(step))
         checkpoint.read_policy(where, checkpoint.read_manifest(where))  # refuses what is not finite
     assert json.loads((here / "r/status.json").read_text())["state"] == "failed"
+
+
+def test_an_interrupted_evaluation_is_made_up_for(here, tiny, monkeypatch):
+    """Stopped between two evaluation episodes, then resumed: the same rows as if never stopped."""
+    from rl_cli.evaluation import Evaluator
+
+    base = [*tiny, "total_timesteps=300", "eval.every=100", "eval.episodes=4"]
+    _, whole = run(here, "whole", *base)
+    plain, count = Evaluator.episode, [0]
+
+    def episode(self, *args):
+        count[0] += 1
+        if count[0] in (6, 12):  # in the evaluation at step 200; then in the last one
+            signal.raise_signal(signal.SIGINT)
+        return plain(self, *args)
+
+    monkeypatch.setattr(Evaluator, "episode", episode)
+    outcome, folder = run(here, "halves", *base)
+    assert (outcome.exit_code, outcome.step) == (130, 200)
+    config = compose("algo=dqn", "env=cartpole", "hparams=none", *SMALL["dqn"], *base)
+    outcome = train(config | {"resume": str(folder)}, ("dqn", "cartpole"))
+    assert (outcome.exit_code, outcome.step) == (130, 300)
+    outcome = train(config | {"resume": str(folder)}, ("dqn", "cartpole"))
+    assert (outcome.exit_code, outcome.step) == (0, 300)
+    assert rows(folder / "eval.csv") == rows(whole / "eval.csv")
+    assert same_weights(folder, whole)
