@@ -88,10 +88,16 @@ class RolloutBuffer:
         return self.position == self.length
 
     def add(self, transition: Transition) -> None:
-        """Append a step. The budget's last step may be of fewer envs than all: it is left out."""
-        if len(transition.reward) == self.num_envs:
-            self.columns.write(self.position, transition)
-            self.position += 1
+        """Append a step.
+
+        The budget's last step may be of fewer envs than all. It would leave a hole if the run were
+        continued, so it empties the buffer: nothing more is learned within this budget.
+        """
+        if len(transition.reward) < self.num_envs:
+            return self.clear()
+        self.columns.write(self.position, transition)
+        self.position += 1
+        return None
 
     def batch(self) -> Batch:
         """Everything collected, (T, N, ...)."""

@@ -125,7 +125,9 @@ class RunConfig:
     device: Literal["auto", "cpu", "cuda"] = Field(
         description="where the networks live; auto: cuda for pixels where there is one, else cpu"
     )
-    threads: Int = Field(ge=1, description="CPU threads of torch; one is fastest for small nets")
+    threads: Int = Field(
+        ge=1, le=256, description="CPU threads of torch; one is fastest for small nets"
+    )
     run_dir: str | None = Field(description="folder of the run; null: runs/<algo>/<env>/<stamp>")
     resume: str | None = Field(description="folder of an interrupted run to go on with")
     quiet: bool = Field(description="print nothing but warnings and errors")
@@ -136,6 +138,10 @@ class RunConfig:
     log: LogConfig
     stop: StopConfig
     algo: dict[str, Any] = Field(description="the algorithm's own keys")
+
+    def __post_init__(self) -> None:
+        if self.stop.eval_return is not None and self.eval.every == 0:
+            raise ValueError("stop.eval_return is asked at evaluations: set eval.every")
 
 
 @schema
@@ -194,7 +200,12 @@ def _explain(cls: type, error: ValidationError, prefix: str) -> BadInput:
         known = keys(cls, prefix)
         return BadInput(f"unknown key {name}", f"{name}={first['input']}", suggest(name, known))
     if first["type"] in ("missing", "missing_argument"):
-        return BadInput(f"{name} has no value", name, f"give {name}=<value>")
+        hint = (
+            " (an env file begins with defaults: [_base, _self_])"
+            if name.startswith("env.")
+            else ""
+        )
+        return BadInput(f"{name} has no value", name, f"give {name}=<value>{hint}")
     doc = keys(cls, prefix).get(name)
     told = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     what = told if first["type"] == "value_error" else f"{name} must be {told}"
@@ -258,15 +269,19 @@ def _type_name(annotation: Any) -> str:
     return "null" if text == "NoneType" else text
 
 
+def _bound(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:g}"
+
+
 def _interval(info: Any) -> str:
     low, high = "(-inf", "inf)"
     for bound in info.metadata:
         if hasattr(bound, "ge"):
-            low = f"[{bound.ge:g}"
+            low = f"[{_bound(bound.ge)}"
         if hasattr(bound, "gt"):
-            low = f"({bound.gt:g}"
+            low = f"({_bound(bound.gt)}"
         if hasattr(bound, "le"):
-            high = f"{bound.le:g}]"
+            high = f"{_bound(bound.le)}]"
         if hasattr(bound, "lt"):
-            high = f"{bound.lt:g})"
+            high = f"{_bound(bound.lt)})"
     return "" if (low, high) == ("(-inf", "inf)") else f"{low}, {high}"

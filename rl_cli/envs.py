@@ -23,6 +23,12 @@ EXTRAS = {"mujoco": "mujoco", "ale": "atari", "atari": "atari"}
 """Word in gymnasium's message -> our extra that brings the package."""
 
 
+RESERVED_KWARGS = {
+    "max_episode_steps": "use env.max_episode_steps",
+    "render_mode": "use video.every, or rl-eval render=human",
+}
+
+
 class ActionRepeat(gym.Wrapper[Any, Any, Any, Any]):
     """The same action `times` frames long; rewards are summed, an episode's end is not passed."""
 
@@ -40,6 +46,22 @@ class ActionRepeat(gym.Wrapper[Any, Any, Any, Any]):
         return obs, total, terminated, truncated, info
 
 
+class FreshWorld(gym.Wrapper[Any, Any, Any, Any]):
+    """A new physics world at each reset.
+
+    BipedalWalker keeps one for life, which remembers the contacts of earlier episodes: the same
+    seed and actions would give another episode in a used env than in a new one.
+    """
+
+    def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+        import Box2D
+
+        env = cast(Any, self.env.unwrapped)
+        env._destroy()
+        env.world = Box2D.b2World()
+        return self.env.reset(**kwargs)
+
+
 def make_env(cfg: EnvConfig, render_mode: str | None = None) -> Env:
     """The env, its observations brought to (C, H, W) bytes or a flat vector.
 
@@ -52,6 +74,8 @@ def make_env(cfg: EnvConfig, render_mode: str | None = None) -> Env:
 
     """
     env = _make(cfg, render_mode)
+    if cfg.id.startswith("BipedalWalker"):
+        env = FreshWorld(env)
     if cfg.frame_skip > 1:
         env = ActionRepeat(env, cfg.frame_skip)
     if _is_image(env.observation_space):
@@ -70,6 +94,9 @@ def _make(cfg: EnvConfig, render_mode: str | None) -> Env:
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))  # module:Id-v0 may lie in the current folder
     _register_extras(cfg.id)
+    for name, instead in RESERVED_KWARGS.items():
+        if name in cfg.kwargs:
+            raise BadInput(f"{name} is not the env's to be given", f"env.kwargs.{name}", instead)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -91,16 +118,18 @@ def _make(cfg: EnvConfig, render_mode: str | None) -> Env:
         fix = _pip_line(str(error)) if cfg.id.startswith("ALE/") else _suggest_env(cfg.id)
         raise BadInput(_first_line(error), f"env.id={cfg.id}", fix) from None
     except (gym.error.UnregisteredEnv, gym.error.DeprecatedEnv) as error:
-        raise BadInput(_first_line(error), f"env.id={cfg.id}", _suggest_env(cfg.id)) from None
+        atari = "NoFrameskip" in cfg.id
+        fix = _pip_line("atari") if atari else _suggest_env(cfg.id)
+        raise BadInput(_first_line(error), f"env.id={cfg.id}", fix) from None
     except ImportError as error:
         raise BadInput(
             f"{cfg.id} could not be imported: {_first_line(error)}",
             f"env.id={cfg.id}",
             "install the package, or start where its module lies",
         ) from None
-    except (TypeError, ValueError, AssertionError, gym.error.Error) as error:
+    except Exception as error:  # a module or a constructor of somebody else's: anything
         raise BadInput(
-            f"{cfg.id} cannot be made: {_first_line(error)}",
+            f"{cfg.id} cannot be made: {type(error).__name__}: {_first_line(error)}",
             f"env.kwargs={dict(cfg.kwargs)}" if cfg.kwargs else f"env.id={cfg.id}",
             "see the env's own documentation for its arguments",
         ) from None

@@ -1,4 +1,4 @@
-"""What can go wrong, and the exit code each kind ends in (README, "Exit codes")."""
+"""What can go wrong, and the exit code each kind ends in (docs/run-folder.md, "Exit codes")."""
 
 from __future__ import annotations
 

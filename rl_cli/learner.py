@@ -25,7 +25,6 @@ class Learner:
     Args:
         params: initial values by name.
         loss: loss(params, *inputs) -> ((), metrics); with a target: loss(params, target, *inputs).
-        learning_rate: Adam's step size, unless a step is given its own.
         max_grad_norm: the whole gradient is scaled down to this norm; None: never.
         with_target: keep a second copy of the parameters that moves only by `update_target`.
 
@@ -36,13 +35,12 @@ class Learner:
         params: Params,
         loss: Loss,
         *,
-        learning_rate: float,
         adam_eps: float,
         max_grad_norm: float | None,
         device: torch.device,
         with_target: bool = False,
     ) -> None:
-        self.loss, self.learning_rate = loss, learning_rate
+        self.loss = loss
         self.adam_eps, self.max_grad_norm = adam_eps, max_grad_norm
         self.shapes = {name: value.shape for name, value in params.items()}
         self.flat = torch.cat([p.detach().reshape(-1) for p in params.values()]).to(device)
@@ -60,7 +58,7 @@ class Learner:
         parts = zip(self.shapes.items(), flat.split(sizes), strict=True)
         return {name: part.view(shape).detach() for (name, shape), part in parts}
 
-    def step(self, *inputs: object, learning_rate: float | None = None) -> Metrics:
+    def step(self, *inputs: object, learning_rate: float) -> Metrics:
         """One update. Returns the loss's metrics and the gradient's norm before clipping."""
         targets = (self.target,) if self.target else ()
         loss, metrics = self.loss(self.params, *targets, *inputs)
@@ -75,7 +73,7 @@ class Learner:
         norm = torch.linalg.vector_norm(gradient)
         if self.max_grad_norm is not None:
             gradient.mul_((self.max_grad_norm / (norm + 1e-6)).clamp_max(1.0))
-        self._adam(gradient, self.learning_rate if learning_rate is None else learning_rate)
+        self._adam(gradient, learning_rate)
         return {"loss": loss.detach(), **metrics, "grad_norm": norm}
 
     def _adam(self, gradient: torch.Tensor, learning_rate: float) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from rl_cli.errors import NonFinite
-from rl_cli.files import CsvTable
+from rl_cli.files import CsvTable, storing
 from rl_cli.statistics import Summary
 from rl_cli.types import Episode, Metrics
 
@@ -72,7 +72,7 @@ class Logger:
             row["rollout/episode_return"] = sum(e.episode_return for e in self.episodes) / count
             row["rollout/episode_length"] = sum(e.length for e in self.episodes) / count
         for name, values in self.gathered.items():
-            row[f"train/{name}"] = torch.stack(values).double().mean().item()
+            row[f"train/{name}"] = torch.stack([v.cpu() for v in values]).double().mean().item()
         self.gathered, self.episodes = {}, []
         row |= times
         self.metrics.append({"step": step, **row})
@@ -104,7 +104,10 @@ class Logger:
     def state_dict(self) -> dict[str, Any]:
         """What the next row would have been made of."""
         return {
-            "gathered": {name: torch.stack(v).double() for name, v in self.gathered.items()},
+            "gathered": {
+                name: torch.stack([x.cpu() for x in v]).double()
+                for name, v in self.gathered.items()
+            },
             "episodes": [list(e) for e in self.episodes],
             "episodes_total": self.episodes_total,
         }
@@ -128,6 +131,7 @@ class _Events:
         from torch.utils.tensorboard import SummaryWriter
         from torch.utils.tensorboard.summary import hparams as summarise_hparams
 
+        self.folder = folder
         purge = None if resumed_at is None else resumed_at + 1
         self.writer = SummaryWriter(str(folder), purge_step=purge)
         assert self.writer.file_writer is not None
@@ -144,12 +148,14 @@ class _Events:
         self.add_summary(start)
 
     def scalars(self, row: Mapping[str, float], step: int) -> None:
-        for name, value in row.items():
-            self.writer.add_scalar(name, value, step)
+        with storing(self.folder):
+            for name, value in row.items():
+                self.writer.add_scalar(name, value, step)
 
     def close(self) -> None:
-        self.add_summary(self.end)
-        self.writer.close()
+        with storing(self.folder):
+            self.add_summary(self.end)
+            self.writer.close()
 
 
 def check_finite(row: Mapping[str, float], step: int) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import os
 import re
 import sys
@@ -10,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 
 from rl_cli import algos, checkpoint, video
@@ -18,7 +21,7 @@ from rl_cli.config import EnvConfig, ReplayConfig, build
 from rl_cli.envs import make_env, spec_of
 from rl_cli.errors import BadInput
 from rl_cli.evaluation import Evaluator, evaluate
-from rl_cli.files import storing, write_json
+from rl_cli.files import write_json
 from rl_cli.normalization import ObservationNormalizer
 from rl_cli.policy import load_policy_arrays
 from rl_cli.run import make_algorithm
@@ -50,12 +53,19 @@ def replay(config: Mapping[str, Any]) -> float:
     if cfg.render == "human" and sys.platform.startswith("linux"):
         if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
             raise BadInput("there is no screen here", "render=human", "use video=true")
+    torch.set_num_threads(1)  # fastest on one observation at a time
     folder = checkpoint.find(Path(cfg.run), str(cfg.checkpoint))
     agent = load_agent(folder, cfg.env, cfg.device)
+    output = Path(cfg.output) if cfg.output else _output_folder(folder, cfg, agent)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(
+            f"cannot write here: {error.strerror}", f"output={output}", "output=<another folder>"
+        ) from None
     evaluator = Evaluator(agent.env, agent.normalizer, "human" if cfg.render == "human" else None)
     episodes = evaluate(evaluator, agent.algo.predict, cfg.episodes, cfg.seed, cfg.greedy)
     evaluator.close()
-    output = Path(cfg.output) if cfg.output else _output_folder(folder)
     _report(cfg, agent, folder, episodes, evaluator.success_at, output)
     if cfg.video:
         _film(cfg, agent, output)
@@ -93,17 +103,24 @@ def load_agent(folder: Path, env_changes: Mapping[str, Any], device: str) -> Age
 
 def _merged(env: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(env) | {k: v for k, v in changes.items() if k != "kwargs"}
-    merged["kwargs"] = dict(env["kwargs"]) | dict(changes.get("kwargs", {}))
+    own, changed = env.get("kwargs", {}), changes.get("kwargs", {})
+    if not (isinstance(own, dict) and isinstance(changed, dict)):
+        raise BadInput(
+            "env.kwargs is a mapping", f"env.kwargs={changed}", "env.kwargs.<name>=<value>"
+        )
+    merged["kwargs"] = own | changed
     return merged
 
 
-def _output_folder(checkpoint_folder: Path) -> Path:
-    """Outside the run, which may be somebody else's or read-only."""
-    run = checkpoint_folder.resolve().parent.parent.name
-    safe = re.sub(
-        r"[^\w.\-]", "_", f"{run}_step{checkpoint_folder.resolve().name.lstrip('0') or '0'}"
+def _output_folder(checkpoint_folder: Path, cfg: ReplayConfig, agent: Agent) -> Path:
+    """Outside the run, which may be somebody else's or read-only; by run, step and settings."""
+    run, manifest = checkpoint_folder.resolve().parent.parent.name, agent.manifest
+    settings = json.dumps(
+        [cfg.episodes, cfg.seed, cfg.greedy, cfg.env, manifest.algo, manifest.env, manifest.seed]
     )
-    return Path("runs") / "evals" / safe
+    code = hashlib.sha256(settings.encode()).hexdigest()[:6]
+    name = f"{run}_step{manifest.step}_{'greedy' if cfg.greedy else 'sampled'}_{code}"
+    return Path("runs") / "evals" / re.sub(r"[^\w.\-]", "_", name)
 
 
 def _report(
@@ -119,8 +136,6 @@ def _report(
     how = "greedy" if cfg.greedy else "sampled"
     title = f"{manifest.algo['name']} on {agent.env.id}, step {manifest.step:,}, {how}"
     Console().print(summary_table(summary, title))
-    with storing(output):
-        output.mkdir(parents=True, exist_ok=True)
     write_json(
         output / "evaluation.json",
         {

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import os
 import signal
 import time
 from collections.abc import Iterator, Mapping
@@ -25,7 +27,7 @@ from rl_cli.seeding import env_seeds
 from rl_cli.statistics import Summary
 from rl_cli.terminal import Monitor, describe, duration, make_monitor, relative
 from rl_cli.trainer import Periods, Recorder, Trainer
-from rl_cli.types import EnvSpec
+from rl_cli.types import EnvSpec, State
 from rl_cli.vector import VectorEnv
 
 
@@ -53,13 +55,15 @@ class Interruption:
 
     def handle(self, signum: int, frame: FrameType | None) -> None:
         if self.signum is not None:
-            signal.signal(signum, signal.SIG_DFL)
+            handler = signal.default_int_handler if signum == signal.SIGINT else signal.SIG_DFL
+            signal.signal(signum, handler)
             signal.raise_signal(signum)
         self.signum = signum
+        os.write(2, b"\nstopping: finishing the step and saving; once more ends at once\n")
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        signals = (signal.SIGINT, signal.SIGTERM)
+        signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         before = [signal.signal(s, self.handle) for s in signals]
         try:
             yield
@@ -85,15 +89,37 @@ def train(config: Mapping[str, Any], labels: tuple[str, str]) -> Outcome:
     torch.set_num_threads(cfg.threads)
     envs = VectorEnv(cfg.env, env_seeds(cfg.seed, cfg.env.num_envs))
     algo = make_algorithm(algo_cls, algo_cfg, envs.spec, cfg.total_timesteps, cfg.seed, cfg.device)
+    recorded = {k: v for k, v in config.items() if k not in ("resume", "run_dir")}
     if cfg.resume is None:
         folder = run_folder.create(*labels, cfg.seed, cfg.run_dir)
-        resumed = None
-        recorded = {k: v for k, v in config.items() if k not in ("resume", "run_dir")}
-        run_folder.write_config(folder, {"labels": list(labels), **recorded})
+        saved = None
     else:
         folder = Path(cfg.resume)
-        resumed = checkpoint.find(folder)
-    return _Run(cfg, algo_cfg, algo, envs, folder, resumed, labels).go()
+        saved = _Saved.read(checkpoint.find(folder))
+        if saved.manifest.step > cfg.total_timesteps:
+            raise BadInput(
+                f"the run is already at step {saved.manifest.step}",
+                f"total_timesteps={cfg.total_timesteps}",
+                "give a larger budget",
+            )
+    run = _Run(cfg, algo_cfg, algo, envs, folder, saved, labels)
+    run_folder.write_config(folder, {"labels": list(labels), **recorded})
+    return run.go()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Saved:
+    """A checkpoint read whole, before anything of the run's folder is touched."""
+
+    manifest: checkpoint.Manifest
+    policy: checkpoint.Arrays
+    state: State
+
+    @classmethod
+    def read(cls, folder: Path) -> _Saved:
+        manifest = checkpoint.read_manifest(folder)
+        policy = checkpoint.read_policy(folder, manifest)
+        return cls(manifest, policy, checkpoint.read_state(folder, manifest))
 
 
 def make_algorithm(
@@ -117,7 +143,15 @@ def make_algorithm(
             f"algo={cfg.name}",
             f"these fit: {', '.join(f'algo={name}' for name in fitting)}",
         )
-    return algo_cls(cfg, spec, total_timesteps, seed, pick_device(device, spec))
+    where = pick_device(device, spec)
+    try:
+        return algo_cls(cfg, spec, total_timesteps, seed, where)
+    except (MemoryError, ValueError, RuntimeError) as error:  # numpy's and torch's ways to say it
+        raise BadInput(
+            f"{cfg.name} cannot be built: {str(error).splitlines()[0]}",
+            f"algo={cfg.name}",
+            "smaller networks or a smaller buffer may fit",
+        ) from None
 
 
 def pick_device(device: str, spec: EnvSpec) -> torch.device:
@@ -141,16 +175,27 @@ class _Run:
         algo: Algorithm[Any],
         envs: VectorEnv,
         folder: Path,
-        resumed: Path | None,
+        saved: _Saved | None,
         labels: tuple[str, str],
     ) -> None:
         self.cfg, self.folder, self.labels, self.algo, self.envs = cfg, folder, labels, algo, envs
         self.monitor: Monitor = make_monitor(cfg.quiet)
         self.interruption = Interruption()
         self.evaluator = Evaluator(cfg.env, envs.obs_normalizer)
-        manifest = None if resumed is None else checkpoint.read_manifest(resumed)
+        if saved is not None:
+            try:
+                load_policy_arrays(saved.policy, algo, envs.obs_normalizer)
+            except ValueError as error:
+                raise BadInput(
+                    f"the checkpoint does not fit the run's configuration: {error}",
+                    str(folder / "config.yaml"),
+                    "restore the configuration the run was started with",
+                ) from None
         self.logger = Logger(
-            folder, cfg.log.tensorboard, _hparams(cfg), None if manifest is None else manifest.step
+            folder,
+            cfg.log.tensorboard,
+            _hparams(cfg),
+            None if saved is None else saved.manifest.step,
         )
         identity = checkpoint.Identity(cfg.seed, algo_cfg, cfg.env)
         self.trainer = Trainer(
@@ -167,10 +212,7 @@ class _Run:
             self._recorder() if cfg.video.episodes else None,
             self.interruption,
         )
-        self.exact = True
-        if resumed is not None and manifest is not None:
-            load_policy_arrays(checkpoint.read_policy(resumed, manifest), algo, envs.obs_normalizer)
-            self.exact = self.trainer.load_state_dict(checkpoint.read_state(resumed, manifest))
+        self.exact = saved is None or self.trainer.load_state_dict(saved.state)
 
     def _recorder(self) -> Recorder:
         cfg, envs, algo = self.cfg, self.envs, self.algo
@@ -186,6 +228,7 @@ class _Run:
                     paths,
                     cfg.eval.seed,
                     cfg.eval.greedy,
+                    self.interruption,
                 )
             except video.VideoUnavailable as problem:
                 return f"no videos: {problem}; training goes on without"
@@ -201,29 +244,24 @@ class _Run:
             with self.interruption.listening():
                 self.monitor.start(
                     " · ".join(self.labels),
-                    self._facts(),
+                    {"folder": relative(self.folder)},
                     self.trainer.step,
                     self.cfg.total_timesteps,
                 )
+                if not self.exact:
+                    self.monitor.note("approximate resume: an env did not replay to where it was")
                 reason = self.trainer.train()
                 summary = None if reason == "interrupted" else self.trainer.finish()
                 if summary is None:
                     return self._interrupted()
-        except RunError as error:
-            self._status("failed", error.what, exit_code=error.exit_code)
-            raise
         except BaseException as error:
-            self._status("failed", f"{type(error).__name__}: {error}", exit_code=1)
+            code = error.exit_code if isinstance(error, RunError) else 1
+            with contextlib.suppress(RunError):  # the first error is the one to be told
+                self._status("failed", f"{type(error).__name__}: {error}", exit_code=code)
             raise
         finally:
             self._close()
         return self._completed(reason, summary, time.perf_counter() - begun)
-
-    def _facts(self) -> dict[str, str]:
-        facts = {"folder": relative(self.folder)}
-        if not self.exact:
-            facts["resume"] = "approximate: an env did not replay to where it was"
-        return facts
 
     def _status(self, state: str, reason: str, **more: Any) -> None:
         run_folder.write_status(
@@ -237,7 +275,8 @@ class _Run:
 
     def _close(self) -> None:
         self.monitor.close()
-        self.logger.close()
+        with contextlib.suppress(RunError):  # a full disk has been reported where it mattered
+            self.logger.close()
         self.envs.close()
         self.evaluator.close()
 
@@ -264,6 +303,8 @@ class _Run:
             best_eval_return=best,
             seconds=round(seconds, 2),
         )
+        if self.algo.learner.updates == 0:
+            self.monitor.note("nothing was learned: the budget ended before the first update")
         if not self.cfg.quiet:
             here = relative(self.folder)
             why = "" if reason == "budget" else f" ({reason})"

@@ -26,7 +26,11 @@ def create(algo: str, env: str, seed: int, explicit: str | None) -> Path:
     """
     if explicit is not None:
         folder = Path(explicit)
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if folder.exists() and not folder.is_dir():
+            raise BadInput("this is a file", f"run_dir={explicit}", "name a folder")
+        if explicit.strip() == "":
+            raise BadInput("no folder is named", "run_dir=", "name one, or leave run_dir out")
+        if folder.exists() and any(folder.iterdir()):
             raise BadInput(
                 "this folder is not empty",
                 f"run_dir={explicit}",
@@ -68,7 +72,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise BadInput(f"not YAML: {error}".splitlines()[0], str(path), "restore it") from None
-    if not isinstance(config, dict):
+    if not isinstance(config, dict) or not isinstance(config.get("algo"), dict):
         raise BadInput("not a configuration", str(path), "restore it")
     return config
 

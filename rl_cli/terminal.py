@@ -106,6 +106,7 @@ class LiveMonitor:
         self.console = console
         self.title, self.facts, self.budget = "", {}, 1  # type: tuple[str, Mapping[str, str], int]
         self.step, self.begun_at, self.begun = 0, 0, time.monotonic()
+        self.stepped = self.begun  # when the last row came
         self.latest: dict[str, float] = {}
         self.returns: list[float] = []
         self.last_evaluation = self.best_evaluation = ""
@@ -118,7 +119,7 @@ class LiveMonitor:
         self.live.start()
 
     def row(self, step: int, row: Mapping[str, float]) -> None:
-        self.step = step
+        self.step, self.stepped = step, time.monotonic()
         self.latest = {**self.latest, **row}  # a new dict: rich may be drawing the old one
         if "rollout/episode_return" in row:
             self.returns.append(row["rollout/episode_return"])
@@ -172,7 +173,7 @@ class LiveMonitor:
         done = self.step - self.begun_at
         if done <= 0:
             return "--:--"
-        seconds = (time.monotonic() - self.begun) / done * (self.budget - self.step)
+        seconds = (self.stepped - self.begun) / done * (self.budget - self.step)
         return f"{duration(seconds)} left" if self.step < self.budget else "done"
 
 

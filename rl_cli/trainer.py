@@ -87,6 +87,8 @@ class Trainer:
         obs = self.envs.obs if self.step else self.envs.reset()
         if self.owes_evaluation:
             self._evaluate()
+            if reason := "interrupted" if self.interrupted() else self._reason_to_stop():
+                return reason
         due = self.periods.next_due(self.step)
         self._clock, self._row_clock, self._row_step = time.perf_counter(), self.elapsed, self.step
         while self.step < self.budget:
@@ -116,11 +118,13 @@ class Trainer:
         """
         if self._row_step < self.step:
             self._log()
+            self.saved_at = -1  # what was saved of this step is no longer all there is
         if self.evaluated_at < self.step:
+            self.saved_at = -1
             self._evaluate()
+        self.save()
         if self.filmed_at < self.step and not self.interrupted():
             self._record()
-        self.save()
         return None if self.owes_evaluation else self.latest
 
     def save(self) -> Path | None:
@@ -154,10 +158,10 @@ class Trainer:
             self._log()
         if crossings(before, step, periods.evaluate):
             self._evaluate()
-        if crossings(before, step, periods.record):
-            self._record()
         if crossings(before, step, periods.save):
             self.save()
+        if crossings(before, step, periods.record) and not self.interrupted():
+            self._record()
         self._clock = time.perf_counter()
 
     def _stop_clock(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +76,11 @@ def record(
     paths: list[Path],
     seed: int,
     greedy: bool,
+    interrupted: Callable[[], bool] = lambda: False,
 ) -> list[Episode]:
     """Film one episode per path, number i from reset(seed + i), on an env made for it.
+
+    `interrupted` is asked between episodes.
 
     Raises:
         VideoUnavailable: the env cannot be rendered here; says why.
@@ -90,7 +93,11 @@ def record(
     except Exception as error:  # whatever a renderer fails with, a video is not worth a run
         raise VideoUnavailable(_one_line(error)) from error
     try:
-        return [_film(evaluator, policy, path, seed + i, greedy) for i, path in enumerate(paths)]
+        return [
+            _film(evaluator, policy, path, seed + i, greedy)
+            for i, path in enumerate(paths)
+            if not interrupted()
+        ]
     finally:
         evaluator.close()
 

@@ -235,6 +235,16 @@ def test_dqn_updates_are_counted_in_env_steps(num_envs):
     assert updates == 60
 
 
+@pytest.mark.parametrize("num_envs", [1, 8])
+def test_soft_target_updates_are_counted_in_env_steps(num_envs):
+    """One per env step, however many envs step at once."""
+    algo = dqn(num_envs=num_envs, learning_starts=0, target_update_every=1, tau=0.5)
+    calls = []
+    algo.learner.update_target = calls.append
+    count_updates(algo, num_envs, 80 // num_envs)
+    assert calls == [0.5] * 80
+
+
 def test_dqn_target_moves_only_when_due():
     algo = dqn(learning_starts=0, train_every=1, target_update_every=10)
     obs = np.ones((1, 1), np.float32)
@@ -316,6 +326,25 @@ def test_ppo_waits_for_a_full_rollout_and_anneals_to_zero():
     assert algo.learning_rate(0) == pytest.approx(3e-3)
     assert algo.learning_rate(500) == pytest.approx(1.5e-3)
     assert algo.learning_rate(1_000) == 0.0
+
+
+def test_the_first_rollout_has_the_full_step_size_and_the_last_is_not_wasted():
+    """Four rollouts of 64 steps in a budget of 256: 1, 3/4, 1/2 and 1/4 of the step size."""
+    algo = ppo(anneal_learning_rate=True, anneal_clip_coef=True, num_epochs=1)
+    algo.total_timesteps = 256
+    rates, clips = [], []
+
+    def step(samples, clip_coef, learning_rate):
+        rates.append(learning_rate / 3e-3)
+        clips.append(clip_coef / 0.2)
+        return {"approx_kl": torch.zeros(())}
+
+    algo.learner.step = step
+    for end in (64, 128, 192, 256):
+        filled(algo)
+        algo.update(end)
+    assert rates == pytest.approx([1.0, 0.75, 0.5, 0.25])
+    assert clips == pytest.approx([1.0, 0.75, 0.5, 0.25])
 
 
 # REINFORCE by hand

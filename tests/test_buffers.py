@@ -170,13 +170,15 @@ def test_a_cleared_rollout_begins_anew():
     assert buffer.batch().reward.tolist() == [[3.0], [4.0]]
 
 
-def test_a_rollout_leaves_out_a_last_step_of_fewer_envs():
+def test_a_last_step_of_fewer_envs_leaves_no_hole_in_a_rollout():
+    """Rows either side of a step that is missing for some envs are not each other's successors."""
     buffer = RolloutBuffer(2, spec(3), CPU)
     buffer.add(transition(0, 1, 2))
     buffer.add(transition(3, 4))
-    assert not buffer.full
     buffer.add(transition(5, 6, 7))
-    assert buffer.batch().reward.tolist() == [[0.0, 1.0, 2.0], [5.0, 6.0, 7.0]]
+    assert not buffer.full
+    buffer.add(transition(8, 9, 10))
+    assert buffer.batch().reward.tolist() == [[5.0, 6.0, 7.0], [8.0, 9.0, 10.0]]
 
 
 def test_rollout_state_goes_on_identically_from_the_middle():

@@ -104,6 +104,14 @@ MISTAKES = [
     (["env.id=nosuchmodule:Foo-v0"], ["nosuchmodule", "could not be imported"]),
     (["env.id=ALE/Pong-v5"], ['pip install "rl-cli[atari]"']),
     (["env.kwargs.foo=1"], ["foo", "CartPole-v1"]),
+    (["env=null"], ["no env called null"]),
+    (["algo.name=ppo"], ["chosen by its group", "algo=ppo"]),
+    (["-m", "run_dir=r", "seed=0,1"], ["run_dir=r", "sweep"]),
+    (["env.kwargs.max_episode_steps=5"], ["env.max_episode_steps"]),
+    (["env.id=PongNoFrameskip-v4"], ['pip install "rl-cli[atari]"']),
+    (["algo.buffer_size=1e15"], ["cannot be built", "algo=dqn"]),
+    (["threads=100000"], ["threads=100000", "[1, 256]"]),
+    (["stop.eval_return=1", "eval.every=0"], ["eval.every"]),
     (["algo=dqn", "env=pendulum"], ["box", "algo=ppo", "algo=reinforce"]),
     (["algo.learning_rate=fast"], ['algo.learning_rate="fast"', "float"]),
     (["algo.learning_rate=-1"], ["algo.learning_rate=-1", "(0, 10]"]),
@@ -133,6 +141,17 @@ def test_a_mistake_is_explained_in_a_few_lines_and_leaves_nothing(said, here, ar
     assert len(err.splitlines()) <= 12
     assert "Traceback" not in err + out
     assert not list(here.iterdir())
+
+
+def test_a_conf_folder_that_is_not_yaml_is_named(said, here):
+    (here / "conf/env").mkdir(parents=True)
+    (here / "conf/env/broken.yaml").write_text("id: [")
+    code, out, err = said(rl_train.run, "env=broken", "total_timesteps=100")
+    assert code == 2
+    assert "Traceback" not in err
+    code, out, _ = said(rl_train.run, "--help")
+    assert code == 0
+    assert "not readable as YAML" in out
 
 
 def test_a_mistake_ends_the_process_with_2(command):
@@ -180,11 +199,10 @@ def test_the_video_shows_the_episode(trained):
     folder, _ = trained
     run = only_run(folder)
     (video,) = (run / "videos").glob("*.mp4")
-    frames = imageio_ffmpeg.read_frames(str(video))
-    assert next(frames)["size"] == (600, 400)
     with (run / "eval.csv").open() as file:
         first = next(r for r in csv.DictReader(file) if r["step"] == "300")  # its seed was filmed
-    assert sum(1 for _ in frames) == int(first["episode_length"]) + 1
+    frames, _ = imageio_ffmpeg.count_frames_and_secs(str(video))
+    assert frames == int(first["episode_length"]) + 1
 
 
 def test_curves_can_be_read_by_tensorboard(trained):
@@ -247,6 +265,10 @@ def test_replay_reports_all_statistics_and_films(trained, said, here):
         (["RUN", "epsodes=3"], ["unknown key epsodes", "episodes"]),
         (["RUN", "env.id=Pendulum-v1"], ["ppo", "do not fit"]),
         (["RUN", "env.kwarg.x=3"], ["env.kwarg"]),
+        (["RUN", "env.kwargs=5"], ["env.kwargs"]),
+        (["RUN", "RUN"], ["one run is replayed at a time"]),
+        (["-m", "RUN", "seed=1,2"], ["one run is replayed at a time"]),
+        (["RUN", "output=/dev/null/x"], ["cannot write here", "output="]),
         (["RUN", "render=human"], ["no screen"]),
     ],
 )
@@ -388,6 +410,14 @@ def test_a_terminated_run_goes_on_from_where_it_was(here, tiny):
 def test_resume_refuses_to_become_another_run(said, here, tiny):
     code, *_ = said(rl_train.run, "env=cartpole", *tiny, "run_dir=r")
     assert code == 0
+    code, _, err = said(rl_train.run, "resume=r", "total_timesteps=10")
+    assert code == 2
+    assert "already at step 400" in err
+    code, *_ = said(rl_train.run, "resume=r", "total_timesteps=4.5e2")
+    assert code == 0
+    code, *_ = said(rl_train.run, "resume=r")  # the longer budget is the run's own now
+    assert code == 0
+    assert json.loads((here / "r/status.json").read_text())["step"] == 450
     for change in ("algo.gamma=0.5", "seed=3", "env=pendulum"):
         code, _, err = said(rl_train.run, "resume=r", change)
         assert code == 2

@@ -417,3 +417,29 @@ def test_a_module_in_the_current_folder_is_imported_for_its_env(here, monkeypatc
     monkeypatch.setattr(sys, "path", list(sys.path))
     (here / "envs_of_a_test.py").write_text(MODULE)
     assert first("envs_of_a_test:TestOwn-v0", kwargs={"level": 4}).tolist() == [4]
+
+
+@pytest.mark.parametrize(
+    "env_id",
+    ["BipedalWalker-v3", "LunarLander-v3", "CartPole-v1", "MountainCar-v0", "Acrobot-v1"],
+)
+def test_a_used_env_gives_the_episode_that_a_fresh_one_gives(env_id):
+    """A physics world that outlives its episode would remember the contacts of the one before."""
+
+    def episode(env, seed):
+        rng = np.random.default_rng(seed)
+        obs, _ = env.reset(seed=seed)
+        rows, over = [np.asarray(obs)], False
+        space = env.action_space
+        while not over and len(rows) < 150:
+            box = isinstance(space, spaces.Box)
+            action = rng.uniform(-1, 1, space.shape) if box else int(rng.integers(space.n))
+            obs, _, terminated, truncated, _ = env.step(action)
+            rows.append(np.asarray(obs))
+            over = terminated or truncated
+        return np.array(rows)
+
+    used = made(env_id)
+    for seed in range(6):
+        fresh = made(env_id)
+        np.testing.assert_array_equal(episode(used, seed), episode(fresh, seed))

@@ -7,11 +7,10 @@ from rl_cli.learner import Learner
 CPU = torch.device("cpu")
 
 
-def make_learner(params, loss, learning_rate=0.1, max_grad_norm=None, with_target=False):
+def make_learner(params, loss, max_grad_norm=None, with_target=False):
     return Learner(
         params,
         loss,
-        learning_rate=learning_rate,
         adam_eps=1e-5,
         max_grad_norm=max_grad_norm,
         device=CPU,
@@ -69,7 +68,7 @@ def test_steps_equal_torchs_adam_and_clip(max_grad_norm):
 def test_a_first_step_moves_by_the_learning_rate_against_the_gradients_sign():
     # Adam's first step is lr * g / (|g| + eps): its own learning rate 0.1, then one given to it
     learner = make_learner({"w": torch.tensor([1.0, 1.0])}, slope(3.0, -0.5))
-    learner.step()
+    learner.step(learning_rate=0.1)
     assert learner.params["w"].tolist() == pytest.approx([0.9, 1.1], abs=1e-5)
     other = make_learner({"w": torch.tensor([1.0, 1.0])}, slope(3.0, -0.5))
     other.step(learning_rate=0.5)
@@ -96,14 +95,14 @@ def test_clipping_bounds_the_norm_of_the_whole_gradient(max_grad_norm, momentum)
     learner = make_learner(
         params, lambda p: (300 * p["w"] + 400 * p["v"], {}), max_grad_norm=max_grad_norm
     )
-    metrics = learner.step()
+    metrics = learner.step(learning_rate=0.1)
     assert learner.momentum.tolist() == pytest.approx(momentum, rel=1e-5)
     assert metrics["grad_norm"].item() == pytest.approx(500.0)
 
 
 def test_the_losss_metrics_are_passed_on():
     learner = make_learner(weights(), regression)
-    metrics = learner.step(*data(0))
+    metrics = learner.step(*data(0), learning_rate=0.1)
     assert set(metrics) == {"loss", "predicted", "grad_norm"}
     assert not any(value.requires_grad for value in metrics.values())
 
@@ -121,7 +120,7 @@ def test_named_parameters_are_views_of_the_flat_vector():
 def test_the_initial_tensors_are_copied():
     initial = {"w": torch.tensor([1.0])}
     learner = make_learner(initial, slope(3.0))
-    learner.step()
+    learner.step(learning_rate=0.1)
     assert initial["w"].tolist() == [1.0]
     assert not initial["w"].requires_grad
 
@@ -129,7 +128,7 @@ def test_the_initial_tensors_are_copied():
 def test_the_policy_state_is_a_copy_that_later_steps_leave_alone():
     learner = make_learner({"w": torch.tensor([1.0])}, slope(3.0))
     state = learner.policy_state()
-    learner.step()
+    learner.step(learning_rate=0.1)
     assert state["w"].tolist() == [1.0]
     assert not state["w"].requires_grad
 
@@ -137,7 +136,7 @@ def test_the_policy_state_is_a_copy_that_later_steps_leave_alone():
 def test_a_parameter_the_loss_does_not_use_stays_put():
     learner = make_learner({"w": torch.tensor([1.0]), "idle": torch.tensor([2.0])}, slope(3.0))
     for _ in range(5):
-        metrics = learner.step()
+        metrics = learner.step(learning_rate=0.1)
     assert learner.params["idle"].tolist() == [2.0]
     assert learner.params["w"].item() < 1.0
     assert metrics["grad_norm"].item() == pytest.approx(3.0)
@@ -145,12 +144,12 @@ def test_a_parameter_the_loss_does_not_use_stays_put():
 
 def test_the_target_moves_only_by_update_target():
     learner = make_learner({"w": torch.tensor([0.0])}, slope(3.0), with_target=True)
-    learner.step()
+    learner.step(learning_rate=0.1)
     learner.load_policy({"w": torch.tensor([4.0])})
     assert learner.target["w"].tolist() == [0.0]
     learner.update_target(1.0)
     assert learner.target["w"].tolist() == [4.0]
-    learner.step()
+    learner.step(learning_rate=0.1)
     assert learner.target["w"].tolist() == [4.0]  # a copy, not the same memory
 
 
@@ -172,7 +171,7 @@ def test_the_loss_is_given_the_target_and_no_gradient_flows_into_it():
 
     learner = make_learner({"w": torch.tensor([1.0])}, loss, with_target=True)
     learner.load_policy({"w": torch.tensor([3.0])})
-    learner.step(2.0)
+    learner.step(2.0, learning_rate=0.1)
     assert learner.momentum.tolist() == pytest.approx([0.2])
     assert learner.target["w"].tolist() == [1.0]
     assert not learner.target["w"].requires_grad
@@ -211,17 +210,17 @@ def distill(params, target, x, y):
 def test_a_restored_learner_goes_on_identically(way):
     first = make_learner(weights(), distill, max_grad_norm=1.0, with_target=True)
     for seed in range(4):
-        first.step(*data(seed))
+        first.step(*data(seed), learning_rate=0.1)
         first.update_target(0.3)
     blank = {name: torch.zeros_like(value) for name, value in weights().items()}
     second = make_learner(blank, distill, max_grad_norm=1.0, with_target=True)
     second.load_policy(first.policy_state())
     second.load_state_dict(way(first.state_dict()))
     for seed in range(4, 8):  # the first one's steps must not reach into the second's state either
-        first.step(*data(seed))
+        first.step(*data(seed), learning_rate=0.1)
         first.update_target(0.3)
     for seed in range(4, 8):
-        second.step(*data(seed))
+        second.step(*data(seed), learning_rate=0.1)
         second.update_target(0.3)
     assert torch.equal(first.flat, second.flat)
     assert torch.equal(first.flat_target, second.flat_target)

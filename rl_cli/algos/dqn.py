@@ -64,14 +64,13 @@ class DQN(Algorithm[DQNConfig]):
         self.learner = Learner(
             self.encoder.init(init) | self.head.init(init),
             self.loss,
-            learning_rate=cfg.learning_rate,
             adam_eps=cfg.adam_eps,
             max_grad_norm=cfg.max_grad_norm,
             device=device,
             with_target=True,
         )
         self.buffer = self.replay = ReplayBuffer(cfg.buffer_size, spec, device)
-        self.step = 0
+        self.updated_at = 0  # step of the last call of update
 
     def q(self, params: Params, obs: torch.Tensor) -> torch.Tensor:
         """Q(s, .; theta). (B, *obs_shape) -> (B, A)."""
@@ -107,12 +106,12 @@ class DQN(Algorithm[DQNConfig]):
 
     def update(self, step: int) -> Metrics | None:
         cfg = self.cfg
-        before, self.step = max(self.step, cfg.learning_starts), step
+        before, self.updated_at = max(self.updated_at, cfg.learning_starts), step
         metrics = None
         for _ in range(schedules.crossings(before, step, cfg.train_every) * cfg.gradient_steps):
             batch = self.replay.sample(cfg.batch_size, self.sample_rng)
             metrics = self.learner.step(batch, learning_rate=self.learning_rate(step))
-        if schedules.crossings(before, step, cfg.target_update_every):
+        for _ in range(schedules.crossings(before, step, cfg.target_update_every)):
             self.learner.update_target(cfg.tau)
         return metrics
 
@@ -129,8 +128,8 @@ class DQN(Algorithm[DQNConfig]):
         return distance(q, y), {"q_mean": q.mean().detach()}
 
     def state_dict(self) -> State:
-        return {**super().state_dict(), "step": self.step}
+        return {**super().state_dict(), "updated_at": self.updated_at}
 
     def load_state_dict(self, state: State) -> None:
         super().load_state_dict(state)
-        self.step = cast(int, state["step"])
+        self.updated_at = cast(int, state["updated_at"])

@@ -69,7 +69,6 @@ class PPO(Algorithm[PPOConfig]):
         self.learner = Learner(
             self.net.init(torch_generator(seed, "init")),
             self.loss,
-            learning_rate=cfg.learning_rate,
             adam_eps=cfg.adam_eps,
             max_grad_norm=cfg.max_grad_norm,
             device=device,
@@ -89,13 +88,14 @@ class PPO(Algorithm[PPOConfig]):
             samples = self.estimate(self.rollout.batch())
         self.rollout.clear()
         end = 0.0 if self.cfg.anneal_clip_coef else self.cfg.clip_coef
-        clip_coef = schedules.linear(self.cfg.clip_coef, end, self.total_timesteps, step)
-        learning_rate = self.learning_rate(step)
+        begun = step - len(samples.advantage)  # so the first rollout has the full step size
+        clip_coef = schedules.linear(self.cfg.clip_coef, end, self.total_timesteps, begun)
+        learning_rate = self.learning_rate(begun)
         history: list[Metrics] = []
         for _ in range(self.cfg.num_epochs):
-            for rows in self.minibatches(len(samples[0])):
+            for rows in self.minibatches(len(samples.advantage)):
                 metrics = self.learner.step(
-                    samples.rows(rows), max(clip_coef, 1e-8), learning_rate=learning_rate
+                    samples.rows(rows), clip_coef, learning_rate=learning_rate
                 )
                 history.append(metrics)
             if self.cfg.target_kl is not None and metrics["approx_kl"] > self.cfg.target_kl:

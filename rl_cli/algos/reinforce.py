@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import torch
 from pydantic import Field
@@ -13,7 +15,7 @@ from rl_cli.buffers import EpisodeBuffer
 from rl_cli.config import AlgoConfig, Int, schema
 from rl_cli.learner import Learner
 from rl_cli.seeding import torch_generator
-from rl_cli.types import Batch, EnvSpec, Metrics, Params
+from rl_cli.types import Batch, EnvSpec, Metrics, Params, State
 
 
 @schema
@@ -23,7 +25,9 @@ class ReinforceConfig(AlgoConfig):
     episodes_per_update: Int = Field(
         ge=1, description="whole episodes of one update, shared out evenly over the envs"
     )
-    normalize_returns: bool = Field(description="to mean 0 and std 1 over the update's steps")
+    normalize_returns: bool = Field(
+        description="weights (returns, or returns minus baseline) to mean 0 and std 1"
+    )
     baseline: bool = Field(description="subtract a learned value of the state")
     vf_coef: float = Field(ge=0, description="weight of the baseline's loss")
     ent_coef: float = Field(ge=0, description="weight of the entropy bonus")
@@ -55,13 +59,13 @@ class Reinforce(Algorithm[ReinforceConfig]):
         self.learner = Learner(
             self.net.init(torch_generator(seed, "init"), with_critic=cfg.baseline),
             self.loss,
-            learning_rate=cfg.learning_rate,
             adam_eps=cfg.adam_eps,
             max_grad_norm=cfg.max_grad_norm,
             device=device,
         )
         per_env = -(-cfg.episodes_per_update // spec.num_envs)
         self.buffer = self.episodes = EpisodeBuffer(per_env, spec, device)
+        self.begun = 0  # step at which the episodes being gathered began
 
     def act(self, obs: np.ndarray, step: int) -> np.ndarray:
         return self.predict(obs, self.explore_rng)
@@ -74,10 +78,13 @@ class Reinforce(Algorithm[ReinforceConfig]):
             return None
         episodes = self.episodes.episodes()
         self.episodes.clear()
-        obs, action = (torch.cat([e[k] for e in episodes]) for k in (0, 1))
+        obs = torch.cat([e.obs for e in episodes])
+        action = torch.cat([e.action for e in episodes])
         with torch.no_grad():
             returns = torch.cat([self.returns(e) for e in episodes])
-        return self.learner.step(obs, action, returns, learning_rate=self.learning_rate(step))
+        rate = self.learning_rate(self.begun)  # so the first batch has the full step size
+        self.begun = step
+        return self.learner.step(obs, action, returns, learning_rate=rate)
 
     def returns(self, episode: Batch) -> torch.Tensor:
         """Reward-to-go of one episode (T, ...) -> (T,).
@@ -99,7 +106,7 @@ class Reinforce(Algorithm[ReinforceConfig]):
         out = net.actor(params, features)
         log_prob = policy.log_prob(params, out, action)  # (B,)
         entropy = policy.entropy(params, out).mean()
-        weight, value_loss = returns, torch.zeros(())
+        weight, value_loss = returns, torch.zeros((), device=returns.device)
         if self.cfg.baseline:
             value = net.critic(params, features).squeeze(-1)  # (B,)
             value_loss = 0.5 * (value - returns).square().mean()
@@ -113,3 +120,10 @@ class Reinforce(Algorithm[ReinforceConfig]):
             "value_loss": value_loss.detach(),
             "entropy": entropy.detach(),
         }
+
+    def state_dict(self) -> State:
+        return {**super().state_dict(), "begun": self.begun}
+
+    def load_state_dict(self, state: State) -> None:
+        super().load_state_dict(state)
+        self.begun = cast(int, state["begun"])

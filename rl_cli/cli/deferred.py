@@ -6,6 +6,7 @@ torch takes one to three seconds to import; `--help` and refused input need noth
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 from types import ModuleType
 from typing import Any
@@ -25,4 +26,6 @@ class _Deferred(ModuleType):
 def defer(package: str) -> None:
     """Make `import package` cost nothing from here on, unless it has been imported already."""
     if package not in sys.modules:
-        sys.modules[package] = _Deferred(package)
+        stand_in = _Deferred(package)
+        stand_in.__spec__ = importlib.util.find_spec(package)
+        sys.modules[package] = stand_in

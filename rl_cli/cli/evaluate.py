@@ -11,6 +11,8 @@ from rl_cli.cli.deferred import defer
 defer("torch")
 
 from rl_cli.cli import launch  # noqa: E402
+from rl_cli.config import ReplayConfig, keys  # noqa: E402
+from rl_cli.errors import BadInput  # noqa: E402
 
 
 def main() -> None:
@@ -25,9 +27,18 @@ def run(argv: list[str]) -> int:
 
         print(eval_help())
         return 0 if argv else 2
-    argv = [_named(arg) for arg in argv]
-    with launch.reported(argv) as code:
-        launch.run_hydra("eval", [_free_env_key(arg) for arg in argv], _task)
+    if "--version" in argv:
+        from rl_cli import __version__
+
+        print(f"rl-cli {__version__}")
+        return 0
+    flags, words = launch.split_flags(argv)
+    overrides = [_named(word) for word in words]
+    with launch.reported(overrides, lambda: keys(ReplayConfig)) as code:
+        runs = [word for word in overrides if word.startswith("run=")]
+        if len(runs) > 1 or {"-m", "--multirun"} & set(flags):
+            raise BadInput("one run is replayed at a time", " ".join(words), "name one run")
+        launch.run_hydra("eval", flags + [_free_env_key(word) for word in overrides], _task)
     return code[0]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from rl_cli import algos
-from rl_cli.cli.launch import CONF, GROUPS, members, user_folders, value_of
+from rl_cli.cli.launch import CONF, GROUPS, env_id_of, members, user_folders, value_of
 from rl_cli.config import ReplayConfig, RunConfig, keys
 
 TRAIN = """\
@@ -35,19 +35,17 @@ rl-eval: replay a checkpoint.
 """
 
 
+HEADER = f"{'key':<28}{'type':<24}{'range':<18}{'default':<16}meaning"
+
+
 def train_help(argv: list[str]) -> str:
     """The text of `rl-train --help`; with algo=<name> only that algorithm's keys."""
     folders = [CONF, *user_folders(argv)]
     asked = value_of(argv, "algo")
     names = [asked] if asked in algos.names() else algos.names()
-    parts = [TRAIN, "algorithms"]
-    parts += [f"  {name:<24}{_summary_of(name)}" for name in algos.names()]
-    parts.append("envs")
-    parts += [f"  {name:<24}{_env_id(name, folders)}" for name in members("env", folders)]
-    for group in GROUPS[2:]:
-        if found := [name for name in members(group, folders) if name != "none"]:
-            parts.append(f"{group}\n  {', '.join(found)}")
-    parts.append(f"\n{'key':<28}{'type':<24}{'range':<16}{'default':<14}meaning")
+    parts = [TRAIN, *_choices(folders)]
+    parts += [f"{group}\n  {', '.join(members(group, folders))}" for group in GROUPS[2:]]
+    parts += ["", HEADER]
     parts += _rows(RunConfig, "", _defaults("config.yaml") | {"env": _defaults("env/_base.yaml")})
     for name in names:
         parts.append(f"\nalgo={name}")
@@ -57,8 +55,26 @@ def train_help(argv: list[str]) -> str:
 
 def eval_help() -> str:
     """The text of `rl-eval --help`."""
-    header = f"{'key':<28}{'type':<24}{'range':<16}{'default':<14}meaning"
-    return "\n".join([EVAL, header, *_rows(ReplayConfig, "", _defaults("eval.yaml"))])
+    rows = _rows(ReplayConfig, "", _defaults("eval.yaml"))
+    return "\n".join([EVAL, *_choices([CONF]), "", HEADER, *rows])
+
+
+def _choices(folders: list[Path]) -> list[str]:
+    """The algorithms and envs there are, a line each; the default ones are marked."""
+    chosen = [value for item in _defaults("config.yaml")["defaults"] for value in _values(item)]
+    texts = {name: _summary_of(name) for name in algos.names()}
+    env_texts = {name: _env_text(name, folders) for name in members("env", folders)}
+
+    def line(name: str, text: str) -> str:
+        return f"  {name:<24}{text}{' (default)' if name in chosen else ''}"
+
+    algo_lines = [line(*item) for item in texts.items()]
+    return ["algorithms", *algo_lines, "envs", *(line(*item) for item in env_texts.items())]
+
+
+def _values(item: Any) -> list[Any]:
+    """Values of an entry of a defaults list, which may be a plain name."""
+    return list(item.values()) if isinstance(item, dict) else []
 
 
 def _rows(schema: type, prefix: str, defaults: dict[str, Any]) -> list[str]:
@@ -68,7 +84,7 @@ def _rows(schema: type, prefix: str, defaults: dict[str, Any]) -> list[str]:
             continue
         default = _text(_lookup(defaults, name))
         kind = key.type if len(key.type) < 24 else key.type[:22] + "…"
-        rows.append(f"{name:<28}{kind:<24}{key.interval:<16}{default:<14}{key.doc}")
+        rows.append(f"{name:<28}{kind:<24}{key.interval:<18}{default:<16}{key.doc}")
     return rows
 
 
@@ -97,11 +113,9 @@ def _summary_of(name: str) -> str:
     return doc.splitlines()[0] if doc else ""
 
 
-def _env_id(name: str, folders: list[Path]) -> str:
-    for folder in folders:
-        if (path := folder / "env" / f"{name}.yaml").is_file():
-            values = yaml.safe_load(path.read_text()) or {}
-            kwargs = values.get("kwargs") or {}
-            extra = " (continuous)" if kwargs.get("continuous") and "continuous" in name else ""
-            return f"{values.get('id', 'any other: env.id=<id>')}{extra}"
-    return ""
+def _env_text(name: str, folders: list[Path]) -> str:
+    try:
+        text = env_id_of(name, folders) or "any other: env.id=<id>"
+    except yaml.YAMLError:
+        return "(not readable as YAML)"
+    return f"{text} with continuous actions" if name == "lunarlander_continuous" else text

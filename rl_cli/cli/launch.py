@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from rl_cli import algos
-from rl_cli.config import AlgoConfig, Key, ReplayConfig, RunConfig, keys, suggest
+from rl_cli.config import AlgoConfig, Key, RunConfig, keys, suggest
 from rl_cli.errors import BadInput, RunError, did_you_mean
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -26,18 +26,23 @@ INTERRUPTED = (130, 143)
 
 
 @contextlib.contextmanager
-def reported(argv: list[str]) -> Iterator[list[int]]:
-    """Run the body; print what goes wrong as three lines and leave the exit code in the list."""
+def reported(argv: list[str], known: Callable[[], dict[str, Key]]) -> Iterator[list[int]]:
+    """Run the body; print what goes wrong as three lines and leave the exit code in the list.
+
+    `known` tells the keys of the command, for suggestions.
+    """
     code = [0]
     try:
         yield code
     except RunError as error:
+        if os.environ.get("RL_CLI_DEBUG"):
+            traceback.print_exc()
         print(error, file=sys.stderr)
         code[0] = error.exit_code
     except KeyboardInterrupt:
         code[0] = 130
     except Exception as error:
-        translated = explain(error, argv)
+        translated = explain(error, argv, known)
         if translated is None or os.environ.get("RL_CLI_DEBUG"):
             traceback.print_exc()
             code[0] = 1 if translated is None else translated.exit_code
@@ -87,6 +92,7 @@ def prepare(argv: list[str]) -> list[str]:
         BadInput: a group has no such member.
 
     """
+    _refuse_contradictions(argv)
     folders = [CONF, *user_folders(argv)]
     for group in GROUPS:
         for name in (value_of(argv, group) or "").split(","):
@@ -96,14 +102,29 @@ def prepare(argv: list[str]) -> list[str]:
     out += _choices_implied(argv, folders)
     here = Path.cwd() / "conf"
     if here in folders and value_of(argv, "hydra.searchpath") is None:
-        out.append(f"hydra.searchpath=['file://{here}']")
-    if value_of(argv, "hydra.sweep.dir") is None and config_is_for_training(argv):
+        quoted = str(here).replace("\\", "\\\\").replace("'", "\\'")
+        out.append(f"hydra.searchpath=['file://{quoted}']")
+    if value_of(argv, "hydra.sweep.dir") is None:
         stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
         out.append(f"hydra.sweep.dir=runs/sweeps/{stamp}_{os.urandom(2).hex()}")
     return flags + out
 
 
-FLAGS_WITH_VALUE = ("--cfg", "-c", "--config-dir", "-cd", "--package", "-p", "--info", "-i")
+def _refuse_contradictions(argv: list[str]) -> None:
+    if name := value_of(argv, "algo.name"):
+        raise BadInput("an algorithm is chosen by its group", f"algo.name={name}", f"algo={name}")
+    if value_of(argv, "run_dir") is not None and {"-m", "--multirun"} & set(argv):
+        raise BadInput(
+            "the runs of a sweep cannot share one folder",
+            f"run_dir={value_of(argv, 'run_dir')}",
+            "leave run_dir out, or name the sweep's folder: hydra.sweep.dir=<folder>",
+        )
+
+
+FLAGS_WITH_VALUE = (
+    *("--cfg", "-c", "--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp"),
+    *("--package", "-p", "--info", "-i"),
+)
 
 
 def split_flags(argv: list[str]) -> tuple[list[str], list[str]]:
@@ -114,10 +135,6 @@ def split_flags(argv: list[str]) -> tuple[list[str], list[str]]:
         value = i > 0 and argv[i - 1] in FLAGS_WITH_VALUE and "=" not in arg
         (flags if arg.startswith("-") or value else overrides).append(arg)
     return flags, overrides
-
-
-def config_is_for_training(argv: list[str]) -> bool:
-    return value_of(argv, "run") is None
 
 
 def user_folders(argv: list[str]) -> list[Path]:
@@ -147,7 +164,8 @@ def members(group: str, folders: list[Path]) -> list[str]:
 def check_member(group: str, name: str, folders: list[Path]) -> None:
     """Raise BadInput for a name that the group does not have."""
     known = members(group, folders)
-    if not name or name == "null" or name in known or not re.fullmatch(r"[\w\-/.]+", name):
+    optional = name == "null" and group in ("sweep", "experiment")
+    if not name or optional or name in known or not re.fullmatch(r"[\w\-/.]+", name):
         return
     fix = did_you_mean(name, known, f"one of: {', '.join(known)}")
     if group == "env" and re.search(r"-v\d+$", name):
@@ -163,12 +181,13 @@ def _choices_implied(argv: list[str], folders: list[Path]) -> list[str]:
     group = value_of(argv, "env")
     if group is None:
         return ["env=custom"]
-    if value_of(argv, "hparams") is None and env_id != _env_id(group, folders):
+    if value_of(argv, "hparams") is None and env_id != env_id_of(group, folders):
         return ["hparams=none"]
     return []
 
 
-def _env_id(group: str, folders: list[Path]) -> str | None:
+def env_id_of(group: str, folders: list[Path]) -> str | None:
+    """The id that an env group begins with."""
     for folder in folders:
         path = folder / "env" / f"{group}.yaml"
         if path.is_file():
@@ -176,15 +195,17 @@ def _env_id(group: str, folders: list[Path]) -> str | None:
     return None
 
 
-def explain(error: Exception, argv: list[str]) -> RunError | None:
+def explain(
+    error: Exception, argv: list[str], known: Callable[[], dict[str, Key]]
+) -> RunError | None:
     """A Hydra or OmegaConf error in our words; None for any other error, which is a bug."""
-    if not type(error).__module__.startswith(("hydra", "omegaconf", "antlr4")):
+    if not type(error).__module__.startswith(("hydra", "omegaconf", "antlr4", "yaml")):
         return None
     text = str(error)
     if found := re.search(r"Could not override '([^']+)'", text):
         name = found[1]
         where = next((a for a in argv if a.lstrip("+~").split("=", 1)[0] == name), name)
-        return BadInput(f"unknown key {name}", where, suggest(name, known_keys(argv)))
+        return BadInput(f"unknown key {name}", where, suggest(name, known()))
     if found := re.search(r"Could not find '([^']+)'", text):
         group, _, name = found[1].rpartition("/")
         return BadInput(f"no {group or 'config'} called {name}", found[1], "see rl-train --help")
@@ -201,10 +222,8 @@ def explain(error: Exception, argv: list[str]) -> RunError | None:
     return BadInput(text.strip().splitlines()[0], " ".join(argv)[:200], "see rl-train --help")
 
 
-def known_keys(argv: list[str]) -> dict[str, Key]:
-    """Every key this command line could set, by its dotted path."""
-    if not config_is_for_training(argv):
-        return keys(ReplayConfig)
+def training_keys(argv: list[str]) -> dict[str, Key]:
+    """Every key that rl-train could set with this command line, by its dotted path."""
     found = {k: v for k, v in keys(RunConfig).items() if k != "algo"}
     found |= dict.fromkeys(GROUPS, Key("name", "", "configuration group"))
     name = (value_of(argv, "algo") or "dqn").split(",")[0]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from rl_cli.statistics import iqm, iqm_interval
@@ -38,11 +39,13 @@ def _jobs_table(jobs: list[dict[str, Any]]) -> Table:
     for i, job in enumerate(jobs):
         value = "" if job["eval_return"] is None else number(job["eval_return"])
         ended = (
-            job["state"] if job["exit_code"] == 0 else f"[red]{job['state']}[/]: {job['reason']}"
+            job["state"]
+            if job["exit_code"] == 0
+            else f"[red]{job['state']}[/]: {escape(job['reason'])}"
         )
         table.add_row(
             str(i),
-            " ".join(job["overrides"]),
+            escape(" ".join(job["overrides"])),
             value,
             duration(job["seconds"]),
             ended,
@@ -69,7 +72,7 @@ def _groups_table(groups: dict[str, list[float]]) -> Table:
         returns = np.array(values)
         low, high = iqm_interval(returns)
         table.add_row(
-            name,
+            escape(name),
             str(len(values)),
             number(float(returns.mean())),
             number(float(iqm(returns))),

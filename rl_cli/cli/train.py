@@ -42,7 +42,7 @@ def run(argv: list[str]) -> int:
 
         print(f"rl-cli {__version__}")
         return 0
-    with launch.reported(argv) as code:
+    with launch.reported(argv, lambda: launch.training_keys(argv)) as code:
         if launch.value_of(argv, "resume") is not None:
             code[0] = _resume(argv)
         else:
@@ -52,11 +52,16 @@ def run(argv: list[str]) -> int:
 
 def _launch(argv: list[str]) -> int:
     jobs = _Jobs()
-    launch.run_hydra("config", launch.prepare(argv), jobs)
-    if jobs.sweep is not None:
+    prepared = launch.prepare(argv)
+    sweep = Path(str(launch.value_of(prepared, "hydra.sweep.dir")))
+    try:
+        launch.run_hydra("config", prepared, jobs)
+    except KeyboardInterrupt:
+        jobs.exit_code = jobs.exit_code or 130
+    if any(sweep.glob("job_*.json")):  # whichever processes the jobs ran in
         from rl_cli.cli.sweep_report import report
 
-        return report(jobs.sweep)
+        return jobs.exit_code or report(sweep)
     return jobs.exit_code
 
 
@@ -65,7 +70,6 @@ class _Jobs:
 
     def __init__(self) -> None:
         self.exit_code = 0
-        self.sweep: Path | None = None
 
     def __call__(self, cfg: Any) -> float | None:
         from hydra.core.hydra_config import HydraConfig
@@ -80,8 +84,8 @@ class _Jobs:
             outcome = _train(config, labels)
             self.exit_code = outcome.exit_code
             return outcome.eval_return
-        self.sweep = Path(hydra_cfg.sweep.dir)
-        print(f"[{hydra_cfg.job.num}] {hydra_cfg.job.override_dirname}", flush=True)
+        if not config["quiet"]:
+            print(f"[{hydra_cfg.job.num}] {hydra_cfg.job.override_dirname}", flush=True)
         outcome = _train_guarded(config, labels)
         record = {
             "overrides": list(hydra_cfg.overrides.task),
@@ -89,9 +93,11 @@ class _Jobs:
             "seed": config["seed"],
         }
         write_json(
-            self.sweep / f"job_{hydra_cfg.job.num:04d}.json", record | dataclasses.asdict(outcome)
+            Path(hydra_cfg.sweep.dir) / f"job_{hydra_cfg.job.num:04d}.json",
+            record | dataclasses.asdict(outcome),
         )
         if outcome.exit_code in launch.INTERRUPTED:
+            self.exit_code = outcome.exit_code
             raise KeyboardInterrupt  # the person wants the sweep to stop, not this job alone
         return outcome.eval_return
 
@@ -117,7 +123,10 @@ def _train_guarded(config: dict[str, Any], labels: tuple[str, str]) -> Outcome:
 
 def _env_label(choice: str, config: Any) -> str:
     """Name of the env in paths and titles: the group, or the id of an env without one."""
-    if choice != "custom":
+    env_id = config["env"]["id"]
+    if choice != "custom" and env_id == launch.env_id_of(choice, [launch.CONF]):
+        return choice
+    if choice not in launch.members("env", [launch.CONF]):  # a file of the person's own
         return choice
     return str(config["env"]["id"]).replace(":", "-").replace("/", "-").lower()
 
@@ -129,7 +138,7 @@ def _resume(argv: list[str]) -> int:
         BadInput: an argument would change what the run is.
 
     """
-    import yaml
+    from omegaconf import OmegaConf
 
     folder = Path(str(launch.value_of(argv, "resume")))
     config = run_folder.read_config(folder)
@@ -145,7 +154,7 @@ def _resume(argv: list[str]) -> int:
             )
         if key not in keys(RunConfig):
             raise BadInput(f"unknown key {key}", arg, suggest(key, keys(RunConfig)))
-        _set(config, key, yaml.safe_load(value))
+        _set(config, key, OmegaConf.from_dotlist([f"value={value}"]).value)
     config |= {"resume": str(folder), "run_dir": None}
     code: int = _train(config, (str(labels[0]), str(labels[1]))).exit_code
     return code
