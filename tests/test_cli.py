@@ -143,6 +143,17 @@ def test_a_mistake_is_explained_in_a_few_lines_and_leaves_nothing(said, here, ar
     assert not list(here.iterdir())
 
 
+def test_an_experiment_cannot_put_another_env_under_tuned_values(said, here, tiny):
+    (here / "conf/experiment").mkdir(parents=True)
+    text = "# @package _global_\nenv: {id: Acrobot-v1}\n"
+    (here / "conf/experiment/other.yaml").write_text(text)
+    code, _, err = said(rl_train.run, "experiment=other", *tiny)
+    assert code == 2
+    assert "CartPole-v1 would be applied to Acrobot-v1" in err
+    code, *_ = said(rl_train.run, "experiment=other", "hparams=none", *tiny)
+    assert code == 0
+
+
 def test_a_conf_folder_that_is_not_yaml_is_named(said, here):
     (here / "conf/env").mkdir(parents=True)
     (here / "conf/env/broken.yaml").write_text("id: [")

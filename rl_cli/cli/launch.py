@@ -195,6 +195,21 @@ def env_id_of(group: str, folders: list[Path]) -> str | None:
     return None
 
 
+def refuse_foreign_values(env: str, hparams: str, env_id: str) -> None:
+    """Raise BadInput where an experiment puts another env under values tuned for its group.
+
+    On the command line `prepare` has seen to it; inside a file nobody has.
+    """
+    usual = env_id_of(env, [CONF])
+    tuned = hparams in members("hparams", [CONF]) and hparams.endswith(f"_{env}")
+    if tuned and usual is not None and env_id != usual:
+        raise BadInput(
+            f"values tuned for {usual} would be applied to {env_id}",
+            f"env={env} hparams={hparams}",
+            "add hparams=none, or choose env: custom in the experiment's defaults",
+        )
+
+
 def explain(
     error: Exception, argv: list[str], known: Callable[[], dict[str, Key]]
 ) -> RunError | None:

@@ -79,6 +79,9 @@ class _Jobs:
         hydra_cfg = HydraConfig.get()
         config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
         choices = hydra_cfg.runtime.choices
+        launch.refuse_foreign_values(
+            str(choices["env"]), str(choices["hparams"]), config["env"]["id"]
+        )
         labels = (str(choices["algo"]), _env_label(str(choices["env"]), config))
         if hydra_cfg.mode != RunMode.MULTIRUN:
             outcome = _train(config, labels)
