@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import os
 import signal
 import time
 from collections.abc import Iterator, Mapping
@@ -47,7 +46,8 @@ class Outcome:
 class Interruption:
     """Remembers the first signal; the second ends the process at once, as it would have before."""
 
-    def __init__(self) -> None:
+    def __init__(self, monitor: Monitor) -> None:
+        self.monitor = monitor
         self.signum: int | None = None
 
     def __call__(self) -> bool:
@@ -59,7 +59,7 @@ class Interruption:
             signal.signal(signum, handler)
             signal.raise_signal(signum)
         self.signum = signum
-        os.write(2, b"\nstopping: finishing the step and saving; once more ends at once\n")
+        self.monitor.stopping()
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -180,7 +180,7 @@ class _Run:
     ) -> None:
         self.cfg, self.folder, self.labels, self.algo, self.envs = cfg, folder, labels, algo, envs
         self.monitor: Monitor = make_monitor(cfg.quiet)
-        self.interruption = Interruption()
+        self.interruption = Interruption(self.monitor)
         self.evaluator = Evaluator(cfg.env, envs.obs_normalizer)
         if saved is not None:
             try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from rich.text import Text
 
 from rl_cli.statistics import Summary
 
+STOPPING = "stopping: finishing the step and saving; once more ends at once"
 SPARKS = "▁▂▃▄▅▆▇█"
 
 
@@ -33,6 +35,9 @@ class Monitor(Protocol):
     def evaluation(self, step: int, summary: Summary, best: bool) -> None: ...
 
     def note(self, text: str) -> None: ...
+
+    def stopping(self) -> None:
+        """A signal has been heard. Called from its handler: must not take a lock."""
 
     def close(self) -> None: ...
 
@@ -59,6 +64,9 @@ class QuietMonitor:
 
     def note(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
+
+    def stopping(self) -> None:
+        os.write(2, f"{STOPPING}\n".encode())
 
     def close(self) -> None:
         """Silent."""
@@ -131,6 +139,9 @@ class LiveMonitor:
 
     def note(self, text: str) -> None:
         self.live.console.print(escape(text), highlight=False)
+
+    def stopping(self) -> None:
+        self.title = STOPPING
 
     def close(self) -> None:
         if self.live.is_started:
