@@ -139,8 +139,8 @@ def main() -> None:
     (REPO / "benchmarks/learning.json").write_text(json.dumps(record, indent=1) + "\n")
     plot(results, REPO / "docs/img/learning.png")
     page = REPO / "docs/results.md"
-    marked = re.compile(r"(<!-- table -->\n).*?(\n<!-- end -->)", re.DOTALL)
-    page.write_text(marked.sub(lambda m: m[1] + table(results) + m[2], page.read_text()))
+    marked = re.compile(r"(<!-- table -->\n).*?(<!-- end -->)", re.DOTALL)
+    page.write_text(marked.sub(lambda m: m[1] + table(results) + "\n" + m[2], page.read_text()))
 
 
 if __name__ == "__main__":
