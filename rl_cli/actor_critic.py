@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from rl_cli.acting import outputs
 from rl_cli.distributions import make_distribution
+from rl_cli.learner import Learner
 from rl_cli.networks import MLP, make_encoder
 from rl_cli.types import EnvSpec, Params
 
@@ -38,11 +40,10 @@ class ActorCritic:
         return self.critic(params, self.encoder(params, obs)).squeeze(-1)
 
     def choose(
-        self, params: Params, obs: torch.Tensor, rng: np.random.Generator | None
+        self, learner: Learner, obs: np.ndarray, rng: np.random.Generator | None
     ) -> np.ndarray:
         """Actions drawn from `rng`, or the most likely ones. (N, *obs_shape) -> (N, *shape)."""
-        with torch.no_grad():
-            out = self.actor(params, self.encoder(params, obs)).cpu().numpy()
+        out = outputs(learner, self.encoder, self.actor, obs)
         if rng is None:
             return self.distribution.mode(out)
-        return self.distribution.sample(params, out, rng)
+        return self.distribution.sample(learner.params, out, rng)

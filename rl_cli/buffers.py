@@ -7,7 +7,7 @@ from typing import cast
 import numpy as np
 import torch
 
-from rl_cli.types import Batch, EnvSpec, State, Transition
+from rl_cli.types import Batch, EnvSpec, Rows, State, Transition
 
 
 class Columns:
@@ -58,10 +58,10 @@ class ReplayBuffer:
             self.columns.write(np.arange(self.position, end) % self.capacity, transition)
         self.position, self.size = end % self.capacity, min(self.size + rows, self.capacity)
 
-    def sample(self, batch_size: int, rng: np.random.Generator) -> Batch:
+    def sample(self, batch_size: int, rng: np.random.Generator) -> Rows:
         """(batch_size,) rows, drawn from `rng`."""
-        rows = torch.from_numpy(rng.integers(self.size, size=batch_size))
-        return Batch(*(t.index_select(0, rows).to(self.device) for t in self.columns.tensors))
+        index = torch.from_numpy(rng.integers(self.size, size=batch_size))
+        return Rows(self.columns.tensors, index)
 
     def state_dict(self) -> State:
         return {

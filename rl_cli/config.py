@@ -128,6 +128,10 @@ class RunConfig:
     threads: Int = Field(
         ge=1, le=256, description="CPU threads of torch; one is fastest for small nets"
     )
+    compile: bool | Literal["auto"] = Field(
+        description="the learning step as machine code, made once by a C++ compiler and kept in "
+        "~/.cache/rl-cli; auto: on the CPU, for small nets, where the run has many updates"
+    )
     run_dir: str | None = Field(description="folder of the run; null: runs/<algo>/<env>/<stamp>")
     resume: str | None = Field(description="folder of an interrupted run to go on with")
     quiet: bool = Field(description="print nothing but warnings and errors")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -239,16 +239,31 @@ def _action_spec(env: Env, cfg: EnvConfig) -> ActionSpec:
     )
 
 
-def action_decoder(space: gym.Space[Any]) -> Callable[[np.ndarray], Any]:
-    """How one row of an algorithm's actions becomes what the env takes; Box rows are clipped."""
+def action_decoder(space: gym.Space[Any]) -> Callable[[np.ndarray], Sequence[Any]]:
+    """How rows of an algorithm's actions become what the env takes; Box rows are clipped."""
     if isinstance(space, spaces.Discrete):
         start = int(space.start)
-        return lambda row: int(row) + start
+        return lambda rows: rows.tolist() if start == 0 else (rows + start).tolist()
     if isinstance(space, spaces.Box):
         low, high, dtype = space.low, space.high, space.dtype
-        return lambda row: np.clip(row, low, high).astype(dtype, copy=False)
+        return lambda rows: list(np.minimum(np.maximum(rows, low), high).astype(dtype, copy=False))
     first = cast(spaces.MultiDiscrete, space).start
-    return lambda row: row + first
+    return lambda rows: list(rows + first)
+
+
+def without_time_limit(envs: list[Env]) -> tuple[list[Env], float]:
+    """Envs of one kind without gymnasium's outermost bookkeeping, and their limit of steps.
+
+    The two wrappers that `gymnasium.make` puts around every env cost as much as CartPole itself;
+    who steps such an env counts its steps, and resets it before the first one.
+    """
+    first = envs[0]
+    if type(first) is not w.TimeLimit:
+        return envs, math.inf
+    inner = [cast(w.TimeLimit[Any, Any], env).env for env in envs]
+    if type(inner[0]) is w.OrderEnforcing:
+        inner = [cast(w.OrderEnforcing[Any, Any], env).env for env in inner]
+    return inner, first._max_episode_steps
 
 
 def success_threshold(env: Env, cfg: EnvConfig) -> float | None:

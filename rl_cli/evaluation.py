@@ -59,8 +59,8 @@ class Evaluator:
         if frames is not None:
             frames.write(self.env.render())
         while not over:
-            action = policy(self._batch(obs), rng)[0]
-            obs, reward, terminated, truncated, _ = self.env.step(self.decode(action))
+            action = policy(self._batch(obs), rng)
+            obs, reward, terminated, truncated, _ = self.env.step(self.decode(action)[0])
             total, length = total + float(reward), length + 1
             over = terminated or truncated or length >= self.limit
             if frames is not None:

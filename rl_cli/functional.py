@@ -53,7 +53,7 @@ def discounted_returns(reward: torch.Tensor, gamma: float, tail: float = 0.0) ->
 
 
 def clipped_surrogate(
-    log_ratio: torch.Tensor, advantage: torch.Tensor, clip_coef: float
+    log_ratio: torch.Tensor, advantage: torch.Tensor, clip_coef: torch.Tensor
 ) -> torch.Tensor:
     """PPO's objective L^CLIP, to be maximised (Schulman et al. 2017, eq. 7). (B,), (B,) -> ().
 

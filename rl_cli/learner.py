@@ -2,21 +2,27 @@
 
 An algorithm states its loss as a pure function of named parameters and tensors. Here all
 parameters lie in ONE flat tensor and the named ones are views of it, so that a norm is one
-reduction, Adam a handful of whole-vector operations, a target update one copy.
+reduction, Adam a handful of whole-vector operations, a target update one copy. The whole step is a
+function of tensors of fixed shapes; `compile_with` lets something else run the same function faster.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, cast
 
+import numpy as np
 import torch
 
-from rl_cli.types import Metrics, Params, State
+from rl_cli.types import Arrays, Metrics, Params, Rows, State
 
 Loss = Callable[..., "tuple[torch.Tensor, Metrics]"]
+Function = Callable[..., "list[torch.Tensor]"]
+Compiler = Callable[[Function, "list[torch.Tensor]"], "Function | None"]
+"""compiler(function, arguments) -> the same function, faster; None: it cannot be had."""
 
 BETA1, BETA2 = 0.9, 0.999  # Adam's, as in the paper
+MAX_SHAPES = 4  # for which the step is compiled
 
 
 class Learner:
@@ -44,46 +50,96 @@ class Learner:
         self.adam_eps, self.max_grad_norm = adam_eps, max_grad_norm
         self.shapes = {name: value.shape for name, value in params.items()}
         self.flat = torch.cat([p.detach().reshape(-1) for p in params.values()]).to(device)
-        self.params = self._views(self.flat)
-        for view in self.params.values():
-            view.requires_grad_()
+        self.params = self._leaves(self.flat)
         self.momentum = torch.zeros_like(self.flat)  # Adam's m
         self.variance = torch.zeros_like(self.flat)  # Adam's v
         self.updates = 0
         self.flat_target = self.flat.clone() if with_target else None
         self.target = {} if self.flat_target is None else self._views(self.flat_target)
+        self.arrays: Arrays | None = None  # the parameters once more, the same memory as numpy's
+        if self.flat.device.type == "cpu":
+            self.arrays = {name: v.numpy() for name, v in self._views(self.flat).items()}
+        self.metric_names: tuple[str, ...] = ()
+        self.compiler: Compiler | None = None
+        self.compiled: dict[tuple[torch.Size, ...], Function] = {}  # by the shapes of the inputs
+        self.is_compiled = False  # some step was
 
     def _views(self, flat: torch.Tensor) -> Params:
         sizes = [shape.numel() for shape in self.shapes.values()]
         parts = zip(self.shapes.items(), flat.split(sizes), strict=True)
         return {name: part.view(shape).detach() for (name, shape), part in parts}
 
+    def _leaves(self, flat: torch.Tensor) -> Params:
+        return {name: view.requires_grad_() for name, view in self._views(flat).items()}
+
     def step(self, *inputs: object, learning_rate: float) -> Metrics:
-        """One update. Returns the loss's metrics and the gradient's norm before clipping."""
-        targets = (self.target,) if self.target else ()
-        loss, metrics = self.loss(self.params, *targets, *inputs)
-        leaves = list(self.params.values())
-        pieces = torch.autograd.grad(loss, leaves, allow_unused=True)
-        gradient = torch.cat(
-            [
-                (torch.zeros_like(leaf) if g is None else g).reshape(-1)
-                for leaf, g in zip(leaves, pieces, strict=True)
-            ]
-        )
+        """One update.
+
+        Args:
+            inputs: of the loss after the parameters: tensors, NamedTuples of tensors, `Rows` of
+                such, and numbers, which the loss sees as tensors ().
+            learning_rate: Adam's step size.
+
+        Returns:
+            The loss and its metrics, and the gradient's norm before clipping.
+
+        """
+        self.updates += 1
+        form, tensors, numbers = _take_apart(inputs)
+        rate = learning_rate / (1 - BETA1**self.updates)
+        numbers = [rate, (1 - BETA2**self.updates) ** -0.5, *numbers]
+        scalars = torch.from_numpy(np.array(numbers, np.float32)).to(self.flat.device)
+        state = [self.flat, self.momentum, self.variance]
+        state += [] if self.flat_target is None else [self.flat_target]
+        arguments = [*state, scalars, *tensors]
+        if self.compiler is None:
+            values = self._update(form, *arguments)
+        else:
+            shapes = tuple([t.shape for t in tensors])
+            if shapes not in self.compiled:
+                self.compiled[shapes] = self._compile(self.compiler, form, arguments)
+            values = self.compiled[shapes](*arguments)
+        return dict(zip(self.metric_names, values, strict=True))
+
+    def _update(self, form: Form, *arguments: torch.Tensor) -> list[torch.Tensor]:
+        """The step as a function of tensors alone: moves the first three, returns the metrics."""
+        flat, momentum, variance, *others = arguments
+        params = self.params if flat is self.flat else self._leaves(flat)
+        targets = [self._views(others.pop(0))] if self.flat_target is not None else []
+        rate, correction, *numbers = others.pop(0).unbind()
+        inputs = _put_together(form, others, numbers, flat.device)
+        loss, metrics = self.loss(params, *targets, *inputs)
+        gradient = _gradient(loss, params)
         norm = torch.linalg.vector_norm(gradient)
         if self.max_grad_norm is not None:
-            gradient.mul_((self.max_grad_norm / (norm + 1e-6)).clamp_max(1.0))
-        self._adam(gradient, learning_rate)
-        return {"loss": loss.detach(), **metrics, "grad_norm": norm}
+            gradient = gradient * (self.max_grad_norm / (norm + 1e-6)).clamp_max(1.0)
+        with torch.no_grad():  # Kingma & Ba 2015, Algorithm 1, on the whole vector at once
+            momentum.lerp_(gradient, 1 - BETA1)
+            variance.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
+            flat.sub_(rate * momentum / (variance.sqrt() * correction + self.adam_eps))
+        values = {"loss": loss.detach(), **metrics, "grad_norm": norm}
+        self.metric_names = tuple(values)
+        return list(values.values())
 
-    def _adam(self, gradient: torch.Tensor, learning_rate: float) -> None:
-        """Kingma & Ba 2015, Algorithm 1, on the whole parameter vector at once."""
-        self.updates += 1
-        self.momentum.lerp_(gradient, 1 - BETA1)
-        self.variance.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
-        correction1, correction2 = 1 - BETA1**self.updates, 1 - BETA2**self.updates
-        scale = self.variance.sqrt().mul_(correction2**-0.5).add_(self.adam_eps)
-        self.flat.addcdiv_(self.momentum, scale, value=-learning_rate / correction1)
+    def _compile(self, compiler: Compiler, form: Form, arguments: list[torch.Tensor]) -> Function:
+        """The step for inputs of these shapes, tried on copies against the plain one."""
+
+        def plain(*arguments: torch.Tensor) -> list[torch.Tensor]:
+            return self._update(form, *arguments)
+
+        many = len(self.compiled) >= MAX_SHAPES  # a loss whose inputs are never alike
+        fast = None if many else compiler(plain, [a.clone() for a in arguments])
+        if fast is None:
+            return plain
+        self.is_compiled = True
+        states = [[a.clone() for a in arguments[:3]] for _ in range(2)]
+        expected, found = (
+            [*state[1:], *run(*state, *arguments[3:])]  # the first step's flat is sign(gradient)
+            for run, state in zip((plain, fast), states, strict=True)
+        )
+        if not all(_close(a, b) for a, b in zip(expected, found, strict=True)):
+            raise AssertionError("the compiled learning step differs from the plain one")
+        return fast
 
     def update_target(self, tau: float) -> None:
         """Target <- tau * online + (1 - tau) * target; tau = 1 is the hard copy."""
@@ -117,6 +173,7 @@ class Learner:
             "momentum": self.momentum,
             "variance": self.variance,
             "updates": self.updates,
+            "compiled": self.is_compiled,
         }
         if self.flat_target is not None:
             state["target"] = self.flat_target
@@ -127,5 +184,74 @@ class Learner:
         self.momentum.copy_(torch.as_tensor(state["momentum"]))
         self.variance.copy_(torch.as_tensor(state["variance"]))
         self.updates = cast(int, state["updates"])
+        self.is_compiled = cast(bool, state.get("compiled", False))
         if self.flat_target is not None:
             self.flat_target.copy_(torch.as_tensor(state["target"]))
+
+
+class Part(NamedTuple):
+    """How one input of a loss was taken apart."""
+
+    kind: type  # float, Tensor, Rows, or the tuple's own type
+    table: type | None  # of Rows: the tuple's type
+    tensors: int
+
+
+Form = tuple[Part, ...]
+
+
+def _take_apart(inputs: Sequence[object]) -> tuple[Form, list[torch.Tensor], list[float]]:
+    form, tensors, numbers = [], [], []
+    for value in inputs:
+        if isinstance(value, torch.Tensor):
+            form.append(Part(torch.Tensor, None, 1))
+            tensors.append(value)
+        elif isinstance(value, Rows):
+            form.append(Part(Rows, type(value.table), 1 + len(value.table)))
+            tensors += [value.positions, *value.table]
+        elif isinstance(value, tuple):
+            form.append(Part(type(value), None, len(value)))
+            tensors += value
+        else:
+            form.append(Part(float, None, 0))
+            numbers.append(cast(float, value))
+    return tuple(form), tensors, numbers
+
+
+def _put_together(
+    form: Form,
+    tensors: Sequence[torch.Tensor],
+    numbers: Sequence[torch.Tensor],
+    device: torch.device,
+) -> list[Any]:
+    inputs: list[Any] = []
+    left, scalars = list(tensors), iter(numbers)
+    for kind, table, count in form:
+        mine, left = left[:count], left[count:]
+        if kind is float:
+            inputs.append(next(scalars))
+        elif kind is torch.Tensor:
+            inputs.append(mine[0])
+        elif table is not None:
+            positions, *columns = mine
+            inputs.append(Rows(table(*columns), positions).gather(device))
+        else:
+            inputs.append(kind(*mine))
+    return inputs
+
+
+def _gradient(loss: torch.Tensor, params: Params) -> torch.Tensor:
+    leaves = list(params.values())
+    pieces = torch.autograd.grad(loss, leaves, allow_unused=True)
+    with torch.no_grad():
+        return torch.cat(
+            [
+                (torch.zeros_like(leaf) if g is None else g).reshape(-1)
+                for leaf, g in zip(leaves, pieces, strict=True)
+            ]
+        )
+
+
+def _close(expected: torch.Tensor, found: torch.Tensor) -> bool:
+    """Equal but for rounding: within a thousandth of the largest entry."""
+    return bool(((expected - found).abs() <= 1e-3 * expected.abs().max() + 1e-6).all())

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import numpy as np
 import torch
 
-from rl_cli.types import Params
+from rl_cli.types import Arrays, Params
 
 ORTHOGONAL_HIDDEN_GAIN = 2**0.5
 
@@ -35,7 +36,7 @@ class MLP:
         self.layers = [
             (f"{name}.{i}.weight", f"{name}.{i}.bias") for i in range(len(hidden_sizes) + 1)
         ]
-        self.activation = torch.tanh if activation == "tanh" else torch.relu
+        self.tanh = activation == "tanh"
 
     def init(self, generator: torch.Generator, output_gain: float | None = None) -> Params:
         """Fresh weights: with an `output_gain` orthogonal (hidden layers sqrt 2), else uniform."""
@@ -52,11 +53,19 @@ class MLP:
 
     def __call__(self, params: Params, x: torch.Tensor) -> torch.Tensor:
         """(B, inputs) -> (B, outputs)."""
-        linear = torch.nn.functional.linear
+        linear, activation = torch.nn.functional.linear, torch.tanh if self.tanh else torch.relu
         *hidden, (weight, bias) = self.layers
         for w, b in hidden:
-            x = self.activation(linear(x, params[w], params[b]))
+            x = activation(linear(x, params[w], params[b]))
         return linear(x, params[weight], params[bias])
+
+    def in_numpy(self, arrays: Arrays, x: np.ndarray) -> np.ndarray:
+        """The same for numpy's arrays: (B, inputs) -> (B, outputs)."""
+        *hidden, (weight, bias) = self.layers
+        for w, b in hidden:
+            x = x.dot(arrays[w].T) + arrays[b]
+            x = np.tanh(x) if self.tanh else np.maximum(x, 0.0)
+        return x.dot(arrays[weight].T) + arrays[bias]  # type: ignore[no-any-return]
 
 
 class Identity:

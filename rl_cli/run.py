@@ -6,17 +6,19 @@ import contextlib
 import dataclasses
 import json
 import signal
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from rl_cli import algos, checkpoint, run_folder, video
 from rl_cli.algos.base import Algorithm
+from rl_cli.compiled import StepCompiler, source_digest
 from rl_cli.config import AlgoConfig, RunConfig, build
 from rl_cli.errors import BadInput, RunError
 from rl_cli.evaluation import Evaluator
@@ -28,6 +30,9 @@ from rl_cli.terminal import Monitor, describe, duration, make_monitor, relative
 from rl_cli.trainer import Periods, Recorder, Trainer
 from rl_cli.types import EnvSpec, State
 from rl_cli.vector import VectorEnv
+
+COMPILE_FROM = 20_000
+"""Updates from which on compiling, half a minute the first time, is sure to be won back."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,6 +170,14 @@ def pick_device(device: str, spec: EnvSpec) -> torch.device:
     )
 
 
+def worth_compiling(wish: bool | Literal["auto"], algo: Algorithm[Any]) -> bool:
+    """Known from the configuration alone, so that a run is the same run whatever the clock says."""
+    small = algo.learner.flat.device.type == "cpu" and len(algo.spec.obs_shape) == 1
+    if wish == "auto":
+        return small and algo.planned_updates() >= COMPILE_FROM
+    return wish
+
+
 class _Run:
     """A run under way: the parts that need closing, and what to say at each kind of end."""
 
@@ -181,6 +194,10 @@ class _Run:
         self.cfg, self.folder, self.labels, self.algo, self.envs = cfg, folder, labels, algo, envs
         self.monitor: Monitor = make_monitor(cfg.quiet)
         self.interruption = Interruption(self.monitor)
+        if worth_compiling(cfg.compile, algo):
+            source = source_digest(sys.modules[type(algo).__module__])
+            arithmetic = repr((algo_cfg, envs.spec, source))
+            algo.learner.compiler = StepCompiler(arithmetic, self.monitor.note)
         self.evaluator = Evaluator(cfg.env, envs.obs_normalizer)
         if saved is not None:
             try:

@@ -12,6 +12,7 @@ import torch
 
 Params = dict[str, "torch.Tensor"]  # name -> tensor, e.g. "actor.0.weight"
 Metrics = dict[str, "torch.Tensor"]  # name -> (), detached; read only by the logger
+Arrays = dict[str, np.ndarray]  # the same as Params, for numpy
 State = dict[str, object]  # nested: arrays, tensors, numbers, strings, lists, dicts
 
 
@@ -67,6 +68,18 @@ class Batch(NamedTuple):
     next_obs: torch.Tensor  # (B, *obs_shape)
     terminated: torch.Tensor  # (B,)
     truncated: torch.Tensor  # (B,)
+
+
+class Rows(NamedTuple):
+    """Some rows of a table, to be gathered by whoever learns from them."""
+
+    table: tuple[torch.Tensor, ...]  # a NamedTuple of columns (capacity, ...)
+    positions: torch.Tensor  # (B,) int64
+
+    def gather(self, device: torch.device) -> tuple[torch.Tensor, ...]:
+        """The rows themselves, in a tuple of the table's type."""
+        columns = (column.index_select(0, self.positions).to(device) for column in self.table)
+        return type(self.table)(*columns)
 
 
 class Episode(NamedTuple):

@@ -7,7 +7,7 @@ from typing import Any, cast
 import numpy as np
 
 from rl_cli.config import EnvConfig
-from rl_cli.envs import action_decoder, make_env, spec_of
+from rl_cli.envs import action_decoder, make_env, spec_of, without_time_limit
 from rl_cli.normalization import ObservationNormalizer, RewardNormalizer
 from rl_cli.seeding import rng_state, set_rng_state
 from rl_cli.types import Episode, State, Transition
@@ -26,10 +26,11 @@ class VectorEnv:
     """
 
     def __init__(self, cfg: EnvConfig, seeds: list[int]) -> None:
-        self.envs = [make_env(cfg) for _ in seeds]
+        made = [make_env(cfg) for _ in seeds]
         self.num_envs, self.seeds = len(seeds), seeds
-        self.spec = spec = spec_of(self.envs[0], cfg)
-        self.decode = action_decoder(self.envs[0].action_space)
+        self.spec = spec = spec_of(made[0], cfg)
+        self.decode = action_decoder(made[0].action_space)
+        self.envs, self.time_limit = without_time_limit(made)
         self.episodes: list[Episode] = []  # finished since the trainer last took them
         self.obs_normalizer = (
             ObservationNormalizer(spec.obs_shape, cfg.clip_obs) if cfg.normalize_obs else None
@@ -43,7 +44,9 @@ class VectorEnv:
         self.raw = np.empty(shape, spec.obs_dtype)  # observations to act on, as the envs gave them
         self.spare = np.empty(shape, spec.obs_dtype)  # the next step writes here
         self.obs = self.raw  # the same, normalised
-        self.returns, self.lengths = np.zeros(self.num_envs), np.zeros(self.num_envs, int)
+        self.rewards = np.empty(self.num_envs), np.empty(self.num_envs, np.float32)
+        self.ends = np.empty(self.num_envs, bool), np.empty(self.num_envs, bool)
+        self.returns, self.lengths = [0.0] * self.num_envs, [0] * self.num_envs
         self.begun: list[State] = [{} for _ in seeds]  # what each episode's reset started from
         self.actions: list[list[np.ndarray]] = [[] for _ in seeds]  # of the episode under way
 
@@ -63,37 +66,43 @@ class VectorEnv:
 
         """
         n = len(action)
-        next_raw, reward = self.spare[:n], np.empty(n, np.float64)
-        terminated, truncated = np.empty(n, bool), np.empty(n, bool)
-        for i in range(n):
-            row = action[i]
-            next_raw[i], reward[i], terminated[i], truncated[i], _ = self.envs[i].step(
-                self.decode(row)
-            )
-            self.actions[i].append(row)
-        self.returns[:n] += reward
-        self.lengths[:n] += 1
-        done = terminated | truncated
+        next_raw, ended = self.spare[:n], self._step_each(action)
+        reward, scaled = (a[:n] for a in self.rewards)
+        terminated, truncated = (a[:n] for a in self.ends)
         obs, next_obs = self.obs[:n], self._normalized(next_raw)
-        scaled = (
-            self.reward_normalizer(reward, done)
-            if self.reward_normalizer
-            else reward.astype(np.float32)
-        )
+        if self.reward_normalizer:
+            scaled[:] = self.reward_normalizer(reward, terminated | truncated)
+        else:
+            scaled[:] = reward
         transition = Transition(obs, action, scaled, next_obs, terminated, truncated)
         if n < self.num_envs:  # the budget's last step: the other envs stay where they are
             self.spare[n:] = self.raw[n:]
             next_obs = np.concatenate([next_obs, self.obs[n:]])
         self.raw, self.spare, self.obs = self.spare, self.raw, next_obs
-        if done.any():
-            self._begin_again(np.flatnonzero(done))
+        if ended:
+            self._begin_again(ended)
         return transition, self.obs
 
-    def _begin_again(self, ended: np.ndarray) -> None:
+    def _step_each(self, action: np.ndarray) -> list[int]:
+        """Step env after env, in place. -> those whose episode ended."""
+        next_raw, (rewards, _), (terminated, truncated) = self.spare, self.rewards, self.ends
+        ended = []
+        for i, choice in enumerate(self.decode(action)):
+            next_raw[i], reward, over, cut, _ = self.envs[i].step(choice)
+            self.actions[i].append(action[i])
+            self.returns[i] += float(reward)
+            self.lengths[i] += 1
+            cut = cut or self.lengths[i] >= self.time_limit
+            rewards[i], terminated[i], truncated[i] = reward, over, cut
+            if over or cut:
+                ended.append(i)
+        return ended
+
+    def _begin_again(self, ended: list[int]) -> None:
         """Reset the envs whose episode ended; the transition's arrays stay as they are."""
         self.raw, self.obs = self.raw.copy(), self.obs.copy()
         for i in ended:
-            self.episodes.append(Episode(float(self.returns[i]), int(self.lengths[i])))
+            self.episodes.append(Episode(float(self.returns[i]), self.lengths[i]))
             self.returns[i], self.lengths[i], self.actions[i] = 0.0, 0, []
             self.begun[i] = {"rng": rng_state(_env_rng(self.envs[i]))}
             self.raw[i], _ = self.envs[i].reset()
@@ -125,8 +134,8 @@ class VectorEnv:
             "actions": [np.array(actions, self.spec.action.dtype) for actions in self.actions],
             "raw": self.raw,
             "obs": self.obs,
-            "returns": self.returns,
-            "lengths": self.lengths,
+            "returns": np.array(self.returns, np.float64),
+            "lengths": np.array(self.lengths),
             "reward": self.reward_normalizer.state_dict() if self.reward_normalizer else {},
         }
 
@@ -141,7 +150,8 @@ class VectorEnv:
         self.obs = self.raw
         if self.obs_normalizer is not None:
             self.obs = np.array(state["obs"], np.float32)
-        self.returns, self.lengths = np.array(state["returns"]), np.array(state["lengths"])
+        self.returns = cast(np.ndarray, state["returns"]).tolist()
+        self.lengths = cast(np.ndarray, state["lengths"]).tolist()
         if self.reward_normalizer is not None:
             self.reward_normalizer.load_state_dict(cast(State, state["reward"]))
         return exact
@@ -153,8 +163,8 @@ class VectorEnv:
             env.reset(seed=0)  # makes the generator whose state is then set
             set_rng_state(_env_rng(env), cast(State, begun["rng"]))
             obs, _ = env.reset()
-        for row in actions:
-            obs, *_ = env.step(self.decode(row))
+        for choice in self.decode(actions):
+            obs, *_ = env.step(choice)
         return cast(np.ndarray, obs)
 
 

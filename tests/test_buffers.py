@@ -35,7 +35,7 @@ def assert_rows_belong_together(batch):
 
 def sampled(buffer, seed=0):
     """Numbers of all rows that can come up: 500 draws from at most 10 miss one with odds 1e-22."""
-    batch = buffer.sample(500, np.random.default_rng(seed))
+    batch = buffer.sample(500, np.random.default_rng(seed)).gather(CPU)
     assert_rows_belong_together(batch)
     return set(batch.reward.long().tolist())
 
@@ -93,7 +93,7 @@ def test_replay_takes_a_last_step_of_fewer_envs():
 def test_replay_draws_uniformly():
     buffer = ReplayBuffer(4, spec(4), CPU)
     buffer.add(transition(0, 1, 2, 3))
-    rows = buffer.sample(20_000, np.random.default_rng(0)).reward.long()
+    rows = buffer.sample(20_000, np.random.default_rng(0)).gather(CPU).reward.long()
     # binomial with p = 1/4: std sqrt(20000 * 1/4 * 3/4) = 61; 4.5 of them
     counts = torch.bincount(rows, minlength=4)
     assert (counts - 5000).abs().max() <= 276
@@ -103,7 +103,8 @@ def test_replay_draws_are_reproducible_from_their_stream():
     buffer = ReplayBuffer(10, spec(5), CPU)
     buffer.add(transition(0, 1, 2, 3, 4))
     first, again, other = (
-        buffer.sample(20, np.random.default_rng(seed)).reward.tolist() for seed in (0, 0, 1)
+        buffer.sample(20, np.random.default_rng(seed)).gather(CPU).reward.tolist()
+        for seed in (0, 0, 1)
     )
     assert first == again != other
 
@@ -115,7 +116,7 @@ def test_replay_gives_flags_as_numbers_and_pixels_as_bytes():
     buffer.add(
         transition(0, 1, terminated=[1], truncated=[0])._replace(obs=frames, next_obs=frames)
     )
-    batch = buffer.sample(50, np.random.default_rng(0))
+    batch = buffer.sample(50, np.random.default_rng(0)).gather(CPU)
     assert batch.obs.dtype == torch.uint8
     assert batch.obs[batch.reward == 1.0][0].flatten().tolist() == [252, 253, 254, 255]
     assert torch.equal(batch.terminated, batch.reward)  # row 1 terminated, row 0 was truncated
@@ -125,7 +126,7 @@ def test_replay_gives_flags_as_numbers_and_pixels_as_bytes():
 def test_a_sample_stays_as_it_is_when_its_rows_are_overwritten():
     buffer = ReplayBuffer(1, spec(1), CPU)
     buffer.add(transition(1))
-    batch = buffer.sample(1, np.random.default_rng(0))
+    batch = buffer.sample(1, np.random.default_rng(0)).gather(CPU)
     buffer.add(transition(2))
     assert batch.reward.tolist() == [1.0]
     assert batch.obs.tolist() == [[1.0, -1.0]]
@@ -140,7 +141,7 @@ def test_replay_state_goes_on_identically(steps):
     for buffer in (first, second):
         buffer.add(transition(20, 21))
     assert sampled(first) == sampled(second)
-    assert_same(*(b.sample(50, np.random.default_rng(1)) for b in (first, second)))
+    assert_same(*(b.sample(50, np.random.default_rng(1)).gather(CPU) for b in (first, second)))
 
 
 def test_rollout_is_full_after_its_length_and_time_comes_first():
@@ -301,7 +302,7 @@ def test_a_restored_episode_buffer_still_knows_which_episodes_are_under_way():
     [
         (
             lambda: ReplayBuffer(4, spec(2), CPU),
-            lambda buffer: [buffer.sample(100, np.random.default_rng(0))],
+            lambda buffer: [buffer.sample(100, np.random.default_rng(0)).gather(CPU)],
         ),
         (lambda: RolloutBuffer(2, spec(2), CPU), lambda buffer: [buffer.batch()]),
         (lambda: EpisodeBuffer(1, spec(2), CPU), lambda buffer: buffer.episodes()),

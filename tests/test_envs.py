@@ -156,7 +156,7 @@ def test_env_group_steps_with_the_shapes_it_should_have(group):
     for _ in range(3):
         assert (obs.shape, obs.dtype) == (obs_shape, obs_dtype)
         assert obs in env.observation_space
-        obs, reward, *_ = env.step(decode(np.zeros(spec.action.shape, spec.action.dtype)))
+        obs, reward, *_ = env.step(decode(np.zeros((1, *spec.action.shape), spec.action.dtype))[0])
         assert np.isfinite(reward)
     assert (obs.shape, obs.dtype) == (obs_shape, obs_dtype)
     env.close()
@@ -281,7 +281,7 @@ def test_actions_arrive_as_the_env_takes_them(name, kind, sizes, row, expected):
     spec = spec_of(env, cfg).action
     assert (spec.kind, spec.sizes, spec.shape) == (kind, sizes, row.shape)
     before = row.copy()
-    action = action_decoder(env.action_space)(row)
+    (action,) = action_decoder(env.action_space)(row[None])
     assert np.array_equal(action, expected)
     assert action in env.action_space
     assert np.array_equal(row, before)  # the agent remembers what it chose, not what was made of it

@@ -66,13 +66,13 @@ class Algorithm(ABC, Generic[C]):
     def update(self, step: int) -> Metrics | None:
         """Learn if it is time to, `step` env steps into the run; None: nothing to learn from yet."""
 
+    def planned_updates(self) -> int:
+        """Gradient steps of like shape that the whole budget will hold; 0: not known."""
+        return 0
+
     def observe(self, transition: Transition) -> None:
         """Remember a step of all envs."""
         self.buffer.add(transition)
-
-    def tensor(self, obs: np.ndarray) -> torch.Tensor:
-        """Observations as the networks take them."""
-        return torch.from_numpy(obs).to(self.device)
 
     def learning_rate(self, step: int) -> float:
         """Adam's step size now: constant, or decaying to 0 at the end of the budget."""

@@ -9,6 +9,7 @@ import torch
 from pydantic import Field
 
 from rl_cli import functional, schedules
+from rl_cli.acting import outputs
 from rl_cli.algos.base import Algorithm
 from rl_cli.buffers import ReplayBuffer
 from rl_cli.config import AlgoConfig, Int, schema
@@ -72,6 +73,11 @@ class DQN(Algorithm[DQNConfig]):
         self.buffer = self.replay = ReplayBuffer(cfg.buffer_size, spec, device)
         self.updated_at = 0  # step of the last call of update
 
+    def planned_updates(self) -> int:
+        cfg = self.cfg
+        left = max(self.total_timesteps - cfg.learning_starts, 0)
+        return left // cfg.train_every * cfg.gradient_steps
+
     def q(self, params: Params, obs: torch.Tensor) -> torch.Tensor:
         """Q(s, .; theta). (B, *obs_shape) -> (B, A)."""
         return self.head(params, self.encoder(params, obs))
@@ -100,17 +106,16 @@ class DQN(Algorithm[DQNConfig]):
         return action if coin.all() else np.where(coin, action, self._greedy(obs))
 
     def _greedy(self, obs: np.ndarray) -> np.ndarray:
-        with torch.no_grad():
-            best = self.q(self.learner.params, self.tensor(obs)).argmax(-1)
-        return best.cpu().numpy()
+        q = outputs(self.learner, self.encoder, self.head, obs)  # (N, A)
+        return cast(np.ndarray, q.argmax(-1))
 
     def update(self, step: int) -> Metrics | None:
         cfg = self.cfg
         before, self.updated_at = max(self.updated_at, cfg.learning_starts), step
         metrics = None
         for _ in range(schedules.crossings(before, step, cfg.train_every) * cfg.gradient_steps):
-            batch = self.replay.sample(cfg.batch_size, self.sample_rng)
-            metrics = self.learner.step(batch, learning_rate=self.learning_rate(step))
+            rows = self.replay.sample(cfg.batch_size, self.sample_rng)
+            metrics = self.learner.step(rows, learning_rate=self.learning_rate(step))
         for _ in range(schedules.crossings(before, step, cfg.target_update_every)):
             self.learner.update_target(cfg.tau)
         return metrics

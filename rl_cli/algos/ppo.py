@@ -15,7 +15,7 @@ from rl_cli.buffers import RolloutBuffer
 from rl_cli.config import AlgoConfig, Int, schema
 from rl_cli.learner import Learner
 from rl_cli.seeding import torch_generator
-from rl_cli.types import Batch, EnvSpec, Metrics, Params
+from rl_cli.types import Batch, EnvSpec, Metrics, Params, Rows
 
 
 @schema
@@ -46,9 +46,6 @@ class Samples(NamedTuple):
     target: torch.Tensor  # (B,) of the value
     old_value: torch.Tensor  # (B,)
 
-    def rows(self, index: torch.Tensor) -> Samples:
-        return Samples(*(field[index] for field in self))
-
 
 class PPO(Algorithm[PPOConfig]):
     """Proximal policy optimisation with a clipped objective.
@@ -75,11 +72,16 @@ class PPO(Algorithm[PPOConfig]):
         )
         self.buffer = self.rollout = RolloutBuffer(cfg.rollout_length, spec, device)
 
+    def planned_updates(self) -> int:
+        rows = self.cfg.rollout_length * self.spec.num_envs
+        minibatches = -(-rows // self.cfg.minibatch_size)
+        return self.total_timesteps // rows * self.cfg.num_epochs * minibatches
+
     def act(self, obs: np.ndarray, step: int) -> np.ndarray:
         return self.predict(obs, self.explore_rng)
 
     def predict(self, obs: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
-        return self.net.choose(self.learner.params, self.tensor(obs), rng)
+        return self.net.choose(self.learner, obs, rng)
 
     def update(self, step: int) -> Metrics | None:
         if not self.rollout.full:
@@ -93,12 +95,11 @@ class PPO(Algorithm[PPOConfig]):
         learning_rate = self.learning_rate(begun)
         history: list[Metrics] = []
         for _ in range(self.cfg.num_epochs):
-            for rows in self.minibatches(len(samples.advantage)):
-                metrics = self.learner.step(
-                    samples.rows(rows), clip_coef, learning_rate=learning_rate
-                )
-                history.append(metrics)
-            if self.cfg.target_kl is not None and metrics["approx_kl"] > self.cfg.target_kl:
+            history += [
+                self.learner.step(Rows(samples, part), clip_coef, learning_rate=learning_rate)
+                for part in self.minibatches(len(samples.advantage))
+            ]
+            if self.cfg.target_kl is not None and history[-1]["approx_kl"] > self.cfg.target_kl:
                 break
         mean = {name: torch.stack([m[name] for m in history]).mean() for name in history[0]}
         return mean | {
@@ -135,7 +136,7 @@ class PPO(Algorithm[PPOConfig]):
         return [torch.from_numpy(part) for part in parts]
 
     def loss(
-        self, params: Params, samples: Samples, clip_coef: float
+        self, params: Params, samples: Samples, clip_coef: torch.Tensor
     ) -> tuple[torch.Tensor, Metrics]:
         """-L^CLIP + c_v L^VF - c_e S, the negative of eq. 9."""
         obs, action, old_log_prob, advantage, target, old_value = samples

@@ -71,7 +71,7 @@ class Reinforce(Algorithm[ReinforceConfig]):
         return self.predict(obs, self.explore_rng)
 
     def predict(self, obs: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
-        return self.net.choose(self.learner.params, self.tensor(obs), rng)
+        return self.net.choose(self.learner, obs, rng)
 
     def update(self, step: int) -> Metrics | None:
         if not self.episodes.full:
