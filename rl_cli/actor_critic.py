@@ -46,4 +46,4 @@ class ActorCritic:
         out = outputs(learner, self.encoder, self.actor, obs)
         if rng is None:
             return self.distribution.mode(out)
-        return self.distribution.sample(learner.params, out, rng)
+        return self.distribution.sample(learner.on_host(), out, rng)

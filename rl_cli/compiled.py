@@ -87,7 +87,7 @@ def build(graph: torch.fx.GraphModule, arguments: list[torch.Tensor], path: Path
         logging.getLogger("torch._inductor").setLevel(logging.ERROR)
         program = torch.export.export(graph, tuple(arguments))
         inside = str(Path(scratch) / "step.so")
-        options: dict[str, Any] = {"aot_inductor.output_path": inside}
+        options = {"aot_inductor.output_path": inside, "cpp.use_decompose_tanh": True}
         aot_compile(program.module(), tuple(arguments), options=options)
         shutil.copyfile(inside, path)
 

@@ -12,9 +12,11 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from rl_cli.types import ActionSpec, Params
+from rl_cli.types import ActionSpec, Arrays, Params
 
 LOG_STD = "log_std"
+FEW = 64
+"""Logits up to which Python's own arithmetic is quicker than ten calls of numpy."""
 
 
 class Distribution(Protocol):
@@ -28,7 +30,7 @@ class Distribution(Protocol):
 
     def entropy(self, params: Params, out: torch.Tensor) -> torch.Tensor: ...
 
-    def sample(self, params: Params, out: np.ndarray, rng: np.random.Generator) -> np.ndarray: ...
+    def sample(self, params: Arrays, out: np.ndarray, rng: np.random.Generator) -> np.ndarray: ...
 
     def mode(self, out: np.ndarray) -> np.ndarray: ...
 
@@ -57,8 +59,11 @@ class Categorical:
         logs = [logits.log_softmax(-1) for logits in out.split(self.sizes, dim=-1)]
         return -torch.stack([(log.exp() * log).sum(-1) for log in logs]).sum(0)
 
-    def sample(self, params: Params, out: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def sample(self, params: Arrays, out: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """By inverting the cumulative distribution. (B, outputs) -> (B, *shape) int64."""
+        if self.shape == () and out.size <= FEW:
+            points = rng.random(len(out)).tolist()
+            return np.array([_draw(*pair) for pair in zip(out.tolist(), points, strict=True)])
         picks = []
         for logits in np.split(out, self.splits, axis=-1):
             weight = np.exp(logits - logits.max(-1, keepdims=True)).cumsum(-1)
@@ -69,6 +74,18 @@ class Categorical:
     def mode(self, out: np.ndarray) -> np.ndarray:
         picks = [logits.argmax(-1) for logits in np.split(out, self.splits, axis=-1)]
         return np.stack(picks, axis=-1).reshape(len(out), *self.shape)
+
+
+def _draw(logits: list[float], point: float) -> int:
+    """The choice at `point`, in [0, 1), of the cumulative distribution."""
+    top = max(logits)
+    weights = [math.exp(logit - top) for logit in logits]
+    left = point * sum(weights)
+    for choice, weight in enumerate(weights):
+        left -= weight
+        if left < 0.0:
+            return choice
+    return max(range(len(weights)), key=weights.__getitem__)  # rounding ate the last share
 
 
 class Gaussian:
@@ -96,8 +113,8 @@ class Gaussian:
         total = params[LOG_STD].sum() + 0.5 * math.log(2 * math.pi * math.e) * self.outputs
         return total.expand(len(out))
 
-    def sample(self, params: Params, out: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        std = np.exp(params[LOG_STD].detach().cpu().numpy())
+    def sample(self, params: Arrays, out: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        std = np.exp(params[LOG_STD])
         noise = rng.standard_normal(out.shape, dtype=np.float32)
         action: np.ndarray = out + std * noise
         return action.reshape(len(out), *self.shape)

@@ -146,6 +146,12 @@ class Learner:
         assert self.flat_target is not None
         self.flat_target.lerp_(self.flat, tau)
 
+    def on_host(self) -> Arrays:
+        """The parameters as numpy arrays: the same memory on the CPU, a copy from elsewhere."""
+        if self.arrays is not None:
+            return self.arrays
+        return {name: view.numpy() for name, view in self._views(self.flat.cpu()).items()}
+
     def policy_state(self) -> Params:
         """The parameters by name, as stored in a checkpoint's policy file."""
         return {name: view.detach().cpu().clone() for name, view in self.params.items()}

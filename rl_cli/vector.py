@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from rl_cli.classic import lean
 from rl_cli.config import EnvConfig
 from rl_cli.envs import action_decoder, make_env, spec_of, without_time_limit
 from rl_cli.normalization import ObservationNormalizer, RewardNormalizer
@@ -30,7 +31,8 @@ class VectorEnv:
         self.num_envs, self.seeds = len(seeds), seeds
         self.spec = spec = spec_of(made[0], cfg)
         self.decode = action_decoder(made[0].action_space)
-        self.envs, self.time_limit = without_time_limit(made)
+        inner, self.time_limit = without_time_limit(made)
+        self.envs = [lean(env) for env in inner]
         self.episodes: list[Episode] = []  # finished since the trainer last took them
         self.obs_normalizer = (
             ObservationNormalizer(spec.obs_shape, cfg.clip_obs) if cfg.normalize_obs else None
@@ -44,8 +46,8 @@ class VectorEnv:
         self.raw = np.empty(shape, spec.obs_dtype)  # observations to act on, as the envs gave them
         self.spare = np.empty(shape, spec.obs_dtype)  # the next step writes here
         self.obs = self.raw  # the same, normalised
-        self.rewards = np.empty(self.num_envs), np.empty(self.num_envs, np.float32)
-        self.ends = np.empty(self.num_envs, bool), np.empty(self.num_envs, bool)
+        kinds = (np.float64, np.float32, bool, bool)  # raw and scaled reward, terminated, truncated
+        self.outcome = tuple(np.empty(self.num_envs, kind) for kind in kinds)
         self.returns, self.lengths = [0.0] * self.num_envs, [0] * self.num_envs
         self.begun: list[State] = [{} for _ in seeds]  # what each episode's reset started from
         self.actions: list[list[np.ndarray]] = [[] for _ in seeds]  # of the episode under way
@@ -66,26 +68,26 @@ class VectorEnv:
 
         """
         n = len(action)
-        next_raw, ended = self.spare[:n], self._step_each(action)
-        reward, scaled = (a[:n] for a in self.rewards)
-        terminated, truncated = (a[:n] for a in self.ends)
-        obs, next_obs = self.obs[:n], self._normalized(next_raw)
+        ended = self._step_each(action)
+        if n == self.num_envs:
+            obs, next_obs = self.obs, self._normalized(self.spare)
+            self.raw, self.spare, self.obs = self.spare, self.raw, next_obs
+        else:  # the budget's last step: the other envs stay where they are
+            obs, next_obs = self.obs[:n], self._normalized(self.spare[:n])
+            self.raw = np.concatenate([self.spare[:n], self.raw[n:]])
+            self.obs = np.concatenate([next_obs, self.obs[n:]])
+        raw_reward, reward, terminated, truncated = (a[:n] for a in self.outcome)
         if self.reward_normalizer:
-            scaled[:] = self.reward_normalizer(reward, terminated | truncated)
-        else:
-            scaled[:] = reward
-        transition = Transition(obs, action, scaled, next_obs, terminated, truncated)
-        if n < self.num_envs:  # the budget's last step: the other envs stay where they are
-            self.spare[n:] = self.raw[n:]
-            next_obs = np.concatenate([next_obs, self.obs[n:]])
-        self.raw, self.spare, self.obs = self.spare, self.raw, next_obs
+            raw_reward = self.reward_normalizer(raw_reward, terminated | truncated)
+        reward[:] = raw_reward
+        transition = Transition(obs, action, reward, next_obs, terminated, truncated)
         if ended:
             self._begin_again(ended)
         return transition, self.obs
 
     def _step_each(self, action: np.ndarray) -> list[int]:
         """Step env after env, in place. -> those whose episode ended."""
-        next_raw, (rewards, _), (terminated, truncated) = self.spare, self.rewards, self.ends
+        next_raw, (rewards, _, terminated, truncated) = self.spare, self.outcome
         ended = []
         for i, choice in enumerate(self.decode(action)):
             next_raw[i], reward, over, cut, _ = self.envs[i].step(choice)
@@ -165,7 +167,7 @@ class VectorEnv:
             obs, _ = env.reset()
         for choice in self.decode(actions):
             obs, *_ = env.step(choice)
-        return cast(np.ndarray, obs)
+        return np.asarray(obs, self.spec.obs_dtype)
 
 
 def _env_rng(env: Any) -> np.random.Generator:

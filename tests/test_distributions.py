@@ -97,6 +97,26 @@ def test_sampled_choices_come_as_often_as_their_probability():
     assert_frequencies(np.bincount(picks, minlength=3), [0.1, 0.2, 0.7])
 
 
+def in_numpy(distribution):
+    return {name: value.numpy() for name, value in distribution.init().items()}
+
+
+@pytest.mark.parametrize("point", [0.0, 0.1, 0.2, 0.5, 0.69, 0.71, 0.999999])
+def test_few_rows_and_many_are_sampled_alike(point):
+    """The short way for a row or two against the cumulative sum: shares 0.2, 0.5 and 0.3."""
+    row = np.log(np.array([[0.2, 0.5, 0.3]], np.float32)) + 7.0
+
+    class Fixed:
+        def random(self, size):
+            return np.full(size, point + 1e-7)
+
+    many = Categorical(DISCRETE).sample({}, np.tile(row, (100, 1)), Fixed())
+    few = Categorical(DISCRETE).sample({}, row, Fixed())
+    assert (
+        set(many.tolist()) == set(few.tolist()) == {int(np.searchsorted([0.2, 0.7], point + 1e-7))}
+    )
+
+
 def test_each_row_is_sampled_from_its_own_logits():
     out = np.log(np.array([[0.9, 0.05, 0.05], [0.05, 0.05, 0.9]], np.float32))
     picks = Categorical(DISCRETE).sample({}, np.tile(out, (DRAWS, 1)), np.random.default_rng(0))
@@ -130,7 +150,7 @@ def test_an_impossible_choice_is_never_drawn(impossible):
 
 
 def test_gaussian_samples_have_the_mean_and_std_of_each_dimension():
-    params = {LOG_STD: torch.tensor([0.5, 2.0]).log()}
+    params = {LOG_STD: np.log([0.5, 2.0])}
     samples = Gaussian(BOX, 0.0).sample(params, tiled([1.0, -3.0]), np.random.default_rng(0))
     std = np.array([0.5, 2.0])
     # the mean of n draws has std sigma / sqrt n, their std has sigma / sqrt 2n
@@ -143,7 +163,7 @@ def test_gaussian_samples_have_the_mean_and_std_of_each_dimension():
 def test_actions_have_the_shape_and_type_of_the_spec(spec):
     distribution = make_distribution(spec)
     out = outputs(4, distribution.outputs).numpy()
-    sample = distribution.sample(distribution.init(), out, np.random.default_rng(0))
+    sample = distribution.sample(in_numpy(distribution), out, np.random.default_rng(0))
     for action in (sample, distribution.mode(out)):
         assert action.shape == (4, *spec.shape)
         assert action.dtype == spec.dtype
@@ -153,7 +173,7 @@ def test_actions_have_the_shape_and_type_of_the_spec(spec):
 def test_samples_are_reproducible_from_their_stream_and_move_on_with_it(spec):
     distribution = make_distribution(spec)
     out = np.zeros((50, distribution.outputs), np.float32)
-    params, rng = distribution.init(), np.random.default_rng(3)
+    params, rng = in_numpy(distribution), np.random.default_rng(3)
     first, second = (distribution.sample(params, out, rng) for _ in range(2))
     np.testing.assert_array_equal(distribution.sample(params, out, np.random.default_rng(3)), first)
     assert not np.array_equal(first, second)

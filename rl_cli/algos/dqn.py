@@ -101,9 +101,13 @@ class DQN(Algorithm[DQNConfig]):
     def _epsilon_greedy(
         self, obs: np.ndarray, epsilon: float, rng: np.random.Generator
     ) -> np.ndarray:
-        coin = rng.random(len(obs)) < epsilon  # one per env
-        action = rng.integers(self.num_actions, size=len(obs))
-        return action if coin.all() else np.where(coin, action, self._greedy(obs))
+        coins = rng.random(len(obs)).tolist()  # one per env
+        explorers = [i for i, coin in enumerate(coins) if coin < epsilon]
+        some_greedy = len(explorers) < len(obs)
+        action = self._greedy(obs) if some_greedy else np.empty(len(obs), np.int64)
+        if explorers:
+            action[explorers] = rng.integers(self.num_actions, size=len(explorers))
+        return action
 
     def _greedy(self, obs: np.ndarray) -> np.ndarray:
         q = outputs(self.learner, self.encoder, self.head, obs)  # (N, A)

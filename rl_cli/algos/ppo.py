@@ -131,9 +131,8 @@ class PPO(Algorithm[PPOConfig]):
 
     def minibatches(self, rows: int) -> list[torch.Tensor]:
         """All rows once, shuffled, in parts as equal as can be of at most minibatch_size."""
-        order = self.sample_rng.permutation(rows)
-        parts = np.array_split(order, -(-rows // self.cfg.minibatch_size))
-        return [torch.from_numpy(part) for part in parts]
+        order = torch.from_numpy(self.sample_rng.permutation(rows))
+        return list(order.tensor_split(-(-rows // self.cfg.minibatch_size)))
 
     def loss(
         self, params: Params, samples: Samples, clip_coef: torch.Tensor
