@@ -27,9 +27,9 @@ class Columns:
         )
         self.tensors = Batch(*(torch.from_numpy(a) for a in self.arrays))
 
-    def write(self, row: int | np.ndarray, transition: Transition) -> None:
+    def write(self, rows: int | slice | np.ndarray, transition: Transition) -> None:
         for array, value in zip(self.arrays, transition, strict=True):
-            array[row] = value
+            array[rows] = value
 
     def filled(self, rows: int) -> State:
         return {name: a[:rows] for name, a in zip(Transition._fields, self.arrays, strict=True)}
@@ -52,16 +52,16 @@ class ReplayBuffer:
         """Append a row per env; the oldest rows are overwritten."""
         rows = len(transition.reward)
         end = self.position + rows
-        if rows == 1:
-            self.columns.write(self.position, Transition(*(field[0] for field in transition)))
+        if end <= self.capacity:
+            self.columns.write(slice(self.position, end), transition)
         else:
             self.columns.write(np.arange(self.position, end) % self.capacity, transition)
         self.position, self.size = end % self.capacity, min(self.size + rows, self.capacity)
 
     def sample(self, batch_size: int, rng: np.random.Generator) -> Rows:
         """(batch_size,) rows, drawn from `rng`."""
-        index = torch.from_numpy(rng.integers(self.size, size=batch_size))
-        return Rows(self.columns.tensors, index)
+        positions = (rng.random(batch_size) * self.size).astype(np.int64)  # a third of `integers`
+        return Rows(self.columns.tensors, torch.from_numpy(positions))
 
     def state_dict(self) -> State:
         return {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 
 
@@ -35,12 +34,17 @@ def gae(
     """
     delta = td_target(reward, terminated, next_value, gamma) - value
     carry = gamma * gae_lambda * (1.0 - torch.maximum(terminated, truncated))
-    # row by row numpy is several times quicker than torch
-    advantage, shares = delta.detach().cpu().numpy().copy(), carry.cpu().numpy()
-    with np.errstate(all="ignore"):  # values that are no numbers are found where policies are saved
-        for t in range(len(advantage) - 2, -1, -1):
-            advantage[t] += shares[t] * advantage[t + 1]
-    return torch.from_numpy(advantage).to(reward.device)
+    columns: list[list[float]] = []
+    pairs = zip(
+        delta.T.tolist(), carry.T.tolist(), strict=True
+    )  # Python's floats: no call per step
+    for deltas, shares in pairs:
+        running, column = 0.0, []
+        for d, share in zip(reversed(deltas), reversed(shares), strict=True):
+            running = d + share * running
+            column.append(running)
+        columns.append(column[::-1])
+    return torch.tensor(columns, dtype=reward.dtype, device=reward.device).T.contiguous()
 
 
 def discounted_returns(reward: torch.Tensor, gamma: float, tail: float = 0.0) -> torch.Tensor:

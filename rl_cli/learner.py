@@ -88,10 +88,12 @@ class Learner:
         form, tensors, numbers = _take_apart(inputs)
         rate = learning_rate / (1 - BETA1**self.updates)
         numbers = [rate, (1 - BETA2**self.updates) ** -0.5, *numbers]
-        scalars = torch.from_numpy(np.array(numbers, np.float32)).to(self.flat.device)
-        state = [self.flat, self.momentum, self.variance]
-        state += [] if self.flat_target is None else [self.flat_target]
-        arguments = [*state, scalars, *tensors]
+        scalars = torch.from_numpy(np.array(numbers, np.float32))
+        if self.arrays is None:
+            scalars = scalars.to(self.flat.device)
+        arguments = [self.flat, self.momentum, self.variance, scalars, *tensors]
+        if self.flat_target is not None:
+            arguments.insert(3, self.flat_target)
         if self.compiler is None:
             values = self._update(form, *arguments)
         else:

@@ -22,12 +22,13 @@ class RunningMoments:
 
     def update(self, rows: np.ndarray) -> None:
         """Take in (n, *shape) rows."""
-        rows = rows.astype(np.float64)
-        total = self.count + len(rows)
-        shift = rows.mean(0) - self.mean
-        squares = self.variance * self.count + rows.var(0) * len(rows)
-        squares += np.square(shift) * self.count * len(rows) / total
-        self.mean = self.mean + shift * len(rows) / total
+        n, total = len(rows), self.count + len(rows)
+        mean = np.add.reduce(rows, axis=0, dtype=np.float64) / n
+        shift = mean - self.mean
+        squares = self.variance * self.count + shift * shift * (self.count * n / total)
+        if n > 1:
+            squares += np.add.reduce(np.square(rows - mean), axis=0)
+        self.mean = self.mean + shift * (n / total)
         self.variance, self.count = squares / total, total
 
     def state_dict(self) -> State:
@@ -54,7 +55,7 @@ class ObservationNormalizer:
     def __call__(self, obs: np.ndarray) -> np.ndarray:
         """Raw (n, *shape) -> normalised (n, *shape) float32."""
         scaled = (obs - self.moments.mean) / np.sqrt(self.moments.variance + 1e-8)
-        return np.clip(scaled, -self.clip, self.clip).astype(np.float32)
+        return np.minimum(np.maximum(scaled, -self.clip), self.clip).astype(np.float32)
 
 
 class RewardNormalizer:
@@ -72,7 +73,7 @@ class RewardNormalizer:
         self.moments.update(returns)
         returns[done] = 0.0
         scaled = reward / np.sqrt(self.moments.variance + 1e-8)
-        return np.clip(scaled, -self.clip, self.clip).astype(np.float32)
+        return np.minimum(np.maximum(scaled, -self.clip), self.clip).astype(np.float32)
 
     def state_dict(self) -> State:
         return {"moments": self.moments.state_dict(), "returns": self.returns}

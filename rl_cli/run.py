@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
 import json
 import signal
 import sys
@@ -267,6 +268,7 @@ class _Run:
                 )
                 if not self.exact:
                     self.monitor.note("approximate resume: an env did not replay to where it was")
+                gc.freeze()  # what is here now stays: the collector need not look at it again
                 reason = self.trainer.train()
                 summary = None if reason == "interrupted" else self.trainer.finish()
                 if summary is None:
