@@ -6,6 +6,7 @@ it from the cache takes a millisecond, and neither the compiler nor torch's comp
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -20,6 +21,9 @@ from typing import Any
 import torch
 
 from rl_cli.learner import Function
+
+KEEP = 100
+"""Libraries in the cache, of 1.6 MB each; the least recently used make room."""
 
 
 class StepCompiler:
@@ -41,12 +45,12 @@ class StepCompiler:
         that of the arithmetic, which many configurations share (all learning rates, say).
         """
         shapes = str([(tuple(a.shape), a.dtype) for a in arguments])
-        known = cache_folder() / f"{_digest(self.identity, shapes, _machine())}.txt"
         try:
-            library = cache_folder() / known.read_text() if known.exists() else None
-            if library is None or not library.exists():
-                library = self._compile(function, arguments, shapes)
-                _place(known, lambda path: path.write_text(library.name))
+            known = cache_folder() / f"{_digest(self.identity, shapes, _machine())}.txt"
+            with contextlib.suppress(OSError, RuntimeError):  # nothing there, or nothing of use
+                return load(cache_folder() / known.read_text())
+            library = self._compile(function, arguments, shapes)
+            _place(known, lambda path: path.write_text(library.name))
             return load(library)
         except Exception as error:  # a compiler, a linker, a disk: anything may be missing
             reason = (str(error).strip() or repr(error)).splitlines()[0]
@@ -58,9 +62,10 @@ class StepCompiler:
             raise RuntimeError("no C++ compiler is installed (g++)")
         graph = trace(function, arguments)
         library = cache_folder() / f"{_digest(arithmetic(graph), shapes, _machine())}.so"
-        if not library.exists():
+        if not _loads(library):
             self.notify("compiling the learning step; this is done once")
             _place(library, lambda path: build(graph, arguments, path))
+            _forget_oldest()
         return library
 
 
@@ -68,7 +73,42 @@ def trace(function: Function, arguments: list[torch.Tensor]) -> torch.fx.GraphMo
     """The function as a list of operations, its gradient taken."""
     from torch.fx.experimental.proxy_tensor import make_fx
 
-    return make_fx(function)(*arguments)
+    aten = torch.ops.aten
+    cheaper: dict[Any, Callable[..., Any]] = {
+        aten.tanh.default: rational_tanh,
+        aten.mm.default: product_of_narrow,
+    }
+    return make_fx(function, decomposition_table=cheaper)(*arguments)
+
+
+TANH_ODD = (0.99999990637, 0.13373199054, 3.4865834330e-3, 2.0471853138e-5, 1.3184250320e-8)
+TANH_EVEN = (1.0, 0.46706495922, 2.5841985236e-2, 3.2713877851e-4, 7.7026753326e-7)
+TANH_END = 9.0
+
+
+def rational_tanh(x: torch.Tensor) -> torch.Tensor:
+    """Hyperbolic tangent within 4e-7, in 20 operations that fuse with their neighbours.
+
+    x P(x^2) / Q(x^2), fitted by iterated least squares on [0, 9], where tanh is 1 for a float32.
+    """
+    x = x.clamp(-TANH_END, TANH_END)
+    square = x * x
+    odd: torch.Tensor | float = TANH_ODD[-1]
+    even: torch.Tensor | float = TANH_EVEN[-1]
+    for p, q in zip(TANH_ODD[-2::-1], TANH_EVEN[-2::-1], strict=True):
+        odd, even = odd * square + p, even * square + q
+    return x * odd / even
+
+
+NARROW = 16
+"""Columns up to which a product is taken of the transposed factors, for which MKL is quicker."""
+
+
+def product_of_narrow(a: torch.Tensor, b: torch.Tensor) -> Any:
+    """(m, k) (k, n) -> (m, n), a first layer's gradient mostly: n is the size of an observation."""
+    if b.shape[1] <= NARROW < a.shape[0]:
+        return torch.mm(b.t(), a.t()).t()
+    return NotImplemented
 
 
 def arithmetic(graph: torch.fx.GraphModule) -> str:
@@ -87,13 +127,19 @@ def build(graph: torch.fx.GraphModule, arguments: list[torch.Tensor], path: Path
         logging.getLogger("torch._inductor").setLevel(logging.ERROR)
         program = torch.export.export(graph, tuple(arguments))
         inside = str(Path(scratch) / "step.so")
-        options = {"aot_inductor.output_path": inside, "cpp.use_decompose_tanh": True}
+        options = {"aot_inductor.output_path": inside}
         aot_compile(program.module(), tuple(arguments), options=options)
         shutil.copyfile(inside, path)
 
 
 def load(library: Path) -> Function:
-    """The compiled function."""
+    """The compiled function.
+
+    Raises:
+        OSError, RuntimeError: no such file, or not a library.
+
+    """
+    os.utime(library)  # those in use are the newest
     runner = torch._C._aoti.AOTIModelContainerRunnerCpu(str(library), 1)
 
     def run(*arguments: torch.Tensor) -> list[torch.Tensor]:
@@ -102,12 +148,26 @@ def load(library: Path) -> Function:
     return run
 
 
+def _loads(library: Path) -> bool:
+    try:
+        load(library)
+    except (OSError, RuntimeError):
+        return False
+    return True
+
+
 def cache_folder() -> Path:
     """$XDG_CACHE_HOME/rl-cli, or ~/.cache/rl-cli; readable by its owner alone."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     folder = Path(base) / "rl-cli"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder
+
+
+def _forget_oldest() -> None:
+    libraries = sorted(cache_folder().glob("*.so"), key=lambda path: path.stat().st_mtime)
+    for path in libraries[:-KEEP]:
+        path.unlink(missing_ok=True)
 
 
 def _place(path: Path, write: Callable[[Path], object]) -> None:
@@ -122,8 +182,9 @@ def _digest(*parts: str) -> str:
 
 
 def _machine() -> str:
-    """What a library is good for: this torch on this kind of processor."""
-    return f"{torch.__version__} {platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+    """What a library is good for: this torch on this kind of processor, with as many threads."""
+    capability = torch.backends.cpu.get_cpu_capability()
+    return f"{torch.__version__} {platform.machine()} {capability} {torch.get_num_threads()}"
 
 
 def source_digest(*modules: Any) -> str:

@@ -62,7 +62,8 @@ class Learner:
         self.metric_names: tuple[str, ...] = ()
         self.compiler: Compiler | None = None
         self.compiled: dict[tuple[torch.Size, ...], Function] = {}  # by the shapes of the inputs
-        self.is_compiled = False  # some step was
+        self.is_compiled: bool | None = None  # None: not known before the first step
+        self.was_compiled: bool | None = None  # where the state was saved that was loaded
 
     def _views(self, flat: torch.Tensor) -> Params:
         sizes = [shape.numel() for shape in self.shapes.values()]
@@ -95,7 +96,7 @@ class Learner:
         if self.flat_target is not None:
             arguments.insert(3, self.flat_target)
         if self.compiler is None:
-            values = self._update(form, *arguments)
+            values, self.is_compiled = self._update(form, *arguments), False
         else:
             shapes = tuple([t.shape for t in tensors])
             if shapes not in self.compiled:
@@ -131,9 +132,9 @@ class Learner:
 
         many = len(self.compiled) >= MAX_SHAPES  # a loss whose inputs are never alike
         fast = None if many else compiler(plain, [a.clone() for a in arguments])
+        self.is_compiled = fast is not None
         if fast is None:
             return plain
-        self.is_compiled = True
         states = [[a.clone() for a in arguments[:3]] for _ in range(2)]
         expected, found = (
             [*state[1:], *run(*state, *arguments[3:])]  # the first step's flat is sign(gradient)
@@ -181,7 +182,7 @@ class Learner:
             "momentum": self.momentum,
             "variance": self.variance,
             "updates": self.updates,
-            "compiled": self.is_compiled,
+            "compiled": self.was_compiled if self.is_compiled is None else self.is_compiled,
         }
         if self.flat_target is not None:
             state["target"] = self.flat_target
@@ -192,7 +193,7 @@ class Learner:
         self.momentum.copy_(torch.as_tensor(state["momentum"]))
         self.variance.copy_(torch.as_tensor(state["variance"]))
         self.updates = cast(int, state["updates"])
-        self.is_compiled = cast(bool, state.get("compiled", False))
+        self.was_compiled = cast("bool | None", state.get("compiled"))
         if self.flat_target is not None:
             self.flat_target.copy_(torch.as_tensor(state["target"]))
 

@@ -270,6 +270,7 @@ class _Run:
                     self.monitor.note("approximate resume: an env did not replay to where it was")
                 gc.freeze()  # what is here now stays: the collector need not look at it again
                 reason = self.trainer.train()
+                self._compare_steps()
                 summary = None if reason == "interrupted" else self.trainer.finish()
                 if summary is None:
                     return self._interrupted()
@@ -281,6 +282,15 @@ class _Run:
         finally:
             self._close()
         return self._completed(reason, summary, time.perf_counter() - begun)
+
+    def _compare_steps(self) -> None:
+        now, before = self.algo.learner.is_compiled, self.algo.learner.was_compiled
+        if None not in (now, before) and now != before:
+            kinds = ("plain", "compiled")
+            self.monitor.note(
+                f"approximate resume: the learning step was {kinds[bool(before)]} before the "
+                f"interruption and is {kinds[bool(now)]} now"
+            )
 
     def _status(self, state: str, reason: str, **more: Any) -> None:
         run_folder.write_status(
@@ -321,6 +331,7 @@ class _Run:
             eval_return=summary.mean,
             best_eval_return=best,
             seconds=round(seconds, 2),
+            compiled=self.algo.learner.is_compiled is True,
         )
         if self.algo.learner.updates == 0:
             self.monitor.note("nothing was learned: the budget ended before the first update")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,9 @@ import torch
 
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 torch.set_num_threads(1)
+os.environ["XDG_CACHE_HOME"] = os.environ.get(
+    "RL_CLI_TEST_CACHE", str(Path(tempfile.gettempdir()) / f"rl-cli-tests-{os.getuid()}")
+)  # not the cache of whoever runs the tests; kept, since what it holds goes by its content
 
 REPO = Path(__file__).resolve().parents[1]
 

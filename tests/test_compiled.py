@@ -1,0 +1,248 @@
+"""The compiled step does what the plain one does; the cache saves work and never breaks a run."""
+
+import json
+import math
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+
+from rl_cli import algos, compiled
+from rl_cli.algos.ppo import Samples
+from rl_cli.compiled import StepCompiler, product_of_narrow, rational_tanh, trace
+from rl_cli.config import build
+from rl_cli.run import COMPILE_FROM, worth_compiling
+from rl_cli.types import ActionSpec, Batch, EnvSpec, Rows
+
+CPU = torch.device("cpu")
+needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
+COMMON = {
+    "gamma": 0.9, "learning_rate": 1e-2, "anneal_learning_rate": False, "adam_eps": 1e-5,
+    "max_grad_norm": 0.5, "hidden_sizes": [12, 12],
+}  # fmt: skip
+KEYS = {
+    "dqn": {
+        "buffer_size": 50, "batch_size": 16, "learning_starts": 0, "train_every": 1,
+        "gradient_steps": 1, "target_update_every": 3, "tau": 1.0, "double_q": True, "loss": "huber",
+        "epsilon_start": 1.0, "epsilon_end": 0.1, "epsilon_steps": 10, "epsilon_decay": "linear",
+        "activation": "relu",
+    },
+    "ppo": {
+        "rollout_length": 32, "num_epochs": 1, "minibatch_size": 16, "gae_lambda": 0.9,
+        "normalize_advantage": True, "clip_coef": 0.2, "anneal_clip_coef": True,
+        "clip_value_loss": True, "ent_coef": 0.01, "vf_coef": 0.5, "target_kl": None,
+        "log_std_init": 0.0, "activation": "tanh",
+    },
+}  # fmt: skip
+
+
+def make(name, steps=1_000, **changes):
+    cls = algos.load(name)
+    kind = ActionSpec("discrete", (), (3,))
+    if name == "ppo":
+        kind = ActionSpec("box", (2,), (), (-1.0, -1.0), (1.0, 1.0))
+    cfg = build(cls.Config, {"name": name, **COMMON, **KEYS[name], **changes}, "algo")
+    return cls(cfg, EnvSpec((5,), "float32", kind, 1), steps, 0, CPU)
+
+
+def inputs(name, seed=0, batch=16):
+    """Random ones, as the algorithm would hand them to its learner."""
+    g = torch.Generator().manual_seed(seed)
+    obs, other = torch.randn(50, 5, generator=g), torch.randn(50, 5, generator=g)
+    numbers = torch.randn(4, 50, generator=g)
+    ends = (torch.rand(50, generator=g) < 0.2).float()
+    positions = torch.randint(50, (batch,), generator=g)
+    if name == "dqn":
+        action = torch.randint(3, (50,), generator=g)
+        return (Rows(Batch(obs, action, numbers[0], other, ends, ends), positions),)
+    action = torch.randn(50, 2, generator=g)
+    return Rows(Samples(obs, action, -numbers[0].abs() - 2, *numbers[1:]), positions), 0.2
+
+
+def compiler(notes, identity="test"):
+    return StepCompiler(identity, notes.append)
+
+
+@needs_compiler
+@pytest.mark.parametrize("name", ["dqn", "ppo"])
+def test_compiled_steps_agree_with_plain_ones(name, tmp_path, monkeypatch):
+    """Twenty steps on random rows: parameters and metrics; then once more from the cache alone."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    notes, plain, fast = [], make(name).learner, make(name).learner
+    fast.compiler = compiler(notes)
+    for step in range(20):
+        row = inputs(name, step)
+        expected = plain.step(*row, learning_rate=1e-3 / (step + 1))
+        found = fast.step(*row, learning_rate=1e-3 / (step + 1))
+        assert list(expected) == list(found)
+        for key, value in expected.items():
+            torch.testing.assert_close(found[key], value, rtol=1e-3, atol=1e-5)
+        if step % 5 == 0 and plain.flat_target is not None:
+            plain.update_target(0.5), fast.update_target(0.5)
+    torch.testing.assert_close(fast.flat, plain.flat, rtol=1e-3, atol=2e-5)
+    assert (fast.is_compiled, plain.is_compiled) == (True, False)
+    assert notes == ["compiling the learning step; this is done once"]
+
+    def no_tracing(*_):
+        raise AssertionError("traced although the cache has it")
+
+    monkeypatch.setattr(compiled, "trace", no_tracing)
+    again = make(name).learner
+    again.compiler = compiler(notes)
+    for step in range(20):
+        again.step(*inputs(name, step), learning_rate=1e-3 / (step + 1))
+        if step % 5 == 0 and again.flat_target is not None:
+            again.update_target(0.5)
+    assert torch.equal(again.flat, fast.flat)  # the same library, the same bits
+    assert len(notes) == 1
+
+
+@needs_compiler
+def test_a_broken_library_is_made_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(compiled, "build", lambda graph, arguments, path: path.write_text("junk"))
+    notes, learner = [], make("dqn").learner
+    learner.compiler = compiler(notes)
+    learner.step(*inputs("dqn"), learning_rate=1e-3)  # goes on, plain
+    assert learner.is_compiled is False
+    assert notes[1].startswith("the learning step runs uncompiled, slower: ")
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # where the junk lies
+    made = []
+    monkeypatch.setattr(compiled, "build", lambda *_: made.append(1) or 1 / 0)
+    second = make("dqn").learner
+    second.compiler = compiler(notes)
+    second.step(*inputs("dqn"), learning_rate=1e-3)
+    assert made == [1]
+
+
+def digest(name, **changes):
+    learner = make(name, **changes).learner
+    seen = []
+    learner.compiler = lambda function, arguments: seen.append((function, arguments))
+    learner.step(*inputs(name), learning_rate=1e-3)
+    return compiled.arithmetic(trace(*seen[0]))
+
+
+def test_what_is_not_in_the_arithmetic_needs_no_compiling():
+    assert digest("dqn") == digest("dqn", learning_rate=0.5, epsilon_end=0.0, batch_size=8)
+    assert digest("ppo") == digest("ppo", learning_rate=0.5, clip_coef=0.9, num_epochs=7)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("dqn", {"gamma": 0.99}),
+        ("dqn", {"double_q": False}),
+        ("dqn", {"max_grad_norm": None}),
+        ("dqn", {"adam_eps": 1e-8}),
+        ("ppo", {"ent_coef": 0.0}),
+        ("ppo", {"clip_value_loss": False}),
+        ("ppo", {"activation": "relu"}),
+    ],
+)
+def test_what_changes_the_arithmetic_changes_its_name(name, change):
+    assert digest(name) != digest(name, **change)
+
+
+def test_a_step_that_differs_is_not_trusted():
+    """Somebody else's library under our name: another gamma, say."""
+    learner = make("dqn").learner
+
+    def wrong(function, arguments):
+        def run(*arguments):
+            values = function(*arguments)
+            return [values[0] + 1.0, *values[1:]]
+
+        return run
+
+    learner.compiler = wrong
+    before = learner.flat.clone()
+    with pytest.raises(AssertionError, match="differs"):
+        learner.step(*inputs("dqn"), learning_rate=1e-3)
+    assert torch.equal(learner.flat, before)
+
+
+def test_trying_the_compiled_step_moves_nothing_twice():
+    plain, tried = make("dqn").learner, make("dqn").learner
+    tried.compiler = lambda function, arguments: function
+    for learner in (plain, tried):
+        learner.step(*inputs("dqn"), learning_rate=1e-3)
+    assert torch.equal(plain.flat, tried.flat)
+    assert plain.updates == tried.updates == 1
+
+
+def test_inputs_of_ever_new_shapes_are_not_compiled_for_ever():
+    asked, learner = [], make("dqn").learner
+    learner.compiler = lambda function, arguments: asked.append(1) or function
+    for batch in range(2, 12):
+        learner.step(*inputs("dqn", batch=batch), learning_rate=1e-3)
+    assert len(asked) == 4
+    assert learner.updates == 10
+
+
+def test_the_rational_tanh_is_close_everywhere():
+    x = torch.linspace(-20, 20, 400_001)
+    assert (rational_tanh(x) - torch.tanh(x)).abs().max() < 5e-7
+    small = torch.logspace(-8, -2, 1_000)
+    assert ((rational_tanh(small) - small.tanh()) / small).abs().max() < 5e-7
+    assert math.isnan(rational_tanh(torch.tensor(math.nan)))
+
+
+def test_narrow_products_are_the_same_products():
+    a, b = torch.randn(40, 7), torch.randn(7, 3)
+    torch.testing.assert_close(product_of_narrow(a, b), a @ b)
+    assert product_of_narrow(torch.randn(4, 7), b) is NotImplemented
+    assert product_of_narrow(a, torch.randn(7, 40)) is NotImplemented
+
+
+@pytest.mark.parametrize(
+    ("name", "steps", "wish", "answer"),
+    [
+        ("dqn", COMPILE_FROM, "auto", True),  # an update per step from step 0
+        ("dqn", COMPILE_FROM - 1, "auto", False),
+        ("dqn", 10, True, True),
+        ("dqn", 10 * COMPILE_FROM, False, False),
+        ("ppo", COMPILE_FROM * 16, "auto", True),  # two minibatches of 16 a rollout of 32
+        ("ppo", COMPILE_FROM * 16 - 32, "auto", False),
+    ],
+)
+def test_compiling_is_decided_from_the_configuration(name, steps, wish, answer):
+    assert worth_compiling(wish, make(name, steps)) is answer
+
+
+SWITCHES = ["algo=dqn", "hparams=none", "algo.learning_starts=100", "algo.hidden_sizes=[16]"]
+
+
+def weights(folder):
+    return load_file(folder / "checkpoints" / "000000400" / "policy.safetensors")
+
+
+@needs_compiler
+def test_compiled_runs_are_equal_bit_for_bit(command, tiny, here):
+    """Two processes; one that ends early and goes on; and a plain one with the same files."""
+    args = [*SWITCHES, *tiny]
+    for name in ("one", "two"):
+        assert command("rl-train", *args, "compile=true", f"run_dir={name}").returncode == 0
+    early = [a for a in args if not a.startswith("total")]
+    begun = command("rl-train", *early, "total_timesteps=250", "compile=true", "run_dir=half")
+    assert begun.returncode == 0
+    assert command("rl-train", "resume=half", "total_timesteps=400").returncode == 0
+    assert command("rl-train", *args, "compile=false", "run_dir=plain").returncode == 0
+    one, two, half, plain = (weights(here / name) for name in ("one", "two", "half", "plain"))
+    assert all(np.array_equal(one[key], two[key]) for key in one)
+    assert all(np.array_equal(one[key], half[key]) for key in one)
+    assert plain.keys() == one.keys()
+    status = json.loads((here / "one" / "status.json").read_text())
+    assert status["compiled"] is True
+
+
+def test_without_a_compiler_a_line_is_said_and_the_run_goes_on(command, tiny, here, tmp_path):
+    empty = {"PATH": "", "XDG_CACHE_HOME": str(tmp_path / "cache"), "CXX": "no-such-compiler"}
+    args = [a for a in tiny if not a.startswith("quiet")]
+    done = command("rl-train", *SWITCHES, *args, "compile=true", "run_dir=run", env=empty)
+    assert done.returncode == 0, done.stderr
+    assert "runs uncompiled, slower: no C++ compiler is installed" in done.stdout + done.stderr
+    assert json.loads((here / "run" / "status.json").read_text())["state"] == "completed"
