@@ -52,7 +52,9 @@ class Case:
     num_envs: int = field(default=1)
 
 
-def dqn(env: str, group: str, sizes: tuple[int, ...], at_least: float, steps: int, **k: Any) -> Case:
+def dqn(
+    env: str, group: str, sizes: tuple[int, ...], at_least: float, steps: int, **k: Any
+) -> Case:
     """DQN against SB3; `k` in SB3's words."""
     width, fraction = sizes[1], 0.1
     every, rounds = k["train_freq"], k["gradient_steps"]
@@ -70,7 +72,13 @@ def dqn(env: str, group: str, sizes: tuple[int, ...], at_least: float, steps: in
 
 
 def ppo(
-    env: str, group: str, sizes: tuple[int, ...], at_least: float, steps: int, num_envs: int, **k: Any
+    env: str,
+    group: str,
+    sizes: tuple[int, ...],
+    at_least: float,
+    steps: int,
+    num_envs: int,
+    **k: Any,
 ) -> Case:
     """PPO against SB3; `k` in SB3's words."""
     ours = (
@@ -105,7 +113,12 @@ ZOO_DQN = {
     },
 }  # fmt: skip
 SMALL = {**ZOO_DQN["lunarlander"], "batch_size": 64, "gradient_steps": 1, "learning_starts": 1_000}
-NOTEBOOK = {**ZOO_DQN["mountaincar"], "train_freq": 1, "gradient_steps": 1, "target_update_interval": 10}
+NOTEBOOK = {
+    **ZOO_DQN["mountaincar"],
+    "train_freq": 1,
+    "gradient_steps": 1,
+    "target_update_interval": 10,
+}
 ZOO_PPO = {"learning_rate": 1e-3, "n_steps": 32, "batch_size": 256, "n_epochs": 20, "gamma": 0.98,
            "gae_lambda": 0.8, "ent_coef": 0.0}  # fmt: skip
 LANDER = {"learning_rate": 3e-4, "n_steps": 1024, "batch_size": 64, "n_epochs": 4, "gamma": 0.999,
@@ -200,7 +213,9 @@ def floor(case: Case, rate: float) -> float:
     layers = [a * b for a, b in zip(case.sizes, case.sizes[1:], strict=False)]
     products = sum(layers)
     online = 6 * products - 2 * layers[0]  # forward, weights' and inputs' gradients
-    flop = case.batch * (2 * online if case.twin else online + 2 * products)  # or the target's forward
+    flop = case.batch * (
+        2 * online if case.twin else online + 2 * products
+    )  # or the target's forward
     return 1 / (env_seconds(case.env) + (2 * products + case.updates * flop) / rate)
 
 

@@ -12,9 +12,10 @@ import logging
 import os
 import platform
 import shutil
+import signal
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,8 @@ class StepCompiler:
         library = cache_folder() / f"{_digest(arithmetic(graph), shapes, _machine())}.so"
         if not _loads(library):
             self.notify("compiling the learning step; this is done once")
-            _place(library, lambda path: build(graph, arguments, path))
+            with _undisturbed():
+                _place(library, lambda path: build(graph, arguments, path))
             _forget_oldest()
         return library
 
@@ -162,6 +164,16 @@ def cache_folder() -> Path:
     folder = Path(base) / "rl-cli"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Ctrl-C waits: it would reach the compiler, and the run would go on plain and be another run."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _forget_oldest() -> None:

@@ -78,7 +78,8 @@ class Rows(NamedTuple):
 
     def gather(self, device: torch.device) -> tuple[torch.Tensor, ...]:
         """The rows themselves, in a tuple of the table's type."""
-        columns = (column.index_select(0, self.positions).to(device) for column in self.table)
+        positions = self.positions.to(self.table[0].device)
+        columns = (column.index_select(0, positions).to(device) for column in self.table)
         return type(self.table)(*columns)
 
 

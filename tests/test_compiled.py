@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -163,6 +164,38 @@ def test_a_step_that_differs_is_not_trusted():
     with pytest.raises(AssertionError, match="differs"):
         learner.step(*inputs("dqn"), learning_rate=1e-3)
     assert torch.equal(learner.flat, before)
+
+
+def test_numbers_that_are_none_are_not_the_compilers_fault():
+    """They end the run where policies are checked, with the right words."""
+    learner = make("dqn").learner
+    learner.compiler = lambda function, arguments: function
+    (rows,) = inputs("dqn")
+    rows.table.reward[:] = math.nan
+    metrics = learner.step(rows, learning_rate=1e-3)
+    assert math.isnan(metrics["loss"])
+
+
+def test_ctrl_c_does_not_reach_the_compiler(tmp_path, monkeypatch):
+    """It is held back while the library is made, and heard afterwards."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    heard, held = [], []
+
+    def build(graph, arguments, path):
+        signal.raise_signal(signal.SIGINT)
+        held.append(list(heard))
+        path.write_text("junk")
+
+    monkeypatch.setattr(compiled, "build", build)
+    monkeypatch.setattr(compiled.shutil, "which", lambda _: "g++")
+    before = signal.signal(signal.SIGINT, lambda *_: heard.append(1))
+    try:
+        learner = make("dqn").learner
+        learner.compiler = compiler([])
+        learner.step(*inputs("dqn"), learning_rate=1e-3)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (held, heard) == ([[]], [1])
 
 
 def test_trying_the_compiled_step_moves_nothing_twice():

@@ -1,6 +1,6 @@
 """Trains with stable-baselines3 and prints the seconds of `learn`. Run by benchmarks/speed.py.
 
-    python sb3.py '{"algo": "PPO", "env": "CartPole-v1", "num_envs": 8, "steps": 10000, "kwargs": {}}'
+python sb3.py '{"algo": "PPO", "env": "CartPole-v1", "num_envs": 8, "steps": 10000, "kwargs": {}}'
 """
 
 import json
@@ -21,7 +21,9 @@ kwargs = case["kwargs"]
 if "linear" in kwargs:
     for key in kwargs.pop("linear"):
         kwargs[key] = (lambda start: lambda left: left * start)(kwargs[key])
-model = {"DQN": DQN, "PPO": PPO}[case["algo"]]("MlpPolicy", envs, device="cpu", seed=case["seed"], **kwargs)
+model = {"DQN": DQN, "PPO": PPO}[case["algo"]](
+    "MlpPolicy", envs, device="cpu", seed=case["seed"], **kwargs
+)
 begun = time.perf_counter()
 model.learn(case["steps"])
 print(json.dumps({"seconds": time.perf_counter() - begun, "steps": model.num_timesteps}))

@@ -1,0 +1,102 @@
+"""Is it the same learning? Trains with the compiled step and with the plain one, and compares.
+
+    python benchmarks/parity.py                 ten seeds of each case; finished runs are kept
+
+Both start from the same weights and draw the same random numbers; rounding lets them part after some
+hundred updates, so what can be compared is how well they learn: the mean of all evaluations of a run,
+which is the area under its curve. Prints the difference of the means over seeds with a 95 % bootstrap
+interval. Writes benchmarks/parity.json and the table in docs/performance.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+REPO = Path(__file__).resolve().parents[1]
+BIN = Path(sys.executable).parent
+CASES = {
+    "dqn_cartpole": "algo=dqn env=cartpole total_timesteps=30000 eval.every=3000",
+    "dqn_mountaincar": "algo=dqn env=mountaincar total_timesteps=60000 eval.every=6000",
+    "ppo_cartpole": "algo=ppo env=cartpole total_timesteps=30000 eval.every=3000",
+    "ppo_pendulum": "algo=ppo env=pendulum total_timesteps=60000 eval.every=6000",
+    "ppo_lunarlander": "algo=ppo env=lunarlander total_timesteps=100000 eval.every=10000",
+}
+
+
+def area(runs: Path, case: str, compile_it: bool, seed: int) -> float:
+    """Mean return over all evaluations of a run, which is trained unless it has been."""
+    folder = runs / case / ("compiled" if compile_it else "plain") / str(seed)
+    if not (folder / "status.json").exists():
+        switches = (
+            f"compile={str(compile_it).lower()} seed={seed} quiet=true video.episodes=0 "
+            f"log.tensorboard=false checkpoint.every=0 run_dir={folder}"
+        )
+        command = [str(BIN / "rl-train"), *CASES[case].split(), *switches.split()]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    status = json.loads((folder / "status.json").read_text())
+    assert status["state"] == "completed"
+    assert status["compiled"] == compile_it
+    with (folder / "eval.csv").open() as file:
+        return float(np.mean([float(row["episode_return"]) for row in csv.DictReader(file)]))
+
+
+def interval(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
+    """95 % percentile bootstrap of mean(first) - mean(second), seeds drawn independently."""
+    rng = np.random.default_rng(0)
+    draws = [
+        rng.choice(first, len(first)).mean() - rng.choice(second, len(second)).mean()
+        for _ in range(10_000)
+    ]
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--case", nargs="*", choices=list(CASES), default=list(CASES))
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--runs", type=Path, default=REPO / "runs" / "parity")
+    args = parser.parse_args()
+    seeds = range(200, 200 + args.seeds)
+    lines = [
+        "| case | compiled, mean return over the run | plain | difference [95 % interval] |",
+        "|---|---|---|---|",
+    ]
+    record = {}
+    for case in args.case:
+        with ThreadPoolExecutor(args.jobs) as pool:
+            futures = [
+                [pool.submit(area, args.runs, case, kind, seed) for seed in seeds]
+                for kind in (True, False)
+            ]
+            fast, plain = (np.array([f.result() for f in kind]) for kind in futures)
+        low, high = interval(fast, plain)
+        lines.append(
+            f"| `{CASES[case].split(' eval')[0]}` | {fast.mean():.1f} | {plain.mean():.1f} "
+            f"| {fast.mean() - plain.mean():+.1f} [{low:+.1f}, {high:+.1f}] |"
+        )
+        print(lines[-1], flush=True)
+        record[case] = {"seeds": list(seeds), "compiled": fast.tolist(), "plain": plain.tolist()}
+    if args.case != list(CASES):
+        return
+    (REPO / "benchmarks/parity.json").write_text(json.dumps(record, indent=1) + "\n")
+    page = REPO / "docs/performance.md"
+    marked = re.compile(r"(<!-- parity -->\n).*?(<!-- end parity -->)", re.DOTALL)
+    table = "\n".join(lines)
+    page.write_text(marked.sub(lambda m: m[1] + table + "\n" + m[2], page.read_text()))
+
+
+if __name__ == "__main__":
+    main()
