@@ -63,11 +63,12 @@ class StepCompiler:
             raise RuntimeError("no C++ compiler is installed (g++)")
         graph = trace(function, arguments)
         library = cache_folder() / f"{_digest(arithmetic(graph), shapes, _machine())}.so"
-        if not _loads(library):
-            self.notify("compiling the learning step; this is done once")
-            with _undisturbed():
-                _place(library, lambda path: build(graph, arguments, path))
-            _forget_oldest()
+        with _alone(library.with_suffix(".lock")):  # runs of a sweep want the same at the same time
+            if not _loads(library):
+                self.notify("compiling the learning step; this is done once")
+                with _undisturbed():
+                    _place(library, lambda path: build(graph, arguments, path))
+                _forget_oldest()
         return library
 
 
@@ -164,6 +165,17 @@ def cache_folder() -> Path:
     folder = Path(base) / "rl-cli"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder
+
+
+@contextlib.contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """Wait for other processes that hold this lock; it is free when its holder dies."""
+    import fcntl
+
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+    lock.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -117,7 +117,14 @@ class StopConfig:
 
 
 @schema
-class RunConfig:
+class Jobs:
+    """What a sweep has to know before its first run."""
+
+    jobs: Int = Field(ge=1, le=256, description="runs of a sweep at a time, each a process")
+
+
+@schema
+class RunConfig(Jobs):
     """Everything one run needs to know, but for the algorithm's own keys."""
 
     seed: Int = Field(ge=0, lt=2**32, description="of weights, exploration, replay and envs")

@@ -95,7 +95,7 @@ def train(config: Mapping[str, Any], labels: tuple[str, str]) -> Outcome:
     torch.set_num_threads(cfg.threads)
     envs = VectorEnv(cfg.env, env_seeds(cfg.seed, cfg.env.num_envs))
     algo = make_algorithm(algo_cls, algo_cfg, envs.spec, cfg.total_timesteps, cfg.seed, cfg.device)
-    recorded = {k: v for k, v in config.items() if k not in ("resume", "run_dir")}
+    recorded = {k: v for k, v in config.items() if k not in ("resume", "run_dir", "jobs")}
     if cfg.resume is None:
         folder = run_folder.create(*labels, cfg.seed, cfg.run_dir)
         saved = None

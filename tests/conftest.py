@@ -60,4 +60,5 @@ def tiny():
         "video.episodes=0",
         "log.tensorboard=false",
         "quiet=true",
+        "compile=false",
     ]

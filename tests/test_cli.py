@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import imageio_ffmpeg
 import pytest
@@ -388,6 +390,45 @@ def test_a_job_that_fails_does_not_take_the_sweep_along(command, here, tiny):
     assert len(list(here.glob("runs/ppo/pendulum/*/status.json"))) == 1
     assert not (here / "runs/dqn").exists()
     assert "failed" in done.stdout
+
+
+def test_two_at_a_time_are_the_same_runs(command, here, tiny):
+    """The same weights as one after the other; a job that cannot be takes no other along."""
+    hashes = {}
+    for jobs in (1, 2):
+        args = ["algo=ppo,dqn", "env=cartpole", "seed=0,1", f"jobs={jobs}", *tiny]
+        done = command("rl-train", "-m", *args, f"hydra.sweep.dir=sweep{jobs}")
+        assert done.returncode == 0, done.stderr
+        records = [json.loads(p.read_text()) for p in sorted(here.glob(f"sweep{jobs}/job_*.json"))]
+        assert [r["state"] for r in records] == ["completed"] * 4
+        policies = [
+            Path(r["run_dir"]) / "checkpoints/000000400/policy.safetensors" for r in records
+        ]
+        hashes[jobs] = [hashlib.sha256((here / p).read_bytes()).hexdigest() for p in policies]
+    assert hashes[1] == hashes[2]
+    assert len(set(hashes[1])) == 4
+    assert (
+        command("rl-train", f"resume={records[0]['run_dir']}", "total_timesteps=500").returncode
+        == 0
+    )
+    done = command("rl-train", "-m", "algo=dqn,ppo", "env=pendulum", "jobs=2", *tiny)
+    assert done.returncode == 2
+    assert len(list(here.glob("runs/ppo/pendulum/*/status.json"))) == 1
+
+
+def test_a_signal_to_a_sweep_of_several_reaches_each(here, tiny):
+    code = "import sys; from rl_cli.cli.train import main; sys.argv[0] = 'rl-train'; main()"
+    args = ["-m", "env=cartpole", "hparams=none", "seed=0,1,2", "jobs=2", *tiny]
+    args += ["total_timesteps=10000000", "hydra.sweep.dir=sweep"]
+    process = subprocess.Popen([sys.executable, "-c", code, *args], cwd=here)
+    deadline = time.monotonic() + 60
+    while sum(p.read_text().count("\n") > 3 for p in here.glob("runs/*/*/*/metrics.csv")) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=30) == 143
+    states = [json.loads(p.read_text()) for p in here.glob("runs/*/*/*/status.json")]
+    assert [(s["state"], s["reason"]) for s in states] == [("interrupted", "SIGTERM")] * 2
 
 
 # Signals, and going on

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -11,10 +12,12 @@ from typing import TYPE_CHECKING, Any, cast
 from rl_cli.cli.deferred import defer
 
 defer("torch")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's products are small; threads cost more
 
 from rl_cli import run_folder  # noqa: E402
 from rl_cli.cli import launch  # noqa: E402
-from rl_cli.config import RunConfig, keys, suggest  # noqa: E402
+from rl_cli.cli.jobs import Pool  # noqa: E402
+from rl_cli.config import Jobs, RunConfig, build, keys, suggest  # noqa: E402
 from rl_cli.errors import BadInput, RunError  # noqa: E402
 from rl_cli.files import write_json  # noqa: E402
 
@@ -58,6 +61,7 @@ def _launch(argv: list[str]) -> int:
         launch.run_hydra("config", prepared, jobs)
     except KeyboardInterrupt:
         jobs.exit_code = jobs.exit_code or 130
+    jobs.finish()
     if any(sweep.glob("job_*.json")):  # whichever processes the jobs ran in
         from rl_cli.cli.sweep_report import report
 
@@ -70,6 +74,8 @@ class _Jobs:
 
     def __init__(self) -> None:
         self.exit_code = 0
+        self.pool: Pool | None = None
+        self.records: dict[int, tuple[Path, dict[str, Any]]] = {}  # of jobs in children
 
     def __call__(self, cfg: Any) -> float | None:
         from hydra.core.hydra_config import HydraConfig
@@ -87,22 +93,65 @@ class _Jobs:
             outcome = _train(config, labels)
             self.exit_code = outcome.exit_code
             return outcome.eval_return
+        number = int(hydra_cfg.job.num)
         if not config["quiet"]:
-            print(f"[{hydra_cfg.job.num}] {hydra_cfg.job.override_dirname}", flush=True)
-        outcome = _train_guarded(config, labels)
+            print(f"[{number}] {hydra_cfg.job.override_dirname}", flush=True)
         record = {
             "overrides": list(hydra_cfg.overrides.task),
             "labels": list(labels),
             "seed": config["seed"],
         }
-        write_json(
-            Path(hydra_cfg.sweep.dir) / f"job_{hydra_cfg.job.num:04d}.json",
-            record | dataclasses.asdict(outcome),
-        )
+        path = Path(hydra_cfg.sweep.dir) / f"job_{number:04d}.json"
+        if config["jobs"] != 1:
+            self._start(number, config, labels, path, record)
+            return None
+        outcome = _train_guarded(config, labels)
+        write_json(path, record | dataclasses.asdict(outcome))
         if outcome.exit_code in launch.INTERRUPTED:
             self.exit_code = outcome.exit_code
             raise KeyboardInterrupt  # the person wants the sweep to stop, not this job alone
         return outcome.eval_return
+
+    def _start(
+        self,
+        number: int,
+        config: dict[str, Any],
+        labels: tuple[str, str],
+        path: Path,
+        record: dict[str, Any],
+    ) -> None:
+        """Leave the job to a child; it prints nothing but warnings."""
+        if self.pool is None:
+            import rl_cli.run  # noqa: F401 - here, so that no child has to
+
+            self.pool = Pool(build(Jobs, {"jobs": config["jobs"]}).jobs, self._ended)
+        if self.exit_code in launch.INTERRUPTED:
+            raise KeyboardInterrupt
+        self.records[number] = path, record
+
+        def job() -> int:
+            outcome = _train_guarded({**config, "quiet": True}, labels)
+            write_json(path, record | dataclasses.asdict(outcome))
+            return outcome.exit_code
+
+        self.pool.start(number, job)
+
+    def _ended(self, number: int, code: int) -> None:
+        path, record = self.records.pop(number)
+        if not path.exists():  # killed: nobody else will say so
+            from rl_cli.run import Outcome
+
+            lost = Outcome(code, "failed", f"the process ended with code {code}")
+            write_json(path, record | dataclasses.asdict(lost))
+        print(f"[{number}] {'done' if code == 0 else f'ended with code {code}'}", flush=True)
+        if code in launch.INTERRUPTED:
+            self.exit_code = code
+
+    def finish(self) -> None:
+        if self.pool is not None:
+            self.pool.drain()
+            if self.pool.signum is not None:
+                self.exit_code = 128 + self.pool.signum
 
 
 def _train(config: dict[str, Any], labels: tuple[str, str]) -> Outcome:
@@ -158,7 +207,8 @@ def _resume(argv: list[str]) -> int:
         if key not in keys(RunConfig):
             raise BadInput(f"unknown key {key}", arg, suggest(key, keys(RunConfig)))
         _set(config, key, OmegaConf.from_dotlist([f"value={value}"]).value)
-    config |= {"resume": str(folder), "run_dir": None}
+    config |= {"resume": str(folder), "run_dir": None, "jobs": 1}
+    config.setdefault("compile", False)  # a run of the time before there was a choice
     code: int = _train(config, (str(labels[0]), str(labels[1]))).exit_code
     return code
 
