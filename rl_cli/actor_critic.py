@@ -23,6 +23,7 @@ class ActorCritic:
         self, spec: EnvSpec, hidden_sizes: tuple[int, ...], activation: str, log_std_init: float
     ) -> None:
         self.distribution = make_distribution(spec.action, log_std_init)
+        self.own = tuple(self.distribution.init())  # parameters beside the networks'
         self.encoder = make_encoder(spec.obs_shape)
         features, outputs = self.encoder.features, self.distribution.outputs
         self.actor = MLP("actor", features, hidden_sizes, outputs, activation)
@@ -46,4 +47,4 @@ class ActorCritic:
         out = outputs(learner, self.encoder, self.actor, obs)
         if rng is None:
             return self.distribution.mode(out)
-        return self.distribution.sample(learner.on_host(), out, rng)
+        return self.distribution.sample(learner.on_host(self.own), out, rng)

@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from rl_cli.learner import Function
+from rl_cli.learner import WRITTEN, Function
 
 KEEP = 100
 """Libraries in the cache, of 1.6 MB each; the least recently used make room."""
@@ -49,10 +49,10 @@ class StepCompiler:
         try:
             known = cache_folder() / f"{_digest(self.identity, shapes, _machine())}.txt"
             with contextlib.suppress(OSError, RuntimeError):  # nothing there, or nothing of use
-                return load(cache_folder() / known.read_text())
+                return checked(load(cache_folder() / known.read_text()), function, arguments)
             library = self._compile(function, arguments, shapes)
             _place(known, lambda path: path.write_text(library.name))
-            return load(library)
+            return checked(load(library), function, arguments)
         except Exception as error:  # a compiler, a linker, a disk: anything may be missing
             reason = (str(error).strip() or repr(error)).splitlines()[0]
             self.notify(f"the learning step runs uncompiled, slower: {reason}")
@@ -61,7 +61,7 @@ class StepCompiler:
     def _compile(self, function: Function, arguments: list[torch.Tensor], shapes: str) -> Path:
         if not any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "clang++")):
             raise RuntimeError("no C++ compiler is installed (g++)")
-        graph = trace(function, arguments)
+        graph = trace(function, copied(arguments))
         library = cache_folder() / f"{_digest(arithmetic(graph), shapes, _machine())}.so"
         with _alone(library.with_suffix(".lock")):  # runs of a sweep want the same at the same time
             if not _loads(library):
@@ -70,6 +70,35 @@ class StepCompiler:
                     _place(library, lambda path: build(graph, arguments, path))
                 _forget_oldest()
         return library
+
+
+def copied(arguments: list[torch.Tensor]) -> list[torch.Tensor]:
+    """The same arguments, of those that are written to copies."""
+    return [*(a.clone() for a in arguments[:WRITTEN]), *arguments[WRITTEN:]]
+
+
+def checked(fast: Function, plain: Function, arguments: list[torch.Tensor]) -> Function:
+    """`fast`, if one trial gives what `plain` gives.
+
+    Raises:
+        RuntimeError: it does not: made for another loss, perhaps, whose source we could not see.
+
+    """
+    expected, found = (
+        # parameters are left out: Adam's first step has the size of the gradient's sign
+        [*state[1:WRITTEN], *run(*state)]
+        for run, state in ((plain, copied(arguments)), (fast, copied(arguments)))
+    )
+    if not all(_close(a, b) for a, b in zip(expected, found, strict=True)):
+        raise RuntimeError("the compiled step differs from the plain one")
+    return fast
+
+
+def _close(expected: torch.Tensor, found: torch.Tensor) -> bool:
+    """Equal but for rounding, within a thousandth of the largest entry; or no numbers at all."""
+    if not bool(expected.isfinite().all()):
+        return not bool(found.isfinite().all())
+    return bool(((expected - found).abs() <= 1e-3 * expected.abs().max() + 1e-6).all())
 
 
 def trace(function: Function, arguments: list[torch.Tensor]) -> torch.fx.GraphModule:
@@ -142,7 +171,8 @@ def load(library: Path) -> Function:
         OSError, RuntimeError: no such file, or not a library.
 
     """
-    os.utime(library)  # those in use are the newest
+    with contextlib.suppress(OSError):  # somebody else's, or read-only
+        os.utime(library)  # those in use are the newest
     runner = torch._C._aoti.AOTIModelContainerRunnerCpu(str(library), 1)
 
     def run(*arguments: torch.Tensor) -> list[torch.Tensor]:
@@ -180,8 +210,9 @@ def _alone(lock: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Ctrl-C waits: it would reach the compiler, and the run would go on plain and be another run."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    """Signals wait: they would reach the compiler too, and the run go on plain and be another run."""
+    signals = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
         yield
     finally:
@@ -189,7 +220,12 @@ def _undisturbed() -> Iterator[None]:
 
 
 def _forget_oldest() -> None:
-    libraries = sorted(cache_folder().glob("*.so"), key=lambda path: path.stat().st_mtime)
+    with contextlib.suppress(OSError):  # another process forgets at the same time
+        _forget(cache_folder())
+
+
+def _forget(folder: Path) -> None:
+    libraries = sorted(folder.glob("*.so"), key=lambda path: path.stat().st_mtime)
     for path in libraries[:-KEEP]:
         path.unlink(missing_ok=True)
 
@@ -207,12 +243,15 @@ def _digest(*parts: str) -> str:
 
 def _machine() -> str:
     """What a library is good for: this torch on this kind of processor, with as many threads."""
-    capability = torch.backends.cpu.get_cpu_capability()
-    return f"{torch.__version__} {platform.machine()} {capability} {torch.get_num_threads()}"
+    parts = [torch.__version__, platform.machine(), torch.backends.cpu.get_cpu_capability()]
+    with contextlib.suppress(OSError):  # the compiler uses all that this processor has
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        parts += [next(line for line in lines if line.startswith(("flags", "Features")))]
+    return " ".join([*parts, str(torch.get_num_threads())])
 
 
 def source_digest(*modules: Any) -> str:
     """Of this package's source and that of other modules: a changed loss is another function."""
     files = sorted(Path(__file__).parent.rglob("*.py"))
     files += [Path(m.__file__) for m in modules if getattr(m, "__file__", None)]
-    return _digest(*(path.read_text() for path in files))
+    return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()

@@ -19,7 +19,9 @@ from rl_cli.types import Arrays, Metrics, Params, Rows, State
 Loss = Callable[..., "tuple[torch.Tensor, Metrics]"]
 Function = Callable[..., "list[torch.Tensor]"]
 Compiler = Callable[[Function, "list[torch.Tensor]"], "Function | None"]
-"""compiler(function, arguments) -> the same function, faster; None: it cannot be had."""
+"""compiler(function, arguments) -> the same function, faster; None: it cannot be had. It may call the
+function with copies of the first `WRITTEN` arguments, which it writes to."""
+WRITTEN = 3  # parameters, Adam's m and v
 
 BETA1, BETA2 = 0.9, 0.999  # Adam's, as in the paper
 MAX_SHAPES = 4  # for which the step is compiled
@@ -125,35 +127,26 @@ class Learner:
         return list(values.values())
 
     def _compile(self, compiler: Compiler, form: Form, arguments: list[torch.Tensor]) -> Function:
-        """The step for inputs of these shapes, tried on copies against the plain one."""
+        """The step for inputs of these shapes."""
 
         def plain(*arguments: torch.Tensor) -> list[torch.Tensor]:
             return self._update(form, *arguments)
 
         many = len(self.compiled) >= MAX_SHAPES  # a loss whose inputs are never alike
-        fast = None if many else compiler(plain, [a.clone() for a in arguments])
+        fast = None if many else compiler(plain, arguments)
         self.is_compiled = fast is not None
-        if fast is None:
-            return plain
-        states = [[a.clone() for a in arguments[:3]] for _ in range(2)]
-        expected, found = (
-            [*state[1:], *run(*state, *arguments[3:])]  # the first step's flat is sign(gradient)
-            for run, state in zip((plain, fast), states, strict=True)
-        )
-        if not all(_close(a, b) for a, b in zip(expected, found, strict=True)):
-            raise AssertionError("the compiled learning step differs from the plain one")
-        return fast
+        return plain if fast is None else fast
 
     def update_target(self, tau: float) -> None:
         """Target <- tau * online + (1 - tau) * target; tau = 1 is the hard copy."""
         assert self.flat_target is not None
         self.flat_target.lerp_(self.flat, tau)
 
-    def on_host(self) -> Arrays:
-        """The parameters as numpy arrays: the same memory on the CPU, a copy from elsewhere."""
+    def on_host(self, names: Sequence[str]) -> Arrays:
+        """Parameters as numpy arrays: the same memory on the CPU, copies of these from elsewhere."""
         if self.arrays is not None:
             return self.arrays
-        return {name: view.numpy() for name, view in self._views(self.flat.cpu()).items()}
+        return {name: self.params[name].detach().cpu().numpy() for name in names}
 
     def policy_state(self) -> Params:
         """The parameters by name, as stored in a checkpoint's policy file."""
@@ -259,10 +252,3 @@ def _gradient(loss: torch.Tensor, params: Params) -> torch.Tensor:
                 for leaf, g in zip(leaves, pieces, strict=True)
             ]
         )
-
-
-def _close(expected: torch.Tensor, found: torch.Tensor) -> bool:
-    """Equal but for rounding, within a thousandth of the largest entry; or no numbers at all."""
-    if not bool(expected.isfinite().all()):
-        return not bool(found.isfinite().all())
-    return bool(((expected - found).abs() <= 1e-3 * expected.abs().max() + 1e-6).all())

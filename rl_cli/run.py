@@ -32,6 +32,8 @@ from rl_cli.trainer import Periods, Recorder, Trainer
 from rl_cli.types import EnvSpec, State
 from rl_cli.vector import VectorEnv
 
+NOT_RECORDED = ("resume", "run_dir", "jobs", "quiet")
+"""Keys that say how a run was started, not what it is."""
 COMPILE_FROM = 20_000
 """Updates from which on compiling, half a minute the first time, is sure to be won back."""
 
@@ -70,11 +72,14 @@ class Interruption:
     @contextmanager
     def listening(self) -> Iterator[None]:
         signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        before = [signal.signal(s, self.handle) for s in signals]
+        heard = [
+            s for s in signals if signal.getsignal(s) != signal.SIG_IGN
+        ]  # nohup's stays ignored
+        before = [signal.signal(s, self.handle) for s in heard]
         try:
             yield
         finally:
-            for s, handler in zip(signals, before, strict=True):
+            for s, handler in zip(heard, before, strict=True):
                 signal.signal(s, handler)
 
 
@@ -95,7 +100,7 @@ def train(config: Mapping[str, Any], labels: tuple[str, str]) -> Outcome:
     torch.set_num_threads(cfg.threads)
     envs = VectorEnv(cfg.env, env_seeds(cfg.seed, cfg.env.num_envs))
     algo = make_algorithm(algo_cls, algo_cfg, envs.spec, cfg.total_timesteps, cfg.seed, cfg.device)
-    recorded = {k: v for k, v in config.items() if k not in ("resume", "run_dir", "jobs")}
+    recorded = {k: v for k, v in config.items() if k not in NOT_RECORDED}
     if cfg.resume is None:
         folder = run_folder.create(*labels, cfg.seed, cfg.run_dir)
         saved = None
@@ -173,10 +178,11 @@ def pick_device(device: str, spec: EnvSpec) -> torch.device:
 
 def worth_compiling(wish: bool | Literal["auto"], algo: Algorithm[Any]) -> bool:
     """Known from the configuration alone, so that a run is the same run whatever the clock says."""
-    small = algo.learner.flat.device.type == "cpu" and len(algo.spec.obs_shape) == 1
+    on_cpu = algo.learner.flat.device.type == "cpu"
     if wish == "auto":
-        return small and algo.planned_updates() >= COMPILE_FROM
-    return wish
+        vectors = len(algo.spec.obs_shape) == 1
+        return on_cpu and vectors and algo.planned_updates() >= COMPILE_FROM
+    return wish and on_cpu  # what is compiled here is code for the CPU
 
 
 class _Run:
@@ -280,6 +286,7 @@ class _Run:
                 self._status("failed", f"{type(error).__name__}: {error}", exit_code=code)
             raise
         finally:
+            gc.unfreeze()
             self._close()
         return self._completed(reason, summary, time.perf_counter() - begun)
 

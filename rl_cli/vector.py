@@ -165,7 +165,7 @@ class VectorEnv:
             env.reset(seed=0)  # makes the generator whose state is then set
             set_rng_state(_env_rng(env), cast(State, begun["rng"]))
             obs, _ = env.reset()
-        for choice in self.decode(actions):
+        for choice in self.decode(actions.reshape(-1, *self.spec.action.shape)):  # (0,) for none
             obs, *_ = env.step(choice)
         return np.asarray(obs, self.spec.obs_dtype)
 

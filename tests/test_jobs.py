@@ -31,6 +31,21 @@ def test_a_child_that_raises_or_is_killed_is_told_of_and_the_others_go_on(capfd)
     assert "boom" in capfd.readouterr().err
 
 
+def test_a_child_that_cannot_even_print_does_not_become_a_second_parent(monkeypatch):
+    class Full:
+        def write(self, text):
+            raise OSError("no space left")
+
+        def flush(self):
+            if os.getpid() != parent:
+                raise OSError("no space left")
+
+    parent = os.getpid()
+    monkeypatch.setattr("sys.stdout", Full())
+    assert collect(1, [lambda: 0, lambda: 5]) == {0: 0, 1: 5}
+    assert os.getpid() == parent
+
+
 def test_no_more_children_than_wanted(tmp_path):
     """Each notes how many were there when it came."""
 

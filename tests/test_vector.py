@@ -349,3 +349,21 @@ def test_an_env_that_does_not_come_back_to_where_it_was_is_told():
     assert resumed.load_state_dict(state["envs"]) is False
     transition, _ = resumed.step(idle(2))  # and goes on from where it came to
     assert np.isfinite(transition.next_obs).all()
+
+
+@pytest.mark.parametrize("steps", [4, 5, 6])
+def test_an_env_with_several_actions_resumes_at_an_episodes_end_too(steps):
+    """After step 5 the next episode has no actions yet, whose array has no second dimension."""
+    envs, resumed = (
+        vector("LunarLander-v3", 2, kwargs={"continuous": True}, max_episode_steps=5)
+        for _ in range(2)
+    )
+    envs.reset(), resumed.reset()
+    rng = np.random.default_rng(0)
+    for _ in range(steps):
+        envs.step(rng.uniform(-1, 1, (2, 2)).astype(np.float32))
+    assert resumed.load_state_dict(unpack(*pack(envs.state_dict()))) is True
+    action = rng.uniform(-1, 1, (2, 2)).astype(np.float32)
+    (expected, obs), (found, other) = envs.step(action), resumed.step(action)
+    assert np.array_equal(obs, other)
+    assert np.array_equal(expected.next_obs, found.next_obs)

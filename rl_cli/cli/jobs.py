@@ -29,10 +29,12 @@ class Pool:
         self.size, self.ended = size, ended
         self.running: dict[int, int] = {}  # process -> number
         self.signum: int | None = None  # heard, and passed on
-        self.before = {s: signal.signal(s, self._pass_on) for s in (signal.SIGTERM, signal.SIGHUP)}
+        signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        heard = [s for s in signals if signal.getsignal(s) != signal.SIG_IGN]
+        self.before = {s: signal.signal(s, self._pass_on) for s in heard}
 
     def _pass_on(self, signum: int, frame: FrameType | None) -> None:
-        """Children hear Ctrl-C from the terminal, but a signal to this process from us alone."""
+        """Children are process groups of their own: they hear every signal once, from here."""
         self.signum = signum
         for pid in self.running:
             with contextlib.suppress(ProcessLookupError):
@@ -45,22 +47,25 @@ class Pool:
             self._wait()
         sys.stdout.flush(), sys.stderr.flush()
         # a signal between the fork and the next line would not be passed on to the child
-        unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, [*self.before, signal.SIGINT])
+        unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, self.before)
         pid = os.fork()
         if pid:
             self.running[pid] = number
             signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
             return
-        self._restore_signals()
-        signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
         code = 1
         try:
+            os.setpgid(0, 0)
+            self._restore_signals()
+            signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
             code = function()
         except BaseException:
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush(), sys.stderr.flush()
-            os._exit(code)  # nothing of the parent's is to be cleaned up here
+            with contextlib.suppress(BaseException):
+                traceback.print_exc()
+        finally:  # whatever happens, a child never goes on as a second parent
+            with contextlib.suppress(BaseException):
+                sys.stdout.flush(), sys.stderr.flush()
+            os._exit(code)
 
     def drain(self) -> None:
         """Wait for all, whatever signals come meanwhile: every child saves and ends by itself."""

@@ -122,7 +122,11 @@ class _Jobs:
     ) -> None:
         """Leave the job to a child; it prints nothing but warnings."""
         if self.pool is None:
-            import rl_cli.run  # noqa: F401 - here, so that no child has to
+            import torch
+
+            torch.get_num_threads()  # brings in what was deferred
+            if config["log"]["tensorboard"]:
+                import torch.utils.tensorboard
 
             self.pool = Pool(build(Jobs, {"jobs": config["jobs"]}).jobs, self._ended)
         if self.exit_code in launch.INTERRUPTED:
@@ -208,6 +212,7 @@ def _resume(argv: list[str]) -> int:
             raise BadInput(f"unknown key {key}", arg, suggest(key, keys(RunConfig)))
         _set(config, key, OmegaConf.from_dotlist([f"value={value}"]).value)
     config |= {"resume": str(folder), "run_dir": None, "jobs": 1}
+    config.setdefault("quiet", False)
     config.setdefault("compile", False)  # a run of the time before there was a choice
     code: int = _train(config, (str(labels[0]), str(labels[1]))).exit_code
     return code
