@@ -23,6 +23,9 @@ import torch
 
 from rl_cli.learner import WRITTEN, Function
 
+COMPILING = (
+    "compiling the learning step: some fifteen seconds, the first time; compile=false: without"
+)
 KEEP = 100
 """Libraries in the cache, of 1.6 MB each; the least recently used make room."""
 
@@ -65,7 +68,7 @@ class StepCompiler:
         library = cache_folder() / f"{_digest(arithmetic(graph), shapes, _machine())}.so"
         with _alone(library.with_suffix(".lock")):  # runs of a sweep want the same at the same time
             if not _loads(library):
-                self.notify("compiling the learning step; this is done once")
+                self.notify(COMPILING)
                 with _undisturbed():
                     _place(library, lambda path: build(graph, arguments, path))
                 _forget_oldest()

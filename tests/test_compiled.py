@@ -84,7 +84,7 @@ def test_compiled_steps_agree_with_plain_ones(name, tmp_path, monkeypatch):
             plain.update_target(0.5), fast.update_target(0.5)
     torch.testing.assert_close(fast.flat, plain.flat, rtol=1e-3, atol=2e-5)
     assert (fast.is_compiled, plain.is_compiled) == (True, False)
-    assert notes == ["compiling the learning step; this is done once"]
+    assert notes == [compiled.COMPILING]
 
     def no_tracing(*_):
         raise AssertionError("traced although the cache has it")
