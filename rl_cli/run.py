@@ -9,10 +9,8 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Any, Literal
 
 import torch
@@ -23,6 +21,7 @@ from rl_cli.compiled import StepCompiler, source_digest
 from rl_cli.config import AlgoConfig, RunConfig, build
 from rl_cli.errors import BadInput, RunError
 from rl_cli.evaluation import Evaluator
+from rl_cli.interruption import Interruption
 from rl_cli.logger import Logger
 from rl_cli.policy import load_policy_arrays
 from rl_cli.seeding import env_seeds
@@ -49,38 +48,6 @@ class Outcome:
     run_dir: str = ""
     eval_return: float | None = None
     seconds: float = 0.0
-
-
-class Interruption:
-    """Remembers the first signal; the second ends the process at once, as it would have before."""
-
-    def __init__(self, monitor: Monitor) -> None:
-        self.monitor = monitor
-        self.signum: int | None = None
-
-    def __call__(self) -> bool:
-        return self.signum is not None
-
-    def handle(self, signum: int, frame: FrameType | None) -> None:
-        if self.signum is not None:
-            handler = signal.default_int_handler if signum == signal.SIGINT else signal.SIG_DFL
-            signal.signal(signum, handler)
-            signal.raise_signal(signum)
-        self.signum = signum
-        self.monitor.stopping()
-
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        heard = [
-            s for s in signals if signal.getsignal(s) != signal.SIG_IGN
-        ]  # nohup's stays ignored
-        before = [signal.signal(s, self.handle) for s in heard]
-        try:
-            yield
-        finally:
-            for s, handler in zip(heard, before, strict=True):
-                signal.signal(s, handler)
 
 
 def train(config: Mapping[str, Any], labels: tuple[str, str]) -> Outcome:

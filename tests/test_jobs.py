@@ -4,6 +4,8 @@ import os
 import signal
 import time
 
+import pytest
+
 from rl_cli.cli.jobs import Pool
 
 
@@ -66,6 +68,7 @@ def test_no_more_children_than_wanted(tmp_path):
 def test_a_signal_reaches_the_children_and_they_are_waited_for():
     def patient():
         signal.signal(signal.SIGTERM, lambda *_: os._exit(7))
+        time.sleep(0.3)  # until the parent sleeps
         os.kill(os.getppid(), signal.SIGTERM)
         time.sleep(20)
         return 0
@@ -73,11 +76,9 @@ def test_a_signal_reaches_the_children_and_they_are_waited_for():
     ends = {}
     before = signal.getsignal(signal.SIGTERM)
     pool = Pool(2, ends.__setitem__)
-    try:
-        pool.start(0, patient)
+    pool.start(0, patient)
+    with pytest.raises(KeyboardInterrupt):
         time.sleep(20)
-    except KeyboardInterrupt:
-        pass
     pool.drain()
     assert ends == {0: 7}
     assert pool.signum == signal.SIGTERM
