@@ -17,6 +17,7 @@ import torch
 
 from rl_cli import algos, checkpoint, run_folder, video
 from rl_cli.algos.base import Algorithm
+from rl_cli.checkpoint_store import CheckpointStore, Identity
 from rl_cli.compiled import StepCompiler, source_digest
 from rl_cli.config import AlgoConfig, RunConfig, build
 from rl_cli.errors import BadInput, RunError
@@ -28,7 +29,7 @@ from rl_cli.seeding import env_seeds
 from rl_cli.statistics import Summary
 from rl_cli.terminal import Monitor, describe, duration, make_monitor, relative
 from rl_cli.trainer import Periods, Recorder, Trainer
-from rl_cli.types import EnvSpec, State
+from rl_cli.types import Arrays, EnvSpec, State
 from rl_cli.vector import VectorEnv
 
 NOT_RECORDED = ("resume", "run_dir", "jobs", "quiet")
@@ -90,7 +91,7 @@ class _Saved:
     """A checkpoint read whole, before anything of the run's folder is touched."""
 
     manifest: checkpoint.Manifest
-    policy: checkpoint.Arrays
+    policy: Arrays
     state: State
 
     @classmethod
@@ -188,7 +189,7 @@ class _Run:
             _hparams(cfg),
             None if saved is None else saved.manifest.step,
         )
-        identity = checkpoint.Identity(cfg.seed, algo_cfg, cfg.env)
+        identity = Identity(cfg.seed, algo_cfg, cfg.env)
         self.trainer = Trainer(
             algo,
             envs,
@@ -199,7 +200,7 @@ class _Run:
             cfg.stop,
             self.logger,
             self.monitor,
-            checkpoint.CheckpointStore(folder / "checkpoints", identity, cfg.checkpoint.keep),
+            CheckpointStore(folder / "checkpoints", identity, cfg.checkpoint.keep),
             self._recorder() if cfg.video.episodes else None,
             self.interruption,
         )

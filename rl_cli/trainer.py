@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from rl_cli.algos.base import Algorithm
-from rl_cli.checkpoint import CheckpointStore
+from rl_cli.checkpoint_store import CheckpointStore
 from rl_cli.config import EvalConfig, StopConfig
 from rl_cli.errors import NonFinite
 from rl_cli.evaluation import Evaluator, evaluate

@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from rl_cli.buffers import EpisodeBuffer, ReplayBuffer, RolloutBuffer
-from rl_cli.checkpoint import pack, unpack
+from rl_cli.checkpoint import unpack
+from rl_cli.checkpoint_store import pack
 from rl_cli.types import ActionSpec, EnvSpec, Transition
 
 CPU = torch.device("cpu")

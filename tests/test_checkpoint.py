@@ -18,7 +18,8 @@ from test_algos import env_config
 from test_algos import settings as algo_settings
 
 from rl_cli import checkpoint
-from rl_cli.checkpoint import CheckpointStore, Identity, find, pack, unpack
+from rl_cli.checkpoint import find, unpack
+from rl_cli.checkpoint_store import CheckpointStore, Identity, pack
 from rl_cli.errors import BadInput, StorageError
 
 WEIGHTS = {

@@ -26,7 +26,7 @@ LAYERS = [
     {"actor_critic"},
     {"algos"},
     {"evaluation", "logger", "checkpoint", "policy", "terminal", "run_folder"},
-    {"video", "interruption"},
+    {"video", "interruption", "checkpoint_store"},
     {"trainer"},
     {"run"},
     {"replay"},

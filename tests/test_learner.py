@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from rl_cli.checkpoint import pack, unpack
+from rl_cli.checkpoint import unpack
+from rl_cli.checkpoint_store import pack
 from rl_cli.learner import Learner
 
 CPU = torch.device("cpu")

@@ -11,7 +11,8 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-from rl_cli.checkpoint import pack, unpack
+from rl_cli.checkpoint import unpack
+from rl_cli.checkpoint_store import pack
 from rl_cli.errors import NonFinite
 from rl_cli.logger import Logger
 from rl_cli.statistics import summarise

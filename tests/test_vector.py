@@ -12,7 +12,8 @@ import safetensors.numpy
 from gymnasium import spaces
 from test_algos import env_config
 
-from rl_cli.checkpoint import pack, unpack
+from rl_cli.checkpoint import unpack
+from rl_cli.checkpoint_store import pack
 from rl_cli.types import Episode
 from rl_cli.vector import VectorEnv
 
