@@ -119,6 +119,17 @@ class CheckpointStore:
                 shutil.rmtree(self.folder / f"{step:09d}", ignore_errors=True)
 
 
+def set_aside(path: Path) -> Path:
+    """Take a broken checkpoint out of the row: it is neither found nor counted any more."""
+    for i in range(1_000):
+        kept = path.with_name(f"broken_{path.name}" + (f"_{i}" if i else ""))
+        if not kept.exists():
+            break
+    with storing(kept):
+        path.rename(kept)
+    return kept
+
+
 def _version(package: str) -> str:
     with contextlib.suppress(Exception):
         return version(package)

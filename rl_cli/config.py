@@ -139,8 +139,18 @@ class RunConfig(Jobs):
         description="the learning step as machine code, made once by a C++ compiler and kept in "
         "~/.cache/rl-cli; auto: on the CPU, for small nets, where the run has many updates"
     )
+    workers: Int = Field(
+        ge=0,
+        le=256,
+        description="processes that step the envs; 0: the run's own, best for fast envs",
+    )
+    step_timeout: float = Field(
+        ge=0, description="seconds after which a step of an env counts as hung; 0: never"
+    )
     run_dir: str | None = Field(description="folder of the run; null: runs/<algo>/<env>/<stamp>")
-    resume: str | None = Field(description="folder of an interrupted run to go on with")
+    resume: str | None = Field(
+        description="folder of an interrupted run to go on with; auto: run_dir, if it holds a run"
+    )
     quiet: bool = Field(description="print nothing but warnings and errors")
     env: EnvConfig
     eval: EvalConfig

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from gymnasium import spaces
 from gymnasium import wrappers as w
 
 from rl_cli.config import EnvConfig
-from rl_cli.errors import BadInput, did_you_mean
+from rl_cli.errors import BadInput, EnvFault, RunError, did_you_mean
 from rl_cli.types import ActionSpec, EnvSpec
 
 Env = gym.Env[Any, Any]
@@ -249,6 +250,18 @@ def action_decoder(space: gym.Space[Any]) -> Callable[[np.ndarray], Sequence[Any
         return lambda rows: list(np.minimum(np.maximum(rows, low), high).astype(dtype, copy=False))
     first = cast(spaces.MultiDiscrete, space).start
     return lambda rows: list(rows + first)
+
+
+def env_fault(error: Exception, where: str) -> RunError:
+    """What to tell of an exception that an env raised; `where` the run stood."""
+    if isinstance(error, RunError):
+        return error
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return EnvFault(
+        f"the env raised {type(error).__name__}: {_first_line(error)}",
+        f"{where}; {Path(frame.filename).name}:{frame.lineno} in {frame.name}",
+        "mend the env; RL_CLI_DEBUG=1 shows the whole traceback",
+    )
 
 
 def without_time_limit(envs: list[Env]) -> tuple[list[Env], float]:

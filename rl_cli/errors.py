@@ -17,6 +17,7 @@ class RunError(Exception):
     def __init__(self, what: str, where: str = "", fix: str = "") -> None:
         super().__init__(what)
         self.what, self.where, self.fix = what, where, fix
+        self.kept = ""  # of a run: what there is to go on from
 
     def __str__(self) -> str:
         lines = [f"error: {self.what}"]
@@ -24,7 +25,13 @@ class RunError(Exception):
             lines.append(f"  where: {self.where}")
         if self.fix:
             lines.append(f"  do: {self.fix}")
+        if self.kept:
+            lines.append(f"  kept: {self.kept}")
         return "\n".join(lines)
+
+
+class EnvFault(RunError):
+    """An env raised, hung, or its process died."""
 
 
 class BadInput(RunError):

@@ -73,6 +73,11 @@ class CsvTable:
         with storing(self.path), self.path.open("a", newline="") as file:
             csv.DictWriter(file, self.columns, lineterminator="\n").writerow(row)
 
+    def sync(self) -> None:
+        """Make the rows survive a power cut."""
+        with storing(self.path), self.path.open("rb") as file:
+            os.fsync(file.fileno())
+
     def cut_after(self, step: int) -> None:
         """Drop the rows that a resumed run will write again."""
         self._rewrite([row for row in self._read()[1] if int(row["step"]) <= step])

@@ -30,7 +30,7 @@ class Interruption:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
         heard = [
             s for s in signals if signal.getsignal(s) != signal.SIG_IGN
         ]  # nohup's stays ignored

@@ -78,7 +78,7 @@ class Logger:
         self.metrics.append({"step": step, **row})
         if self.events:
             self.events.scalars(row, step)
-        check_finite(row, step)
+        check_finite(row)
         return row
 
     def write_evaluation(
@@ -119,6 +119,13 @@ class Logger:
         self.episodes = [Episode(*e) for e in state["episodes"]]
         self.episodes_total = state["episodes_total"]
 
+    def flush(self) -> None:
+        """Bring what has been written to the disk: a checkpoint goes on from here."""
+        for table in (self.metrics, self.evaluations):
+            table.sync()
+        if self.events:
+            self.events.flush()
+
     def close(self) -> None:
         if self.events:
             self.events.close()
@@ -152,18 +159,22 @@ class _Events:
             for name, value in row.items():
                 self.writer.add_scalar(name, value, step)
 
+    def flush(self) -> None:
+        with storing(self.folder):
+            self.writer.flush()
+
     def close(self) -> None:
         with storing(self.folder):
             self.add_summary(self.end)
             self.writer.close()
 
 
-def check_finite(row: Mapping[str, float], step: int) -> None:
+def check_finite(row: Mapping[str, float]) -> None:
     """Raise NonFinite naming the first value that is none."""
     for name, value in row.items():
         if not math.isfinite(value):
             raise NonFinite(
                 f"{name} is {value}",
-                f"step={step}",
+                name,
                 "lower algo.learning_rate, or look at the env's rewards and observations",
             )

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from rl_cli import algos, checkpoint, video
 from rl_cli.algos.base import Algorithm
+from rl_cli.assembly import make_algorithm
 from rl_cli.config import EnvConfig, ReplayConfig, build
 from rl_cli.envs import make_env, spec_of
 from rl_cli.errors import BadInput
@@ -24,7 +25,6 @@ from rl_cli.evaluation import Evaluator, evaluate
 from rl_cli.files import write_json
 from rl_cli.normalization import ObservationNormalizer
 from rl_cli.policy import load_policy_arrays
-from rl_cli.run import make_algorithm
 from rl_cli.statistics import summarise
 from rl_cli.terminal import relative, summary_table
 from rl_cli.types import Episode

@@ -11,12 +11,13 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
-from rl_cli import algos, checkpoint, run_folder, video
+from rl_cli import algos, checkpoint, checkpoint_store, resume, run_folder, video
 from rl_cli.algos.base import Algorithm
+from rl_cli.assembly import make_algorithm, worth_compiling
 from rl_cli.checkpoint_store import CheckpointStore, Identity
 from rl_cli.compiled import StepCompiler, source_digest
 from rl_cli.config import AlgoConfig, RunConfig, build
@@ -29,13 +30,7 @@ from rl_cli.seeding import env_seeds
 from rl_cli.statistics import Summary
 from rl_cli.terminal import Monitor, describe, duration, make_monitor, relative
 from rl_cli.trainer import Periods, Recorder, Trainer
-from rl_cli.types import Arrays, EnvSpec, State
 from rl_cli.vector import VectorEnv
-
-NOT_RECORDED = ("resume", "run_dir", "jobs", "quiet")
-"""Keys that say how a run was started, not what it is."""
-COMPILE_FROM = 20_000
-"""Updates from which on compiling, half a minute the first time, is sure to be won back."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +47,7 @@ class Outcome:
 
 
 def train(config: Mapping[str, Any], labels: tuple[str, str]) -> Outcome:
-    """Run a composed configuration.
+    """Run a composed configuration, or go on with the run that `resume` names.
 
     Args:
         config: as composed, plain values.
@@ -65,92 +60,65 @@ def train(config: Mapping[str, Any], labels: tuple[str, str]) -> Outcome:
     algo_cls = algos.load(str(config["algo"].get("name")))
     algo_cfg = build(algo_cls.Config, config["algo"], "algo")  # first: env keys may refer to it
     cfg = build(RunConfig, config)
+    begun = _begun(cfg)
+    changed: dict[str, Any] = {}
+    if begun is not None:
+        changed = resume.changes(resume.recorded(begun)[0], config)
+        if not changed and run_folder.read_status(begun).get("state") == "completed":
+            return _nothing_to_do(begun, cfg.quiet)
     torch.set_num_threads(cfg.threads)
     envs = VectorEnv(cfg.env, env_seeds(cfg.seed, cfg.env.num_envs))
     algo = make_algorithm(algo_cls, algo_cfg, envs.spec, cfg.total_timesteps, cfg.seed, cfg.device)
-    recorded = {k: v for k, v in config.items() if k not in NOT_RECORDED}
-    if cfg.resume is None:
-        folder = run_folder.create(*labels, cfg.seed, cfg.run_dir)
-        saved = None
+    if begun is None:
+        folder, saved = run_folder.create(*labels, cfg.seed, cfg.run_dir), None
     else:
-        folder = Path(cfg.resume)
-        saved = _Saved.read(checkpoint.find(folder))
-        if saved.manifest.step > cfg.total_timesteps:
-            raise BadInput(
-                f"the run is already at step {saved.manifest.step}",
-                f"total_timesteps={cfg.total_timesteps}",
-                "give a larger budget",
-            )
-    run = _Run(cfg, algo_cfg, algo, envs, folder, saved, labels)
+        folder, saved = begun, _go_on_from(begun, cfg.total_timesteps)
+    recorded = {k: v for k, v in config.items() if k not in resume.HOW}
     run_folder.write_config(folder, {"labels": list(labels), **recorded})
-    return run.go()
+    resumed = None if begun is None else changed
+    return _Run(cfg, algo_cfg, algo, envs, folder, saved, labels, resumed).go()
 
 
-@dataclasses.dataclass(frozen=True)
-class _Saved:
-    """A checkpoint read whole, before anything of the run's folder is touched."""
-
-    manifest: checkpoint.Manifest
-    policy: Arrays
-    state: State
-
-    @classmethod
-    def read(cls, folder: Path) -> _Saved:
-        manifest = checkpoint.read_manifest(folder)
-        policy = checkpoint.read_policy(folder, manifest)
-        return cls(manifest, policy, checkpoint.read_state(folder, manifest))
-
-
-def make_algorithm(
-    algo_cls: type[Algorithm[Any]],
-    cfg: AlgoConfig,
-    spec: EnvSpec,
-    total_timesteps: int,
-    seed: int,
-    device: str,
-) -> Algorithm[Any]:
-    """The algorithm for these envs.
-
-    Raises:
-        BadInput: it cannot take their actions; names those that can. No such device.
-
-    """
-    if spec.action.kind not in algo_cls.supports:
-        fitting = [n for n in algos.names() if spec.action.kind in algos.load(n).supports]
+def _begun(cfg: RunConfig) -> Path | None:
+    """The folder of the run to go on with; None: a new one begins."""
+    if cfg.resume != resume.AUTO:
+        return None if cfg.resume is None else Path(cfg.resume)
+    if cfg.run_dir is None:
         raise BadInput(
-            f"{cfg.name} takes {' or '.join(algo_cls.supports)} actions, this env has {spec.action.kind} ones",
-            f"algo={cfg.name}",
-            f"these fit: {', '.join(f'algo={name}' for name in fitting)}",
+            "no folder is named to look for a run in", "resume=auto", "add run_dir=<folder>"
         )
-    where = pick_device(device, spec)
-    try:
-        return algo_cls(cfg, spec, total_timesteps, seed, where)
-    except (MemoryError, ValueError, RuntimeError) as error:  # numpy's and torch's ways to say it
+    folder = Path(cfg.run_dir)
+    return folder if (folder / "config.yaml").exists() else None
+
+
+def _go_on_from(folder: Path, total_timesteps: int) -> resume.Saved | None:
+    saved, broken = resume.read(folder)
+    if saved is not None and saved.manifest.step > total_timesteps:
         raise BadInput(
-            f"{cfg.name} cannot be built: {str(error).splitlines()[0]}",
-            f"algo={cfg.name}",
-            "smaller networks or a smaller buffer may fit",
-        ) from None
+            f"the run is already at step {saved.manifest.step}",
+            f"total_timesteps={total_timesteps}",
+            "give a larger budget",
+        )
+    for path, why in broken:
+        kept = checkpoint_store.set_aside(path)
+        print(f"broken checkpoint set aside as {relative(kept)}: {why}", file=sys.stderr)
+    return saved
 
 
-def pick_device(device: str, spec: EnvSpec) -> torch.device:
-    """auto: cuda for pixels where there is one. Raises BadInput for a cuda that is not there."""
-    available = torch.cuda.is_available()
-    if device == "cuda" and not available:
-        raise BadInput("torch finds no CUDA device", "device=cuda", "use device=cpu")
-    pixels = len(spec.obs_shape) == 3
-    return torch.device(
-        "cuda" if device == "cuda" or (device == "auto" and pixels and available) else "cpu"
+def _nothing_to_do(folder: Path, quiet: bool) -> Outcome:
+    status = run_folder.read_status(folder)
+    if not quiet:
+        print(f"this run is complete: {relative(folder)}")
+        print(f"longer:  rl-train resume={relative(folder)} total_timesteps=<more>")
+    step, value = status.get("step"), status.get("eval_return")
+    return Outcome(
+        0,
+        "completed",
+        "was complete",
+        step if isinstance(step, int) else 0,
+        str(folder),
+        float(value) if isinstance(value, int | float) else None,
     )
-
-
-def worth_compiling(wish: bool | Literal["auto"], algo: Algorithm[Any]) -> bool:
-    """Known from the configuration alone, so that a run is the same run whatever the clock says."""
-    on_cpu = algo.learner.flat.device.type == "cpu"
-    if wish == "auto":
-        vectors = len(algo.spec.obs_shape) == 1
-        return on_cpu and vectors and algo.planned_updates() >= COMPILE_FROM
-    return wish and on_cpu  # what is compiled here is code for the CPU
 
 
 class _Run:
@@ -163,8 +131,9 @@ class _Run:
         algo: Algorithm[Any],
         envs: VectorEnv,
         folder: Path,
-        saved: _Saved | None,
+        saved: resume.Saved | None,
         labels: tuple[str, str],
+        resumed: dict[str, Any] | None,
     ) -> None:
         self.cfg, self.folder, self.labels, self.algo, self.envs = cfg, folder, labels, algo, envs
         self.monitor: Monitor = make_monitor(cfg.quiet)
@@ -183,11 +152,9 @@ class _Run:
                     str(folder / "config.yaml"),
                     "restore the configuration the run was started with",
                 ) from None
+        step = 0 if saved is None else saved.manifest.step
         self.logger = Logger(
-            folder,
-            cfg.log.tensorboard,
-            _hparams(cfg),
-            None if saved is None else saved.manifest.step,
+            folder, cfg.log.tensorboard, _hparams(cfg), None if resumed is None else step
         )
         identity = Identity(cfg.seed, algo_cfg, cfg.env)
         self.trainer = Trainer(
@@ -205,6 +172,15 @@ class _Run:
             self.interruption,
         )
         self.exact = saved is None or self.trainer.load_state_dict(saved.state)
+        self.history: list[Any] = []
+        if resumed is not None:
+            self._remember(step, resumed)
+
+    def _remember(self, step: int, changed: Mapping[str, Any]) -> None:
+        """Of each time the run went on: from where, with what changed, and whether exactly."""
+        before = run_folder.read_status(self.folder).get("resumed")
+        now = {"step": step, "changed": {k: list(v) for k, v in changed.items()}}
+        self.history = [*(before if isinstance(before, list) else []), now | {"exact": self.exact}]
 
     def _recorder(self) -> Recorder:
         cfg, envs, algo = self.cfg, self.envs, self.algo
@@ -240,6 +216,8 @@ class _Run:
                     self.trainer.step,
                     self.cfg.total_timesteps,
                 )
+                if self.history:
+                    self.monitor.note(f"going on from step {self.trainer.step:,}")
                 if not self.exact:
                     self.monitor.note("approximate resume: an env did not replay to where it was")
                 gc.freeze()  # what is here now stays: the collector need not look at it again
@@ -249,7 +227,10 @@ class _Run:
                 if summary is None:
                     return self._interrupted()
         except BaseException as error:
-            code = error.exit_code if isinstance(error, RunError) else 1
+            code = 1
+            if isinstance(error, RunError):
+                code = error.exit_code
+                self._place(error)
             with contextlib.suppress(RunError):  # the first error is the one to be told
                 self._status("failed", f"{type(error).__name__}: {error}", exit_code=code)
             raise
@@ -257,6 +238,12 @@ class _Run:
             gc.unfreeze()
             self._close()
         return self._completed(reason, summary, time.perf_counter() - begun)
+
+    def _place(self, error: RunError) -> None:
+        """Say when it happened, and what there is to go on from."""
+        error.where = f"step={self.trainer.step}, {error.where}"
+        if steps := checkpoint.steps_in(self.folder / "checkpoints"):
+            error.kept = f"checkpoint {steps[-1]} in {relative(self.folder)}"
 
     def _compare_steps(self) -> None:
         now, before = self.algo.learner.is_compiled, self.algo.learner.was_compiled
@@ -266,6 +253,7 @@ class _Run:
                 f"approximate resume: the learning step was {kinds[bool(before)]} before the "
                 f"interruption and is {kinds[bool(now)]} now"
             )
+            self.history[-1]["exact"] = False
 
     def _status(self, state: str, reason: str, **more: Any) -> None:
         run_folder.write_status(
@@ -274,6 +262,7 @@ class _Run:
             reason=reason,
             step=self.trainer.step,
             seed=self.cfg.seed,
+            **({"resumed": self.history} if self.history else {}),
             **more,
         )
 

@@ -22,7 +22,7 @@ from rl_cli.policy import policy_arrays
 from rl_cli.schedules import crossings
 from rl_cli.statistics import Summary, summarise
 from rl_cli.terminal import Monitor
-from rl_cli.types import State
+from rl_cli.types import Metrics, State
 from rl_cli.vector import VectorEnv
 
 Recorder = Callable[[int], str | None]
@@ -72,6 +72,8 @@ class Trainer:
         self.evaluator, self.eval_cfg, self.stop = evaluator, eval_cfg, stop
         self.logger, self.monitor, self.store, self.recorder = logger, monitor, store, recorder
         self.interrupted = interrupted
+        self.check_every = 1 if algo.learner.arrays is not None else 100  # elsewhere it waits
+        self.unchecked = 0
         self.step = 0
         self.recent: deque[float] = deque(maxlen=stop.window)  # training returns
         self.best_return = -np.inf
@@ -99,6 +101,7 @@ class Trainer:
             self.step += len(action)
             metrics = self.algo.update(self.step)
             if metrics is not None:
+                self._check_update(metrics)
                 self.logger.add(metrics)
             if self.envs.episodes:
                 self._count_episodes()
@@ -190,7 +193,7 @@ class Trainer:
             return
         self.latest = summary = summarise(episodes, self.evaluator.success_at)
         self.evaluated_at = self.step
-        check_finite({"eval/episode_return": summary.mean}, self.step)
+        check_finite({"eval/episode_return": summary.mean})
         self.logger.write_evaluation(self.step, episodes, cfg.seed, summary)
         best = summary.mean >= self.best_return
         self.best_return = max(self.best_return, summary.mean)
@@ -204,12 +207,19 @@ class Trainer:
             self.monitor.note(problem)
             self.recorder = None  # said once; training goes on
 
+    def _check_update(self, metrics: Metrics) -> None:
+        """A gradient that is no number has spoilt the weights: no step is taken with them."""
+        self.unchecked += 1
+        if self.unchecked >= self.check_every:
+            self.unchecked = 0
+            check_finite({"train/grad_norm": float(metrics["grad_norm"])})
+
     def _check_policy(self) -> None:
         """Weights that are no numbers never become a checkpoint."""
         if not bool(torch.isfinite(self.algo.learner.flat).all()):
             raise NonFinite(
                 "the policy's weights are not finite",
-                f"step={self.step}",
+                "before a checkpoint",
                 "lower algo.learning_rate",
             )
 
@@ -224,6 +234,7 @@ class Trainer:
                 "greedy": cfg.greedy,
                 "mean_return": self.latest.mean,
             }
+        self.logger.flush()  # what is before this checkpoint is not written again
         state = self.state_dict()
         path = self.store.save(
             self.step, policy_arrays(self.algo, self.envs.obs_normalizer), state, evaluation, best

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
 
 from rl_cli.classic import lean
 from rl_cli.config import EnvConfig
-from rl_cli.envs import action_decoder, make_env, spec_of, without_time_limit
+from rl_cli.envs import action_decoder, env_fault, make_env, spec_of, without_time_limit
+from rl_cli.errors import NonFinite
 from rl_cli.normalization import ObservationNormalizer, RewardNormalizer
 from rl_cli.seeding import rng_state, set_rng_state
 from rl_cli.types import Episode, State, Transition
+
+FIX = "mend the env; a wrapper of your own may clip or replace the value"
 
 
 class VectorEnv:
@@ -56,7 +61,8 @@ class VectorEnv:
         """Begin every env's first episode. -> (N, *obs_shape)."""
         for i, seed in enumerate(self.seeds):
             self.begun[i] = {"seed": seed}
-            self.raw[i], _ = self.envs[i].reset(seed=seed)
+            self.raw[i] = self._reset_one(i, seed)
+        self._check_observations(self.raw, range(self.num_envs), "reset")
         self.obs = self._normalized(self.raw)
         return self.obs
 
@@ -69,6 +75,7 @@ class VectorEnv:
         """
         n = len(action)
         ended = self._step_each(action)
+        self._check_finite(action)
         if n == self.num_envs:
             obs, next_obs = self.obs, self._normalized(self.spare)
             self.raw, self.spare, self.obs = self.spare, self.raw, next_obs
@@ -88,17 +95,53 @@ class VectorEnv:
     def _step_each(self, action: np.ndarray) -> list[int]:
         """Step env after env, in place. -> those whose episode ended."""
         next_raw, (rewards, _, terminated, truncated) = self.spare, self.outcome
-        ended = []
-        for i, choice in enumerate(self.decode(action)):
-            next_raw[i], reward, over, cut, _ = self.envs[i].step(choice)
-            self.actions[i].append(action[i])
-            self.returns[i] += float(reward)
-            self.lengths[i] += 1
-            cut = cut or self.lengths[i] >= self.time_limit
-            rewards[i], terminated[i], truncated[i] = reward, over, cut
-            if over or cut:
-                ended.append(i)
+        ended, i = [], 0
+        try:
+            for i, choice in enumerate(self.decode(action)):
+                next_raw[i], reward, over, cut, _ = self.envs[i].step(choice)
+                self.actions[i].append(action[i])
+                self.returns[i] += float(reward)
+                self.lengths[i] += 1
+                cut = cut or self.lengths[i] >= self.time_limit
+                rewards[i], terminated[i], truncated[i] = reward, over, cut
+                if over or cut:
+                    ended.append(i)
+        except Exception as error:
+            raise env_fault(error, self._where(i, action[i], 1)) from error
         return ended
+
+    def _reset_one(self, i: int, seed: int | None) -> np.ndarray:
+        """Begin an episode of env i."""
+        try:
+            obs, _ = self.envs[i].reset(seed=seed)
+        except Exception as error:
+            raise env_fault(error, f"env={i}, reset") from error
+        return np.asarray(obs)
+
+    def _where(self, i: int, action: np.ndarray, ahead: int = 0) -> str:
+        return f"env={i}, step {self.lengths[i] + ahead} of its episode, action={action.tolist()}"
+
+    def _check_finite(self, action: np.ndarray) -> None:
+        """What is no number is stopped here, before it is learned from or enters a statistic."""
+        n, rewards = len(action), self.outcome[0]
+        if not _is_finite(rewards[:n]):
+            i = int(np.argmin(np.isfinite(rewards[:n])))
+            raise NonFinite(
+                f"the env gave a reward of {rewards[i]}", self._where(i, action[i]), FIX
+            )
+        self._check_observations(self.spare[:n], range(n), "step", action)
+
+    def _check_observations(
+        self, obs: np.ndarray, of: Sequence[int], when: str, action: np.ndarray | None = None
+    ) -> None:
+        if obs.dtype != np.float32 or _is_finite(obs):
+            return
+        row = next(r for r, o in enumerate(obs) if not np.isfinite(o).all())
+        i = of[row]
+        where = f"env={i}, {when}" if action is None else self._where(i, action[row])
+        found = obs[row].ravel()
+        entry = int(np.argmin(np.isfinite(found)))
+        raise NonFinite(f"the env gave an observation with {found[entry]} at {entry}", where, FIX)
 
     def _begin_again(self, ended: list[int]) -> None:
         """Reset the envs whose episode ended; the transition's arrays stay as they are."""
@@ -107,7 +150,8 @@ class VectorEnv:
             self.episodes.append(Episode(float(self.returns[i]), self.lengths[i]))
             self.returns[i], self.lengths[i], self.actions[i] = 0.0, 0, []
             self.begun[i] = {"rng": rng_state(_env_rng(self.envs[i]))}
-            self.raw[i], _ = self.envs[i].reset()
+            self.raw[i] = self._reset_one(i, None)
+        self._check_observations(self.raw[ended], ended, "reset")
         self.obs[ended] = self._normalized(self.raw[ended])
 
     def _normalized(self, raw: np.ndarray) -> np.ndarray:
@@ -172,3 +216,9 @@ class VectorEnv:
 
 def _env_rng(env: Any) -> np.random.Generator:
     return cast(np.random.Generator, env.unwrapped.np_random)
+
+
+def _is_finite(array: np.ndarray) -> bool:
+    """A sum of squares is finite only if all are; where it overflows, they are looked at one by one."""
+    flat = array.ravel()
+    return math.isfinite(np.dot(flat, flat)) or bool(np.isfinite(flat).all())

@@ -470,10 +470,17 @@ def test_resume_refuses_to_become_another_run(said, here, tiny):
     code, *_ = said(rl_train.run, "resume=r")  # the longer budget is the run's own now
     assert code == 0
     assert json.loads((here / "r/status.json").read_text())["step"] == 450
-    for change in ("algo.gamma=0.5", "seed=3", "env=pendulum"):
+    for change, shown in (
+        ("algo.gamma=0.5", "algo.gamma is 0.99 in the run, 0.5 was asked for"),
+        ("seed=3", "seed is 0 in the run, 3 was asked for"),
+        ("env=pendulum", "env=pendulum"),
+    ):
         code, _, err = said(rl_train.run, "resume=r", change)
         assert code == 2
-        assert change in err
+        assert shown in err
+    code, out, _ = said(rl_train.run, "resume=r", "algo.gamma=0.99", "env=cartpole")  # as it is
+    assert code == 0
+    assert "this run is complete" in out
     code, _, err = said(rl_train.run, "resume=r", "eval.evry=3")
     assert "did you mean eval.every?" in err
 

@@ -12,9 +12,9 @@ from safetensors.numpy import load_file
 
 from rl_cli import algos, compiled
 from rl_cli.algos.ppo import Samples
+from rl_cli.assembly import COMPILE_FROM, worth_compiling
 from rl_cli.compiled import StepCompiler, product_of_narrow, rational_tanh, trace
 from rl_cli.config import build
-from rl_cli.run import COMPILE_FROM, worth_compiling
 from rl_cli.types import ActionSpec, Batch, EnvSpec, Rows
 
 CPU = torch.device("cpu")

@@ -26,7 +26,7 @@ LAYERS = [
     {"actor_critic"},
     {"algos"},
     {"evaluation", "logger", "checkpoint", "policy", "terminal", "run_folder"},
-    {"video", "interruption", "checkpoint_store"},
+    {"video", "interruption", "checkpoint_store", "assembly", "resume"},
     {"trainer"},
     {"run"},
     {"replay"},

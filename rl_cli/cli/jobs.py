@@ -29,7 +29,7 @@ class Pool:
         self.size, self.ended = size, ended
         self.running: dict[int, int] = {}  # process -> number
         self.signum: int | None = None  # heard, and passed on
-        signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
         heard = [s for s in signals if signal.getsignal(s) != signal.SIG_IGN]
         self.before = {s: signal.signal(s, self._pass_on) for s in heard}
 

@@ -22,7 +22,7 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
 """Inside the package once installed, beside it in a checkout."""
 GROUPS = ("algo", "env", "hparams", "experiment", "sweep")
-INTERRUPTED = (130, 143)
+INTERRUPTED = (129, 130, 138, 143)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,6 @@ from rl_cli.cli.deferred import defer
 defer("torch")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's products are small; threads cost more
 
-from rl_cli import run_folder  # noqa: E402
 from rl_cli.cli import launch  # noqa: E402
 from rl_cli.cli.jobs import Pool  # noqa: E402
 from rl_cli.config import Jobs, RunConfig, build, keys, suggest  # noqa: E402
@@ -23,9 +22,6 @@ from rl_cli.files import write_json  # noqa: E402
 
 if TYPE_CHECKING:
     from rl_cli.run import Outcome
-
-RESUME_MAY_CHANGE = ("total_timesteps", "quiet", "device", "threads")
-RESUME_MAY_CHANGE_GROUPS = ("eval.", "log.", "video.", "checkpoint.", "stop.")
 
 
 def main() -> None:
@@ -46,7 +42,7 @@ def run(argv: list[str]) -> int:
         print(f"rl-cli {__version__}")
         return 0
     with launch.reported(argv, lambda: launch.training_keys(argv)) as code:
-        if launch.value_of(argv, "resume") is not None:
+        if launch.value_of(argv, "resume") not in (None, "auto", "null"):
             code[0] = _resume(argv)
         else:
             code[0] = _launch(argv)
@@ -196,25 +192,26 @@ def _resume(argv: list[str]) -> int:
     """
     from omegaconf import OmegaConf
 
+    from rl_cli import resume
+
     folder = Path(str(launch.value_of(argv, "resume")))
-    config = run_folder.read_config(folder)
-    labels = config.pop("labels", ["run", "run"])
+    config, labels = resume.recorded(folder)
+    known = keys(RunConfig)
     for arg in argv:
         key, equals, value = arg.partition("=")
-        if key == "resume":
+        if key in ("resume", "run_dir") or (key, value) in zip(
+            ("algo", "env"), labels, strict=True
+        ):
             continue
-        if not equals or not (key in RESUME_MAY_CHANGE or key.startswith(RESUME_MAY_CHANGE_GROUPS)):
-            allowed = ", ".join([*RESUME_MAY_CHANGE, *(f"{g}*" for g in RESUME_MAY_CHANGE_GROUPS)])
+        if not equals or key in launch.GROUPS:
             raise BadInput(
-                "a resumed run keeps its configuration", arg, f"these may change: {allowed}"
+                "a resumed run keeps its configuration", arg, f"rl-train resume={folder}"
             )
-        if key not in keys(RunConfig):
-            raise BadInput(f"unknown key {key}", arg, suggest(key, keys(RunConfig)))
+        if key not in known and not key.startswith(("algo.", "env.kwargs.")):
+            raise BadInput(f"unknown key {key}", arg, suggest(key, known))
         _set(config, key, OmegaConf.from_dotlist([f"value={value}"]).value)
     config |= {"resume": str(folder), "run_dir": None, "jobs": 1}
-    config.setdefault("quiet", False)
-    config.setdefault("compile", False)  # a run of the time before there was a choice
-    code: int = _train(config, (str(labels[0]), str(labels[1]))).exit_code
+    code: int = _train(config, labels).exit_code
     return code
 
 
@@ -222,5 +219,5 @@ def _set(config: dict[str, Any], key: str, value: Any) -> None:
     *path, leaf = key.split(".")
     node = config
     for part in path:
-        node = node[part]
+        node = node.setdefault(part, {})
     node[leaf] = value

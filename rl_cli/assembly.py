@@ -1,0 +1,68 @@
+"""The algorithm for a configuration: made for its envs, put on its device."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+
+from rl_cli import algos
+from rl_cli.algos.base import Algorithm
+from rl_cli.config import AlgoConfig
+from rl_cli.errors import BadInput
+from rl_cli.types import EnvSpec
+
+COMPILE_FROM = 20_000
+"""Updates from which on compiling, half a minute the first time, is sure to be won back."""
+
+
+def make_algorithm(
+    algo_cls: type[Algorithm[Any]],
+    cfg: AlgoConfig,
+    spec: EnvSpec,
+    total_timesteps: int,
+    seed: int,
+    device: str,
+) -> Algorithm[Any]:
+    """The algorithm for these envs.
+
+    Raises:
+        BadInput: it cannot take their actions; names those that can. No such device.
+
+    """
+    if spec.action.kind not in algo_cls.supports:
+        fitting = [n for n in algos.names() if spec.action.kind in algos.load(n).supports]
+        raise BadInput(
+            f"{cfg.name} takes {' or '.join(algo_cls.supports)} actions, this env has {spec.action.kind} ones",
+            f"algo={cfg.name}",
+            f"these fit: {', '.join(f'algo={name}' for name in fitting)}",
+        )
+    where = pick_device(device, spec)
+    try:
+        return algo_cls(cfg, spec, total_timesteps, seed, where)
+    except (MemoryError, ValueError, RuntimeError) as error:  # numpy's and torch's ways to say it
+        raise BadInput(
+            f"{cfg.name} cannot be built: {str(error).splitlines()[0]}",
+            f"algo={cfg.name}",
+            "smaller networks or a smaller buffer may fit",
+        ) from None
+
+
+def pick_device(device: str, spec: EnvSpec) -> torch.device:
+    """auto: cuda for pixels where there is one. Raises BadInput for a cuda that is not there."""
+    available = torch.cuda.is_available()
+    if device == "cuda" and not available:
+        raise BadInput("torch finds no CUDA device", "device=cuda", "use device=cpu")
+    pixels = len(spec.obs_shape) == 3
+    return torch.device(
+        "cuda" if device == "cuda" or (device == "auto" and pixels and available) else "cpu"
+    )
+
+
+def worth_compiling(wish: bool | Literal["auto"], algo: Algorithm[Any]) -> bool:
+    """Known from the configuration alone, so that a run is the same run whatever the clock says."""
+    on_cpu = algo.learner.flat.device.type == "cpu"
+    if wish == "auto":
+        vectors = len(algo.spec.obs_shape) == 1
+        return on_cpu and vectors and algo.planned_updates() >= COMPILE_FROM
+    return wish and on_cpu  # what is compiled here is code for the CPU

@@ -1,0 +1,110 @@
+"""Going on with a run: from which checkpoint, what may differ, and what is told of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from rl_cli import checkpoint, run_folder
+from rl_cli.errors import BadInput
+from rl_cli.types import Arrays, State
+
+AUTO = "auto"
+HOW = ("resume", "run_dir", "jobs", "quiet")
+"""Keys that say how a run was started, not what it is. They are not recorded."""
+MAY_CHANGE = ("total_timesteps", "device", "threads", "workers", "step_timeout")
+MAY_CHANGE_GROUPS = ("eval.", "log.", "video.", "checkpoint.", "stop.")
+SINCE = {"compile": False, "workers": 0, "step_timeout": 300.0}
+"""Keys that came later -> what runs recorded without them did."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Saved:
+    """A checkpoint read whole, before anything of the run's folder is touched."""
+
+    manifest: checkpoint.Manifest
+    policy: Arrays
+    state: State
+
+
+def read(folder: Path) -> tuple[Saved | None, list[tuple[Path, str]]]:
+    """The newest valid checkpoint of a run, and the broken ones that are newer.
+
+    None: the run ended before its first checkpoint, and begins again.
+
+    Raises:
+        BadInput: there are checkpoints, and none of them is whole.
+
+    """
+    steps = checkpoint.steps_in(folder / "checkpoints")
+    if not steps:
+        return None, []
+    broken: list[tuple[Path, str]] = []
+    for step in reversed(steps):
+        path = checkpoint.find(folder, str(step))
+        try:
+            manifest = checkpoint.read_manifest(path)
+            policy = checkpoint.read_policy(path, manifest)
+            return Saved(manifest, policy, checkpoint.read_state(path, manifest)), broken
+        except BadInput as error:
+            last = error
+            broken.append((path, f"{Path(error.where).name}: {error.what}"))
+    raise last
+
+
+def recorded(folder: Path) -> tuple[dict[str, Any], tuple[str, str]]:
+    """A run's configuration, keys of later versions filled in, and its labels.
+
+    Raises:
+        BadInput: there is no run.
+
+    """
+    config = run_folder.read_config(folder)
+    labels = config.pop("labels", None)
+    if not isinstance(labels, list) or len(labels) != 2:
+        labels = ["run", "run"]
+    how = {"resume": None, "run_dir": None, "jobs": 1, "quiet": False}
+    return how | SINCE | config, (str(labels[0]), str(labels[1]))
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Keys whose values differ, but for those that say how a run is started -> (before, now).
+
+    Raises:
+        BadInput: one of them would make it another run; shows the first ones.
+
+    """
+    old, new = dict(_flat(before)), dict(_flat(now))
+    differing = {
+        key: (old.get(key), new.get(key))
+        for key in {**old, **new}
+        if key not in HOW and old.get(key) != new.get(key)
+    }
+    refused = [
+        f"{key} is {_shown(was)} in the run, {_shown(asked)} was asked for"
+        for key, (was, asked) in differing.items()
+        if not (key in MAY_CHANGE or key.startswith(MAY_CHANGE_GROUPS))
+    ]
+    if refused:
+        more = f"; and {len(refused) - 3} more" if len(refused) > 3 else ""
+        allowed = ", ".join([*MAY_CHANGE, *(f"{group}*" for group in MAY_CHANGE_GROUPS)])
+        raise BadInput(
+            "a resumed run keeps its configuration",
+            "; ".join(refused[:3]) + more,
+            f"leave it out, or start a new run; these may change: {allowed}",
+        )
+    return differing
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", list(value) if isinstance(value, tuple) else value
+
+
+def _shown(value: Any) -> str:
+    return "null" if value is None else str(value)
