@@ -12,12 +12,13 @@ from typing import Any, Protocol
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.envs.classic_control.acrobot import AcrobotEnv
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 from gymnasium.envs.classic_control.mountain_car import MountainCarEnv
 from gymnasium.envs.classic_control.pendulum import PendulumEnv
 
-Step = tuple[Any, Any, bool, bool, dict[str, Any]]
-NOTHING: dict[str, Any] = {}
+from rl_cli.lander import NOTHING, LunarLander
+from rl_cli.types import EnvStep
 
 
 class Steppable(Protocol):
@@ -28,7 +29,7 @@ class Steppable(Protocol):
 
     def reset(self, *, seed: int | None = None) -> tuple[Any, dict[str, Any]]: ...
 
-    def step(self, action: Any, /) -> Step: ...
+    def step(self, action: Any, /) -> EnvStep: ...
 
     def close(self) -> None: ...
 
@@ -55,7 +56,7 @@ class CartPole(_Lean):
         self.total_mass, self.masspole = env.total_mass, env.masspole
         self.limits = env.x_threshold, env.theta_threshold_radians
 
-    def step(self, action: int, /) -> Step:
+    def step(self, action: int, /) -> EnvStep:
         x, x_dot, theta, theta_dot = self.state
         force = 10.0 if action == 1 else -10.0
         cos, sin = float(np.cos(theta)), float(np.sin(theta))
@@ -79,7 +80,7 @@ class MountainCar(_Lean):
         super().__init__(env)
         self.force, self.gravity, self.goal = env.force, env.gravity, env.goal_velocity
 
-    def step(self, action: int, /) -> Step:
+    def step(self, action: int, /) -> EnvStep:
         position, velocity = self.state
         velocity += (action - 1) * self.force + math.cos(3 * position) * (-self.gravity)
         velocity = min(max(velocity, -0.07), 0.07)
@@ -97,7 +98,7 @@ class Pendulum(_Lean):
         super().__init__(env)
         self.pull, self.push = 3 * env.g / (2 * env.l), 3.0 / (env.m * env.l**2)
 
-    def step(self, action: np.ndarray, /) -> Step:
+    def step(self, action: np.ndarray, /) -> EnvStep:
         angle, speed = self.state
         torque = min(max(action[0], np.float32(-2.0)), np.float32(2.0))
         turned = (angle + math.pi) % (2 * math.pi) - math.pi
@@ -109,7 +110,63 @@ class Pendulum(_Lean):
         return (np.cos(angle), np.sin(angle), speed), -cost, False, False, NOTHING
 
 
+class Acrobot(_Lean):
+    """Sutton & Barto's example 11.3, their equations; all masses and lengths are 1."""
+
+    def step(self, action: int, /) -> EnvStep:
+        first, second, speed, speed2 = _runge_kutta(self.state, action - 1.0)
+        first, second = _wrapped(first), _wrapped(second)
+        speed = min(max(speed, -4 * math.pi), 4 * math.pi)
+        speed2 = min(max(speed2, -9 * math.pi), 9 * math.pi)
+        self.state = first, second, speed, speed2
+        cos = float(np.cos(first))
+        up = -cos - float(np.cos(second + first)) > 1.0
+        obs = cos, np.sin(first), np.cos(second), np.sin(second), speed, speed2
+        return obs, 0.0 if up else -1.0, up, False, NOTHING
+
+
+Angles = tuple[float, float, float, float]  # of both links, and their speeds
+
+
+def _runge_kutta(at: tuple[float, ...], torque: float) -> Angles:
+    """A fifth of a second of Acrobot in one step of fourth order."""
+    a, b, c, d = at
+    k1 = _acrobot(a, b, c, d, torque)
+    k2 = _acrobot(a + 0.1 * k1[0], b + 0.1 * k1[1], c + 0.1 * k1[2], d + 0.1 * k1[3], torque)
+    k3 = _acrobot(a + 0.1 * k2[0], b + 0.1 * k2[1], c + 0.1 * k2[2], d + 0.1 * k2[3], torque)
+    k4 = _acrobot(a + 0.2 * k3[0], b + 0.2 * k3[1], c + 0.2 * k3[2], d + 0.2 * k3[3], torque)
+    sixth = 0.2 / 6.0
+    moved = [
+        x + sixth * (p + 2 * q + 2 * r + s)
+        for x, p, q, r, s in zip(at, k1, k2, k3, k4, strict=True)
+    ]
+    return moved[0], moved[1], moved[2], moved[3]
+
+
+def _acrobot(first: float, second: float, speed: float, speed2: float, torque: float) -> Angles:
+    """The derivative of Acrobot's state."""
+    cos, sin = float(np.cos(second)), float(np.sin(second))
+    d1 = 0.25 + (1.25 + cos) + 1.0 + 1.0
+    d2 = 0.25 + 0.5 * cos + 1.0
+    phi2 = 0.5 * 9.8 * float(np.cos(first + second - math.pi / 2))
+    phi1 = -0.5 * speed2**2 * sin - speed2 * speed * sin
+    phi1 = phi1 + 1.5 * 9.8 * float(np.cos(first - math.pi / 2)) + phi2
+    inertia = 1.25 - d2**2 / d1
+    turn2 = (torque + d2 / d1 * phi1 - 0.5 * speed**2 * sin - phi2) / inertia
+    return speed, speed2, -(d2 * turn2 + phi1) / d1, turn2
+
+
+def _wrapped(angle: float) -> float:
+    """In [-pi, pi]."""
+    while angle > math.pi:
+        angle -= 2 * math.pi
+    while angle < -math.pi:
+        angle += 2 * math.pi
+    return angle
+
+
 LEAN: dict[type, type[_Lean]] = {
+    AcrobotEnv: Acrobot,
     CartPoleEnv: CartPole,
     MountainCarEnv: MountainCar,
     PendulumEnv: Pendulum,
@@ -120,5 +177,13 @@ def lean(env: gym.Env[Any, Any]) -> Steppable:
     """The quick twin of an env that has one, else the env itself. It must not be wrapped."""
     if isinstance(env, CartPoleEnv) and env._sutton_barto_reward:
         return env
+    if _is_lander(type(env)) and env.render_mode is None:
+        return LunarLander(env)
     twin = LEAN.get(type(env))
     return env if twin is None else twin(env)  # type: ignore[return-value]
+
+
+def _is_lander(kind: type) -> bool:
+    """By its name: the class itself cannot be imported where Box2D is not installed."""
+    place = "gymnasium.envs.box2d.lunar_lander"
+    return (kind.__module__, kind.__qualname__) == (place, "LunarLander")

@@ -5,7 +5,7 @@ Legend of shapes: T rollout length, N envs, B batch, A actions (or action dimens
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ Params = dict[str, "torch.Tensor"]  # name -> tensor, e.g. "actor.0.weight"
 Metrics = dict[str, "torch.Tensor"]  # name -> (), detached; read only by the logger
 Arrays = dict[str, np.ndarray]  # the same as Params, for numpy
 State = dict[str, object]  # nested: arrays, tensors, numbers, strings, lists, dicts
+EnvStep = tuple[Any, Any, bool, bool, dict[str, Any]]  # what gymnasium's `step` answers
 
 
 class ActionSpec(NamedTuple):

@@ -11,7 +11,7 @@ PACKAGE = REPO / "rl_cli"
 LAYERS = [
     {"errors", "__init__"},
     {"types", "config"},
-    {"functional", "schedules", "seeding", "files"},
+    {"functional", "schedules", "seeding", "files", "lander"},
     {
         "networks",
         "distributions",
