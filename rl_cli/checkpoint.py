@@ -1,6 +1,6 @@
 """Reading checkpoints: a folder of plain arrays and JSON, checked before use.
 
-checkpoints/<step>/manifest.json        what it is, and the SHA-256 of the files beside it
+checkpoints/<step>/manifest.json        what it is, the SHA-256 of the files beside it, and its own
                    policy.safetensors   weights and observation statistics: all that replay reads
                    state.safetensors    optimiser, replay, ... : what going on needs beside it
                    state.json           the same, for what is not an array
@@ -9,65 +9,52 @@ checkpoints/best.json                   which of them evaluated best
 
 from __future__ import annotations
 
-import hashlib
-import json
+import contextlib
 import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
-import pydantic
 import safetensors.numpy
-from pydantic import ConfigDict
 
-from rl_cli.config import build
 from rl_cli.errors import BadInput
+from rl_cli.manifest import FORMAT, FileEntry, Manifest, NewerFormat, decode
 from rl_cli.types import Arrays, State
+from rl_cli.untrusted import MAX_JSON_BYTES, parse_json, physical_memory, read, read_checked
 
-FORMAT: Literal[1] = 1
+__all__ = ["FORMAT", "FileEntry", "Manifest"]  # of rl_cli.manifest, known here too
+
 POLICY, STATE, STATE_JSON, MANIFEST = (
     "policy.safetensors",
     "state.safetensors",
     "state.json",
     "manifest.json",
 )
-MAX_JSON_BYTES = 1 << 20
+MAX_POLICY_BYTES = 1 << 30
+MAX_STATE_JSON_BYTES = 1 << 23
+MAX_HEADER_BYTES = 1 << 24
 
 
-@pydantic.dataclasses.dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
-class FileEntry:
-    sha256: str
-    bytes: int
-
-
-@pydantic.dataclasses.dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
-class Manifest:
-    """What a checkpoint says of itself. `algo` and `env` are checked against their own schemas."""
-
-    format: Literal[1]
-    step: int
-    seed: int
-    algo: dict[str, Any]
-    env: dict[str, Any]
-    eval: dict[str, Any] | None  # seed, greedy and mean return of the evaluation at this step
-    versions: dict[str, str]
-    files: dict[str, FileEntry]
+class NewerCheckpoint(BadInput):
+    """It is whole as far as can be told, and of a format that only a later version can read."""
 
 
 def steps_in(folder: Path) -> list[int]:
     """Steps of the checkpoints in a folder, oldest first."""
     if not folder.is_dir():
         return []
-    return sorted(int(p.name) for p in folder.iterdir() if re.fullmatch("[0-9]+", p.name))
+    names = [p.name for p in folder.iterdir() if re.fullmatch("[0-9]{9,18}", p.name)]
+    return sorted(int(name) for name in names if name == f"{int(name):09d}")
 
 
 def best_step(folder: Path) -> int | None:
     """Step of the best checkpoint, if one has been evaluated and is still there."""
     try:
-        step = json.loads((folder / "best.json").read_text())["step"]
+        step = parse_json(read(folder / "best.json", MAX_JSON_BYTES))["step"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return step if step in steps_in(folder) else None
+    return step if type(step) is int and step in steps_in(folder) else None
 
 
 def find(path: Path, which: str = "latest") -> Path:
@@ -107,79 +94,141 @@ def _runs_nearby(path: Path) -> str:
     return f"{parent} holds: {', '.join(inside[-6:]) or 'no folders'}"
 
 
+class _Broken(Exception):
+    """A file of a checkpoint, and what is wrong with it."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(why)
+        self.path, self.why = path, why
+
+
+def why_broken(checkpoint: Path) -> str | None:
+    """What is wrong with a checkpoint, and with which file; None: every file of it is whole.
+
+    No file is held in memory.
+    """
+    try:
+        manifest = _manifest(checkpoint)
+        for name in {POLICY, STATE, STATE_JSON, *manifest.files}:
+            _checked(checkpoint, manifest, name, keep=False)
+    except _Broken as broken:
+        return f"{broken.path.name}: {broken.why}"
+    except NewerCheckpoint as newer:
+        return newer.what
+    return None
+
+
 def read_manifest(checkpoint: Path) -> Manifest:
-    """The manifest, its schema checked.
+    """The manifest, its seal and its schema checked, and that it is of this folder.
 
     Raises:
-        BadInput: it is missing, no JSON, or not of this format.
+        NewerCheckpoint: it is of a format to come.
+        BadInput: it is missing, or altered.
 
     """
+    with _told(checkpoint):
+        return _manifest(checkpoint)
+
+
+def _manifest(checkpoint: Path) -> Manifest:
     path = checkpoint / MANIFEST
-    try:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise ValueError("too large")
-        raw = json.loads(path.read_text())
-        if raw["format"] > FORMAT:
-            raise BadInput(
-                f"checkpoint format {raw['format']} is newer than this program's {FORMAT}",
-                str(path),
-                "upgrade rl-cli",
-            )
-    except OSError as error:
-        raise _broken(path, error.strerror or str(error)) from None
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise _broken(path, f"not a manifest ({error})") from None
-    try:
-        return build(Manifest, raw)
-    except BadInput as error:
-        raise _broken(path, error.what) from None
+    if checkpoint.parent.name == "checkpoints" and checkpoint.is_symlink():
+        raise _Broken(checkpoint, "a link, which may lead anywhere")
+    with _at(path):
+        try:
+            manifest = decode(read(path, MAX_JSON_BYTES))
+        except NewerFormat as newer:
+            raise NewerCheckpoint(str(newer), str(path), "upgrade rl-cli") from None
+    if re.fullmatch("[0-9]{9,}", checkpoint.name) and int(checkpoint.name) != manifest.step:
+        raise _Broken(path, f"it is of step {manifest.step}, its folder of {checkpoint.name}")
+    if POLICY not in manifest.files:
+        raise _Broken(path, f"does not list {POLICY}")
+    with _at(checkpoint):
+        present = sorted(p.name for p in checkpoint.iterdir() if not p.name.startswith("."))
+    for name in present:
+        if name != MANIFEST and name not in manifest.files:
+            raise _Broken(checkpoint / name, "the manifest does not list it; move it elsewhere")
+    return manifest
 
 
-def read_policy(checkpoint: Path, manifest: Manifest) -> Arrays:
-    """Weights and observation statistics, checked against the manifest and for finiteness."""
-    arrays = _load(checkpoint, manifest, POLICY)
-    for name, array in arrays.items():
-        if not np.isfinite(array).all():
-            raise _broken(checkpoint / POLICY, f"{name} is not finite")
+def read_policy(checkpoint: Path, manifest: Manifest, limit: int = MAX_POLICY_BYTES) -> Arrays:
+    """Weights and observation statistics, checked against the manifest and for finiteness.
+
+    Raises:
+        BadInput: the file is missing, altered, or larger than `limit` bytes.
+
+    """
+    with _told(checkpoint):
+        arrays = _load(checkpoint, manifest, POLICY, limit)
+        for name, array in arrays.items():
+            if not np.isfinite(array).all():
+                raise _Broken(checkpoint / POLICY, f"{name} is not finite")
     return arrays
 
 
 def read_state(checkpoint: Path, manifest: Manifest) -> State:
-    """What going on needs beside the policy."""
-    tree = json.loads(_checked(checkpoint, manifest, STATE_JSON))
-    return cast(State, unpack(tree, _load(checkpoint, manifest, STATE)))
+    """What going on needs beside the policy.
+
+    Raises:
+        BadInput: a file is missing or altered.
+
+    """
+    with _told(checkpoint):
+        arrays = _load(checkpoint, manifest, STATE, physical_memory())
+        with _at(checkpoint / STATE_JSON):
+            tree = parse_json(_checked(checkpoint, manifest, STATE_JSON))
+            return cast(State, unpack(tree, arrays))
 
 
-def _load(checkpoint: Path, manifest: Manifest, name: str) -> Arrays:
-    data = _checked(checkpoint, manifest, name)
-    try:
+def _load(checkpoint: Path, manifest: Manifest, name: str, limit: int) -> Arrays:
+    data = _checked(checkpoint, manifest, name, limit)
+    with _at(checkpoint / name):
+        header = int.from_bytes(data[:8], "little")
+        if header > MAX_HEADER_BYTES:
+            raise ValueError(f"a header of {header:,} bytes")
         return safetensors.numpy.load(data)
-    except Exception as error:
-        raise _broken(checkpoint / name, str(error)) from None
 
 
-def _checked(checkpoint: Path, manifest: Manifest, name: str) -> bytes:
-    path, entry = checkpoint / name, manifest.files.get(name)
+def _checked(
+    checkpoint: Path, manifest: Manifest, name: str, limit: int | None = None, keep: bool = True
+) -> bytes:
+    if limit is None:
+        limit = MAX_STATE_JSON_BYTES if name == STATE_JSON else physical_memory()
+    entry = manifest.files.get(name)
     if entry is None:
-        raise _broken(checkpoint / MANIFEST, f"does not list {name}")
+        raise _Broken(checkpoint / MANIFEST, f"does not list {name}")
+    with _at(checkpoint / name):
+        return read_checked(checkpoint / name, entry.bytes, entry.sha256, limit, keep)
+
+
+@contextlib.contextmanager
+def _at(path: Path) -> Iterator[None]:
+    """Say of which file it is that something is wrong."""
     try:
-        size = path.stat().st_size
-        if size != entry.bytes:
-            raise _broken(path, f"{size} bytes, not {entry.bytes}")
-        data = path.read_bytes()
+        yield
+    except (BadInput, _Broken):
+        raise
     except OSError as error:
-        raise _broken(path, error.strerror or str(error)) from None
-    found = hashlib.sha256(data).hexdigest()
-    if found != entry.sha256:
-        raise _broken(path, f"SHA-256 {found[:12]}..., not {entry.sha256[:12]}...")
-    return data
+        raise _Broken(path, error.strerror or str(error)) from None
+    except Exception as error:  # whatever a parser makes of foreign bytes
+        raise _Broken(path, str(error) or type(error).__name__) from None
 
 
-def _broken(path: Path, why: str) -> BadInput:
-    folder = path.parent.parent
-    others = ", ".join(str(s) for s in steps_in(folder) if f"{s:09d}" != path.parent.name)
-    fix = f"use another one: checkpoint=<step> of {others}" if others else "this run has no other"
-    return BadInput(f"broken checkpoint: {why}", str(path), fix)
+@contextlib.contextmanager
+def _told(checkpoint: Path) -> Iterator[None]:
+    """Turn what is wrong into words for a person, with a checkpoint that could be used instead."""
+    try:
+        yield
+    except _Broken as broken:
+        folder = checkpoint.parent
+        others = [folder / f"{s:09d}" for s in reversed(steps_in(folder))]
+        whole = next((p for p in others if p != checkpoint and why_broken(p) is None), None)
+        fix = (
+            f"that of step {int(whole.name)} is whole: checkpoint={int(whole.name)}"
+            if whole
+            else "this run has no other that is whole"
+        )
+        raise BadInput(f"broken checkpoint: {broken.why}", str(broken.path), fix) from None
 
 
 def unpack(tree: Any, arrays: Arrays) -> Any:

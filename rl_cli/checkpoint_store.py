@@ -19,19 +19,10 @@ import numpy as np
 import safetensors.numpy
 import torch
 
-from rl_cli.checkpoint import (
-    FORMAT,
-    MANIFEST,
-    POLICY,
-    STATE,
-    STATE_JSON,
-    FileEntry,
-    Manifest,
-    best_step,
-    steps_in,
-)
+from rl_cli.checkpoint import MANIFEST, POLICY, STATE, STATE_JSON, best_step, steps_in
 from rl_cli.config import AlgoConfig, EnvConfig
 from rl_cli.files import storing, sync_folder, write_json
+from rl_cli.manifest import FORMAT, FileEntry, Manifest, encode
 from rl_cli.types import Arrays, State
 
 RECORDED = ("torch", "numpy", "gymnasium", "rl-cli")
@@ -104,7 +95,7 @@ class CheckpointStore:
                 for name, data in contents.items()
             },
         )
-        contents[MANIFEST] = json.dumps(dataclasses.asdict(manifest), indent=2).encode()
+        contents[MANIFEST] = encode(manifest)
         for name, data in contents.items():
             with (part / name).open("wb") as file:
                 file.write(data)

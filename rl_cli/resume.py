@@ -35,7 +35,8 @@ def read(folder: Path) -> tuple[Saved | None, list[tuple[Path, str]]]:
     None: the run ended before its first checkpoint, and begins again.
 
     Raises:
-        BadInput: there are checkpoints, and none of them is whole.
+        BadInput: there are checkpoints, and none of them is whole; or one is of a later version of
+            the program, which nothing older should go on without.
 
     """
     steps = checkpoint.steps_in(folder / "checkpoints")
@@ -48,6 +49,8 @@ def read(folder: Path) -> tuple[Saved | None, list[tuple[Path, str]]]:
             manifest = checkpoint.read_manifest(path)
             policy = checkpoint.read_policy(path, manifest)
             return Saved(manifest, policy, checkpoint.read_state(path, manifest)), broken
+        except checkpoint.NewerCheckpoint:
+            raise
         except BadInput as error:
             last = error
             broken.append((path, f"{Path(error.where).name}: {error.what}"))

@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from test_algos import env_config
 from test_algos import settings as algo_settings
 
-from rl_cli import checkpoint
+from rl_cli import checkpoint, resume
 from rl_cli.checkpoint import find, unpack
 from rl_cli.checkpoint_store import CheckpointStore, Identity, pack
 from rl_cli.errors import BadInput, StorageError
+from rl_cli.manifest import seal
 
 WEIGHTS = {
     "actor.0.weight": np.arange(6, dtype=np.float32).reshape(2, 3) / 7,
@@ -176,7 +177,7 @@ def test_a_checkpoint_reads_back_bit_for_bit(tmp_path):
 def test_the_manifest_says_what_was_trained_on_what(tmp_path):
     kept = store(tmp_path)
     manifest = checkpoint.read_manifest(kept.save(100, WEIGHTS, STATE, measured(9.5), best=False))
-    assert (manifest.format, manifest.step, manifest.seed) == (1, 100, 7)
+    assert (manifest.format, manifest.step, manifest.seed) == (2, 100, 7)
     assert manifest.eval == {"episodes": 5, "seed": 10_000, "greedy": True, "mean_return": 9.5}
     assert manifest.env == dataclasses.asdict(kept.identity.env)
     assert manifest.env["id"] == "CartPole-v1"
@@ -309,23 +310,40 @@ def text(content):
     return lambda path: path.write_bytes(content)
 
 
+def fields_of(path):
+    """What a manifest says, without its seal."""
+    return {k: v for k, v in json.loads(path.read_text()).items() if k != "sha256"}
+
+
 def edited(**changes):
     def edit(path):
-        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+        path.write_bytes(seal(fields_of(path) | changes))
 
     return edit
 
 
+def unsealed(**changes):
+    return lambda path: path.write_text(json.dumps(fields_of(path) | changes))
+
+
 def forget_a_key(path):
-    manifest = json.loads(path.read_text())
+    manifest = fields_of(path)
     del manifest["env"]
-    path.write_text(json.dumps(manifest))
+    path.write_bytes(seal(manifest))
 
 
 def forget_the_policy(path):
-    manifest = json.loads(path.read_text())
+    manifest = fields_of(path)
     del manifest["files"]["policy.safetensors"]
-    path.write_text(json.dumps(manifest))
+    path.write_bytes(seal(manifest))
+
+
+def another_seed(path):
+    path.write_text(path.read_text().replace('"seed": 7', '"seed": 8'))
+
+
+def put_beside(path):
+    (path.parent / "policy.pkl").write_bytes(b"")
 
 
 DATA = ("policy.safetensors", "state.safetensors", "state.json")
@@ -333,21 +351,29 @@ BREAKS = [
     *((name, flip_a_bit, "SHA-256") for name in DATA),
     *((name, cut_in_half, "bytes, not") for name in DATA),
     *((name, remove, "No such file or directory") for name in (*DATA, "manifest.json")),
-    ("manifest.json", cut_in_half, "not a manifest"),
-    ("manifest.json", text(b""), "not a manifest"),
-    ("manifest.json", text(b"\xff\xfe\x00"), "not a manifest"),
-    ("manifest.json", text(b"[]"), "not a manifest"),
-    ("manifest.json", text(b"{}"), "not a manifest"),
-    ("manifest.json", text(b"[" * 200_000), "not a manifest"),
+    ("manifest.json", cut_in_half, "Expecting"),
+    ("manifest.json", flip_a_bit, ""),
+    ("manifest.json", another_seed, "changed since it was written"),
+    ("manifest.json", text(b""), "Expecting"),
+    ("manifest.json", text(b"\xff\xfe\x00"), "codec"),
+    ("manifest.json", text(b"[]"), "no format"),
+    ("manifest.json", text(b"{}"), "no format"),
+    ("manifest.json", text(b"[" * 200_000), "nested too deeply"),
     ("manifest.json", text(b" " * (1 << 20) + b"{}"), "too large"),
-    ("manifest.json", edited(format=2), "newer than this program's 1"),
-    ("manifest.json", edited(format="1"), "not a manifest"),
+    ("manifest.json", edited(format=3), "newer than this program's 2"),
+    ("manifest.json", edited(format="1"), "no format"),
+    ("manifest.json", edited(format=True), "no format"),
     ("manifest.json", edited(format=0), "format"),
+    ("manifest.json", edited(format=1), "unknown key sha256"),
+    ("manifest.json", unsealed(), "the seal at its end is missing"),
     ("manifest.json", edited(extra=1), "unknown key extra"),
     ("manifest.json", edited(step="100"), "step"),
+    ("manifest.json", edited(step=100), "of step 100"),
     ("manifest.json", edited(files={"policy.safetensors": {"sha256": "0"}}), "bytes"),
+    ("manifest.json", edited(files={"../x": {"sha256": "0", "bytes": 1}}), "no file beside it"),
     ("manifest.json", forget_a_key, "env has no value"),
     ("manifest.json", forget_the_policy, "does not list policy.safetensors"),
+    ("policy.pkl", put_beside, "does not list it"),
 ]
 
 
@@ -366,22 +392,24 @@ def test_a_broken_checkpoint_is_refused_by_the_name_of_its_file(tmp_path, name, 
     assert caught.value.exit_code == 2
     newer = "newer" in why  # every other checkpoint of that run is as new
     assert caught.value.fix == (
-        "upgrade rl-cli" if newer else "use another one: checkpoint=<step> of 100"
+        "upgrade rl-cli" if newer else "that of step 100 is whole: checkpoint=100"
     )
+    assert str(path / name).endswith(str(checkpoint.why_broken(path)).split(":")[0]) or newer
+    assert checkpoint.why_broken(find(tmp_path, "100")) is None
 
 
 def test_a_file_that_matches_its_manifest_but_holds_no_arrays_is_refused(tmp_path):
     path = find(saved(tmp_path, 100))
     rubbish = b"\xff" * 64
     (path / "policy.safetensors").write_bytes(rubbish)
-    manifest = json.loads((path / "manifest.json").read_text())
+    manifest = fields_of(path / "manifest.json")
     entry = {"sha256": hashlib.sha256(rubbish).hexdigest(), "bytes": 64}
     manifest["files"]["policy.safetensors"] = entry
-    (path / "manifest.json").write_text(json.dumps(manifest))
+    (path / "manifest.json").write_bytes(seal(manifest))
     with pytest.raises(BadInput) as caught:
         read(path)
     assert caught.value.where == str(path / "policy.safetensors")
-    assert caught.value.fix == "this run has no other"
+    assert caught.value.fix == "this run has no other that is whole"
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -391,6 +419,24 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path, value):
     with pytest.raises(BadInput, match=r"actor\.0\.bias is not finite") as caught:
         checkpoint.read_policy(path, checkpoint.read_manifest(path))
     assert caught.value.where == str(path / "policy.safetensors")
+
+
+def test_going_on_passes_over_the_broken_ones_and_says_what_they_lack(tmp_path):
+    saved(tmp_path, 100, 200, 300, 400)
+    flip_a_bit(find(tmp_path, "400") / "state.json")
+    remove(find(tmp_path, "300") / "manifest.json")
+    found, passed_over = resume.read(tmp_path)
+    assert found.manifest.step == 200
+    assert [path.name for path, _ in passed_over] == ["000000400", "000000300"]
+    assert passed_over[0][1].startswith("state.json: broken checkpoint: SHA-256")
+    assert "manifest.json: broken checkpoint: No such file" in passed_over[1][1]
+
+
+def test_nothing_goes_on_from_before_a_checkpoint_of_a_later_version(tmp_path):
+    saved(tmp_path, 100, 200)
+    edited(format=3)(find(tmp_path, "200") / "manifest.json")
+    with pytest.raises(BadInput, match="newer than this program's 2"):
+        resume.read(tmp_path)
 
 
 def test_replay_needs_neither_of_the_state_files(tmp_path):

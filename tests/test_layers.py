@@ -11,7 +11,7 @@ PACKAGE = REPO / "rl_cli"
 LAYERS = [
     {"errors", "__init__"},
     {"types", "config"},
-    {"functional", "schedules", "seeding", "files", "lander"},
+    {"functional", "schedules", "seeding", "files", "untrusted", "lander"},
     {
         "networks",
         "distributions",
@@ -21,6 +21,7 @@ LAYERS = [
         "statistics",
         "envs",
         "classic",
+        "manifest",
     },
     {"acting", "compiled", "vector"},
     {"actor_critic"},

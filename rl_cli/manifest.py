@@ -1,0 +1,93 @@
+"""manifest.json: what a checkpoint says of itself, sealed with a SHA-256 of its own.
+
+The last field, `sha256`, is that of every byte before the comma that precedes it, so that no byte
+of the file can change unnoticed. Format 1, of the time before, had no seal and is still read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import ConfigDict, Field
+
+from rl_cli.config import build
+from rl_cli.errors import BadInput
+from rl_cli.untrusted import parse_json
+
+FORMAT: Literal[2] = 2
+SEALED_FROM = 2
+_SEAL = re.compile(rb',\n  "sha256": "([0-9a-f]{64})"\n\}\n\Z')
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+@pydantic.dataclasses.dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+class FileEntry:
+    sha256: str
+    bytes: Annotated[int, Field(ge=0)]
+
+
+@pydantic.dataclasses.dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+class Manifest:
+    """What a checkpoint says of itself. `algo` and `env` are checked against their own schemas."""
+
+    format: Literal[1, 2]
+    step: Annotated[int, Field(ge=0)]
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    algo: dict[str, Any]
+    env: dict[str, Any]
+    eval: dict[str, Any] | None  # seed, greedy and mean return of the evaluation at this step
+    versions: dict[str, str]
+    files: dict[str, FileEntry]  # beside the manifest, by name
+
+
+class NewerFormat(ValueError):
+    """The file is whole, and of a format that only a later version of the program knows."""
+
+
+def encode(manifest: Manifest) -> bytes:
+    """The bytes of manifest.json."""
+    return seal(dataclasses.asdict(manifest))
+
+
+def seal(fields: Mapping[str, Any]) -> bytes:
+    """JSON whose last field is the SHA-256 of what stands before it."""
+    body = json.dumps(fields, indent=2).removesuffix("\n}").encode()
+    return body + f',\n  "sha256": "{hashlib.sha256(body).hexdigest()}"\n}}\n'.encode()
+
+
+def decode(data: bytes) -> Manifest:
+    """The inverse of `encode`, for every format so far.
+
+    Raises:
+        NewerFormat: it is of a format to come.
+        ValueError: a byte has changed, or it is no manifest.
+
+    """
+    raw = parse_json(data)
+    if not isinstance(raw, dict) or type(raw.get("format")) is not int:
+        raise ValueError("it names no format")
+    found = _SEAL.search(data)
+    if found and hashlib.sha256(data[: found.start()]).hexdigest() != found[1].decode():
+        raise ValueError("it has changed since it was written")
+    if raw["format"] > FORMAT:
+        raise NewerFormat(
+            f"checkpoint format {raw['format']} is newer than this program's {FORMAT}"
+        )
+    if raw["format"] >= SEALED_FROM:
+        if found is None:
+            raise ValueError("the seal at its end is missing")
+        del raw["sha256"]
+    try:
+        manifest = build(Manifest, raw)
+    except BadInput as error:
+        raise ValueError(error.what) from None
+    for name in manifest.files:
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"it lists {name!r}, which is no file beside it")
+    return manifest
