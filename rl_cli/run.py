@@ -23,6 +23,7 @@ from rl_cli.compiled import StepCompiler, source_digest
 from rl_cli.config import AlgoConfig, RunConfig, build
 from rl_cli.errors import BadInput, RunError
 from rl_cli.evaluation import Evaluator
+from rl_cli.folder_lock import FolderLock
 from rl_cli.interruption import Interruption
 from rl_cli.logger import Logger
 from rl_cli.policy import load_policy_arrays
@@ -69,14 +70,16 @@ def train(config: Mapping[str, Any], labels: tuple[str, str]) -> Outcome:
     torch.set_num_threads(cfg.threads)
     envs = VectorEnv(cfg.env, env_seeds(cfg.seed, cfg.env.num_envs))
     algo = make_algorithm(algo_cls, algo_cfg, envs.spec, cfg.total_timesteps, cfg.seed, cfg.device)
-    if begun is None:
-        folder, saved = run_folder.create(*labels, cfg.seed, cfg.run_dir), None
-    else:
-        folder, saved = begun, _go_on_from(begun, cfg.total_timesteps)
     recorded = {k: v for k, v in config.items() if k not in resume.HOW}
-    run_folder.write_config(folder, {"labels": list(labels), **recorded})
-    resumed = None if begun is None else changed
-    return _Run(cfg, algo_cfg, algo, envs, folder, saved, labels, resumed).go()
+    with _locked(begun) or run_folder.create(*labels, cfg.seed, cfg.run_dir) as folder:
+        saved = None if begun is None else _go_on_from(begun, cfg.total_timesteps)
+        run_folder.write_config(folder, {"labels": list(labels), **recorded})
+        resumed = None if begun is None else changed
+        return _Run(cfg, algo_cfg, algo, envs, folder, saved, labels, resumed).go()
+
+
+def _locked(begun: Path | None) -> FolderLock | None:
+    return None if begun is None else FolderLock.take(begun)
 
 
 def _begun(cfg: RunConfig) -> Path | None:

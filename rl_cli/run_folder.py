@@ -10,45 +10,65 @@ from typing import Any
 
 import yaml
 
+from rl_cli import folder_lock
 from rl_cli.errors import BadInput
 from rl_cli.files import storing, write_atomic, write_json
+from rl_cli.folder_lock import FolderLock, holder
 
 ROOT = Path("runs")
 
 
-def create(algo: str, env: str, seed: int, explicit: str | None) -> Path:
-    """Make the folder of a new run: runs/<algo>/<env>/<stamp>_s<seed>_<suffix>, or `explicit`.
+def create(algo: str, env: str, seed: int, explicit: str | None) -> FolderLock:
+    """Make and lock the folder of a new run: `explicit`, or a new one of a name of its own.
 
     Raises:
-        BadInput: `explicit` exists and is not empty.
+        BadInput: `explicit` is not empty, or another process is at work in it.
         StorageError: it cannot be made.
 
     """
     if explicit is not None:
-        folder = Path(explicit)
-        if folder.exists() and not folder.is_dir():
-            raise BadInput("this is a file", f"run_dir={explicit}", "name a folder")
-        if explicit.strip() == "":
-            raise BadInput("no folder is named", "run_dir=", "name one, or leave run_dir out")
-        if folder.exists() and any(folder.iterdir()):
-            raise BadInput(
-                "this folder is not empty",
-                f"run_dir={explicit}",
-                f"name a new one, or go on with it: rl-train resume={explicit}",
-            )
-        with storing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-        return folder
-    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+        return _take_empty(explicit)
     while True:
-        folder = ROOT / algo / env / f"{stamp}_s{seed}_{os.urandom(2).hex()}"
+        folder = new_name(algo, env, seed)
         with storing(folder):
             folder.parent.mkdir(parents=True, exist_ok=True)
             try:
                 folder.mkdir()
             except FileExistsError:  # two starts in one second drew the same suffix
                 continue
-        return folder
+        return FolderLock.take(folder)
+
+
+def new_name(algo: str, env: str, seed: int) -> Path:
+    """runs/<algo>/<env>/<stamp>_s<seed>_<suffix>."""
+    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    return ROOT / algo / env / f"{stamp}_s{seed}_{os.urandom(2).hex()}"
+
+
+def _take_empty(explicit: str) -> FolderLock:
+    folder = Path(explicit)
+    if folder.exists() and not folder.is_dir():
+        raise BadInput("this is a file", f"run_dir={explicit}", "name a folder")
+    if explicit.strip() == "":
+        raise BadInput("no folder is named", "run_dir=", "name one, or leave run_dir out")
+    with storing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    not_empty = BadInput(
+        "this folder is not empty",
+        f"run_dir={explicit}",
+        f"name a new one, or go on with it: rl-train resume={explicit}",
+    )
+    if _holds_something(folder) and holder(folder) is None:
+        raise not_empty  # nobody's run: no lock file is made in it either
+    lock = FolderLock.take(folder)  # first: of several starts one looks into it
+    if _holds_something(folder):
+        lock.release()
+        raise not_empty
+    return lock
+
+
+def _holds_something(folder: Path) -> bool:
+    return any(not path.name.startswith(folder_lock.NAME) for path in folder.iterdir())
 
 
 def write_config(folder: Path, config: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ PACKAGE = REPO / "rl_cli"
 LAYERS = [
     {"errors", "__init__"},
     {"types", "config"},
-    {"functional", "schedules", "seeding", "files", "untrusted", "lander"},
+    {"functional", "schedules", "seeding", "files", "folder_lock", "untrusted", "lander"},
     {
         "networks",
         "distributions",

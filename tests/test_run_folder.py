@@ -15,7 +15,8 @@ from rl_cli.errors import BadInput, StorageError
 
 
 def create(explicit=None):
-    return run_folder.create("dqn", "cartpole", 3, explicit)
+    with run_folder.create("dqn", "cartpole", 3, explicit) as folder:
+        return folder
 
 
 @pytest.fixture
