@@ -1,0 +1,159 @@
+"""Runs that are killed at a named point, resumed, and compared to the last bit.
+
+Kills are placed by counting calls inside the run, never by the clock: most of a short run's time is
+start-up. Each run is a forked child, so that SIGKILL ends it and nothing else.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rl_cli import checkpoint
+from rl_cli.cli import train as rl_train
+from rl_cli.evaluation import Evaluator
+from rl_cli.learner import Learner
+from rl_cli.logger import Logger
+from rl_cli.vector import VectorEnv
+
+FULL = os.environ.get("RL_CLI_BARS") == "full"
+
+POINTS: dict[str, tuple[Any, str]] = {
+    "step": (VectorEnv, "step"),
+    "reset": (VectorEnv, "_begin_again"),
+    "update": (Learner, "step"),
+    "evaluation": (Evaluator, "_batch"),
+    "row": (Logger, "write"),
+    "save": (os, "fsync"),
+}
+"""Name of a point -> what is called there."""
+
+
+def at(point: str, count: int, act: Callable[[], None], before: bool = True) -> None:
+    """In this process, from now on: do `act` before (or after) call number `count` at `point`."""
+    owner, name = POINTS[point]
+    plain, calls = getattr(owner, name), [0]
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        calls[0] += 1
+        if before and calls[0] == count:
+            act()
+        result = plain(*args, **kwargs)
+        if not before and calls[0] == count:
+            act()
+        return result
+
+    setattr(owner, name, counted)
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def forked(run: Callable[[], int | None]) -> int:
+    """Call `run` in a child. -> its exit code, or -n where signal n ended it."""
+    sys.stdout.flush(), sys.stderr.flush()
+    pid = os.fork()
+    if pid == 0:
+        code = 70
+        try:
+            code = run() or 0
+        finally:
+            sys.stdout.flush(), sys.stderr.flush()
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def start(argv: list[str], arrange: Callable[[], None] = lambda: None) -> int:
+    """rl-train with these arguments in a child, something arranged in it before. -> exit code."""
+
+    def child() -> int:
+        arrange()
+        return rl_train.run(argv)
+
+    return forked(child)
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """SHA-256 by name of all that a run is: policy, state, and rows; clock times left out."""
+    path = checkpoint.find(folder)
+    manifest = checkpoint.read_manifest(path)
+    state: dict[str, Any] = dict(checkpoint.read_state(path, manifest))
+    state.pop("elapsed")
+    found = {f"policy/{k}": _digest(v) for k, v in checkpoint.read_policy(path, manifest).items()}
+    found |= {f"state/{k}": _digest(v) for k, v in state.items()}
+    found["step"] = str(manifest.step)
+    found["best"] = str(checkpoint.best_step(folder / "checkpoints"))
+    for name in ("metrics.csv", "eval.csv"):
+        rows = [{k: v for k, v in r.items() if "time/" not in k} for r in table(folder / name)]
+        found[name] = _digest(rows)
+    return found
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def _digest(value: Any) -> str:
+    digest = hashlib.sha256()
+
+    def walk(part: Any) -> None:
+        if isinstance(part, dict):
+            for key in sorted(part):
+                digest.update(key.encode())
+                walk(part[key])
+        elif isinstance(part, list | tuple):
+            digest.update(f"[{len(part)}]".encode())
+            for item in part:
+                walk(item)
+        elif isinstance(part, np.ndarray):
+            digest.update(f"{part.dtype}{part.shape}".encode() + np.ascontiguousarray(part).data)
+        else:
+            digest.update(json.dumps(part).encode())
+
+    walk(value)
+    return digest.hexdigest()
+
+
+SMALL = {
+    "dqn": ["algo=dqn", "algo.learning_starts=50", "algo.batch_size=16", "algo.buffer_size=700"],
+    "ppo": [
+        "algo=ppo",
+        "algo.rollout_length=40",
+        "algo.minibatch_size=20",
+        "env.normalize_obs=true",
+        "env.normalize_reward=true",
+    ],
+    "reinforce": ["algo=reinforce", "algo.episodes_per_update=2", "env.normalize_obs=true"],
+}
+
+
+def arguments(algo: str, env: str, folder: Path) -> list[str]:
+    """A run of about a second in which everything happens several times."""
+    return [
+        *SMALL[algo],
+        f"env={env}",
+        "hparams=none",
+        "env.num_envs=2",
+        "env.max_episode_steps=90",
+        "total_timesteps=900",
+        "eval.every=300",
+        "eval.episodes=2",
+        "checkpoint.every=120",
+        "log.every=100",
+        "log.tensorboard=false",
+        "video.episodes=0",
+        "compile=false",
+        "quiet=true",
+        f"run_dir={folder}",
+    ]

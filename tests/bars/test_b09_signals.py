@@ -1,0 +1,58 @@
+"""B9: a signal ends the run at the next step with a checkpoint and the right exit code."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+
+import numpy as np
+import pytest
+from killing import FULL, SMALL, arguments, at, digests, start
+
+from rl_cli import checkpoint
+
+EACH = 10 if FULL else 1
+SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1")
+
+
+@pytest.mark.parametrize("name", SIGNALS)
+@pytest.mark.parametrize("algo", list(SMALL) if FULL else ["ppo"])
+def test_a_signal_saves_and_ends(here, algo, name):
+    number = signal.Signals[name]
+    assert start(arguments(algo, "cartpole", here / "whole")) == 0
+    chance = np.random.default_rng([number, len(algo)])
+    for _ in range(EACH):
+        steps = int(chance.integers(5, 440))
+        sent = here / "sent"
+
+        def send(sent=sent):
+            sent.touch()
+            os.kill(os.getpid(), number)
+
+        command = arguments(algo, "cartpole", here / "r")
+        assert start(command, lambda n=steps, f=send: at("step", n, f)) == 128 + number
+        assert time.time() - sent.stat().st_mtime < 5
+        saved = checkpoint.read_manifest(checkpoint.find(here / "r")).step
+        assert saved == 2 * steps  # two envs: the step under way was finished, none was begun
+        assert start(["resume=r", "quiet=true"]) == 0
+        assert digests(here / "r") == digests(here / "whole")
+        shutil.rmtree(here / "r")
+    print(f"B9 got/needed: {EACH}/{EACH} {name} at random steps of {algo}")
+
+
+def test_a_second_signal_ends_at_once_and_the_older_checkpoint_stays(here):
+    def twice():
+        def send():
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+        at("step", 150, send)
+
+    begun = time.monotonic()
+    assert start(arguments("dqn", "cartpole", here / "r"), twice) == 130
+    assert time.monotonic() - begun < 30
+    path = checkpoint.find(here / "r")
+    assert checkpoint.read_manifest(path).step == 240  # of every 120; nothing was saved at 300
+    checkpoint.read_state(path, checkpoint.read_manifest(path))
