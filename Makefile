@@ -1,5 +1,6 @@
 # make train ARGS="algo=ppo env=cartpole"   set up if need be, then train
 # make test                                 set up if need be, then run the tests
+# make bars                                 the long form of the reliability tests (an hour)
 # make check                                format, lint, types, tests
 
 PYTHON ?= python3
@@ -8,13 +9,17 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 ARGS ?= algo=dqn env=mountaincar
 
-.PHONY: train test check format clean
+.PHONY: train test bars check format clean
 
 train: $(VENV)/ready
 	$(BIN)/rl-train $(ARGS)
 
 test: $(VENV)/ready-dev
 	$(BIN)/python -m pytest
+
+# The long form of tests/bars: every kill, flip and fault that docs/reliability.md counts.
+bars: $(VENV)/ready-dev
+	RL_CLI_BARS=full $(BIN)/python -m pytest -s -rA tests/bars
 
 check: $(VENV)/ready-dev
 	$(BIN)/ruff format --check .

@@ -1,4 +1,4 @@
-"""The algorithm for a configuration: made for its envs, put on its device."""
+"""Envs and algorithm for a configuration, made for each other."""
 
 from __future__ import annotations
 
@@ -8,12 +8,23 @@ import torch
 
 from rl_cli import algos
 from rl_cli.algos.base import Algorithm
-from rl_cli.config import AlgoConfig
+from rl_cli.config import AlgoConfig, RunConfig
 from rl_cli.errors import BadInput
+from rl_cli.seeding import env_seeds
 from rl_cli.types import EnvSpec
+from rl_cli.vector import VectorEnv
+from rl_cli.workers import WorkerVectorEnv
 
 COMPILE_FROM = 20_000
 """Updates from which on compiling, half a minute the first time, is sure to be won back."""
+
+
+def make_envs(cfg: RunConfig) -> VectorEnv:
+    """The training envs, in this process or in others."""
+    seeds = env_seeds(cfg.seed, cfg.env.num_envs)
+    if cfg.workers:
+        return WorkerVectorEnv(cfg.env, seeds, cfg.workers, cfg.step_timeout)
+    return VectorEnv(cfg.env, seeds)
 
 
 def make_algorithm(

@@ -163,6 +163,10 @@ class RunConfig(Jobs):
     def __post_init__(self) -> None:
         if self.stop.eval_return is not None and self.eval.every == 0:
             raise ValueError("stop.eval_return is asked at evaluations: set eval.every")
+        if self.workers > self.env.num_envs:
+            raise ValueError(
+                f"workers={self.workers} is more than env.num_envs={self.env.num_envs}"
+            )
 
 
 @schema

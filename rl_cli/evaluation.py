@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from rl_cli.config import EnvConfig
-from rl_cli.envs import Env, action_decoder, make_env, spec_of, success_threshold
+from rl_cli.envs import Env, action_decoder, env_fault, make_env, spec_of, success_threshold
 from rl_cli.normalization import ObservationNormalizer
 from rl_cli.types import Episode
 
@@ -88,5 +88,9 @@ def evaluate(
     """`episodes` episodes, number i from reset(seed + i); fewer if `interrupted` says so between."""
     played: list[Episode] = []
     while len(played) < episodes and not interrupted():
-        played.append(evaluator.episode(policy, seed + len(played), greedy))
+        episode_seed = seed + len(played)
+        try:
+            played.append(evaluator.episode(policy, episode_seed, greedy))
+        except Exception as error:
+            raise env_fault(error, f"evaluation, seed={episode_seed}") from error
     return played

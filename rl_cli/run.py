@@ -17,7 +17,7 @@ import torch
 
 from rl_cli import algos, checkpoint, checkpoint_store, resume, run_folder, video
 from rl_cli.algos.base import Algorithm
-from rl_cli.assembly import make_algorithm, worth_compiling
+from rl_cli.assembly import make_algorithm, make_envs, worth_compiling
 from rl_cli.checkpoint_store import CheckpointStore, Identity
 from rl_cli.compiled import StepCompiler, source_digest
 from rl_cli.config import AlgoConfig, RunConfig, build
@@ -27,11 +27,11 @@ from rl_cli.folder_lock import FolderLock
 from rl_cli.interruption import Interruption
 from rl_cli.logger import Logger
 from rl_cli.policy import load_policy_arrays
-from rl_cli.seeding import env_seeds
 from rl_cli.statistics import Summary
 from rl_cli.terminal import Monitor, describe, duration, make_monitor, relative
 from rl_cli.trainer import Periods, Recorder, Trainer
 from rl_cli.vector import VectorEnv
+from rl_cli.watchdog import Watchdog
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +68,7 @@ def train(config: Mapping[str, Any], labels: tuple[str, str]) -> Outcome:
         if not changed and run_folder.read_status(begun).get("state") == "completed":
             return _nothing_to_do(begun, cfg.quiet)
     torch.set_num_threads(cfg.threads)
-    envs = VectorEnv(cfg.env, env_seeds(cfg.seed, cfg.env.num_envs))
+    envs = make_envs(cfg)
     algo = make_algorithm(algo_cls, algo_cfg, envs.spec, cfg.total_timesteps, cfg.seed, cfg.device)
     recorded = {k: v for k, v in config.items() if k not in resume.HOW}
     with _locked(begun) or run_folder.create(*labels, cfg.seed, cfg.run_dir) as folder:
@@ -212,7 +212,7 @@ class _Run:
         begun = time.perf_counter()
         self._status("running", "")
         try:
-            with self.interruption.listening():
+            with self.interruption.listening(), Watchdog(self.cfg.step_timeout).watching():
                 self.monitor.start(
                     " · ".join(self.labels),
                     {"folder": relative(self.folder)},

@@ -10,7 +10,7 @@ import numpy as np
 
 from rl_cli.classic import lean
 from rl_cli.config import EnvConfig
-from rl_cli.envs import action_decoder, env_fault, make_env, spec_of, without_time_limit
+from rl_cli.envs import Env, action_decoder, env_fault, make_env, spec_of, without_time_limit
 from rl_cli.errors import NonFinite
 from rl_cli.normalization import ObservationNormalizer, RewardNormalizer
 from rl_cli.seeding import rng_state, set_rng_state
@@ -32,7 +32,7 @@ class VectorEnv:
     """
 
     def __init__(self, cfg: EnvConfig, seeds: list[int]) -> None:
-        made = [make_env(cfg) for _ in seeds]
+        made = self._make(cfg, len(seeds))
         self.num_envs, self.seeds = len(seeds), seeds
         self.spec = spec = spec_of(made[0], cfg)
         self.decode = action_decoder(made[0].action_space)
@@ -56,6 +56,9 @@ class VectorEnv:
         self.returns, self.lengths = [0.0] * self.num_envs, [0] * self.num_envs
         self.begun: list[State] = [{} for _ in seeds]  # what each episode's reset started from
         self.actions: list[list[np.ndarray]] = [[] for _ in seeds]  # of the episode under way
+
+    def _make(self, cfg: EnvConfig, count: int) -> list[Env]:
+        return [make_env(cfg) for _ in range(count)]
 
     def reset(self) -> np.ndarray:
         """Begin every env's first episode. -> (N, *obs_shape)."""
@@ -118,6 +121,10 @@ class VectorEnv:
             raise env_fault(error, f"env={i}, reset") from error
         return np.asarray(obs)
 
+    def _rng_state(self, i: int) -> State:
+        """Where the stream stands that env i will draw its next episode from."""
+        return rng_state(_env_rng(self.envs[i]))
+
     def _where(self, i: int, action: np.ndarray, ahead: int = 0) -> str:
         return f"env={i}, step {self.lengths[i] + ahead} of its episode, action={action.tolist()}"
 
@@ -149,7 +156,7 @@ class VectorEnv:
         for i in ended:
             self.episodes.append(Episode(float(self.returns[i]), self.lengths[i]))
             self.returns[i], self.lengths[i], self.actions[i] = 0.0, 0, []
-            self.begun[i] = {"rng": rng_state(_env_rng(self.envs[i]))}
+            self.begun[i] = {"rng": self._rng_state(i)}
             self.raw[i] = self._reset_one(i, None)
         self._check_observations(self.raw[ended], ended, "reset")
         self.obs[ended] = self._normalized(self.raw[ended])
@@ -189,8 +196,8 @@ class VectorEnv:
         """Replay the episodes under way. False: an env did not come back to where it was."""
         actions = cast(list[np.ndarray], state["actions"])
         self.begun = cast(list[State], state["begun"])
-        for i, (env, begun) in enumerate(zip(self.envs, self.begun, strict=True)):
-            self.raw[i] = self._replay(env, begun, actions[i])
+        for i, begun in enumerate(self.begun):
+            self.raw[i] = self._replay(i, begun, actions[i])
         exact = bool(np.array_equal(self.raw, cast(np.ndarray, state["raw"])))
         self.actions = [list(rows) for rows in actions]
         self.obs = self.raw
@@ -202,7 +209,8 @@ class VectorEnv:
             self.reward_normalizer.load_state_dict(cast(State, state["reward"]))
         return exact
 
-    def _replay(self, env: Any, begun: State, actions: np.ndarray) -> np.ndarray:
+    def _replay(self, i: int, begun: State, actions: np.ndarray) -> np.ndarray:
+        env = self.envs[i]
         if "seed" in begun:
             obs, _ = env.reset(seed=cast(int, begun["seed"]))
         else:
