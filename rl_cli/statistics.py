@@ -1,7 +1,10 @@
-"""Summaries with intervals. numpy only."""
+"""Summaries with intervals, and a loss that explodes. numpy only."""
 
 from __future__ import annotations
 
+import math
+import statistics
+from collections import deque
 from typing import NamedTuple
 
 import numpy as np
@@ -68,3 +71,23 @@ def summarise(episodes: list[Episode], success_at: float | None = None) -> Summa
         success_rate=None if success_at is None else float((returns >= success_at).mean()),
         success_at=success_at,
     )
+
+
+class Divergence:
+    """Notices a loss that is still a number but no longer what it was. Said once."""
+
+    FACTOR = 10_000
+    ENOUGH = 10  # rows before there is a usual size to compare with
+
+    def __init__(self) -> None:
+        self.sizes: deque[float] = deque(maxlen=50)
+        self.said = False
+
+    def begins(self, loss: float) -> bool:
+        """Whether this row's loss is the first that dwarfs the median of those before it."""
+        usual = statistics.median(self.sizes) if len(self.sizes) >= self.ENOUGH else math.inf
+        self.sizes.append(abs(loss))
+        if self.said or abs(loss) <= self.FACTOR * max(usual, 1e-8):
+            return False
+        self.said = True
+        return True

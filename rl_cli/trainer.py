@@ -20,7 +20,7 @@ from rl_cli.evaluation import Evaluator, evaluate
 from rl_cli.logger import Logger, check_finite
 from rl_cli.policy import policy_arrays
 from rl_cli.schedules import crossings
-from rl_cli.statistics import Summary, summarise
+from rl_cli.statistics import Divergence, Summary, summarise
 from rl_cli.terminal import Monitor
 from rl_cli.types import Metrics, State
 from rl_cli.vector import VectorEnv
@@ -74,6 +74,7 @@ class Trainer:
         self.interrupted = interrupted
         self.check_every = 1 if algo.learner.arrays is not None else 100  # elsewhere it waits
         self.unchecked = 0
+        self.divergence = Divergence()
         self.step = 0
         self.recent: deque[float] = deque(maxlen=stop.window)  # training returns
         self.best_return = -np.inf
@@ -179,7 +180,13 @@ class Trainer:
             "time/elapsed": self.elapsed,
         }
         self._row_clock, self._row_step = self.elapsed, self.step
-        self.monitor.row(self.step, self.logger.write(self.step, times))
+        row = self.logger.write(self.step, times)
+        self.monitor.row(self.step, row)
+        if "train/loss" in row and self.divergence.begins(row["train/loss"]):
+            self.monitor.note(
+                f"the loss is {row['train/loss']:.1e} at step {self.step:,}, {Divergence.FACTOR:,} times "
+                "what it was: this looks like divergence; try a smaller algo.learning_rate"
+            )
 
     def _evaluate(self) -> None:
         """Measure the policy; a new best is saved at once. Interrupted, it is owed."""

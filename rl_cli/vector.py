@@ -53,6 +53,7 @@ class VectorEnv:
         self.obs = self.raw  # the same, normalised
         kinds = (np.float64, np.float32, bool, bool)  # raw and scaled reward, terminated, truncated
         self.outcome = tuple(np.empty(self.num_envs, kind) for kind in kinds)
+        self.reward_sum = 0.0  # of the last step, over the envs
         self.returns, self.lengths = [0.0] * self.num_envs, [0] * self.num_envs
         self.begun: list[State] = [{} for _ in seeds]  # what each episode's reset started from
         self.actions: list[list[np.ndarray]] = [[] for _ in seeds]  # of the episode under way

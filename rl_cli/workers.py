@@ -83,6 +83,7 @@ class WorkerVectorEnv(VectorEnv):
         rewards, _, terminated, truncated = self.outcome
         self.spare[:n] = shared.obs[:n]
         rewards[:n], terminated[:n] = shared.reward[:n], shared.terminated[:n]
+        self.reward_sum = float(rewards[:n].sum())
         for i, reward in enumerate(rewards[:n].tolist()):
             self.actions[i].append(action[i])
             self.returns[i] += reward

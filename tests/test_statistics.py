@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from rl_cli.statistics import iqm, iqm_interval, summarise
+from rl_cli.statistics import Divergence, iqm, iqm_interval, summarise
 from rl_cli.types import Episode
 
 
@@ -94,3 +94,12 @@ def test_without_a_threshold_there_is_no_success_rate():
 def test_one_episode_has_no_spread():
     summary = summarise(episodes(3.0))
     assert (summary.std, summary.iqm, summary.iqm_low, summary.iqm_high) == (0.0, 3.0, 3.0, 3.0)
+
+
+def test_divergence_is_said_once_and_never_too_soon():
+    watch = Divergence()
+    assert not watch.begins(1e9)  # nothing to compare it with
+    assert not any(watch.begins(loss) for loss in [0.5, -2.0] * 10)  # usual size now: 2
+    assert not watch.begins(20_000.0)
+    assert watch.begins(20_001.0)
+    assert not watch.begins(1e12)
