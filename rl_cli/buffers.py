@@ -26,6 +26,12 @@ class Columns:
             truncated=np.empty(shape, np.float32),
         )
         self.tensors = Batch(*(torch.from_numpy(a) for a in self.arrays))
+        self.singly = Transition(*(a[:, None] for a in self.arrays))  # [i] is a batch of row i
+
+    def write_one(self, row: int, transition: Transition) -> None:
+        """A transition of one env; half the time of `write` with a slice."""
+        for array, value in zip(self.singly, transition, strict=True):
+            array[row] = value
 
     def write(self, rows: int | slice | np.ndarray, transition: Transition) -> None:
         for array, value in zip(self.arrays, transition, strict=True):
@@ -52,7 +58,9 @@ class ReplayBuffer:
         """Append a row per env; the oldest rows are overwritten."""
         rows = len(transition.reward)
         end = self.position + rows
-        if end <= self.capacity:
+        if rows == 1:
+            self.columns.write_one(self.position, transition)
+        elif end <= self.capacity:
             self.columns.write(slice(self.position, end), transition)
         else:
             self.columns.write(np.arange(self.position, end) % self.capacity, transition)

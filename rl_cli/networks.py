@@ -61,11 +61,25 @@ class MLP:
 
     def in_numpy(self, arrays: Arrays, x: np.ndarray) -> np.ndarray:
         """The same for numpy's arrays: (B, inputs) -> (B, outputs)."""
+        if len(x) == 1:
+            return self._row_in_numpy(arrays, x[0])[None]
         *hidden, (weight, bias) = self.layers
         for w, b in hidden:
             x = x.dot(arrays[w].T) + arrays[b]
             x = np.tanh(x) if self.tanh else np.maximum(x, 0.0)
         return x.dot(arrays[weight].T) + arrays[bias]  # type: ignore[no-any-return]
+
+    def _row_in_numpy(self, arrays: Arrays, x: np.ndarray) -> np.ndarray:
+        """One row, as products of a matrix and a vector. (inputs,) -> (outputs,)."""
+        *hidden, (weight, bias) = self.layers
+        for w, b in hidden:
+            x = arrays[w].dot(x)
+            x += arrays[b]
+            if self.tanh:
+                np.tanh(x, out=x)
+            else:
+                np.maximum(x, 0.0, out=x)
+        return arrays[weight].dot(x) + arrays[bias]  # type: ignore[no-any-return]
 
 
 class Identity:

@@ -87,10 +87,13 @@ class VectorEnv:
             obs, next_obs = self.obs[:n], self._normalized(self.spare[:n])
             self.raw = np.concatenate([self.spare[:n], self.raw[n:]])
             self.obs = np.concatenate([next_obs, self.obs[n:]])
-        raw_reward, reward, terminated, truncated = (a[:n] for a in self.outcome)
+        raw_reward, reward, terminated, truncated = (
+            self.outcome if n == self.num_envs else [a[:n] for a in self.outcome]
+        )
         if self.reward_normalizer:
-            raw_reward = self.reward_normalizer(raw_reward, terminated | truncated)
-        reward[:] = raw_reward
+            reward = self.reward_normalizer(raw_reward, terminated | truncated)
+        else:
+            reward[:] = raw_reward
         transition = Transition(obs, action, reward, next_obs, terminated, truncated)
         if ended:
             self._begin_again(ended)
@@ -99,19 +102,23 @@ class VectorEnv:
     def _step_each(self, action: np.ndarray) -> list[int]:
         """Step env after env, in place. -> those whose episode ended."""
         next_raw, (rewards, _, terminated, truncated) = self.spare, self.outcome
-        ended, i = [], 0
+        envs, returns, lengths, actions = self.envs, self.returns, self.lengths, self.actions
+        ended, i, total = [], 0, 0.0
         try:
             for i, choice in enumerate(self.decode(action)):
-                next_raw[i], reward, over, cut, _ = self.envs[i].step(choice)
-                self.actions[i].append(action[i])
-                self.returns[i] += float(reward)
-                self.lengths[i] += 1
-                cut = cut or self.lengths[i] >= self.time_limit
+                next_raw[i], reward, over, cut, _ = envs[i].step(choice)
+                reward = float(reward)
+                actions[i].append(action[i])
+                returns[i] += reward
+                total += reward
+                lengths[i] += 1
+                cut = cut or lengths[i] >= self.time_limit
                 rewards[i], terminated[i], truncated[i] = reward, over, cut
                 if over or cut:
                     ended.append(i)
         except Exception as error:
             raise env_fault(error, self._where(i, action[i], 1)) from error
+        self.reward_sum = total
         return ended
 
     def _reset_one(self, i: int, seed: int | None) -> np.ndarray:
@@ -132,12 +139,13 @@ class VectorEnv:
     def _check_finite(self, action: np.ndarray) -> None:
         """What is no number is stopped here, before it is learned from or enters a statistic."""
         n, rewards = len(action), self.outcome[0]
-        if not _is_finite(rewards[:n]):
+        if not math.isfinite(self.reward_sum) and not _is_finite(rewards[:n]):
             i = int(np.argmin(np.isfinite(rewards[:n])))
             raise NonFinite(
                 f"the env gave a reward of {rewards[i]}", self._where(i, action[i]), FIX
             )
-        self._check_observations(self.spare[:n], range(n), "step", action)
+        obs = self.spare if n == self.num_envs else self.spare[:n]
+        self._check_observations(obs, range(n), "step", action)
 
     def _check_observations(
         self, obs: np.ndarray, of: Sequence[int], when: str, action: np.ndarray | None = None
@@ -165,8 +173,7 @@ class VectorEnv:
     def _normalized(self, raw: np.ndarray) -> np.ndarray:
         if self.obs_normalizer is None:
             return raw
-        self.obs_normalizer.observe(raw)
-        return self.obs_normalizer(raw)
+        return self.obs_normalizer.observed(raw)
 
     def take_episodes(self) -> list[Episode]:
         """The episodes finished since the last call."""
@@ -230,4 +237,4 @@ def _env_rng(env: Any) -> np.random.Generator:
 def _is_finite(array: np.ndarray) -> bool:
     """A sum of squares is finite only if all are; where it overflows, they are looked at one by one."""
     flat = array.ravel()
-    return math.isfinite(np.dot(flat, flat)) or bool(np.isfinite(flat).all())
+    return math.isfinite(flat.dot(flat)) or bool(np.isfinite(flat).all())

@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -145,3 +146,20 @@ def test_vectors_are_their_own_features():
 
 def test_pixels_go_through_the_convolutions():
     assert isinstance(make_encoder((3, 96, 96)), NatureCNN)
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+@pytest.mark.parametrize("rows", [1, 3])
+def test_numpy_gives_what_torch_gives(activation, rows):
+    """A single row goes another way than several; neither writes to what it was given."""
+    net = MLP("q", 5, (7, 6), 2, activation)
+    params = net.init(torch.Generator().manual_seed(0))
+    arrays = {name: value.numpy() for name, value in params.items()}
+    x = np.random.default_rng(0).normal(size=(rows, 5)).astype(np.float32)
+    kept = x.copy()
+    found = net.in_numpy(arrays, x)
+    np.testing.assert_allclose(
+        found, net(params, torch.from_numpy(x)).numpy(), rtol=1e-5, atol=1e-6
+    )
+    assert found.shape == (rows, 2)
+    np.testing.assert_array_equal(x, kept)

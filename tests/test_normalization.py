@@ -149,3 +149,40 @@ def test_reward_normalizer_state_goes_on_identically():
     first_scaled = first(reward, no_end)  # also shows that the loaded returns are a copy
     np.testing.assert_array_equal(first_scaled, second(reward, no_end))
     np.testing.assert_array_equal(first.returns, second.returns)
+
+
+@pytest.mark.parametrize("width", [1, 3, 16])
+def test_a_single_row_gives_the_bits_of_the_general_way(width):
+    """Both ways over a walk with outliers that are clipped, and back and forth between them."""
+    general, quick = (ObservationNormalizer((width,), clip=3.0) for _ in range(2))
+    rng, clipped = np.random.default_rng(width), 0
+    for step in range(300):
+        row = (rng.standard_cauchy((1, width)) * 2.0 + 5.0).astype(np.float32)
+        general.observe(row)
+        expected = general(row)
+        found = quick.observed(row)
+        assert expected.tobytes() == found.tobytes()
+        assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
+        assert general.moments.mean.tobytes() == quick.moments.mean.tobytes()
+        assert general.moments.variance.tobytes() == quick.moments.variance.tobytes()
+        assert general.moments.count == quick.moments.count
+        clipped += bool((np.abs(found) == 3.0).any())
+        if step % 50 == 0:
+            general.observe(rows(7, 3)[:, :1].repeat(width, 1))
+            quick.moments.load_state_dict(general.moments.state_dict())
+    assert clipped > 3
+
+
+def test_a_single_reward_gives_the_bits_of_the_general_way():
+    """An env beside it that always gives the same would change the moments: so by hand, in numpy."""
+    quick, moments, running = RewardNormalizer(1, 0.9, 3.0), RunningMoments(()), np.zeros(1)
+    rng = np.random.default_rng(1)
+    for _ in range(300):
+        reward, done = rng.standard_cauchy(1) * 4.0, rng.random(1) < 0.1
+        running = running * 0.9 + reward
+        moments.update(running)
+        running[done] = 0.0
+        expected = np.clip(reward / np.sqrt(moments.variance + 1e-8), -3.0, 3.0).astype(np.float32)
+        assert quick(reward, done).tobytes() == expected.tobytes()
+        assert float(quick.moments.variance) == float(moments.variance)
+        assert quick.returns.tolist() == running.tolist()

@@ -102,11 +102,11 @@ class DQN(Algorithm[DQNConfig]):
         self, obs: np.ndarray, epsilon: float, rng: np.random.Generator
     ) -> np.ndarray:
         coins = rng.random(len(obs)).tolist()  # one per env
-        explorers = [i for i, coin in enumerate(coins) if coin < epsilon]
-        some_greedy = len(explorers) < len(obs)
+        some_greedy = max(coins) >= epsilon
         action = self._greedy(obs) if some_greedy else np.empty(len(obs), np.int64)
-        if explorers:
-            action[explorers] = rng.integers(self.num_actions, size=len(explorers))
+        for i, coin in enumerate(coins):
+            if coin < epsilon:  # and where below epsilon it lies is as good as another draw
+                action[i] = int(coin / epsilon * self.num_actions)
         return action
 
     def _greedy(self, obs: np.ndarray) -> np.ndarray:
