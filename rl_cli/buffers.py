@@ -7,7 +7,10 @@ from typing import cast
 import numpy as np
 import torch
 
-from rl_cli.types import Batch, EnvSpec, Rows, State, Transition
+from rl_cli.types import Arrays, Batch, Blocks, EnvSpec, Rows, State, Transition
+
+BLOCK_BYTES, MOST_BLOCKS = 1 << 20, 64
+"""Of the pieces a replay buffer is saved in: small, but not too many."""
 
 
 class Columns:
@@ -40,10 +43,18 @@ class Columns:
     def filled(self, rows: int) -> State:
         return {name: a[:rows] for name, a in zip(Transition._fields, self.arrays, strict=True)}
 
-    def refill(self, state: State) -> None:
+    def piece(self, start: int, end: int) -> Arrays:
+        return {n: a[start:end] for n, a in zip(Transition._fields, self.arrays, strict=True)}
+
+    def refill(self, state: State, start: int = 0) -> int:
+        """Put rows back, from row `start` on. -> the row after them."""
         for name, array in zip(Transition._fields, self.arrays, strict=True):
             rows = cast(np.ndarray, state[name])
-            array[: len(rows)] = rows
+            array[start : start + len(rows)] = rows
+        return start + len(rows)
+
+    def row_bytes(self) -> int:
+        return sum(array[:1].nbytes for array in self.arrays)
 
 
 class ReplayBuffer:
@@ -53,6 +64,9 @@ class ReplayBuffer:
         self.capacity, self.device = capacity, device
         self.columns = Columns((capacity,), spec)
         self.position, self.size = 0, 0
+        self.added = 0  # rows ever added
+        row_bytes = self.columns.row_bytes()
+        self.block_rows = -(-max(BLOCK_BYTES, capacity * row_bytes // MOST_BLOCKS) // row_bytes)
 
     def add(self, transition: Transition) -> None:
         """Append a row per env; the oldest rows are overwritten."""
@@ -65,6 +79,7 @@ class ReplayBuffer:
         else:
             self.columns.write(np.arange(self.position, end) % self.capacity, transition)
         self.position, self.size = end % self.capacity, min(self.size + rows, self.capacity)
+        self.added += rows
 
     def sample(self, batch_size: int, rng: np.random.Generator) -> Rows:
         """(batch_size,) rows, drawn from `rng`."""
@@ -75,12 +90,33 @@ class ReplayBuffer:
         return {
             "position": self.position,
             "size": self.size,
-            "rows": self.columns.filled(self.size),
+            "added": self.added,
+            "rows": self._blocks(),
         }
 
+    def _blocks(self) -> Blocks:
+        """The rows in pieces; a piece's version is the count of rows added when it last changed."""
+        lap = self.added - self.position  # rows that had been added when row 0 was last written
+        blocks = Blocks([], [])
+        for start in range(0, self.size, self.block_rows):
+            end = min(start + self.block_rows, self.size)
+            begun = lap if start < self.position else lap - self.capacity
+            blocks.pieces.append(self.columns.piece(start, end))
+            blocks.versions.append(min(begun + end, self.added))
+        return blocks
+
     def load_state_dict(self, state: State) -> None:
+        """Take the rows over; pieces that were read are let go one by one, or memory doubles."""
         self.position, self.size = cast(int, state["position"]), cast(int, state["size"])
-        self.columns.refill(cast(State, state["rows"]))
+        self.added = cast(int, state.get("added", self.size + self.position))
+        rows = state["rows"]
+        if isinstance(rows, dict):  # of the time when they were saved in one piece
+            self.columns.refill(cast(State, rows))
+            return
+        read = list(rows.pieces) if isinstance(rows, Blocks) else cast(list[State], rows)
+        end = 0
+        while read:
+            end = self.columns.refill(cast(State, read.pop(0)), end)
 
 
 class RolloutBuffer:

@@ -4,14 +4,16 @@ checkpoints/<step>/manifest.json        what it is, the SHA-256 of the files bes
                    policy.safetensors   weights and observation statistics: all that replay reads
                    state.safetensors    optimiser, replay, ... : what going on needs beside it
                    state.json           the same, for what is not an array
+                   <name>-<i>-<version>.safetensors  a piece of a long table (types.Blocks)
 checkpoints/best.json                   which of them evaluated best
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -174,10 +176,12 @@ def read_state(checkpoint: Path, manifest: Manifest) -> State:
 
     """
     with _told(checkpoint):
-        arrays = _load(checkpoint, manifest, STATE, physical_memory())
+        memory = physical_memory()
+        arrays = _load(checkpoint, manifest, STATE, memory)
         with _at(checkpoint / STATE_JSON):
             tree = parse_json(_checked(checkpoint, manifest, STATE_JSON))
-            return cast(State, unpack(tree, arrays))
+            piece = functools.partial(_load, checkpoint, manifest, limit=memory)
+            return cast(State, unpack(tree, arrays, piece))
 
 
 def _load(checkpoint: Path, manifest: Manifest, name: str, limit: int) -> Arrays:
@@ -231,10 +235,15 @@ def _told(checkpoint: Path) -> Iterator[None]:
         raise BadInput(f"broken checkpoint: {broken.why}", str(broken.path), fix) from None
 
 
-def unpack(tree: Any, arrays: Arrays) -> Any:
-    """The inverse of `pack`; every array comes back as numpy."""
+def unpack(tree: Any, arrays: Arrays, piece: Callable[[str], Arrays]) -> Any:
+    """The inverse of `pack`; `piece` reads a file of columns by its name.
+
+    Every array comes back as numpy, `Blocks` as the list of its pieces.
+    """
     if isinstance(tree, dict):
         if set(tree) == {"$array"}:
             return arrays[tree["$array"]]
-        return {key: unpack(part, arrays) for key, part in tree.items()}
-    return [unpack(part, arrays) for part in tree] if isinstance(tree, list) else tree
+        if set(tree) == {"$blocks"}:
+            return [piece(name) for name in tree["$blocks"]]
+        return {key: unpack(part, arrays, piece) for key, part in tree.items()}
+    return [unpack(part, arrays, piece) for part in tree] if isinstance(tree, list) else tree

@@ -7,24 +7,44 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
+import functools
 import hashlib
 import json
 import os
 import shutil
+from collections.abc import Container
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-import safetensors.numpy
 import torch
 
-from rl_cli.checkpoint import MANIFEST, POLICY, STATE, STATE_JSON, best_step, steps_in
+from rl_cli.checkpoint import (
+    MANIFEST,
+    POLICY,
+    STATE,
+    STATE_JSON,
+    best_step,
+    read_manifest,
+    steps_in,
+)
 from rl_cli.config import AlgoConfig, EnvConfig
-from rl_cli.files import storing, sync_folder, write_json
+from rl_cli.errors import BadInput
+from rl_cli.files import free_bytes, storing, swap, sync_folder, write_json, write_synced
 from rl_cli.manifest import FORMAT, FileEntry, Manifest, encode
-from rl_cli.types import Arrays, State
+from rl_cli.types import Arrays, Blocks, State
 
+BEST = "best.json"
+
+Chunk = bytes | memoryview
+DTYPES = {
+    **{"float64": "F64", "float32": "F32", "float16": "F16", "bool": "BOOL"},
+    **{f"int{n}": f"I{n}" for n in (8, 16, 32, 64)},
+    **{f"uint{n}": f"U{n}" for n in (8, 16, 32, 64)},
+}
+"""numpy's names -> those of safetensors."""
 RECORDED = ("torch", "numpy", "gymnasium", "rl-cli")
 
 
@@ -37,18 +57,33 @@ class Identity:
     env: EnvConfig
 
 
+class _Kept(NamedTuple):
+    """A file of the last checkpoint, and what tells that nobody has written into it since."""
+
+    path: Path
+    entry: FileEntry
+    stamp: tuple[int, int, int]
+
+
 class CheckpointStore:
-    """The checkpoints of one run."""
+    """The checkpoints of one run.
+
+    Pieces of long tables (`types.Blocks`) that have not changed since the last save are not written
+    again: the new checkpoint gets a hard link to the file in the last one. Each folder is whole by
+    itself all the same. Links are made only to what this object has written.
+    """
 
     def __init__(self, folder: Path, identity: Identity, keep: int) -> None:
         self.folder, self.identity, self.keep = folder, identity, keep
+        self.last: dict[str, _Kept] = {}
 
     def save(
         self, step: int, policy: Arrays, state: State, evaluation: dict[str, Any] | None, best: bool
     ) -> Path:
         """Write checkpoint `step`, then let go of the oldest beyond `keep` (never of the best).
 
-        Everything is written and synced under a hidden name; the last act is a rename.
+        Everything is written and synced under a hidden name; the last act is a rename. Nothing is
+        removed before that.
 
         Raises:
             StorageError: nothing of the new checkpoint is left, the older ones are as they were.
@@ -56,32 +91,40 @@ class CheckpointStore:
         """
         target = self.folder / f"{step:09d}"
         part = self.folder / f".{target.name}.part"
-        with storing(target):
+        contents = _Contents(policy, *pack(state))
+        needs = contents.bytes_beside(self.last)
+        with storing(target, needs):
+            if needs > free_bytes(self.folder):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self._make_folder()
             try:
-                self._write(part, step, policy, state, evaluation)
-                if target.exists():  # a resumed run has come to this step again
-                    shutil.rmtree(target)
-                part.rename(target)
-                sync_folder(self.folder)
+                files = self._write(part, step, contents, evaluation)
+                _publish(part, target)
             except BaseException:
                 shutil.rmtree(part, ignore_errors=True)
                 raise
+        self.last = {n: kept._replace(path=target / n) for n, kept in files.items()}
         if best and evaluation is not None:
-            write_json(self.folder / "best.json", {"step": step, **evaluation})
+            write_json(self.folder / BEST, {"step": step, **evaluation})
         self._prune()
         return target
 
+    def _make_folder(self) -> None:
+        """`checkpoints` itself, but not the run's folder where that has been deleted."""
+        if not self.folder.is_dir():
+            self.folder.mkdir()
+            sync_folder(self.folder.parent)
+
     def _write(
-        self, part: Path, step: int, policy: Arrays, state: State, evaluation: dict[str, Any] | None
-    ) -> None:
+        self, part: Path, step: int, contents: _Contents, evaluation: dict[str, Any] | None
+    ) -> dict[str, _Kept]:
         shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        tree, arrays = pack(state)
-        contents = {
-            POLICY: safetensors.numpy.save(policy),
-            STATE: safetensors.numpy.save(arrays),
-            STATE_JSON: json.dumps(tree).encode(),
-        }
+        part.mkdir()
+        files: dict[str, _Kept] = {}
+        for name in contents.pieces:
+            files[name] = self._link(part / name) or _write(part / name, contents.chunks(name))
+        for name in (POLICY, STATE, STATE_JSON):
+            files[name] = _write(part / name, contents.chunks(name))
         manifest = Manifest(
             format=FORMAT,
             step=step,
@@ -90,24 +133,121 @@ class CheckpointStore:
             env=dataclasses.asdict(self.identity.env),
             eval=evaluation,
             versions={name: _version(name) for name in RECORDED},
-            files={
-                name: FileEntry(hashlib.sha256(data).hexdigest(), len(data))
-                for name, data in contents.items()
-            },
+            files={name: kept.entry for name, kept in files.items()},
         )
-        contents[MANIFEST] = encode(manifest)
-        for name, data in contents.items():
-            with (part / name).open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+        _write(part / MANIFEST, [encode(manifest)])
         sync_folder(part)
+        return files
+
+    def _link(self, new: Path) -> _Kept | None:
+        """Take a file over from the last checkpoint. None: it has to be written."""
+        kept = self.last.get(new.name)
+        try:
+            if kept is None or _stamp(kept.path) != kept.stamp:
+                return None
+            os.link(kept.path, new)
+            return kept
+        except OSError:  # it has gone, or there are no hard links here
+            return None
 
     def _prune(self) -> None:
         best = best_step(self.folder)
         for step in steps_in(self.folder)[: -self.keep]:
             if step != best:
-                shutil.rmtree(self.folder / f"{step:09d}", ignore_errors=True)
+                _discard(self.folder / f"{step:09d}")
+
+
+class _Contents:
+    """What goes into the files of a checkpoint, by name."""
+
+    def __init__(
+        self, policy: Arrays, tree: Any, arrays: Arrays, pieces: dict[str, Arrays]
+    ) -> None:
+        self.tables = pieces | {POLICY: policy, STATE: arrays}
+        self.tree, self.pieces = json.dumps(tree).encode(), pieces
+
+    def chunks(self, name: str) -> list[Chunk]:
+        return [self.tree] if name == STATE_JSON else as_safetensors(self.tables[name])
+
+    def bytes_beside(self, known: Container[str]) -> int:
+        """Room it takes, files that need not be written left out; a little more than less."""
+        tables = [arrays for name, arrays in self.tables.items() if name not in known]
+        return (1 << 16) + 2 * len(self.tree) + sum(a.nbytes for t in tables for a in t.values())
+
+
+def _write(path: Path, chunks: list[Chunk]) -> _Kept:
+    write_synced(path, *chunks)
+    digest = hashlib.sha256()
+    for chunk in chunks:
+        digest.update(chunk)
+    size = sum(len(chunk) for chunk in chunks)
+    return _Kept(path, FileEntry(digest.hexdigest(), size), _stamp(path))
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _publish(part: Path, target: Path) -> None:
+    """Give a finished checkpoint its name; one that has it already is there until that moment."""
+    if not target.exists():
+        part.rename(target)
+        sync_folder(target.parent)
+        return
+    if swap(part, target):  # a run that was resumed, or ends here, has come to this step again
+        sync_folder(target.parent)
+        shutil.rmtree(part, ignore_errors=True)
+        return
+    aside = part.with_suffix(".old")
+    target.rename(aside)  # `recover` knows what a process has meant that ends here
+    try:
+        part.rename(target)
+    except OSError:
+        aside.rename(target)
+        raise
+    sync_folder(target.parent)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _discard(checkpoint: Path) -> None:
+    """Remove a checkpoint; it loses its name first, so that no half of it is ever found."""
+    gone = checkpoint.with_name(f".{checkpoint.name}.gone")
+    with contextlib.suppress(OSError):  # no reason to stop a run; the next start tries again
+        checkpoint.rename(gone)
+        shutil.rmtree(gone)
+
+
+def recover(folder: Path) -> None:
+    """Bring a run's `checkpoints` in order after a process that ended in the middle of a save.
+
+    For the one process that trains in the folder, before it reads there.
+    """
+    for aside in folder.glob(".*.old"):
+        target = folder / aside.stem[1:]
+        with storing(target):
+            shutil.rmtree(aside) if target.exists() else aside.rename(target)
+    for left in [*folder.glob(".*.part"), *folder.glob(".*.gone")]:
+        with storing(left):
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+    _recover_best(folder)
+
+
+def _recover_best(folder: Path) -> None:
+    """The newest checkpoint may be the best without best.json saying so yet."""
+    steps = steps_in(folder)
+    try:
+        newest = read_manifest(folder / f"{steps[-1]:09d}")
+    except (IndexError, BadInput):  # nothing there, or not whole: for whoever reads it to say
+        return
+    mean = (newest.eval or {}).get("mean_return")
+    try:
+        best = json.loads((folder / BEST).read_text())
+        is_better = best["step"] < newest.step and best["mean_return"] <= mean
+    except (OSError, ValueError, KeyError, TypeError):
+        is_better = mean is not None
+    if is_better and mean is not None and newest.eval is not None:
+        write_json(folder / BEST, {"step": newest.step, **newest.eval})
 
 
 def set_aside(path: Path) -> Path:
@@ -121,15 +261,43 @@ def set_aside(path: Path) -> Path:
     return kept
 
 
+@functools.cache
 def _version(package: str) -> str:
     with contextlib.suppress(Exception):
         return version(package)
     return "unknown"
 
 
-def pack(state: Any) -> tuple[Any, Arrays]:
-    """Split nested state into JSON and arrays; an array's place in the JSON names it."""
+def as_safetensors(arrays: Arrays) -> list[Chunk]:
+    """A safetensors file in chunks, of which all but the first are the arrays' own memory.
+
+    https://huggingface.co/docs/safetensors: length and JSON of a header, then the arrays; those of
+    the widest numbers first, so that each is aligned.
+    """
+    header: dict[str, Any] = {}
+    chunks: list[Chunk] = []
+    end = 0
+    for name in sorted(arrays, key=lambda n: (-arrays[n].itemsize, n)):
+        array = np.ascontiguousarray(arrays[name]).reshape(arrays[name].shape)
+        begin, end = end, end + array.nbytes
+        header[name] = {
+            "dtype": DTYPES[array.dtype.name],
+            "shape": list(array.shape),
+            "data_offsets": [begin, end],
+        }
+        chunks.append(array.reshape(-1).view(np.uint8).data)
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    return [len(text).to_bytes(8, "little") + text, *chunks]
+
+
+def pack(state: Any) -> tuple[Any, Arrays, dict[str, Arrays]]:
+    """Split nested state into JSON, arrays, and pieces of tables by the name of their file.
+
+    An array's place in the JSON names it.
+    """
     arrays: Arrays = {}
+    pieces: dict[str, Arrays] = {}
 
     def walk(value: Any, path: str) -> Any:
         if isinstance(value, torch.Tensor):
@@ -139,6 +307,10 @@ def pack(state: Any) -> tuple[Any, Arrays]:
                 path += "'"
             arrays[path] = np.ascontiguousarray(value).reshape(value.shape)
             return {"$array": path}
+        if isinstance(value, Blocks):
+            names = [f"{path}-{i:04d}-{v:012d}.safetensors" for i, v in enumerate(value.versions)]
+            pieces.update(zip(names, value.pieces, strict=True))
+            return {"$blocks": names}
         if isinstance(value, dict):
             return {
                 key: walk(part, f"{path}.{key}" if path else key) for key, part in value.items()
@@ -147,4 +319,4 @@ def pack(state: Any) -> tuple[Any, Arrays]:
             return [walk(part, f"{path}.{i}") for i, part in enumerate(value)]
         return value.item() if isinstance(value, np.generic) else value
 
-    return walk(state, ""), arrays
+    return walk(state, ""), arrays, pieces

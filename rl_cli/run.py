@@ -95,6 +95,7 @@ def _begun(cfg: RunConfig) -> Path | None:
 
 
 def _go_on_from(folder: Path, total_timesteps: int) -> resume.Saved | None:
+    checkpoint_store.recover(folder / "checkpoints")
     saved, broken = resume.read(folder)
     if saved is not None and saved.manifest.step > total_timesteps:
         raise BadInput(

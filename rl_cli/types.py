@@ -13,8 +13,19 @@ import torch
 Params = dict[str, "torch.Tensor"]  # name -> tensor, e.g. "actor.0.weight"
 Metrics = dict[str, "torch.Tensor"]  # name -> (), detached; read only by the logger
 Arrays = dict[str, np.ndarray]  # the same as Params, for numpy
-State = dict[str, object]  # nested: arrays, tensors, numbers, strings, lists, dicts
+State = dict[str, object]  # nested: arrays, tensors, Blocks, numbers, strings, lists, dicts
 EnvStep = tuple[Any, Any, bool, bool, dict[str, Any]]  # what gymnasium's `step` answers
+
+
+class Blocks(NamedTuple):
+    """A long table in pieces of which few change between two saves.
+
+    In a `State` it says which pieces need be written: one whose version is what it was at the last
+    save is what it was. What is read back is the list of the pieces.
+    """
+
+    pieces: list[Arrays]  # each: column name -> (rows, ...)
+    versions: list[int]
 
 
 class ActionSpec(NamedTuple):

@@ -42,7 +42,8 @@ def sampled(buffer, seed=0):
 
 
 def through_a_checkpoint(state):
-    return unpack(*pack(state))
+    tree, arrays, pieces = pack(state)
+    return unpack(tree, arrays, pieces.__getitem__)
 
 
 def assert_same(batch, other):
@@ -324,3 +325,84 @@ def test_buffers_keep_copies_of_arrays_that_the_next_step_reuses(make, batches):
     for batch in found:
         assert_rows_belong_together(batch)
         assert torch.equal(batch.terminated, (batch.reward > 10).float())
+
+
+# Saving in pieces
+
+
+def small_blocks(capacity=10, block_rows=4, num_envs=1):
+    buffer = ReplayBuffer(capacity, spec(num_envs), CPU)
+    buffer.block_rows = block_rows
+    return buffer
+
+
+def versions(buffer):
+    return buffer.state_dict()["rows"].versions
+
+
+def test_a_piece_keeps_its_version_until_a_row_of_it_is_written():
+    """Capacity 10 in pieces of rows 0-3, 4-7, 8-9; the version counts the rows ever added."""
+    buffer, found = small_blocks(), {}
+    for added in range(1, 26):
+        buffer.add(transition(added))
+        found[added] = versions(buffer)
+    assert found[3] == [3]
+    assert found[4] == [4]
+    assert found[6] == [4, 6]
+    assert found[10] == [4, 8, 10]
+    assert found[11] == [11, 8, 10]  # row 0 is overwritten
+    assert found[15] == [14, 15, 10]
+    assert found[20] == [14, 18, 20]
+    assert found[25] == [24, 25, 20]
+
+
+@pytest.mark.parametrize("num_envs", [1, 3])
+def test_equal_versions_mean_equal_rows(num_envs):
+    buffer, seen = small_blocks(num_envs=num_envs), {}
+    for step in range(40):
+        buffer.add(transition(*range(step * num_envs, (step + 1) * num_envs)))
+        blocks = buffer.state_dict()["rows"]
+        for i, (piece, version) in enumerate(zip(blocks.pieces, blocks.versions, strict=True)):
+            rewards = piece["reward"].tolist()
+            assert seen.setdefault((i, version), rewards) == rewards
+        total = [r for piece in blocks.pieces for r in piece["reward"].tolist()]
+        assert total == buffer.columns.arrays.reward[: buffer.size].tolist()
+
+
+def test_versions_go_on_after_a_resume():
+    first, second = small_blocks(), small_blocks()
+    for number in range(13):
+        first.add(transition(number))
+    second.load_state_dict(through_a_checkpoint(first.state_dict()))
+    for number in range(13, 16):
+        first.add(transition(number)), second.add(transition(number))
+        assert versions(first) == versions(second)
+
+
+def test_rows_that_were_saved_in_one_piece_still_load():
+    first, second = small_blocks(), small_blocks()
+    for number in range(13):
+        first.add(transition(number))
+    rows = first.columns.filled(10)
+    second.load_state_dict({"position": 3, "size": 10, "rows": rows})
+    assert sampled(second) == sampled(first)
+    first.add(transition(13)), second.add(transition(13))
+    assert sampled(second) == sampled(first) == set(range(4, 14))
+
+
+def test_pieces_are_about_a_megabyte_and_at_most_64():
+    row = 2 * spec(1).obs_shape[0] * 4 + 8 + 3 * 4  # bytes; no such row is a power of two
+    assert ReplayBuffer(1000, spec(1), CPU).columns.row_bytes() == row
+    million = ReplayBuffer(1_000_000, spec(1), CPU)
+    assert 1 << 20 <= million.block_rows * row < (1 << 20) + row
+    large = ReplayBuffer(100_000_000, spec(1), CPU)
+    assert 63 <= large.capacity / large.block_rows <= 64
+
+
+def test_pieces_that_were_read_are_let_go_while_they_are_copied():
+    buffer = small_blocks()
+    for number in range(10):
+        buffer.add(transition(number))
+    state = through_a_checkpoint(buffer.state_dict())
+    small_blocks().load_state_dict(state)
+    assert state["rows"] == []

@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -19,9 +20,10 @@ from test_algos import settings as algo_settings
 
 from rl_cli import checkpoint, resume
 from rl_cli.checkpoint import find, unpack
-from rl_cli.checkpoint_store import CheckpointStore, Identity, pack
+from rl_cli.checkpoint_store import CheckpointStore, Identity, as_safetensors, pack
 from rl_cli.errors import BadInput, StorageError
 from rl_cli.manifest import seal
+from rl_cli.types import Blocks
 
 WEIGHTS = {
     "actor.0.weight": np.arange(6, dtype=np.float32).reshape(2, 3) / 7,
@@ -49,6 +51,7 @@ def measured(value):
 
 def saved(folder, *steps, best=()):
     """A run folder with these checkpoints; those in `best` were the best when they were saved."""
+    folder.mkdir(exist_ok=True)
     kept = store(folder, keep=10)
     for step in steps:
         kept.save(step, WEIGHTS, STATE, measured(float(step)), step in best)
@@ -84,9 +87,9 @@ def same(a, b):
 
 
 def through_files(state):
-    tree, arrays = pack(state)
-    text, data = json.dumps(tree), safetensors.numpy.save(arrays)
-    return unpack(json.loads(text), safetensors.numpy.load(data))
+    tree, arrays, pieces = pack(state)
+    text, data = json.dumps(tree), b"".join(as_safetensors(arrays))
+    return unpack(json.loads(text), safetensors.numpy.load(data), pieces.__getitem__)
 
 
 @pytest.mark.parametrize(
@@ -112,6 +115,21 @@ def through_files(state):
 def test_state_of_any_kind_comes_back_as_it_was(value):
     nested = {"a": value, "b": [value, {"c": [value]}]}
     assert same(through_files(nested), nested)
+
+
+def test_a_file_of_arrays_is_aligned_and_has_no_holes():
+    arrays = {"a": np.zeros(3, np.uint8), "b": np.arange(2.0), "c": np.ones((2, 1), np.float32)}
+    data = b"".join(as_safetensors(arrays))
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    assert size % 8 == 0
+    assert {k: v["data_offsets"] for k, v in header.items()} == {
+        "b": [0, 16],
+        "c": [16, 24],
+        "a": [24, 27],
+    }
+    assert len(data) == 8 + size + 27
+    assert same(safetensors.numpy.load(data), {k: arrays[k] for k in header})
 
 
 def test_a_transposed_array_comes_back_in_its_order():
@@ -220,6 +238,86 @@ def test_a_step_that_comes_again_replaces_its_checkpoint(tmp_path):
     assert [p.name for p in kept.folder.iterdir()] == ["000000100"]
 
 
+# Tables in pieces
+
+
+def table(*versions):
+    """State with a table of two rows a piece, whose rows are the piece's version."""
+    pieces = [{"reward": np.full(2, v, np.float32), "obs": np.full((2, 3), v)} for v in versions]
+    return {"step": 1, "buffer": {"rows": Blocks(pieces, list(versions))}}
+
+
+def rows_of(path):
+    _, state = read(path)
+    return [piece["reward"].tolist() for piece in state["buffer"]["rows"]]
+
+
+def inodes(path):
+    return {p.name: p.stat().st_ino for p in path.glob("buffer.rows-*")}
+
+
+def test_only_pieces_that_changed_are_written(tmp_path):
+    kept = store(tmp_path)
+    first = kept.save(100, WEIGHTS, table(4, 6), None, best=False)
+    second = kept.save(200, WEIGHTS, table(4, 8, 9), None, best=False)
+    same_name = "buffer.rows-0000-000000000004.safetensors"
+    assert set(inodes(first)) & set(inodes(second)) == {same_name}
+    assert inodes(first)[same_name] == inodes(second)[same_name]
+    assert rows_of(first) == [[4, 4], [6, 6]]
+    assert rows_of(second) == [[4, 4], [8, 8], [9, 9]]
+    assert checkpoint.why_broken(second) is None
+
+
+def test_a_checkpoint_stays_whole_when_those_it_shares_files_with_go(tmp_path):
+    kept = store(tmp_path, keep=1)
+    kept.save(100, WEIGHTS, table(4, 6), None, best=False)
+    last = kept.save(200, WEIGHTS, table(4, 6), None, best=False)
+    assert checkpoint.steps_in(kept.folder) == [200]
+    assert rows_of(shutil.copytree(last, tmp_path / "copy")) == [[4, 4], [6, 6]]
+
+
+@pytest.mark.parametrize("harm", ["flip", "cut", "remove", "no links"])
+def test_a_piece_that_cannot_be_shared_is_written_anew(tmp_path, monkeypatch, harm):
+    """A file that somebody has written into, or removed, does not spoil the next checkpoint."""
+    kept = store(tmp_path)
+    first = kept.save(100, WEIGHTS, table(4, 6), None, best=False)
+    file = next(first.glob("buffer.rows-0000-*"))
+    if harm == "flip":
+        data = bytearray(file.read_bytes())
+        data[-1] ^= 1
+        file.write_bytes(data)
+    elif harm == "cut":
+        os.truncate(file, 10)
+    elif harm == "remove":
+        file.unlink()
+    else:
+        monkeypatch.setattr(os, "link", not_permitted)
+    second = kept.save(200, WEIGHTS, table(4, 6), None, best=False)
+    assert rows_of(second) == [[4, 4], [6, 6]]
+    assert second.joinpath(file.name).stat().st_nlink == 1
+
+
+def not_permitted(*_):
+    raise OSError(errno.EPERM, "Operation not permitted")
+
+
+def test_another_start_shares_nothing_with_what_lies_there(tmp_path):
+    """The same names may stand for other rows there: of a run that went another way."""
+    store(tmp_path).save(100, WEIGHTS, table(4), None, best=False)
+    other = table(4)
+    other["buffer"]["rows"].pieces[0]["reward"] += 1
+    second = store(tmp_path).save(200, WEIGHTS, other, None, best=False)
+    assert rows_of(second) == [[5, 5]]
+
+
+def test_a_step_that_comes_again_shares_with_the_one_it_replaces(tmp_path):
+    kept = store(tmp_path)
+    first = inodes(kept.save(100, WEIGHTS, table(4, 6), None, best=False))
+    path = kept.save(100, WEIGHTS, table(4, 6), None, best=False)
+    assert inodes(path) == first
+    assert rows_of(path) == [[4, 4], [6, 6]]
+
+
 def full_disk(*_, **__):
     raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -262,7 +360,7 @@ def test_a_failure_before_the_first_byte_leaves_nothing_either(
     def fails(*_):
         raise error
 
-    monkeypatch.setattr("safetensors.numpy.save", fails)
+    monkeypatch.setattr("rl_cli.checkpoint_store.as_safetensors", fails)
     with pytest.raises(raised):
         store(tmp_path).save(200, WEIGHTS, STATE, None, best=False)
     assert bytes_of(tmp_path) == before
