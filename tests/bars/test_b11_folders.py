@@ -92,7 +92,7 @@ def test_as_many_folders_as_starts(here, kernel):
         told = at_once(STARTS, start())
         assert [t[1] for t in told] == ["won"] * STARTS
         assert len({t[2] for t in told}) == STARTS
-    print(f"B11 distinct folders got/needed: {STARTS * ROUNDS}/{STARTS * ROUNDS}")
+    print(f"B11 got/needed: {STARTS * ROUNDS}/{STARTS * ROUNDS} distinct folders")
 
 
 @pytest.mark.parametrize("way", ["run_dir", "resume"])
@@ -108,7 +108,7 @@ def test_one_start_wins_a_folder_and_the_others_name_it(here, kernel, way):
         for pid, kind, code, what in (t for t in told if t[1] != "won"):
             assert (kind, code) == ("refused", 2), (pid, what)
             assert f"pid {winners[0][0]} on {socket.gethostname()}" in what
-    print(f"B11 {way} single winners got/needed: {ROUNDS}/{ROUNDS}")
+    print(f"B11 got/needed: {ROUNDS}/{ROUNDS} {way} single winners")
 
 
 def test_the_lock_of_a_dead_process_is_taken_over_by_one(here, kernel):
@@ -120,7 +120,7 @@ def test_the_lock_of_a_dead_process_is_taken_over_by_one(here, kernel):
         left = json.loads(next(folder.glob(".lock*")).read_text() or "{}")
         told = at_once(STARTS, go_on(folder))
         assert sum(t[1] == "won" for t in told) == 1, (left, told)
-    print(f"B11 stale locks taken over got/needed: {ROUNDS}/{ROUNDS}")
+    print(f"B11 got/needed: {ROUNDS}/{ROUNDS} stale locks taken over")
 
 
 def test_a_lock_of_another_host_is_not_taken_over_where_only_its_file_says_so(here, monkeypatch):
