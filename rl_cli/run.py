@@ -175,7 +175,7 @@ class _Run:
             self._recorder() if cfg.video.episodes else None,
             self.interruption,
         )
-        self.exact = saved is None or self.trainer.load_state_dict(saved.state)
+        self.lost = [] if saved is None else self.trainer.load_state_dict(saved.state)
         self.history: list[Any] = []
         if resumed is not None:
             self._remember(step, resumed)
@@ -184,7 +184,10 @@ class _Run:
         """Of each time the run went on: from where, with what changed, and whether exactly."""
         before = run_folder.read_status(self.folder).get("resumed")
         now = {"step": step, "changed": {k: list(v) for k, v in changed.items()}}
-        self.history = [*(before if isinstance(before, list) else []), now | {"exact": self.exact}]
+        self.history = [
+            *(before if isinstance(before, list) else []),
+            now | {"exact": not self.lost},
+        ]
 
     def _recorder(self) -> Recorder:
         cfg, envs, algo = self.cfg, self.envs, self.algo
@@ -222,8 +225,11 @@ class _Run:
                 )
                 if self.history:
                     self.monitor.note(f"going on from step {self.trainer.step:,}")
-                if not self.exact:
-                    self.monitor.note("approximate resume: an env did not replay to where it was")
+                if self.lost:
+                    self.monitor.note(
+                        f"approximate resume: {self.cfg.env.id} did not come back to where it was "
+                        f"(env {', '.join(map(str, self.lost))}); the episode begins anew"
+                    )
                 gc.freeze()  # what is here now stays: the collector need not look at it again
                 reason = self.trainer.train()
                 self._compare_steps()

@@ -264,11 +264,11 @@ class Trainer:
             "latest": None if self.latest is None else list(self.latest),
         }
 
-    def load_state_dict(self, state: State) -> bool:
-        """Take up the state of a checkpoint. False: an env did not replay to where it was."""
+    def load_state_dict(self, state: State) -> list[int]:
+        """Take up the state of a checkpoint. -> the envs that did not replay to where they were."""
         self.step = self.saved_at = cast(int, state["step"])
         self.algo.load_state_dict(cast(State, state["algo"]))
-        exact = self.envs.load_state_dict(cast(State, state["envs"]))
+        lost = self.envs.load_state_dict(cast(State, state["envs"]))
         self.logger.load_state_dict(cast(State, state["logger"]))
         self.recent.extend(cast(list[float], state["recent"]))
         best = state["best_return"]
@@ -278,4 +278,4 @@ class Trainer:
         self.owes_evaluation = cast(bool, state["owes_evaluation"])
         if state["latest"] is not None:
             self.latest = Summary(*cast(list[Any], state["latest"]))
-        return exact
+        return lost

@@ -200,13 +200,17 @@ class VectorEnv:
             "reward": self.reward_normalizer.state_dict() if self.reward_normalizer else {},
         }
 
-    def load_state_dict(self, state: State) -> bool:
-        """Replay the episodes under way. False: an env did not come back to where it was."""
+    def load_state_dict(self, state: State) -> list[int]:
+        """Replay the episodes under way.
+
+        Returns:
+            The envs that did not come back to where they were: their episodes begin anew.
+
+        """
         actions = cast(list[np.ndarray], state["actions"])
         self.begun = cast(list[State], state["begun"])
         for i, begun in enumerate(self.begun):
             self.raw[i] = self._replay(i, begun, actions[i])
-        exact = bool(np.array_equal(self.raw, cast(np.ndarray, state["raw"])))
         self.actions = [list(rows) for rows in actions]
         self.obs = self.raw
         if self.obs_normalizer is not None:
@@ -215,7 +219,12 @@ class VectorEnv:
         self.lengths = cast(np.ndarray, state["lengths"]).tolist()
         if self.reward_normalizer is not None:
             self.reward_normalizer.load_state_dict(cast(State, state["reward"]))
-        return exact
+        before = cast(np.ndarray, state["raw"])
+        lost = [i for i, row in enumerate(self.raw) if not np.array_equal(row, before[i])]
+        if lost:
+            self._begin_again(lost)
+            self.episodes = []  # what was cut off here is no episode
+        return lost
 
     def _replay(self, i: int, begun: State, actions: np.ndarray) -> np.ndarray:
         env = self.envs[i]
@@ -226,7 +235,9 @@ class VectorEnv:
             set_rng_state(_env_rng(env), cast(State, begun["rng"]))
             obs, _ = env.reset()
         for choice in self.decode(actions.reshape(-1, *self.spec.action.shape)):  # (0,) for none
-            obs, *_ = env.step(choice)
+            obs, _, over, cut, _ = env.step(choice)
+            if over or cut:  # the episode under way had not ended: this is another one
+                break
         return np.asarray(obs, self.spec.obs_dtype)
 
 

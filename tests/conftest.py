@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -62,3 +63,24 @@ def tiny():
         "quiet=true",
         "compile=false",
     ]
+
+
+RESULT = re.compile(r"^B\d+ got/needed: .*$", re.MULTILINE)
+KEPT = REPO / "benchmarks/bars.txt"
+
+
+def pytest_terminal_summary(terminalreporter, exitstatus):
+    """The bars' results, line by line; `make bars` keeps them in benchmarks/bars.txt."""
+    reports = [r for reports in terminalreporter.stats.values() for r in reports]
+    said = {
+        line for r in reports if hasattr(r, "capstdout") for line in RESULT.findall(r.capstdout)
+    }
+    if not said or os.environ.get("RL_CLI_BARS") != "full":
+        return
+    failed = sorted(r.nodeid for r in terminalreporter.stats.get("failed", []))
+    lines = sorted(said, key=lambda line: (int(re.findall(r"\d+", line)[0]), line))
+    lines += [f"FAILED {name}" for name in failed]
+    terminalreporter.section("bars")
+    for line in lines:
+        terminalreporter.write_line(line)
+    KEPT.write_text("\n".join(lines) + "\n")

@@ -198,7 +198,7 @@ def handed_over(state):
 
 
 def through_a_checkpoint(state):
-    return unpack(*pack(state))
+    return unpack(*pack(state)[:2], {}.__getitem__)
 
 
 def distill(params, target, x, y):

@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 import numpy as np
-import probe_envs  # noqa: F401
+import probe_envs
 import pytest
 import safetensors.numpy
 from test_config import compose
@@ -270,3 +270,34 @@ def test_an_interrupted_evaluation_is_made_up_for(here, tiny, monkeypatch):
     assert (outcome.exit_code, outcome.step) == (0, 300)
     assert rows(folder / "eval.csv") == rows(whole / "eval.csv")
     assert same_weights(folder, whole)
+
+
+def test_a_resume_that_is_approximate_says_of_which_env(here, tiny, capsys, monkeypatch):
+    """An env whose course depends on more than its seed and its actions."""
+    import gymnasium as gym
+
+    class Drifting(probe_envs.Probe):
+        made = 0
+
+        def __init__(self, render_mode=None):
+            super().__init__(render_mode)
+            Drifting.made += 1
+            self.drift, self.age = 0.01 * Drifting.made, 0
+
+        def step(self, action):
+            self.age += 1
+            obs = np.array([self.drift * self.age], np.float32)
+            return obs, 1.0, self.age % 40 == 0, False, {}
+
+    gym.register("Drifting-v0", Drifting)
+    config = compose("algo=ppo", "env=custom", "env.id=Drifting-v0", *tiny, *SMALL["ppo"])
+    config["env"]["num_envs"] = 2
+    stop_at(110)
+    assert train(config | {"run_dir": str(here / "r")}, ("ppo", "d")).exit_code == 130
+    config["quiet"] = False
+    assert train(config | {"resume": str(here / "r")}, ("ppo", "d")).exit_code == 0
+    said = capsys.readouterr().out
+    assert "approximate resume: Drifting-v0 did not come back to where it was (env 0, 1)" in said
+    assert "going on from step 110" in said
+    (resumed,) = json.loads((here / "r/status.json").read_text())["resumed"]
+    assert resumed == {"step": 110, "changed": {}, "exact": False}
