@@ -53,6 +53,7 @@ class VectorEnv:
         self.obs = self.raw  # the same, normalised
         kinds = (np.float64, np.float32, bool, bool)  # raw and scaled reward, terminated, truncated
         self.outcome = tuple(np.empty(self.num_envs, kind) for kind in kinds)
+        self.countable = spec.obs_dtype == "uint8"  # bytes are always finite
         self.reward_sum = 0.0  # of the last step, over the envs
         self.returns, self.lengths = [0.0] * self.num_envs, [0] * self.num_envs
         self.begun: list[State] = [{} for _ in seeds]  # what each episode's reset started from
@@ -139,18 +140,21 @@ class VectorEnv:
     def _check_finite(self, action: np.ndarray) -> None:
         """What is no number is stopped here, before it is learned from or enters a statistic."""
         n, rewards = len(action), self.outcome[0]
-        if not math.isfinite(self.reward_sum) and not _is_finite(rewards[:n]):
+        obs = self.spare if n == self.num_envs else self.spare[:n]
+        total, flat = self.reward_sum, obs.ravel()
+        if math.isfinite(total if self.countable else total + flat.dot(flat)):
+            return
+        if not _is_finite(rewards[:n]):
             i = int(np.argmin(np.isfinite(rewards[:n])))
             raise NonFinite(
                 f"the env gave a reward of {rewards[i]}", self._where(i, action[i]), FIX
             )
-        obs = self.spare if n == self.num_envs else self.spare[:n]
         self._check_observations(obs, range(n), "step", action)
 
     def _check_observations(
         self, obs: np.ndarray, of: Sequence[int], when: str, action: np.ndarray | None = None
     ) -> None:
-        if obs.dtype != np.float32 or _is_finite(obs):
+        if self.countable or _is_finite(obs):
             return
         row = next(r for r, o in enumerate(obs) if not np.isfinite(o).all())
         i = of[row]
