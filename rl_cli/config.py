@@ -5,45 +5,46 @@ An algorithm's own schema stands in its file under `algos/`, made with the same 
 
 from __future__ import annotations
 
-import dataclasses
-import json
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar, cast, dataclass_transform
+import unicodedata
+from typing import Annotated, Any, Literal
 
-import pydantic
-from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field
 
-from rl_cli.errors import BadInput, did_you_mean
+from rl_cli.schema import SEE_HELP, Int, Key, Scalar, Size, build, keys, schema, suggest
 
-T = TypeVar("T")
-
-
-def _integral(value: object) -> object:
-    """1e6 is a whole number however it is written; 1.5 stays what it is and is refused."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+__all__ = [
+    "SEE_HELP", "AlgoConfig", "CheckpointConfig", "EnvConfig", "EvalConfig", "Int", "Jobs", "Key",
+    "LogConfig", "ReplayConfig", "RunConfig", "StopConfig", "VideoConfig",
+    "build", "keys", "schema", "suggest",
+]  # fmt: skip
 
 
-Int = Annotated[int, BeforeValidator(_integral)]
-Size = Annotated[int, BeforeValidator(_integral), Field(ge=1)]
-Scalar = bool | int | float | str | None
+def _path(value: str) -> str:
+    """A path that some file system could have; what is there is seen to when it is used."""
+    if not value.strip():
+        raise ValueError("no folder is named")
+    if any(unicodedata.category(c) in ("Cc", "Cs") for c in value):
+        raise ValueError("a path has no control characters and is written in UTF-8")
+    if len(value) > 2_000 or any(len(part.encode()) > 200 for part in value.split("/")):
+        raise ValueError("this path is too long")
+    return value
 
 
-@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(Field,))
-def schema(cls: type[T]) -> type[T]:
-    """A frozen dataclass whose values are checked: no unknown key, no silent conversion, no NaN.
+def _named(value: str) -> str:
+    if value.strip() in ("", "???"):  # OmegaConf's mark of a value to be given
+        raise ValueError("no env is named: env.id=<gymnasium id>, or a group, env=cartpole")
+    return value
 
-    A field without a default is one whose number the YAML must give.
-    """
-    strict = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-    checked = pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=strict)(cls)
-    return cast(type[T], checked)
+
+Folder = Annotated[str, AfterValidator(_path)]
+EnvId = Annotated[str, AfterValidator(_named)]
 
 
 @schema
 class EnvConfig:
     """One environment and what is done to its observations, rewards and clock."""
 
-    id: str = Field(description="gymnasium id; module:Id-v0 imports the module that registers it")
+    id: EnvId = Field(description="gymnasium id; module:Id-v0 imports the module that registers it")
     kwargs: dict[str, Scalar | list[Scalar]] = Field(
         description="passed to the env: env.kwargs.enable_wind=true"
     )
@@ -59,10 +60,12 @@ class EnvConfig:
     reward_gamma: float = Field(ge=0, le=1, description="discount of that return (the algorithm's)")
     clip_obs: float = Field(gt=0, description="bound of normalised observations")
     clip_reward: float = Field(gt=0, description="bound of normalised rewards")
-    frame_skip: Int = Field(ge=1, description="times an action is repeated (frames)")
-    frame_stack: Int = Field(ge=1, description="observations stacked into one")
+    frame_skip: Int = Field(ge=1, le=1_000, description="times an action is repeated (frames)")
+    frame_stack: Int = Field(ge=1, le=100, description="observations stacked into one")
     grayscale: bool = Field(description="pixel observations: one grey channel instead of three")
-    resize: Int | None = Field(ge=36, description="pixel observations: side in pixels; null: as is")
+    resize: Int | None = Field(
+        ge=36, le=1_000, description="pixel observations: side in pixels; null: as is"
+    )
     success_at: float | None = Field(
         description="return that counts as success; null: the env's registered threshold"
     )
@@ -147,8 +150,8 @@ class RunConfig(Jobs):
     step_timeout: float = Field(
         ge=0, description="seconds after which a step of an env counts as hung; 0: never"
     )
-    run_dir: str | None = Field(description="folder of the run; null: runs/<algo>/<env>/<stamp>")
-    resume: str | None = Field(
+    run_dir: Folder | None = Field(description="folder of the run; null: runs/<algo>/<env>/<stamp>")
+    resume: Folder | None = Field(
         description="folder of an interrupted run to go on with; auto: run_dir, if it holds a run"
     )
     quiet: bool = Field(description="print nothing but warnings and errors")
@@ -173,7 +176,7 @@ class RunConfig(Jobs):
 class ReplayConfig:
     """What rl-eval is asked to do."""
 
-    run: str | None = Field(description="run folder, or one checkpoint folder in it")
+    run: Folder | None = Field(description="run folder, or one checkpoint folder in it")
     checkpoint: Int | str = Field(description="best, latest, or a step number")
     episodes: Int = Field(ge=1, description="episodes to play")
     seed: Int = Field(ge=0, description="episode i is reset with seed + i")
@@ -182,7 +185,9 @@ class ReplayConfig:
     video_episodes: Int = Field(ge=1, description="episodes recorded with video=true")
     render: Literal["none", "human"] = Field(description="human: open a window")
     device: Literal["auto", "cpu", "cuda"] = Field(description="where the networks live")
-    output: str | None = Field(description="folder for evaluation.json and videos; null: by name")
+    output: Folder | None = Field(
+        description="folder for evaluation.json and videos; null: by name"
+    )
     env: dict[str, Any] = Field(
         description="env keys that replace the run's own, e.g. env.kwargs.*"
     )
@@ -200,113 +205,3 @@ class AlgoConfig:
     max_grad_norm: float | None = Field(gt=0, description="gradient norm is clipped to this")
     hidden_sizes: tuple[Size, ...] = Field(description="units of each hidden layer")
     activation: Literal["relu", "tanh"] = Field(description="of the hidden layers")
-
-
-def build(cls: type[T], values: Mapping[str, Any], prefix: str = "") -> T:
-    """Check `values` against a schema and freeze them into it.
-
-    Raises:
-        BadInput: naming the key, its value, and the nearest key or the allowed range.
-
-    """
-    try:
-        return TypeAdapter(cls).validate_json(json.dumps(values))
-    except ValidationError as error:
-        raise _explain(cls, error, prefix) from None
-    except TypeError as error:  # a value that no YAML scalar can be
-        raise BadInput(str(error), prefix) from None
-
-
-def _explain(cls: type, error: ValidationError, prefix: str) -> BadInput:
-    first = error.errors()[0]
-    path = [str(part) for part in first["loc"] if str(part).isidentifier() and part not in _UNIONS]
-    name = ".".join([*([prefix] if prefix else []), *path])
-    if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        known = keys(cls, prefix)
-        return BadInput(f"unknown key {name}", f"{name}={first['input']}", suggest(name, known))
-    if first["type"] in ("missing", "missing_argument"):
-        hint = (
-            " (an env file begins with defaults: [_base, _self_])"
-            if name.startswith("env.")
-            else ""
-        )
-        return BadInput(f"{name} has no value", name, f"give {name}=<value>{hint}")
-    doc = keys(cls, prefix).get(name)
-    told = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    what = told if first["type"] == "value_error" else f"{name} must be {told}"
-    value = first["input"] if not isinstance(first["input"], dict) else "{...}"
-    where = f"{name}={json.dumps(value, default=str)}" if path else name or "configuration"
-    return BadInput(what, where, f"{name}: {doc.describe()}" if doc else "")
-
-
-_UNIONS = ("int", "float", "str", "bool", "function-before", "list")
-
-
-def suggest(name: str, known: Mapping[str, Key]) -> str:
-    """The nearest key, by its whole path or by its last word."""
-    leaf = name.rsplit(".", 1)[-1]
-    same_leaf = [key for key in known if key.rsplit(".", 1)[-1] == leaf]
-    if same_leaf:
-        return f"did you mean {same_leaf[0]}?"
-    return did_you_mean(name, known, "see rl-train --help for every key")
-
-
-@dataclasses.dataclass(frozen=True)
-class Key:
-    """One documented key: for `--help` and for error messages."""
-
-    type: str
-    interval: str
-    doc: str
-
-    def describe(self) -> str:
-        return f"{self.type}{' in ' + self.interval if self.interval else ''}; {self.doc}"
-
-
-def keys(cls: type, prefix: str = "") -> dict[str, Key]:
-    """Every key of a schema by its dotted path, nested schemas included."""
-    found: dict[str, Key] = {}
-    for name, info in cls.__pydantic_fields__.items():  # type: ignore[attr-defined]
-        path = f"{prefix}.{name}" if prefix else name
-        if hasattr(info.annotation, "__pydantic_fields__"):
-            found |= keys(info.annotation, path)
-        else:
-            found[path] = Key(_type_name(info.annotation), _interval(info), info.description or "")
-    return found
-
-
-def _type_name(annotation: Any) -> str:
-    if hasattr(annotation, "__metadata__"):  # Annotated[int, ...]
-        return _type_name(annotation.__origin__)
-    text = (
-        annotation.__name__
-        if isinstance(annotation, type) and not hasattr(annotation, "__args__")
-        else str(annotation)
-    )
-    if text.startswith("typing.Literal"):
-        return " | ".join(str(choice) for choice in annotation.__args__)
-    if text.startswith("dict"):
-        return "mapping"
-    if text.startswith("tuple"):
-        return f"[{_type_name(annotation.__args__[0])}, ...]"
-    if hasattr(annotation, "__args__"):
-        return " | ".join(_type_name(part) for part in annotation.__args__)
-    return "null" if text == "NoneType" else text
-
-
-def _bound(value: float) -> str:
-    return str(value) if isinstance(value, int) else f"{value:g}"
-
-
-def _interval(info: Any) -> str:
-    low, high = "(-inf", "inf)"
-    for bound in info.metadata:
-        if hasattr(bound, "ge"):
-            low = f"[{_bound(bound.ge)}"
-        if hasattr(bound, "gt"):
-            low = f"({_bound(bound.gt)}"
-        if hasattr(bound, "le"):
-            high = f"{_bound(bound.le)}]"
-        if hasattr(bound, "lt"):
-            high = f"{_bound(bound.lt)})"
-    return "" if (low, high) == ("(-inf", "inf)") else f"{low}, {high}"

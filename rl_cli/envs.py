@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import sys
 import traceback
@@ -111,7 +112,7 @@ def _make(cfg: EnvConfig, render_mode: str | None) -> Env:
             )
     except gym.error.DependencyNotInstalled as error:
         raise BadInput(
-            f"{cfg.id} needs a package: {_first_line(error)}",
+            f"{cfg.id} needs a package: {_first_line(error).partition(', run')[0]}",
             f"env.id={cfg.id}",
             _pip_line(str(error)),
         ) from None
@@ -128,12 +129,39 @@ def _make(cfg: EnvConfig, render_mode: str | None) -> Env:
             f"env.id={cfg.id}",
             "install the package, or start where its module lies",
         ) from None
+    except gym.error.Error as error:  # an id that is none
+        raise BadInput(
+            _first_line(error).partition(" (")[0], f"env.id={cfg.id}", _suggest_env(cfg.id)
+        ) from None
     except Exception as error:  # a module or a constructor of somebody else's: anything
+        if unknown := _unknown_kwarg(error, cfg):
+            raise unknown from None
         raise BadInput(
             f"{cfg.id} cannot be made: {type(error).__name__}: {_first_line(error)}",
             f"env.kwargs={dict(cfg.kwargs)}" if cfg.kwargs else f"env.id={cfg.id}",
             "see the env's own documentation for its arguments",
         ) from None
+
+
+def _unknown_kwarg(error: Exception, cfg: EnvConfig) -> BadInput | None:
+    """The argument that an env does not take, and those it does; None if that was not it."""
+    entry = gym.spec(cfg.id).entry_point
+    if not isinstance(error, TypeError) or entry is None:
+        return None
+    make = gym.envs.registration.load_env_creator(entry) if isinstance(entry, str) else entry
+    takes = inspect.signature(make).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in takes.values()):
+        return None
+    unknown = [name for name in cfg.kwargs if name not in takes]
+    if not unknown:
+        return None
+    known = [name for name in takes if name not in RESERVED_KWARGS]
+    fix = f"its arguments: {', '.join(known)}" if known else "it takes none"
+    return BadInput(
+        f"{cfg.id} takes no argument {unknown[0]}",
+        f"env.kwargs.{unknown[0]}={cfg.kwargs[unknown[0]]}",
+        did_you_mean(unknown[0], known, fix),
+    )
 
 
 def _register_extras(env_id: str) -> None:

@@ -3,7 +3,27 @@
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
+
+LONGEST = 400
+"""Characters of one line of a message; what is cut is cut from the middle."""
+
+
+def plain(text: str) -> str:
+    """`text` as it may go to a terminal: one line of bounded length, nothing that steers.
+
+    Line breaks, escape sequences, marks of writing direction and halves of characters are spelt out.
+    """
+    shown = "".join(
+        c.encode("unicode_escape").decode() if unicodedata.category(c) in _STEERING else c
+        for c in (text if len(text) <= 2 * LONGEST else f"{text[:LONGEST]}...{text[-LONGEST:]}")
+    )
+    half = LONGEST // 2
+    return shown if len(shown) <= LONGEST else f"{shown[:half]} ... {shown[-half:]}"
+
+
+_STEERING = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 
 
 class RunError(Exception):
@@ -20,13 +40,10 @@ class RunError(Exception):
         self.kept = ""  # of a run: what there is to go on from
 
     def __str__(self) -> str:
-        lines = [f"error: {self.what}"]
-        if self.where:
-            lines.append(f"  where: {self.where}")
-        if self.fix:
-            lines.append(f"  do: {self.fix}")
-        if self.kept:
-            lines.append(f"  kept: {self.kept}")
+        lines = [f"error: {plain(self.what)}"]
+        for label, text in (("where", self.where), ("do", self.fix), ("kept", self.kept)):
+            if text:
+                lines.append(f"  {label}: {plain(text)}")
         return "\n".join(lines)
 
 
@@ -53,10 +70,22 @@ class StorageError(RunError):
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known word closest to `word`, or None when nothing comes near."""
+    """The known word closest to `word`, or None when nothing comes near.
+
+    A slip of the pen comes first, then initials (lr: learning_rate), then a word begun or run on
+    (environment: env), then what is at least half alike.
+    """
     candidates = {k.lower(): k for k in known}
-    found = difflib.get_close_matches(word.lower(), list(candidates), n=1, cutoff=0.5)
-    return candidates[found[0]] if found else None
+    word = word.lower()
+
+    def alike(cutoff: float) -> list[str]:
+        return difflib.get_close_matches(word, list(candidates), n=1, cutoff=cutoff)
+
+    initials = [k for k in candidates if word == "".join(part[:1] for part in k.split("_"))]
+    begun = [k for k in candidates if len(word) > 2 < len(k) and word.startswith(k)]
+    begun += [k for k in candidates if len(word) > 2 and k.startswith(word)]
+    found = alike(0.8) or initials or begun or alike(0.5)
+    return candidates[found[0]] if found and len(word) <= LONGEST else None
 
 
 def did_you_mean(word: str, known: Iterable[str], otherwise: str = "") -> str:

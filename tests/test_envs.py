@@ -329,7 +329,7 @@ def test_time_limit_is_the_envs_own_unless_one_is_given():
         ("LunarLander-v2", {}, "deprecated", "env.id=LunarLander-v2", "LunarLander-v3?"),
         ("CartPole-v7", {}, "`v7`", "env.id=CartPole-v7", "CartPole-v"),
         ("Qqqq/Zzzz-v0", {}, "Namespace Qqqq", "env.id=Qqqq/Zzzz-v0", "module:Id-v0"),
-        ("a b", {}, "Malformed", "env.id=a b", "documentation"),
+        ("a b", {}, "Malformed", "env.id=a b", "module:Id-v0"),
         (
             "no_such_module:Any-v0",
             {},
@@ -337,7 +337,13 @@ def test_time_limit_is_the_envs_own_unless_one_is_given():
             "env.id=no_such_module:Any-v0",
             "start where its module lies",
         ),
-        ("CartPole-v1", {"kwargs": {"gravty": 1}}, "'gravty'", "{'gravty': 1}", "arguments"),
+        (
+            "CartPole-v1",
+            {"kwargs": {"gravty": 1}},
+            "gravty",
+            "env.kwargs.gravty=1",
+            "its arguments: sutton",
+        ),
         ("CartPole-v1", {"grayscale": True}, "pixel", "env.grayscale", "leave env.grayscale out"),
         ("CartPole-v1", {"resize": 64}, "pixel", "env.resize", "leave env.resize out"),
         ("TestPixels-v0", {"normalize_obs": True}, "[0, 1]", "env.normalize_obs=true", "leave"),

@@ -10,6 +10,7 @@ from conftest import REPO
 PACKAGE = REPO / "rl_cli"
 LAYERS = [
     {"errors", "__init__"},
+    {"schema"},
     {"types", "config"},
     {"functional", "schedules", "seeding", "files", "folder_lock", "untrusted", "lander"},
     {

@@ -40,6 +40,10 @@ class DQNConfig(AlgoConfig):
     def __post_init__(self) -> None:
         if self.epsilon_decay == "exponential" and min(self.epsilon_start, self.epsilon_end) == 0:
             raise ValueError("an exponential epsilon_decay needs both ends above 0")
+        if self.batch_size > self.buffer_size:
+            raise ValueError(
+                f"algo.batch_size={self.batch_size} is more than algo.buffer_size={self.buffer_size} holds"
+            )
 
 
 class DQN(Algorithm[DQNConfig]):

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from rl_cli.cli.deferred import defer
 
 defer("torch")
 
 from rl_cli.cli import launch  # noqa: E402
-from rl_cli.config import ReplayConfig, keys  # noqa: E402
+from rl_cli.cli.arguments import check_flags, plain_overrides, split_flags  # noqa: E402
+from rl_cli.config import ReplayConfig, keys, suggest  # noqa: E402
 from rl_cli.errors import BadInput  # noqa: E402
 
 
@@ -32,9 +33,12 @@ def run(argv: list[str]) -> int:
 
         print(f"rl-cli {__version__}")
         return 0
-    flags, words = launch.split_flags(argv)
-    overrides = [_named(word) for word in words]
-    with launch.reported(overrides, lambda: keys(ReplayConfig)) as code:
+    flags, words = split_flags(argv)
+    known = keys(ReplayConfig)
+    named = [_named(word) for word in words]
+    with launch.reported(named, lambda: known) as code:
+        check_flags(flags)
+        overrides = plain_overrides(named, known, r"env\.", lambda key: suggest(key, known))
         runs = [word for word in overrides if word.startswith("run=")]
         if len(runs) > 1 or {"-m", "--multirun"} & set(flags):
             raise BadInput("one run is replayed at a time", " ".join(words), "name one run")
@@ -55,8 +59,6 @@ def _free_env_key(arg: str) -> str:
 
 
 def _task(cfg: Any) -> float:
-    from omegaconf import OmegaConf
-
     from rl_cli.replay import replay
 
-    return replay(cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True)))
+    return replay(launch.values(cfg))

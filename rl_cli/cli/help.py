@@ -9,7 +9,8 @@ from typing import Any
 import yaml
 
 from rl_cli import algos
-from rl_cli.cli.launch import CONF, GROUPS, env_id_of, members, user_folders, value_of
+from rl_cli.cli.arguments import value_of
+from rl_cli.cli.launch import CONF, GROUPS, env_id_of, members, user_folders
 from rl_cli.config import ReplayConfig, RunConfig, keys
 
 TRAIN = """\

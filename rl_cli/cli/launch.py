@@ -10,19 +10,24 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
 from rl_cli import algos
-from rl_cli.config import AlgoConfig, Key, RunConfig, keys, suggest
-from rl_cli.errors import BadInput, RunError, did_you_mean
+from rl_cli.cli.arguments import check_flags, plain_overrides, split_flags, value_of
+from rl_cli.config import SEE_HELP, AlgoConfig, Key, RunConfig, keys, suggest
+from rl_cli.errors import BadInput, RunError, did_you_mean, nearest
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
 """Inside the package once installed, beside it in a checkout."""
 GROUPS = ("algo", "env", "hparams", "experiment", "sweep")
 INTERRUPTED = (129, 130, 138, 143)
+
+
+class Unreadable(Exception):
+    """Hydra could not make a configuration of the command line; its cause says why."""
 
 
 @contextlib.contextmanager
@@ -41,21 +46,22 @@ def reported(argv: list[str], known: Callable[[], dict[str, Key]]) -> Iterator[l
         code[0] = error.exit_code
     except KeyboardInterrupt:
         code[0] = 130
-    except Exception as error:
-        translated = explain(error, argv, known)
-        if translated is None or os.environ.get("RL_CLI_DEBUG"):
+    except Unreadable as error:
+        if os.environ.get("RL_CLI_DEBUG"):
             traceback.print_exc()
-            code[0] = 1 if translated is None else translated.exit_code
-        else:
-            print(translated, file=sys.stderr)
-            code[0] = translated.exit_code
+        print(explain(cast(Exception, error.__cause__), argv, known), file=sys.stderr)
+        code[0] = BadInput.exit_code
+    except Exception:  # a bug: what it was is told in full
+        traceback.print_exc()
+        code[0] = 1
 
 
 def run_hydra(config_name: str, argv: list[str], task: Callable[[Any], object]) -> None:
     """Compose `config_name` with the overrides and call `task` once per job.
 
     Raises:
-        Whatever Hydra raises; see `explain`.
+        Unreadable: Hydra could not compose the configuration.
+        Whatever `task` raises.
 
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # raise to us rather than print and exit
@@ -71,15 +77,65 @@ def run_hydra(config_name: str, argv: list[str], task: Callable[[Any], object]) 
             return None
 
     sys.argv = [sys.argv[0], *argv]
-    hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(guarded)()
+    try:
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(guarded)()
+    except Exception as error:  # of whatever kind: all that Hydra was given is the command line
+        raise Unreadable from error
     if raised:
         raise raised[0]
 
 
-def value_of(argv: list[str], key: str) -> str | None:
-    """The value given to `key=` on the command line, the last one if there are more."""
-    given = [arg.split("=", 1)[1] for arg in argv if arg.split("=", 1)[0] == key and "=" in arg]
-    return given[-1] if given else None
+def values(cfg: Any) -> dict[str, Any]:
+    """A composed configuration as plain values.
+
+    Raises:
+        Unreadable: it refers to something that is not there.
+
+    """
+    from omegaconf import OmegaConf
+
+    try:
+        return cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+    except Exception as error:
+        raise Unreadable from error
+
+
+def parsed(word: str) -> tuple[str, Any]:
+    """Key and value of one override, read as Hydra reads it.
+
+    Raises:
+        BadInput: it is none, or names several values.
+
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    try:
+        override = OverridesParser.create().parse_override(word)
+        value = None if override.is_sweep_override() else override.value()
+    except Exception:
+        raise BadInput("cannot read this argument", word, QUOTE) from None
+    if override.is_sweep_override():
+        raise BadInput("several values for one run", word, "give one")
+    return override.key_or_group, value
+
+
+QUOTE = "write key=value; quote what the shell or commas would split"
+
+
+def plain(argv: list[str]) -> list[str]:
+    """The command line of rl-train without Hydra's signs.
+
+    Raises:
+        BadInput: an option or, behind a sign, a key that does not exist.
+
+    """
+    flags, overrides = split_flags(argv)
+    check_flags(flags)
+    every = {k: v for name in algos.names() for k, v in training_keys([f"algo={name}"]).items()}
+    known = training_keys(argv)
+    return flags + plain_overrides(
+        overrides, every, r"env\.kwargs\.", lambda key: advise(key, known)
+    )
 
 
 def prepare(argv: list[str]) -> list[str]:
@@ -92,13 +148,14 @@ def prepare(argv: list[str]) -> list[str]:
         BadInput: a group has no such member.
 
     """
+    flags, overrides = split_flags(argv)
     _refuse_contradictions(argv)
     folders = [CONF, *user_folders(argv)]
     for group in GROUPS:
-        for name in (value_of(argv, group) or "").split(","):
+        given = value_of(argv, group)
+        for name in [] if given is None else given.split(","):
             check_member(group, name.strip(), folders)
-    flags, overrides = split_flags(argv)
-    out = [re.sub(r"^env\.kwargs\.", "++env.kwargs.", arg) for arg in overrides]
+    out = [re.sub(r"^(env\.kwargs(\.|=))", r"++\1", arg) for arg in overrides]
     out += _choices_implied(argv, folders)
     here = Path.cwd() / "conf"
     if here in folders and value_of(argv, "hydra.searchpath") is None:
@@ -119,22 +176,6 @@ def _refuse_contradictions(argv: list[str]) -> None:
             f"run_dir={value_of(argv, 'run_dir')}",
             "leave run_dir out, or name the sweep's folder: hydra.sweep.dir=<folder>",
         )
-
-
-FLAGS_WITH_VALUE = (
-    *("--cfg", "-c", "--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp"),
-    *("--package", "-p", "--info", "-i"),
-)
-
-
-def split_flags(argv: list[str]) -> tuple[list[str], list[str]]:
-    """Hydra's own flags with their values, and the overrides; Hydra wants each kind together."""
-    flags: list[str] = []
-    overrides: list[str] = []
-    for i, arg in enumerate(argv):
-        value = i > 0 and argv[i - 1] in FLAGS_WITH_VALUE and "=" not in arg
-        (flags if arg.startswith("-") or value else overrides).append(arg)
-    return flags, overrides
 
 
 def user_folders(argv: list[str]) -> list[Path]:
@@ -165,11 +206,16 @@ def check_member(group: str, name: str, folders: list[Path]) -> None:
     """Raise BadInput for a name that the group does not have."""
     known = members(group, folders)
     optional = name == "null" and group in ("sweep", "experiment")
-    if not name or optional or name in known or not re.fullmatch(r"[\w\-/.]+", name):
+    if optional or name in known or (name and not re.fullmatch(r"[\w\-/.]+", name)):
         return
-    fix = did_you_mean(name, known, f"one of: {', '.join(known)}")
+    every = f"one of: {', '.join(known)}"
+    if not name:
+        raise BadInput(f"{group}= names nothing", f"{group}=", every)
     if group == "env" and re.search(r"-v\d+$", name):
-        fix = f"a gymnasium id is given as env.id={name}"
+        ids = [found for g in known if (found := env_id_of(g, folders))]
+        fix = f"a gymnasium id is given as env.id={nearest(name, ids) or name}"
+    else:
+        fix = did_you_mean(name, known, every)
     raise BadInput(f"no {group} called {name}", f"{group}={name}", fix)
 
 
@@ -195,11 +241,18 @@ def env_id_of(group: str, folders: list[Path]) -> str | None:
     return None
 
 
-def refuse_foreign_values(env: str, hparams: str, env_id: str) -> None:
-    """Raise BadInput where an experiment puts another env under values tuned for its group.
+def refuse_foreign_values(algo: str, env: str, hparams: str, env_id: str) -> None:
+    """Raise BadInput for values tuned for another algorithm or, in an experiment, another env.
 
-    On the command line `prepare` has seen to it; inside a file nobody has.
+    On the command line `prepare` has seen to the env; inside a file nobody has.
     """
+    tuned_for = hparams.split("_")[0]
+    if tuned_for in algos.names() and tuned_for != algo:
+        raise BadInput(
+            f"hparams={hparams} holds values of algo={tuned_for}",
+            f"algo={algo} hparams={hparams}",
+            f"choose algo={tuned_for}, or leave hparams out",
+        )
     usual = env_id_of(env, [CONF])
     tuned = hparams in members("hparams", [CONF]) and hparams.endswith(f"_{env}")
     if tuned and usual is not None and env_id != usual:
@@ -210,37 +263,62 @@ def refuse_foreign_values(env: str, hparams: str, env_id: str) -> None:
         )
 
 
-def explain(
-    error: Exception, argv: list[str], known: Callable[[], dict[str, Key]]
-) -> RunError | None:
-    """A Hydra or OmegaConf error in our words; None for any other error, which is a bug."""
-    if not type(error).__module__.startswith(("hydra", "omegaconf", "antlr4", "yaml")):
-        return None
+def explain(error: Exception, argv: list[str], known: Callable[[], dict[str, Key]]) -> BadInput:
+    """Why Hydra could not read a command line, in our words."""
     text = str(error)
-    if found := re.search(r"Could not override '([^']+)'", text):
-        name = found[1]
-        where = next((a for a in argv if a.lstrip("+~").split("=", 1)[0] == name), name)
-        return BadInput(f"unknown key {name}", where, suggest(name, known()))
+    if found := re.search(r"not in struct\s+full_key: (\S+)|Could not override '([^']+)'", text):
+        name = found[1] or found[2]
+        return BadInput(f"unknown key {name}", _where(error, argv, name), advise(name, known()))
     if found := re.search(r"Could not find '([^']+)'", text):
         group, _, name = found[1].rpartition("/")
-        return BadInput(f"no {group or 'config'} called {name}", found[1], "see rl-train --help")
-    if found := re.search(r"Ambiguous value for argument '([^']+)'", text):
+        what = f"no {group or 'config'} called {name}" if name else f"{group}= names nothing"
+        return BadInput(what, f"{group}={name}", SEE_HELP)
+    if found := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '([^']+)'", text):
         fix = "several values are a sweep: rl-train -m ...; a list is written [a,b]"
         return BadInput("several values for one run", found[1], fix)
-    if "arsing override" in text or type(error).__name__ == "OverrideParseException":
-        bad = getattr(error, "override", "") or text.splitlines()[0]
-        return BadInput(
-            "cannot read this argument",
-            str(bad),
-            "write key=value; quote what the shell or commas would split",
-        )
-    return BadInput(text.strip().splitlines()[0], " ".join(argv)[:200], "see rl-train --help")
+    if found := re.search(r"Could not delete from config. '([^']+)'", text):
+        return BadInput(f"there is no {found[1]} to take away", f"~{found[1]}", "leave it out")
+    if (word := _unreadable(argv)) is not None:
+        return BadInput("cannot read this argument", word, QUOTE)
+    what = (text.strip() or type(error).__name__).splitlines()[0]
+    return BadInput(what, _where(error, argv, getattr(error, "full_key", None)), SEE_HELP)
+
+
+def _where(error: Exception, argv: list[str], key: str | None) -> str:
+    """The argument that an error speaks of, or all of them."""
+    text, (_, words) = str(error), split_flags(argv)
+    named = [word for word in words if key and word.lstrip("+~").split("=", 1)[0] == key]
+    above = [word for word in words if key and key.startswith(word.split("=", 1)[0] + ".")]
+    told = [word for word in words if len(word) > 3 and word in text]
+    found = named or told or above or [word for word in words if "${" in word]
+    return found[0] if found else key or " ".join(argv)
+
+
+def _unreadable(argv: list[str]) -> str | None:
+    """The first argument that is no override by itself."""
+    for word in split_flags(argv)[1]:
+        try:
+            parsed(word)
+        except BadInput as error:
+            if error.fix == QUOTE:
+                return word
+    return None
+
+
+def advise(name: str, known: dict[str, Key]) -> str:
+    """What to do about a key that does not exist; other algorithms' keys are known as such."""
+    owners = [f"algo={a}" for a in algos.names() if name in keys(algos.load(a).Config, "algo")]
+    if owners and name not in known:
+        return f"{name} is a key of {' and '.join(owners)}"
+    return suggest(name, known)
 
 
 def training_keys(argv: list[str]) -> dict[str, Key]:
     """Every key that rl-train could set with this command line, by its dotted path."""
     found = {k: v for k, v in keys(RunConfig).items() if k != "algo"}
     found |= dict.fromkeys(GROUPS, Key("name", "", "configuration group"))
-    name = (value_of(argv, "algo") or "dqn").split(",")[0]
-    cls = algos.load(name).Config if name in algos.names() else AlgoConfig
-    return found | keys(cls, "algo")
+    names = (value_of(argv, "algo") or "dqn").split(",")
+    classes = [algos.load(name).Config for name in names if name in algos.names()]
+    for cls in classes or [AlgoConfig]:
+        found |= keys(cls, "algo")
+    return found

@@ -7,7 +7,7 @@ import os
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from rl_cli.cli.deferred import defer
 
@@ -15,6 +15,7 @@ defer("torch")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's products are small; threads cost more
 
 from rl_cli.cli import launch  # noqa: E402
+from rl_cli.cli.arguments import value_of  # noqa: E402
 from rl_cli.cli.jobs import Pool  # noqa: E402
 from rl_cli.config import Jobs, RunConfig, build, keys, suggest  # noqa: E402
 from rl_cli.errors import BadInput, RunError  # noqa: E402
@@ -42,17 +43,18 @@ def run(argv: list[str]) -> int:
         print(f"rl-cli {__version__}")
         return 0
     with launch.reported(argv, lambda: launch.training_keys(argv)) as code:
-        if launch.value_of(argv, "resume") not in (None, "auto", "null"):
-            code[0] = _resume(argv)
+        words = launch.plain(argv)
+        if value_of(words, "resume") not in (None, "auto", "null"):
+            code[0] = _resume(words)
         else:
-            code[0] = _launch(argv)
+            code[0] = _launch(words)
     return code[0]
 
 
 def _launch(argv: list[str]) -> int:
     jobs = _Jobs()
     prepared = launch.prepare(argv)
-    sweep = Path(str(launch.value_of(prepared, "hydra.sweep.dir")))
+    sweep = Path(str(value_of(prepared, "hydra.sweep.dir")))
     try:
         launch.run_hydra("config", prepared, jobs)
     except KeyboardInterrupt:
@@ -76,14 +78,14 @@ class _Jobs:
     def __call__(self, cfg: Any) -> float | None:
         from hydra.core.hydra_config import HydraConfig
         from hydra.types import RunMode
-        from omegaconf import OmegaConf
 
         hydra_cfg = HydraConfig.get()
-        config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+        config = launch.values(cfg)
         choices = hydra_cfg.runtime.choices
         launch.refuse_foreign_values(
-            str(choices["env"]), str(choices["hparams"]), config["env"]["id"]
+            str(choices["algo"]), str(choices["env"]), str(choices["hparams"]), config["env"]["id"]
         )
+        _refuse_idle(config, hydra_cfg.overrides.task)
         labels = (str(choices["algo"]), _env_label(str(choices["env"]), config))
         if hydra_cfg.mode != RunMode.MULTIRUN:
             outcome = _train(config, labels)
@@ -173,6 +175,22 @@ def _train_guarded(config: dict[str, Any], labels: tuple[str, str]) -> Outcome:
         return Outcome(1, "failed", f"{type(error).__name__}: {error}")
 
 
+def _refuse_idle(config: dict[str, Any], overrides: list[str]) -> None:
+    """Raise BadInput for a warm-up that was asked for and outlasts the budget.
+
+    Only one that was asked for: a short budget alone is how one tries things out.
+    """
+    asked = value_of(list(overrides), "algo.learning_starts")
+    starts, budget = config["algo"].get("learning_starts"), config["total_timesteps"]
+    numbers = isinstance(starts, int | float) and isinstance(budget, int | float)
+    if asked and numbers and starts >= budget:
+        raise BadInput(
+            "nothing would be learned: the budget ends before learning starts",
+            f"algo.learning_starts={asked} total_timesteps={budget}",
+            "a smaller algo.learning_starts, or a larger total_timesteps",
+        )
+
+
 def _env_label(choice: str, config: Any) -> str:
     """Name of the env in paths and titles: the group, or the id of an env without one."""
     env_id = config["env"]["id"]
@@ -190,11 +208,11 @@ def _resume(argv: list[str]) -> int:
         BadInput: an argument would change what the run is.
 
     """
-    from omegaconf import OmegaConf
-
     from rl_cli import resume
 
-    folder = Path(str(launch.value_of(argv, "resume")))
+    folder = Path(value_of(argv, "resume") or "")
+    if folder == Path():
+        raise BadInput("no folder is named", "resume=", "rl-train resume=<run folder>")
     config, labels = resume.recorded(folder)
     known = keys(RunConfig)
     for arg in argv:
@@ -209,7 +227,7 @@ def _resume(argv: list[str]) -> int:
             )
         if key not in known and not key.startswith(("algo.", "env.kwargs.")):
             raise BadInput(f"unknown key {key}", arg, suggest(key, known))
-        _set(config, key, OmegaConf.from_dotlist([f"value={value}"]).value)
+        _set(config, *launch.parsed(arg))
     config |= {"resume": str(folder), "run_dir": None, "jobs": 1}
     code: int = _train(config, labels).exit_code
     return code
