@@ -67,8 +67,8 @@ def train(config: Mapping[str, Any], labels: tuple[str, str]) -> Outcome:
         changed = resume.changes(resume.recorded(begun)[0], config)
         if not changed and run_folder.read_status(begun).get("state") == "completed":
             return _nothing_to_do(begun, cfg.quiet)
+    envs = make_envs(cfg)  # before torch is touched: an env that is refused is refused in no time
     torch.set_num_threads(cfg.threads)
-    envs = make_envs(cfg)
     algo = make_algorithm(algo_cls, algo_cfg, envs.spec, cfg.total_timesteps, cfg.seed, cfg.device)
     recorded = {k: v for k, v in config.items() if k not in resume.HOW}
     with _locked(begun) or run_folder.create(*labels, cfg.seed, cfg.run_dir) as folder:

@@ -265,9 +265,10 @@ def refuse_foreign_values(algo: str, env: str, hparams: str, env_id: str) -> Non
 
 def explain(error: Exception, argv: list[str], known: Callable[[], dict[str, Key]]) -> BadInput:
     """Why Hydra could not read a command line, in our words."""
-    text = str(error)
-    if found := re.search(r"not in struct\s+full_key: (\S+)|Could not override '([^']+)'", text):
-        name = found[1] or found[2]
+    text = f"{error}\n{error.__cause__ or ''}"
+    inside = re.search(r"not in struct\s+full_key: (\S+)", text)
+    if found := inside or re.search(r"Could not override '([^']+)'", text):
+        name = found[1]
         return BadInput(f"unknown key {name}", _where(error, argv, name), advise(name, known()))
     if found := re.search(r"Could not find '([^']+)'", text):
         group, _, name = found[1].rpartition("/")
@@ -308,7 +309,7 @@ def _unreadable(argv: list[str]) -> str | None:
 def advise(name: str, known: dict[str, Key]) -> str:
     """What to do about a key that does not exist; other algorithms' keys are known as such."""
     owners = [f"algo={a}" for a in algos.names() if name in keys(algos.load(a).Config, "algo")]
-    if owners and name not in known:
+    if owners:
         return f"{name} is a key of {' and '.join(owners)}"
     return suggest(name, known)
 
