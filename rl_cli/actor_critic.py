@@ -9,7 +9,7 @@ from rl_cli.acting import outputs
 from rl_cli.distributions import make_distribution
 from rl_cli.learner import Learner
 from rl_cli.networks import MLP, make_encoder
-from rl_cli.types import EnvSpec, Params
+from rl_cli.types import Batch, EnvSpec, Params
 
 
 class ActorCritic:
@@ -39,6 +39,18 @@ class ActorCritic:
     def value(self, params: Params, obs: torch.Tensor) -> torch.Tensor:
         """V(s). (B, *obs_shape) -> (B,)."""
         return self.critic(params, self.encoder(params, obs)).squeeze(-1)
+
+    def next_value(self, params: Params, batch: Batch, value: torch.Tensor) -> torch.Tensor:
+        """V(s') of a rollout, given V(s). (T, N) -> (T, N).
+
+        What a step led to is mostly what the next one began with, whose value is known. Only after
+        the last step and where an episode ended is the network asked.
+        """
+        other = torch.ones_like(value, dtype=torch.bool)
+        other[:-1] = (batch.next_obs[:-1] != batch.obs[1:]).flatten(2).any(-1)
+        next_value = value.roll(-1, 0)
+        next_value[other] = self.value(params, batch.next_obs[other])
+        return next_value
 
     def choose(
         self, learner: Learner, obs: np.ndarray, rng: np.random.Generator | None

@@ -191,6 +191,13 @@ class Learner:
             self.flat_target.copy_(torch.as_tensor(state["target"]))
 
 
+def averaged(history: Sequence[Metrics]) -> Metrics:
+    """Means over several updates of one learner; three calls of torch, however many metrics."""
+    values = torch.stack([value for metrics in history for value in metrics.values()])
+    means = values.view(len(history), -1).mean(0)
+    return dict(zip(history[0], means.unbind(), strict=True))
+
+
 class Part(NamedTuple):
     """How one input of a loss was taken apart."""
 

@@ -413,3 +413,23 @@ def test_pixels_go_through_convolutions(name):
         algo.observe(Transition(obs, algo.act(obs, step), reward, next_obs, end, no))
         algo.update(step)
     assert not torch.equal(before, algo.learner.params["encoder.0.weight"])
+
+
+def test_what_a_step_led_to_is_valued_like_the_next_steps_beginning_unless_an_episode_ended():
+    """A walk of two envs with two ends in it, against the network asked for every row."""
+    algo = ppo()
+    rng = np.random.default_rng(0)
+    obs = torch.from_numpy(rng.normal(size=(9, 2, 1)).astype(np.float32))
+    next_obs = obs[1:].clone()
+    next_obs[3, 0], next_obs[5, 1] = 7.0, -7.0  # the next row begins with another episode
+    asked = []
+    zeros = torch.zeros(8, 2)
+    batch = Batch(obs[:8], zeros.long(), zeros, next_obs, zeros, zeros)
+    net, params = algo.net, algo.learner.params
+    with torch.no_grad():
+        value = net.value(params, batch.obs.flatten(0, 1)).view(8, 2)
+        expected = net.value(params, next_obs.flatten(0, 1)).view(8, 2)
+        plain, net.value = net.value, lambda p, o: asked.append(len(o)) or plain(p, o)
+        found = net.next_value(params, batch, value)
+    torch.testing.assert_close(found, expected)
+    assert asked == [2 + 2]  # the ends, and the last row

@@ -3,7 +3,7 @@ import torch
 
 from rl_cli.checkpoint import unpack
 from rl_cli.checkpoint_store import pack
-from rl_cli.learner import Learner
+from rl_cli.learner import Learner, averaged
 
 CPU = torch.device("cpu")
 
@@ -225,3 +225,10 @@ def test_a_restored_learner_goes_on_identically(way):
         second.update_target(0.3)
     assert torch.equal(first.flat, second.flat)
     assert torch.equal(first.flat_target, second.flat_target)
+
+
+def test_metrics_are_averaged_by_name():
+    first = {"loss": torch.tensor(1.0), "norm": torch.tensor(5.0)}
+    second = {"loss": torch.tensor(2.0), "norm": torch.tensor(-1.0)}
+    mean = averaged([first, second])
+    assert {name: value.item() for name, value in mean.items()} == {"loss": 1.5, "norm": 2.0}

@@ -13,7 +13,7 @@ from rl_cli.actor_critic import ActorCritic
 from rl_cli.algos.base import Algorithm
 from rl_cli.buffers import RolloutBuffer
 from rl_cli.config import AlgoConfig, Int, schema
-from rl_cli.learner import Learner
+from rl_cli.learner import Learner, averaged
 from rl_cli.seeding import torch_generator
 from rl_cli.types import Batch, EnvSpec, Metrics, Params, Rows
 
@@ -101,8 +101,7 @@ class PPO(Algorithm[PPOConfig]):
             ]
             if self.cfg.target_kl is not None and history[-1]["approx_kl"] > self.cfg.target_kl:
                 break
-        mean = {name: torch.stack([m[name] for m in history]).mean() for name in history[0]}
-        return mean | {
+        return averaged(history) | {
             "explained_variance": functional.explained_variance(samples.old_value, samples.target)
         }
 
@@ -114,7 +113,7 @@ class PPO(Algorithm[PPOConfig]):
         features = net.encoder(params, flat.obs)
         log_prob = net.distribution.log_prob(params, net.actor(params, features), flat.action)
         value = net.critic(params, features).view(steps, envs)
-        next_value = net.value(params, flat.next_obs).view(steps, envs)
+        next_value = net.next_value(params, batch, value)
         advantage = functional.gae(
             batch.reward,
             value,
