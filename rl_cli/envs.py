@@ -93,8 +93,8 @@ def make_env(cfg: EnvConfig, render_mode: str | None = None) -> Env:
 
 
 def _make(cfg: EnvConfig, render_mode: str | None) -> Env:
-    if str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # module:Id-v0 may lie in the current folder
+    if ":" in cfg.id and str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # the module may lie here; nothing else is looked for here
     _register_extras(cfg.id)
     for name, instead in RESERVED_KWARGS.items():
         if name in cfg.kwargs:

@@ -36,13 +36,18 @@ def load_policy_arrays(
         ValueError: names or shapes are not those of this algorithm and env.
 
     """
-    weights = {k: torch.from_numpy(v) for k, v in arrays.items() if not k.startswith(NORMALIZER)}
-    algo.load_policy(weights)
+    own = {k: v for k, v in arrays.items() if not k.startswith(NORMALIZER)}
+    for name, array in own.items():
+        if array.dtype != np.float32:
+            raise ValueError(f"{name} should be float32, found {array.dtype}")
+    algo.load_policy({name: torch.from_numpy(array) for name, array in own.items()})
     if normalizer is not None:
         try:
             mean, variance, count = (arrays[NORMALIZER + k] for k in ("mean", "variance", "count"))
         except KeyError as error:
             raise ValueError(f"{error.args[0]} is missing") from None
+        if count.shape != () or not (count > 0 and (variance >= 0).all()):
+            raise ValueError("the observation statistics are none")
         normalizer.moments.load_state_dict(
             {"mean": mean, "variance": variance, "count": float(count)}
         )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
+import math
 import os
 import re
 import sys
@@ -20,13 +22,15 @@ from rl_cli.algos.base import Algorithm
 from rl_cli.assembly import make_algorithm
 from rl_cli.config import EnvConfig, ReplayConfig, build
 from rl_cli.envs import make_env, spec_of
-from rl_cli.errors import BadInput
+from rl_cli.errors import BadInput, plain
 from rl_cli.evaluation import Evaluator, evaluate
 from rl_cli.files import write_json
 from rl_cli.normalization import ObservationNormalizer
 from rl_cli.policy import load_policy_arrays
+from rl_cli.run_folder import require_plain
 from rl_cli.statistics import summarise
 from rl_cli.terminal import relative, summary_table
+from rl_cli.trust import require_said
 from rl_cli.types import Episode
 
 
@@ -59,6 +63,7 @@ def replay(config: Mapping[str, Any]) -> float:
     output = Path(cfg.output) if cfg.output else _output_folder(folder, cfg, agent)
     try:
         output.mkdir(parents=True, exist_ok=True)
+        require_plain(output)
     except OSError as error:
         raise BadInput(
             f"cannot write here: {error.strerror}", f"output={output}", "output=<another folder>"
@@ -76,13 +81,16 @@ def load_agent(folder: Path, env_changes: Mapping[str, Any], device: str) -> Age
     """Build the policy of a checkpoint; only manifest.json and policy.safetensors are read.
 
     Raises:
-        BadInput: a file is missing, altered, or does not fit the env.
+        BadInput: a file is missing, altered, or does not fit the env; or the env needs a person's
+            word (see `trust`).
 
     """
     manifest = checkpoint.read_manifest(folder)
     algo_cls = algos.load(str(manifest.algo.get("name")))
     algo_cfg = build(algo_cls.Config, manifest.algo, "algo")
     env_cfg = build(EnvConfig, _merged(manifest.env, env_changes) | {"num_envs": 1}, "env")
+    require_said(env_cfg, env_changes)
+    _refuse_other_sizes(algo_cfg.hidden_sizes, manifest.files[checkpoint.POLICY].bytes, folder)
     env = make_env(env_cfg)
     spec = spec_of(env, env_cfg)
     env.close()
@@ -90,8 +98,9 @@ def load_agent(folder: Path, env_changes: Mapping[str, Any], device: str) -> Age
     normalizer = (
         ObservationNormalizer(spec.obs_shape, env_cfg.clip_obs) if env_cfg.normalize_obs else None
     )
+    room = 8 * algo.learner.flat.numel() + 64 * math.prod(spec.obs_shape) + (1 << 20)
     try:
-        load_policy_arrays(checkpoint.read_policy(folder, manifest), algo, normalizer)
+        load_policy_arrays(checkpoint.read_policy(folder, manifest, room), algo, normalizer)
     except ValueError as error:
         raise BadInput(
             f"the weights do not fit this env: {error}",
@@ -99,6 +108,17 @@ def load_agent(folder: Path, env_changes: Mapping[str, Any], device: str) -> Age
             "replay it on the env it was trained on",
         ) from None
     return Agent(algo, env_cfg, normalizer, manifest)
+
+
+def _refuse_other_sizes(hidden_sizes: tuple[int, ...], held: int, folder: Path) -> None:
+    """A few bytes of manifest must not ask for gigabytes of network: `held` bytes are there."""
+    products = sum(a * b for a, b in itertools.pairwise(hidden_sizes))
+    if 4 * (products + sum(hidden_sizes)) > min(held, checkpoint.MAX_POLICY_BYTES):
+        raise BadInput(
+            f"the weights are not of hidden layers of {list(hidden_sizes)}",
+            str(folder / checkpoint.MANIFEST),
+            "get the checkpoint anew",
+        )
 
 
 def _merged(env: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -134,7 +154,7 @@ def _report(
     summary = summarise(episodes, success_at)
     manifest = agent.manifest
     how = "greedy" if cfg.greedy else "sampled"
-    title = f"{manifest.algo['name']} on {agent.env.id}, step {manifest.step:,}, {how}"
+    title = plain(f"{manifest.algo['name']} on {agent.env.id}, step {manifest.step:,}, {how}")
     Console().print(summary_table(summary, title))
     write_json(
         output / "evaluation.json",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rl_cli import checkpoint, run_folder
+from rl_cli.config import AlgoConfig, EnvConfig
 from rl_cli.errors import BadInput
 from rl_cli.types import Arrays, State
 
@@ -55,6 +56,26 @@ def read(folder: Path) -> tuple[Saved | None, list[tuple[Path, str]]]:
             last = error
             broken.append((path, f"{Path(error.where).name}: {error.what}"))
     raise last
+
+
+def require_same_run(saved: Saved, seed: int, algo: AlgoConfig, env: EnvConfig) -> None:
+    """Refuse a checkpoint that was put into this run's folder from another one.
+
+    Raises:
+        BadInput: names what differs.
+
+    """
+    manifest = saved.manifest
+    own = {"seed": seed, "algo": dataclasses.asdict(algo), "env": dataclasses.asdict(env)}
+    theirs = {"seed": manifest.seed, "algo": manifest.algo, "env": manifest.env}
+    mine, other = dict(_flat(own)), dict(_flat(theirs))
+    for key in mine.keys() & other.keys():  # a key may have come, or gone, since
+        if mine[key] != other[key]:
+            raise BadInput(
+                f"checkpoint {manifest.step} is of another run",
+                f"{key} is {_shown(other[key])} there, {_shown(mine[key])} in this run",
+                "take it out of this run's folder",
+            )
 
 
 def recorded(folder: Path) -> tuple[dict[str, Any], tuple[str, str]]:

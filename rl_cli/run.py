@@ -15,13 +15,13 @@ from typing import Any
 
 import torch
 
-from rl_cli import algos, checkpoint, checkpoint_store, resume, run_folder, video
+from rl_cli import algos, checkpoint, checkpoint_store, resume, run_folder, trust, video
 from rl_cli.algos.base import Algorithm
 from rl_cli.assembly import make_algorithm, make_envs, worth_compiling
 from rl_cli.checkpoint_store import CheckpointStore, Identity
 from rl_cli.compiled import StepCompiler, source_digest
 from rl_cli.config import AlgoConfig, RunConfig, build
-from rl_cli.errors import BadInput, RunError
+from rl_cli.errors import BadInput, RunError, plain
 from rl_cli.evaluation import Evaluator
 from rl_cli.folder_lock import FolderLock
 from rl_cli.interruption import Interruption
@@ -30,6 +30,7 @@ from rl_cli.policy import load_policy_arrays
 from rl_cli.statistics import Summary
 from rl_cli.terminal import Monitor, describe, duration, make_monitor, relative
 from rl_cli.trainer import Periods, Recorder, Trainer
+from rl_cli.types import State
 from rl_cli.vector import VectorEnv
 from rl_cli.watchdog import Watchdog
 
@@ -72,7 +73,7 @@ def train(config: Mapping[str, Any], labels: tuple[str, str]) -> Outcome:
     algo = make_algorithm(algo_cls, algo_cfg, envs.spec, cfg.total_timesteps, cfg.seed, cfg.device)
     recorded = {k: v for k, v in config.items() if k not in resume.HOW}
     with _locked(begun) or run_folder.create(*labels, cfg.seed, cfg.run_dir) as folder:
-        saved = None if begun is None else _go_on_from(begun, cfg.total_timesteps)
+        saved = None if begun is None else _go_on_from(begun, cfg, algo_cfg)
         run_folder.write_config(folder, {"labels": list(labels), **recorded})
         resumed = None if begun is None else changed
         return _Run(cfg, algo_cfg, algo, envs, folder, saved, labels, resumed).go()
@@ -94,18 +95,20 @@ def _begun(cfg: RunConfig) -> Path | None:
     return folder if (folder / "config.yaml").exists() else None
 
 
-def _go_on_from(folder: Path, total_timesteps: int) -> resume.Saved | None:
+def _go_on_from(folder: Path, cfg: RunConfig, algo_cfg: AlgoConfig) -> resume.Saved | None:
     checkpoint_store.recover(folder / "checkpoints")
     saved, broken = resume.read(folder)
-    if saved is not None and saved.manifest.step > total_timesteps:
-        raise BadInput(
-            f"the run is already at step {saved.manifest.step}",
-            f"total_timesteps={total_timesteps}",
-            "give a larger budget",
-        )
+    if saved is not None:
+        resume.require_same_run(saved, cfg.seed, algo_cfg, cfg.env)
+        if saved.manifest.step > cfg.total_timesteps:
+            raise BadInput(
+                f"the run is already at step {saved.manifest.step}",
+                f"total_timesteps={cfg.total_timesteps}",
+                "give a larger budget",
+            )
     for path, why in broken:
         kept = checkpoint_store.set_aside(path)
-        print(f"broken checkpoint set aside as {relative(kept)}: {why}", file=sys.stderr)
+        print(f"broken checkpoint set aside as {relative(kept)}: {plain(why)}", file=sys.stderr)
     return saved
 
 
@@ -175,10 +178,21 @@ class _Run:
             self._recorder() if cfg.video.episodes else None,
             self.interruption,
         )
-        self.lost = [] if saved is None else self.trainer.load_state_dict(saved.state)
+        self.lost = [] if saved is None else self._take_up(saved.state)
         self.history: list[Any] = []
         if resumed is not None:
             self._remember(step, resumed)
+
+    def _take_up(self, state: State) -> list[int]:
+        """Go back to where a checkpoint was made. -> envs that did not come back."""
+        try:
+            return self.trainer.load_state_dict(state)
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            raise BadInput(
+                f"the checkpoint does not fit the run: {type(error).__name__}: {error}",
+                str(self.folder / "checkpoints"),
+                "restore the checkpoint, or take it out of the folder to go on from the one before",
+            ) from error
 
     def _remember(self, step: int, changed: Mapping[str, Any]) -> None:
         """Of each time the run went on: from where, with what changed, and whether exactly."""
@@ -293,7 +307,7 @@ class _Run:
         here = relative(self.folder)
         if not self.cfg.quiet:
             print(f"stopped by {name} at step {self.trainer.step:,}; the checkpoint is saved")
-            print(f"go on:  rl-train resume={here}")
+            print("go on:  rl-train", f"resume={here}", *trust.words(self.cfg.env))
         return Outcome(code, "interrupted", name, self.trainer.step, str(self.folder))
 
     def _completed(self, reason: str, summary: Summary, seconds: float) -> Outcome:
@@ -315,7 +329,7 @@ class _Run:
             print(
                 f"done: {step:,} steps in {duration(seconds)}{why}; {describe(summary)}, best {best:.1f}"
             )
-            print(f"replay:  rl-eval {here}")
+            print("replay:  rl-eval", here, *trust.words(self.cfg.env))
             if self.cfg.log.tensorboard:
                 among = "runs" if here.startswith("runs/") else here
                 print(f"curves:  tensorboard --logdir {among}")

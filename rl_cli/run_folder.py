@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import datetime
-import json
 import os
+import stat
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
 from rl_cli import folder_lock
-from rl_cli.errors import BadInput
+from rl_cli.errors import BadInput, plain
 from rl_cli.files import storing, write_atomic, write_json
 from rl_cli.folder_lock import FolderLock, holder
+from rl_cli.untrusted import MAX_JSON_BYTES, MAX_YAML_BYTES, parse_json, parse_yaml, read
 
 ROOT = Path("runs")
+GROUPS = ("algo", "env", "eval", "checkpoint", "video", "log", "stop")
+"""Keys of a configuration that hold others."""
 
 
 def create(algo: str, env: str, seed: int, explicit: str | None) -> FolderLock:
@@ -72,29 +75,59 @@ def _holds_something(folder: Path) -> bool:
 
 
 def write_config(folder: Path, config: dict[str, Any]) -> None:
+    """Record what the run is."""
     text = yaml.safe_dump(config, sort_keys=False, default_flow_style=None)
     write_atomic(folder / "config.yaml", text.encode())
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The configuration of a run.
+    """The configuration of a run, as plain values; nothing in it is carried out or filled in.
 
     Raises:
-        BadInput: there is none, or it is no YAML mapping.
+        BadInput: there is none, it is no YAML of our kind, or the folder holds links.
 
     """
     path = folder / "config.yaml"
     try:
-        config = yaml.safe_load(path.read_text())
+        config = parse_yaml(read(path, MAX_YAML_BYTES))
     except OSError as error:
         raise BadInput(
             f"no run to go on with: {error.strerror}", str(path), "name a run's folder"
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BadInput(f"not YAML: {error}".splitlines()[0], str(path), "restore it") from None
-    if not isinstance(config, dict) or not isinstance(config.get("algo"), dict):
+    except ValueError as error:
+        raise BadInput(f"not a configuration: {error}", str(path), "restore it") from None
+    if not _is_nested_rightly(config):
         raise BadInput("not a configuration", str(path), "restore it")
-    return config
+    require_plain(folder)
+    if isinstance(labels := config.get("labels"), list):
+        config["labels"] = [plain(str(label)) for label in labels]
+    return cast(dict[str, Any], config)
+
+
+def _is_nested_rightly(config: Any) -> bool:
+    if not isinstance(config, dict) or not config.get("algo"):
+        return False
+    groups = [config.get(name, {}) for name in GROUPS]
+    return all(isinstance(g, dict) and isinstance(g.get("kwargs", {}), dict) for g in groups)
+
+
+def require_plain(folder: Path) -> None:
+    """Refuse a folder to write into that holds more than files and folders.
+
+    Raises:
+        BadInput: names a link, which would lead what is written elsewhere, or a pipe or device.
+
+    """
+    for parent, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            mode = os.lstat(os.path.join(parent, name)).st_mode
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                kind = "a link" if stat.S_ISLNK(mode) else "a pipe or device"
+                raise BadInput(
+                    f"{kind} stands where the run would write",
+                    os.path.join(parent, name),
+                    "put what it stands for in its place, or take it away",
+                )
 
 
 def write_status(folder: Path, **status: Any) -> None:
@@ -106,7 +139,7 @@ def write_status(folder: Path, **status: Any) -> None:
 def read_status(folder: Path) -> dict[str, Any]:
     """What status.json says; empty where it does not exist."""
     try:
-        status = json.loads((folder / "status.json").read_text())
+        status = parse_json(read(folder / "status.json", MAX_JSON_BYTES))
     except (OSError, ValueError):
         return {}
     return status if isinstance(status, dict) else {}

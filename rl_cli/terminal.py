@@ -19,6 +19,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from rl_cli.errors import plain
 from rl_cli.statistics import Summary
 
 STOPPING = "stopping: finishing the step and saving; once more ends at once"
@@ -253,6 +254,6 @@ def summary_table(summary: Summary, title: str) -> Table:
 def relative(path: Path) -> str:
     """A path as a person in this folder would type it."""
     try:
-        return str(path.resolve().relative_to(Path.cwd()))
+        return plain(str(path.resolve().relative_to(Path.cwd())))
     except ValueError:
-        return str(path)
+        return plain(str(path))

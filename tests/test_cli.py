@@ -360,8 +360,17 @@ def test_an_env_without_any_yaml(command, here, tiny):
     assert done.returncode == 0, done.stderr
     run = only_run(here)
     assert run.parent.name == "corridor_module-corridor-v0"
-    done = command("rl-eval", str(run.relative_to(here)), "episodes=3")
+    word = "env.id=corridor_module:Corridor-v0"
+    refused = command("rl-eval", str(run.relative_to(here)), "episodes=3")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert f"if you trust it, add: {word}" in refused.stderr
+    done = command("rl-eval", str(run.relative_to(here)), word, "episodes=3")
     assert done.returncode == 0, done.stderr
+    more = ["rl-train", f"resume={run.relative_to(here)}", "total_timesteps=450"]
+    refused = command(*more)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert f"if you trust it, add: {word}" in refused.stderr
+    assert command(*more, word).returncode == 0
 
 
 # Sweeps

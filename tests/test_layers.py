@@ -28,7 +28,7 @@ LAYERS = [
     {"workers"},
     {"actor_critic"},
     {"algos"},
-    {"evaluation", "logger", "checkpoint", "policy", "terminal", "run_folder"},
+    {"evaluation", "logger", "checkpoint", "policy", "terminal", "run_folder", "trust"},
     {"video", "watchdog", "interruption", "checkpoint_store", "assembly", "resume"},
     {"trainer"},
     {"run"},

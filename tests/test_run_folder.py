@@ -110,7 +110,7 @@ def test_a_configuration_reads_back_with_its_types_and_its_order(tmp_path):
         (b"a: !!python/object/apply:os.getcwd []", "not YAML"),
         (b"- 1\n- 2\n", "not a configuration"),
         (b"", "not a configuration"),
-        (b"seed: \xff\xfe", "not YAML"),
+        (b"seed: \xff\xfe", "not a configuration"),
     ],
 )
 def test_a_configuration_that_cannot_be_read_is_refused_by_its_name(tmp_path, content, why):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import sys
-from pathlib import Path
 from typing import Any
 
 from rl_cli.cli.deferred import defer
@@ -35,30 +35,30 @@ def run(argv: list[str]) -> int:
         return 0
     flags, words = split_flags(argv)
     known = keys(ReplayConfig)
-    named = [_named(word) for word in words]
-    with launch.reported(named, lambda: known) as code:
+    paths = [word for word in words if _is_path(word)]
+    others = [word for word in words if not _is_path(word)]
+    with launch.reported(others, lambda: known) as code:
         check_flags(flags)
-        overrides = plain_overrides(named, known, r"env\.", lambda key: suggest(key, known))
-        runs = [word for word in overrides if word.startswith("run=")]
+        overrides = plain_overrides(others, known, r"env\.", lambda key: suggest(key, known))
+        runs = paths + [word for word in overrides if word.startswith("run=")]
         if len(runs) > 1 or {"-m", "--multirun"} & set(flags):
             raise BadInput("one run is replayed at a time", " ".join(words), "name one run")
-        launch.run_hydra("eval", flags + [_free_env_key(word) for word in overrides], _task)
+        task = functools.partial(_task, path=paths[0] if paths else None)
+        launch.run_hydra("eval", flags + [_free_env_key(word) for word in overrides], task)
     return code[0]
 
 
-def _named(arg: str) -> str:
-    """A bare path is the run to replay; quoted, because Hydra gives signs in it a meaning."""
-    if arg.startswith("-") or "=" in arg.split("/")[0]:
-        return arg
-    escaped = str(Path(arg)).replace("\\", "\\\\").replace("'", "\\'")
-    return f"run='{escaped}'"
+def _is_path(arg: str) -> bool:
+    """A bare path is the run to replay. Hydra never sees it: to Hydra, signs in it have a meaning."""
+    return "=" not in arg.split("/")[0]
 
 
 def _free_env_key(arg: str) -> str:
     return f"++{arg}" if arg.startswith("env.") else arg
 
 
-def _task(cfg: Any) -> float:
+def _task(cfg: Any, path: str | None) -> float:
     from rl_cli.replay import replay
 
-    return replay(launch.values(cfg))
+    config = launch.values(cfg)
+    return replay(config if path is None else config | {"run": path})

@@ -17,7 +17,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's products are small
 from rl_cli.cli import launch  # noqa: E402
 from rl_cli.cli.arguments import value_of  # noqa: E402
 from rl_cli.cli.jobs import Pool  # noqa: E402
-from rl_cli.config import Jobs, RunConfig, build, keys, suggest  # noqa: E402
+from rl_cli.config import EnvConfig, Jobs, RunConfig, build, keys, suggest  # noqa: E402
 from rl_cli.errors import BadInput, RunError  # noqa: E402
 from rl_cli.files import write_json  # noqa: E402
 
@@ -208,13 +208,13 @@ def _resume(argv: list[str]) -> int:
         BadInput: an argument would change what the run is.
 
     """
-    from rl_cli import resume
+    from rl_cli import resume, trust
 
     folder = Path(value_of(argv, "resume") or "")
     if folder == Path():
         raise BadInput("no folder is named", "resume=", "rl-train resume=<run folder>")
     config, labels = resume.recorded(folder)
-    known = keys(RunConfig)
+    known, said = keys(RunConfig), dict[str, Any]()
     for arg in argv:
         key, equals, value = arg.partition("=")
         if key in ("resume", "run_dir") or (key, value) in zip(
@@ -227,7 +227,10 @@ def _resume(argv: list[str]) -> int:
             )
         if key not in known and not key.startswith(("algo.", "env.kwargs.")):
             raise BadInput(f"unknown key {key}", arg, suggest(key, known))
-        _set(config, *launch.parsed(arg))
+        name, typed = launch.parsed(arg)
+        for node in (config, said):
+            _set(node, name, typed)
+    trust.require_said(build(EnvConfig, config["env"], "env"), said.get("env", {}))
     config |= {"resume": str(folder), "run_dir": None, "jobs": 1}
     code: int = _train(config, labels).exit_code
     return code
