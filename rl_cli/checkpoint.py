@@ -11,7 +11,6 @@ checkpoints/best.json                   which of them evaluated best
 from __future__ import annotations
 
 import contextlib
-import functools
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -177,10 +176,17 @@ def read_state(checkpoint: Path, manifest: Manifest) -> State:
     """
     with _told(checkpoint):
         memory = physical_memory()
+        if (size := sum(entry.bytes for entry in manifest.files.values())) > memory:
+            raise _Broken(checkpoint, f"{size:,} bytes, more than this machine has memory")
         arrays = _load(checkpoint, manifest, STATE, memory)
+        pieces = set(manifest.files)
+
+        def piece(name: str) -> Arrays:
+            pieces.remove(name)  # each is read once: a list of one name would take any memory
+            return _load(checkpoint, manifest, name, memory)
+
         with _at(checkpoint / STATE_JSON):
             tree = parse_json(_checked(checkpoint, manifest, STATE_JSON))
-            piece = functools.partial(_load, checkpoint, manifest, limit=memory)
             return cast(State, unpack(tree, arrays, piece))
 
 

@@ -1,0 +1,59 @@
+"""B19: checkpoints of every format so far load, replay to the returns of their time, and go on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from rl_cli import algos, checkpoint
+from rl_cli.cli import evaluate as rl_eval
+from rl_cli.cli import train as rl_train
+from rl_cli.manifest import FORMAT, seal
+
+REPO = Path(__file__).resolve().parents[2]
+GOLDEN = REPO / "tests/golden"
+RUNS = sorted(path.parent for path in GOLDEN.glob("format_*/*/config.yaml"))
+
+
+@pytest.mark.parametrize("run", RUNS, ids=lambda path: f"{path.parent.name}-{path.name}")
+def test_a_golden_run_is_read_replayed_and_gone_on_with(here, capsys, run):
+    shutil.copytree(run, here / "run")
+    written = int(run.parent.name.removeprefix("format_"))
+    assert checkpoint.read_manifest(checkpoint.find(here / "run")).format == written
+
+    expected = json.loads((run / "expected.json").read_text())
+    args = ["checkpoint=latest", f"seed={expected['seed']}", "episodes=5", "output=out"]
+    assert rl_eval.run(["run", *args]) == 0
+    replayed = json.loads((here / "out/evaluation.json").read_text())["episodes"]
+    assert [episode["return"] for episode in replayed] == expected["returns"]
+
+    assert rl_train.run(["resume=run", "total_timesteps=4050", "quiet=true"]) == 0
+    status = json.loads((here / "run/status.json").read_text())
+    assert (status["state"], status["step"]) == ("completed", 4050)
+    assert status["resumed"][-1]["exact"] is True
+    gone_on = checkpoint.read_manifest(checkpoint.find(here / "run"))
+    assert (gone_on.step, gone_on.format) == (4050, FORMAT)
+    capsys.readouterr()
+    print(f"B19 got/needed: 1/1 {run.parent.name} {run.name}")
+
+
+def test_there_is_a_golden_run_of_each_format_for_each_algorithm():
+    made = {(path.parent.name, path.name) for path in RUNS}
+    assert made >= {(f"format_{f}", a) for f in range(1, FORMAT + 1) for a in algos.names()}
+
+
+def test_a_format_to_come_is_refused_by_its_number(here, capsys):
+    shutil.copytree(GOLDEN / f"format_{FORMAT}" / "dqn", here / "run")
+    path = checkpoint.find(here / "run") / "manifest.json"
+    fields = json.loads(path.read_text()) | {"format": FORMAT + 1, "something": "new"}
+    del fields["sha256"]
+    path.write_bytes(seal(fields))
+    for run, args in ((rl_eval.run, ["run", "checkpoint=latest"]), (rl_train.run, ["resume=run"])):
+        assert run([*args]) == 2
+        err = capsys.readouterr().err
+        assert f"checkpoint format {FORMAT + 1} is newer than this program's {FORMAT}" in err
+        assert "manifest.json" in err
+        assert "upgrade rl-cli" in err
