@@ -86,7 +86,8 @@ class CheckpointStore:
         removed before that.
 
         Raises:
-            StorageError: nothing of the new checkpoint is left, the older ones are as they were.
+            StorageError: nothing of the new checkpoint is left, the older ones are as they were
+                (it is there, and whole, where only the last sync has failed).
 
         """
         target = self.folder / f"{step:09d}"

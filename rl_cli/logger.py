@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from rl_cli.errors import NonFinite
+from rl_cli.errors import NonFinite, StorageError
 from rl_cli.files import CsvTable, storing
 from rl_cli.statistics import Summary
 from rl_cli.types import Episode, Metrics
@@ -59,13 +59,8 @@ class Logger:
         self.episodes += episodes
         self.episodes_total += len(episodes)
 
-    def write(self, step: int, times: Mapping[str, float]) -> dict[str, float]:
-        """Write the row of `step`: means over what came since the last one. Returns it.
-
-        Raises:
-            NonFinite: a training metric is not a finite number.
-
-        """
+    def row(self, times: Mapping[str, float]) -> dict[str, float]:
+        """Means over what came since the last row, and `times`."""
         row: dict[str, float] = {"rollout/episodes": self.episodes_total}
         if self.episodes:
             count = len(self.episodes)
@@ -74,19 +69,24 @@ class Logger:
         for name, values in self.gathered.items():
             row[f"train/{name}"] = torch.stack([v.cpu() for v in values]).double().mean().item()
         self.gathered, self.episodes = {}, []
-        row |= times
+        return row | dict(times)
+
+    def write(self, step: int, row: Mapping[str, float]) -> None:
+        """Write the row of `step`.
+
+        Raises:
+            StorageError: it waits, and is written with the next one.
+
+        """
         self.metrics.append({"step": step, **row})
-        if self.events:
-            self.events.scalars(row, step)
-        check_finite(row)
-        return row
+        self._scalars(row, step)
 
     def write_evaluation(
         self, step: int, episodes: list[Episode], seed: int, summary: Summary
     ) -> None:
-        """One row per evaluation episode, and the mean as a curve."""
-        for i, episode in enumerate(episodes):
-            self.evaluations.append(
+        """One row per evaluation episode, and the mean as a curve. Raises as `write` does."""
+        self.evaluations.append(
+            *(
                 {
                     "step": step,
                     "episode": i,
@@ -94,12 +94,13 @@ class Logger:
                     "episode_return": episode.episode_return,
                     "episode_length": episode.length,
                 }
+                for i, episode in enumerate(episodes)
             )
-        if self.events:
-            row = {FINAL_METRIC: summary.mean, "eval/episode_length": summary.mean_length}
-            if summary.success_rate is not None:
-                row["eval/success_rate"] = summary.success_rate
-            self.events.scalars(row, step)
+        )
+        row = {FINAL_METRIC: summary.mean, "eval/episode_length": summary.mean_length}
+        if summary.success_rate is not None:
+            row["eval/success_rate"] = summary.success_rate
+        self._scalars(row, step)
 
     def state_dict(self) -> dict[str, Any]:
         """What the next row would have been made of."""
@@ -123,12 +124,22 @@ class Logger:
         """Bring what has been written to the disk: a checkpoint goes on from here."""
         for table in (self.metrics, self.evaluations):
             table.sync()
-        if self.events:
-            self.events.flush()
+        self._view(lambda events: events.flush())
 
     def close(self) -> None:
-        if self.events:
-            self.events.close()
+        self._view(lambda events: events.close())
+
+    def _scalars(self, row: Mapping[str, float], step: int) -> None:
+        self._view(lambda events: events.scalars(row, step))
+
+    def _view(self, write: Callable[[_Events], None]) -> None:
+        """TensorBoard's files cannot be mended where the disk was full: they end there."""
+        try:
+            if self.events:
+                write(self.events)
+        except StorageError:
+            self.events = None
+            raise
 
 
 class _Events:

@@ -18,6 +18,7 @@ from rl_cli.config import EvalConfig, StopConfig
 from rl_cli.errors import NonFinite
 from rl_cli.evaluation import Evaluator, evaluate
 from rl_cli.logger import Logger, check_finite
+from rl_cli.patience import Patience
 from rl_cli.policy import policy_arrays
 from rl_cli.schedules import crossings
 from rl_cli.statistics import Divergence, Summary, summarise
@@ -72,6 +73,8 @@ class Trainer:
         self.evaluator, self.eval_cfg, self.stop = evaluator, eval_cfg, stop
         self.logger, self.monitor, self.store, self.recorder = logger, monitor, store, recorder
         self.interrupted = interrupted
+        self.saving = Patience("checkpoints", monitor.note)
+        self.logging = Patience("curves", monitor.note)
         self.check_every = 1 if algo.learner.arrays is not None else 100  # elsewhere it waits
         self.unchecked = 0
         self.divergence = Divergence()
@@ -163,7 +166,7 @@ class Trainer:
         if crossings(before, step, periods.evaluate):
             self._evaluate()
         if crossings(before, step, periods.save):
-            self.save()
+            self.saving(self.save)
         if crossings(before, step, periods.record) and not self.interrupted():
             self._record()
         self._clock = time.perf_counter()
@@ -180,7 +183,9 @@ class Trainer:
             "time/elapsed": self.elapsed,
         }
         self._row_clock, self._row_step = self.elapsed, self.step
-        row = self.logger.write(self.step, times)
+        row = self.logger.row(times)
+        self.logging(lambda: self.logger.write(self.step, row))
+        check_finite(row)
         self.monitor.row(self.step, row)
         if "train/loss" in row and self.divergence.begins(row["train/loss"]):
             self.monitor.note(
@@ -201,12 +206,12 @@ class Trainer:
         self.latest = summary = summarise(episodes, self.evaluator.success_at)
         self.evaluated_at = self.step
         check_finite({"eval/episode_return": summary.mean})
-        self.logger.write_evaluation(self.step, episodes, cfg.seed, summary)
-        best = summary.mean >= self.best_return
+        self.logging(lambda: self.logger.write_evaluation(self.step, episodes, cfg.seed, summary))
+        best, before = summary.mean >= self.best_return, self.best_return
         self.best_return = max(self.best_return, summary.mean)
         self.monitor.evaluation(self.step, summary, best)
-        if best:
-            self._save(best=True)
+        if best and not self.saving(lambda: self._save(best=True)):
+            self.best_return = before  # the best of those that are kept
 
     def _record(self) -> None:
         self.filmed_at = self.step

@@ -29,7 +29,7 @@ LAYERS = [
     {"actor_critic"},
     {"algos"},
     {"evaluation", "logger", "checkpoint", "policy", "terminal", "run_folder", "trust"},
-    {"video", "watchdog", "interruption", "checkpoint_store", "assembly", "resume"},
+    {"video", "patience", "watchdog", "interruption", "checkpoint_store", "assembly", "resume"},
     {"trainer"},
     {"run"},
     {"replay"},

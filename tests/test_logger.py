@@ -14,7 +14,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from rl_cli.checkpoint import unpack
 from rl_cli.checkpoint_store import pack
 from rl_cli.errors import NonFinite
-from rl_cli.logger import Logger
+from rl_cli.logger import Logger, check_finite
 from rl_cli.statistics import summarise
 from rl_cli.types import Episode
 
@@ -26,6 +26,14 @@ HPARAMS = {
     "algo.double_q": True,
     "algo.max_grad_norm": None,
 }
+
+
+def write(log, step, times):
+    """As the trainer does."""
+    row = log.row(times)
+    log.write(step, row)
+    check_finite(row)
+    return row
 
 
 def logger(folder, tensorboard=False, resumed_at=None):
@@ -59,7 +67,7 @@ def test_a_row_holds_the_means_of_what_came_since_the_last_one(tmp_path):
     log.add(metrics(loss=1.0, kl=0.5))
     log.add(metrics(loss=3.0))
     log.add_episodes([Episode(10.0, 4), Episode(-4.0, 6)])
-    row = log.write(100, TIMES)
+    row = write(log, 100, TIMES)
     assert row == {
         "rollout/episodes": 2,
         "rollout/episode_return": 3.0,
@@ -69,7 +77,7 @@ def test_a_row_holds_the_means_of_what_came_since_the_last_one(tmp_path):
         "time/steps_per_second": 1000.0,
     }
     log.add(metrics(loss=8.0))
-    assert log.write(200, TIMES) == {"rollout/episodes": 2, "train/loss": 8.0} | TIMES
+    assert write(log, 200, TIMES) == {"rollout/episodes": 2, "train/loss": 8.0} | TIMES
     assert (tmp_path / "metrics.csv").read_text() == (
         "step,rollout/episode_return,rollout/episode_length,rollout/episodes,"
         "train/loss,train/kl,time/steps_per_second\n"
@@ -83,7 +91,7 @@ def test_episodes_are_counted_from_the_first_and_averaged_since_the_last_row(tmp
     for step, returns in ((100, [1.0, 3.0]), (200, []), (300, [10.0])):
         for value in returns:
             log.add_episodes([Episode(value, 1)])
-        log.write(step, TIMES)
+        write(log, step, TIMES)
     written = rows(tmp_path / "metrics.csv")
     assert [row["rollout/episodes"] for row in written] == ["2", "2", "3"]
     assert [row["rollout/episode_return"] for row in written] == ["2.0", "", "10.0"]
@@ -91,9 +99,9 @@ def test_episodes_are_counted_from_the_first_and_averaged_since_the_last_row(tmp
 
 def test_a_metric_that_appears_later_is_empty_before(tmp_path):
     log = logger(tmp_path)
-    log.write(100, TIMES)
+    write(log, 100, TIMES)
     log.add(metrics(loss=0.25))
-    log.write(200, TIMES)
+    write(log, 200, TIMES)
     assert [row["train/loss"] for row in rows(tmp_path / "metrics.csv")] == ["", "0.25"]
 
 
@@ -102,7 +110,7 @@ def test_means_are_taken_in_double_precision(tmp_path):
     log = logger(tmp_path)
     for value in (2.0**24, 1.0):
         log.add(metrics(loss=value))
-    assert log.write(100, {})["train/loss"] == (2**24 + 1) / 2
+    assert write(log, 100, {})["train/loss"] == (2**24 + 1) / 2
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
@@ -110,7 +118,7 @@ def test_a_loss_that_is_no_number_ends_the_run_by_name_after_its_row_is_written(
     log = logger(tmp_path)
     log.add(metrics(q_mean=1.0, loss=float(value)))
     with pytest.raises(NonFinite) as caught:
-        log.write(200, TIMES)
+        write(log, 200, TIMES)
     assert caught.value.what == f"train/loss is {value}"
     assert caught.value.where == "train/loss"  # the run adds the step
     assert "algo.learning_rate" in caught.value.fix
@@ -122,7 +130,7 @@ def test_one_bad_value_among_many_is_not_averaged_away(tmp_path):
     for value in (1.0, float("nan"), 1.0):
         log.add(metrics(loss=value))
     with pytest.raises(NonFinite, match="train/loss is nan"):
-        log.write(100, TIMES)
+        write(log, 100, TIMES)
 
 
 def test_each_evaluation_episode_is_a_row_with_its_seed(tmp_path):
@@ -139,7 +147,7 @@ def test_what_was_gathered_goes_through_a_checkpoint_into_the_next_row(tmp_path)
     (tmp_path / "b").mkdir()
     whole, resumed = logger(tmp_path / "a"), logger(tmp_path / "b")
     whole.add_episodes([Episode(1.0, 1)])
-    whole.write(100, TIMES)
+    write(whole, 100, TIMES)
     whole.add(metrics(loss=1.0, kl=4.0))
     whole.add(metrics(loss=2.0))
     whole.add_episodes([Episode(5.0, 7)])
@@ -156,12 +164,12 @@ def test_what_was_gathered_goes_through_a_checkpoint_into_the_next_row(tmp_path)
         "train/loss": 3.0,
         "train/kl": 4.0,
     }
-    assert resumed.write(200, {}) == whole.write(200, {}) == expected
+    assert write(resumed, 200, {}) == write(whole, 200, {}) == expected
 
 
 def test_no_event_files_unless_asked_for(tmp_path):
     log = logger(tmp_path)
-    log.write(100, TIMES)
+    write(log, 100, TIMES)
     log.close()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["eval.csv", "metrics.csv"]
 
@@ -173,7 +181,7 @@ def test_tensorboard_shows_the_rows_and_the_evaluations(tmp_path):
     log = logger(tmp_path, tensorboard=True)
     for step, loss in ((100, 0.5), (200, 0.25)):
         log.add(metrics(loss=loss))
-        log.write(step, TIMES)
+        write(log, step, TIMES)
     episodes = [Episode(9.0, 10), Episode(-1.0, 4)]
     log.write_evaluation(200, episodes, 0, summarise(episodes, success_at=5.0))
     log.close()
@@ -221,7 +229,7 @@ def test_the_hparams_tab_has_the_runs_settings_and_the_metric_to_compare(tmp_pat
 def written(folder, log, *at, loss):
     for step in at:
         log.add(metrics(loss=loss))
-        log.write(step, TIMES)
+        write(log, step, TIMES)
         log.write_evaluation(step, [Episode(loss, 1)], 0, summarise([Episode(loss, 1)]))
     log.close()
 
