@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from typing import cast
 
 import numpy as np
 import torch
 
+from rl_cli import memory
 from rl_cli.types import Arrays, Batch, Blocks, EnvSpec, Rows, State, Transition
 
 BLOCK_BYTES, MOST_BLOCKS = 1 << 20, 64
 """Of the pieces a replay buffer is saved in: small, but not too many."""
+
+
+def row_bytes(spec: EnvSpec) -> int:
+    """Memory of one transition of one env."""
+    obs = math.prod(spec.obs_shape) * np.dtype(spec.obs_dtype).itemsize
+    action = math.prod(spec.action.shape) * np.dtype(spec.action.dtype).itemsize
+    return 2 * obs + action + 3 * np.dtype(np.float32).itemsize
 
 
 class Columns:
@@ -53,20 +62,18 @@ class Columns:
             array[start : start + len(rows)] = rows
         return start + len(rows)
 
-    def row_bytes(self) -> int:
-        return sum(array[:1].nbytes for array in self.arrays)
-
 
 class ReplayBuffer:
     """The last `capacity` transitions, sampled uniformly with replacement (Lin 1992)."""
 
     def __init__(self, capacity: int, spec: EnvSpec, device: torch.device) -> None:
+        memory.require("algo.buffer_size", capacity, row_bytes(spec))
         self.capacity, self.device = capacity, device
         self.columns = Columns((capacity,), spec)
         self.position, self.size = 0, 0
         self.added = 0  # rows ever added
-        row_bytes = self.columns.row_bytes()
-        self.block_rows = -(-max(BLOCK_BYTES, capacity * row_bytes // MOST_BLOCKS) // row_bytes)
+        row = row_bytes(spec)
+        self.block_rows = -(-max(BLOCK_BYTES, capacity * row // MOST_BLOCKS) // row)
 
     def add(self, transition: Transition) -> None:
         """Append a row per env; the oldest rows are overwritten."""
@@ -123,6 +130,7 @@ class RolloutBuffer:
     """`length` consecutive steps of all envs, time first: (T, N, ...)."""
 
     def __init__(self, length: int, spec: EnvSpec, device: torch.device) -> None:
+        memory.require("algo.rollout_length", length, spec.num_envs * row_bytes(spec))
         self.length, self.num_envs, self.device = length, spec.num_envs, device
         self.columns = Columns((length, spec.num_envs), spec)
         self.position = 0

@@ -21,8 +21,9 @@ import safetensors.numpy
 
 from rl_cli.errors import BadInput
 from rl_cli.manifest import FORMAT, FileEntry, Manifest, NewerFormat, decode
+from rl_cli.memory import physical
 from rl_cli.types import Arrays, State
-from rl_cli.untrusted import MAX_JSON_BYTES, parse_json, physical_memory, read, read_checked
+from rl_cli.untrusted import MAX_JSON_BYTES, parse_json, read, read_checked
 
 __all__ = ["FORMAT", "FileEntry", "Manifest"]  # of rl_cli.manifest, known here too
 
@@ -175,7 +176,7 @@ def read_state(checkpoint: Path, manifest: Manifest) -> State:
 
     """
     with _told(checkpoint):
-        memory = physical_memory()
+        memory = physical()
         if (size := sum(entry.bytes for entry in manifest.files.values())) > memory:
             raise _Broken(checkpoint, f"{size:,} bytes, more than this machine has memory")
         arrays = _load(checkpoint, manifest, STATE, memory)
@@ -203,7 +204,7 @@ def _checked(
     checkpoint: Path, manifest: Manifest, name: str, limit: int | None = None, keep: bool = True
 ) -> bytes:
     if limit is None:
-        limit = MAX_STATE_JSON_BYTES if name == STATE_JSON else physical_memory()
+        limit = MAX_STATE_JSON_BYTES if name == STATE_JSON else physical()
     entry = manifest.files.get(name)
     if entry is None:
         raise _Broken(checkpoint / MANIFEST, f"does not list {name}")

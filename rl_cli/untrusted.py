@@ -117,8 +117,3 @@ def parse_yaml(data: bytes) -> Any:
         raise ValueError("nested too deeply") from None
     except yaml.YAMLError as error:
         raise ValueError(f"not YAML: {error}".splitlines()[0]) from None
-
-
-def physical_memory() -> int:
-    """Bytes of memory this machine has."""
-    return int(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))

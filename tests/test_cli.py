@@ -111,7 +111,7 @@ MISTAKES = [
     (["-m", "run_dir=r", "seed=0,1"], ["run_dir=r", "sweep"]),
     (["env.kwargs.max_episode_steps=5"], ["env.max_episode_steps"]),
     (["env.id=PongNoFrameskip-v4"], ['pip install "rl-cli[atari]"']),
-    (["algo.buffer_size=1e15"], ["cannot be built", "algo=dqn"]),
+    (["algo.buffer_size=1e15"], ["GB of memory", "fits: algo.buffer_size="]),
     (["threads=100000"], ["threads=100000", "[1, 256]"]),
     (["stop.eval_return=1", "eval.every=0"], ["eval.every"]),
     (["algo=dqn", "env=pendulum"], ["box", "algo=ppo", "algo=reinforce"]),

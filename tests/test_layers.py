@@ -11,7 +11,7 @@ PACKAGE = REPO / "rl_cli"
 LAYERS = [
     {"errors", "__init__"},
     {"schema"},
-    {"types", "config"},
+    {"types", "config", "memory"},
     {"functional", "schedules", "seeding", "files", "folder_lock", "untrusted", "lander"},
     {
         "networks",

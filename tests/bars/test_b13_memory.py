@@ -1,0 +1,107 @@
+"""B13: a buffer that memory cannot hold is refused before the first step, with the size that fits.
+
+Quick: replay of vectors, rollout. Full (RL_CLI_BARS=full): of pixels and of many envs as well.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import sys
+
+import pytest
+import torch
+
+from rl_cli import memory
+from rl_cli.buffers import ReplayBuffer, RolloutBuffer, row_bytes
+from rl_cli.cli import train as rl_train
+from rl_cli.errors import BadInput
+from rl_cli.types import ActionSpec, EnvSpec
+
+FULL = os.environ.get("RL_CLI_BARS") == "full"
+CPU = torch.device("cpu")
+GIGABYTE = 10**9
+
+
+def spec(shape=(8,), dtype="float32", num_envs=1):
+    return EnvSpec(shape, dtype, ActionSpec("discrete", (), (4,)), num_envs)
+
+
+TOO_LARGE = [
+    (["algo=dqn", "algo.buffer_size=2e9"], "algo.buffer_size"),
+    (["algo=ppo", "algo.rollout_length=1e12"], "algo.rollout_length"),
+    (["algo=ppo", "env.num_envs=64", "algo.rollout_length=1e11"], "algo.rollout_length"),
+    (["algo=dqn", "env.frame_stack=64", "algo.buffer_size=1e9"], "algo.buffer_size"),
+][: 4 if FULL else 2]
+
+
+def test_a_run_that_would_not_fit_is_refused_before_it_begins(here, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["rl-train"])
+    for args, key in TOO_LARGE:
+        code = rl_train.run(["env=cartpole", "hparams=none", "total_timesteps=1e13", *args])
+        said = capsys.readouterr().err
+        assert code == 2, said
+        fits = re.search(rf"the largest that fits: {key}=([\d_]+)", said)
+        assert fits, said
+        assert int(fits[1]) > 10_000
+        assert "GB of memory" in said
+        assert not any(here.iterdir())
+    print(f"B13 got/needed: {len(TOO_LARGE)}/{len(TOO_LARGE)} runs refused")
+
+
+@pytest.mark.parametrize("kind", [ReplayBuffer, RolloutBuffer])
+def test_the_size_that_is_named_fits_and_one_more_does_not(monkeypatch, kind):
+    monkeypatch.setattr(memory, "limit", lambda: memory.RESERVE + 1_000_000)
+    some = spec(num_envs=2 if kind is RolloutBuffer else 1)
+    fits = 1_000_000 // (row_bytes(some) * some.num_envs)
+    kind(fits, some, CPU)
+    with pytest.raises(BadInput, match=r"0\.0 GB can be had") as caught:
+        kind(fits + 1, some, CPU)
+    assert caught.value.fix.endswith(f"={fits:_}")
+
+
+@pytest.mark.parametrize(
+    ("some", "bytes_of_a_row"),
+    [
+        (spec(), 2 * 8 * 4 + 8 + 12),
+        (spec((84, 84, 4), "uint8"), 2 * 84 * 84 * 4 + 8 + 12),
+        (EnvSpec((3,), "float32", ActionSpec("box", (2,)), 5), 2 * 3 * 4 + 2 * 4 + 12),
+    ],
+)
+def test_the_size_is_that_of_the_arrays(some, bytes_of_a_row):
+    assert row_bytes(some) == bytes_of_a_row
+    arrays = ReplayBuffer(10, some, CPU).columns.arrays
+    assert sum(array.nbytes for array in arrays) == 10 * bytes_of_a_row
+
+
+def files(root, **contents):
+    for path, text in contents.items():
+        place = root / path.replace("__", "/").replace("_DOT_", ".")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(text)
+    return root
+
+
+def test_the_limits_of_control_groups_count(tmp_path):
+    """The group's own and those around it, of both versions; "max" and absent files do not."""
+    none = files(tmp_path / "none", proc__self__cgroup="0::/\n")
+    assert memory.limit(none) == min(memory.physical(), memory.limit(tmp_path))
+    unified = files(
+        tmp_path / "v2",
+        proc__self__cgroup="0::/jobs/night\n",
+        sys__fs__cgroup__jobs__memory_DOT_max=f"{GIGABYTE}\n",
+        sys__fs__cgroup__jobs__night__memory_DOT_max="max\n",
+    )
+    assert memory.limit(unified) == GIGABYTE
+    first = files(
+        tmp_path / "v1",
+        proc__self__cgroup="5:cpu:/\n4:memory:/docker/1\n",
+        sys__fs__cgroup__memory__docker__1__memory_DOT_limit_in_bytes=f"{2 * GIGABYTE}\n",
+    )
+    assert memory.limit(first) == 2 * GIGABYTE
+
+
+def test_the_limit_of_the_process_counts(tmp_path, monkeypatch):
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (GIGABYTE, GIGABYTE))
+    assert memory.limit(tmp_path) == GIGABYTE
