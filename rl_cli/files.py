@@ -58,8 +58,13 @@ def free_bytes(path: Path) -> int:
 
 
 def write_synced(path: Path, *chunks: bytes | memoryview) -> None:
-    """Write a file and wait until it is on the disk."""
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    """Write a new file and wait until it is on the disk; what has that name is not written into."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    try:
+        handle = os.open(path, flags, 0o666)
+    except FileExistsError:  # left behind, or a link that leads to a file of somebody's
+        path.unlink()
+        handle = os.open(path, flags, 0o666)
     try:
         for chunk in chunks:
             left = memoryview(chunk)

@@ -27,7 +27,6 @@ from rl_cli.evaluation import Evaluator, evaluate
 from rl_cli.files import write_json
 from rl_cli.normalization import ObservationNormalizer
 from rl_cli.policy import load_policy_arrays
-from rl_cli.run_folder import require_plain
 from rl_cli.statistics import summarise
 from rl_cli.terminal import relative, summary_table
 from rl_cli.trust import require_said
@@ -63,7 +62,6 @@ def replay(config: Mapping[str, Any]) -> float:
     output = Path(cfg.output) if cfg.output else _output_folder(folder, cfg, agent)
     try:
         output.mkdir(parents=True, exist_ok=True)
-        require_plain(output)
     except OSError as error:
         raise BadInput(
             f"cannot write here: {error.strerror}", f"output={output}", "output=<another folder>"
@@ -180,6 +178,9 @@ def _film(cfg: ReplayConfig, agent: Agent, output: Path) -> None:
     paths = [
         output / f"episode_{cfg.seed + i}.mp4" for i in range(min(cfg.video_episodes, cfg.episodes))
     ]
+    for path in paths:
+        if path.is_symlink():  # the encoder would follow it
+            path.unlink()
     try:
         video.record(agent.env, agent.normalizer, agent.algo.predict, paths, cfg.seed, cfg.greedy)
     except video.VideoUnavailable as problem:

@@ -1,6 +1,7 @@
 import csv
 import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -123,3 +124,14 @@ def test_storing_turns_an_os_error_into_a_storage_error_that_names_the_path(tmp_
 def test_storing_lets_other_errors_pass():
     with pytest.raises(ZeroDivisionError), storing(Path("status.json")):
         _ = 1 / 0
+
+
+def test_a_link_under_the_name_of_a_part_is_not_written_through(tmp_path):
+    mine = tmp_path / "mine"
+    mine.write_text("mine")
+    (tmp_path / ".a.json.part").symlink_to(mine)
+    write_json(tmp_path / "a.json", {"b": 1})
+    os.link(mine, tmp_path / ".a.json.part")
+    write_json(tmp_path / "a.json", {"b": 2})
+    assert mine.read_text() == "mine"
+    assert json.loads((tmp_path / "a.json").read_text()) == {"b": 2}

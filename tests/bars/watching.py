@@ -69,7 +69,7 @@ def _child(
 ) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     os.chdir(folder)
-    handles = [os.open(path, os.O_WRONLY | os.O_CREAT, 0o644) for path in streams]
+    handles = [os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644) for path in streams]
     for stream in (1, 2):
         os.dup2(handles[stream - 1], stream)
     sys.stdout, sys.stderr = (open(n, "w", closefd=False, errors="strict") for n in (1, 2))  # noqa: SIM115
