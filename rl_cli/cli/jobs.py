@@ -7,6 +7,7 @@ not spend three on starting; one that is killed takes no other along.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import sys
@@ -57,6 +58,7 @@ class Pool:
         try:
             os.setpgid(0, 0)
             self._restore_signals()
+            _end_with_parent()
             signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
             code = function()
         except BaseException:
@@ -87,3 +89,10 @@ class Pool:
         if pid in self.running:
             code = os.waitstatus_to_exitcode(status)
             self.ended(self.running.pop(pid), code if code >= 0 else 128 - code)
+
+
+def _end_with_parent() -> None:
+    """Where the system can: a child whose parent is killed saves and ends, as if interrupted."""
+    with contextlib.suppress(Exception):
+        set_parent_death_signal = 1
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)

@@ -17,7 +17,10 @@ from rl_cli.terminal import duration, number
 
 def report(sweep: Path) -> int:
     """Print the tables. -> exit code: 0 if every job is done, else theirs where they agree, else 1."""
-    jobs = [json.loads(path.read_text()) for path in sorted(sweep.glob("job_*.json"))]
+    jobs = [
+        json.loads(path.read_text()) | {"job": int(path.stem.removeprefix("job_"))}
+        for path in sorted(sweep.glob("job_*.json"))
+    ]
     console = Console()
     shared = set.intersection(*(set(job["overrides"]) for job in jobs)) if len(jobs) > 1 else set()
     for job in jobs:  # what all jobs have in common is said once
@@ -36,7 +39,7 @@ def _jobs_table(jobs: list[dict[str, Any]]) -> Table:
     table = Table(title="jobs", title_justify="left")
     for column in ("job", "settings", "eval return", "time", "ended", "folder"):
         table.add_column(column, overflow="fold")
-    for i, job in enumerate(jobs):
+    for job in jobs:
         value = "" if job["eval_return"] is None else number(job["eval_return"])
         ended = (
             job["state"]
@@ -44,7 +47,7 @@ def _jobs_table(jobs: list[dict[str, Any]]) -> Table:
             else f"[red]{job['state']}[/]: {escape(job['reason'])}"
         )
         table.add_row(
-            str(i),
+            str(job["job"]),
             escape(" ".join(job["overrides"])),
             value,
             duration(job["seconds"]),

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
+import shutil
 import sys
-import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +15,10 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's products are small
 
 from rl_cli.cli import launch  # noqa: E402
 from rl_cli.cli.arguments import value_of  # noqa: E402
-from rl_cli.cli.jobs import Pool  # noqa: E402
-from rl_cli.config import EnvConfig, Jobs, RunConfig, build, keys, suggest  # noqa: E402
-from rl_cli.errors import BadInput, RunError  # noqa: E402
-from rl_cli.files import write_json  # noqa: E402
+from rl_cli.cli.sweep import Job, Sweep  # noqa: E402
+from rl_cli.config import EnvConfig, RunConfig, build, keys, suggest  # noqa: E402
+from rl_cli.errors import BadInput  # noqa: E402
+from rl_cli.folder_lock import FolderLock  # noqa: E402
 
 if TYPE_CHECKING:
     from rl_cli.run import Outcome
@@ -52,28 +51,35 @@ def run(argv: list[str]) -> int:
 
 
 def _launch(argv: list[str]) -> int:
-    jobs = _Jobs()
     prepared = launch.prepare(argv)
-    sweep = Path(str(value_of(prepared, "hydra.sweep.dir")))
+    folder = Path(str(value_of(prepared, "hydra.sweep.dir")))
+    task = _Task(folder)
     try:
-        launch.run_hydra("config", prepared, jobs)
+        launch.run_hydra("config", prepared, task)
+        task.finish()
     except KeyboardInterrupt:
-        jobs.exit_code = jobs.exit_code or 130
-    jobs.finish()
-    if any(sweep.glob("job_*.json")):  # whichever processes the jobs ran in
+        task.exit_code = task.exit_code or 130
+    except BadInput:
+        if value_of(argv, "hydra.sweep.dir") is None and not any(folder.glob("job_*.json")):
+            shutil.rmtree(folder, ignore_errors=True)  # a sweep that was refused leaves nothing
+        raise
+    if any(folder.glob("job_*.json")):  # whichever processes the jobs ran in
         from rl_cli.cli.sweep_report import report
 
-        return jobs.exit_code or report(sweep)
-    return jobs.exit_code
+        return task.exit_code or report(folder)
+    return task.exit_code
 
 
-class _Jobs:
-    """Hydra's task function. It never raises for a run that fails, so that a sweep goes on."""
+class _Task:
+    """Hydra's task function: carries out a run, and gathers the jobs of a sweep.
 
-    def __init__(self) -> None:
-        self.exit_code = 0
-        self.pool: Pool | None = None
-        self.records: dict[int, tuple[Path, dict[str, Any]]] = {}  # of jobs in children
+    All jobs are composed and checked before the first begins, unless a sweeper wants to know how one
+    ended before it names the next, or a launcher has processes of its own.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.exit_code = folder, 0
+        self.jobs: list[Job] = []
 
     def __call__(self, cfg: Any) -> float | None:
         from hydra.core.hydra_config import HydraConfig
@@ -91,88 +97,35 @@ class _Jobs:
             outcome = _train(config, labels)
             self.exit_code = outcome.exit_code
             return outcome.eval_return
-        number = int(hydra_cfg.job.num)
-        if not config["quiet"]:
-            print(f"[{number}] {hydra_cfg.job.override_dirname}", flush=True)
-        record = {
-            "overrides": list(hydra_cfg.overrides.task),
-            "labels": list(labels),
-            "seed": config["seed"],
-        }
-        path = Path(hydra_cfg.sweep.dir) / f"job_{number:04d}.json"
-        if config["jobs"] != 1:
-            self._start(number, config, labels, path, record)
+        words, name = list(hydra_cfg.overrides.task), str(hydra_cfg.job.override_dirname)
+        job = Job(int(hydra_cfg.job.num), config, labels, words, name)
+        job.check()
+        if choices["hydra/launcher"] == choices["hydra/sweeper"] == "basic":
+            self.jobs.append(job)
             return None
-        outcome = _train_guarded(config, labels)
-        write_json(path, record | dataclasses.asdict(outcome))
-        if outcome.exit_code in launch.INTERRUPTED:
-            self.exit_code = outcome.exit_code
+        return self._at_once(job)
+
+    def _at_once(self, job: Job) -> float | None:
+        sweep = Sweep(self.folder, 1)
+        sweep.run([job])
+        if sweep.exit_code:
+            self.exit_code = sweep.exit_code
             raise KeyboardInterrupt  # the person wants the sweep to stop, not this job alone
-        return outcome.eval_return
-
-    def _start(
-        self,
-        number: int,
-        config: dict[str, Any],
-        labels: tuple[str, str],
-        path: Path,
-        record: dict[str, Any],
-    ) -> None:
-        """Leave the job to a child; it prints nothing but warnings."""
-        if self.pool is None:
-            import torch
-
-            torch.get_num_threads()  # brings in what was deferred
-            if config["log"]["tensorboard"]:
-                import torch.utils.tensorboard
-
-            self.pool = Pool(build(Jobs, {"jobs": config["jobs"]}).jobs, self._ended)
-        if self.exit_code in launch.INTERRUPTED:
-            raise KeyboardInterrupt
-        self.records[number] = path, record
-
-        def job() -> int:
-            outcome = _train_guarded({**config, "quiet": True}, labels)
-            write_json(path, record | dataclasses.asdict(outcome))
-            return outcome.exit_code
-
-        self.pool.start(number, job)
-
-    def _ended(self, number: int, code: int) -> None:
-        path, record = self.records.pop(number)
-        if not path.exists():  # killed: nobody else will say so
-            from rl_cli.run import Outcome
-
-            lost = Outcome(code, "failed", f"the process ended with code {code}")
-            write_json(path, record | dataclasses.asdict(lost))
-        print(f"[{number}] {'done' if code == 0 else f'ended with code {code}'}", flush=True)
-        if code in launch.INTERRUPTED:
-            self.exit_code = code
+        return sweep.result(job)
 
     def finish(self) -> None:
-        if self.pool is not None:
-            self.pool.drain()
-            if self.pool.signum is not None:
-                self.exit_code = 128 + self.pool.signum
+        """Carry out the jobs that were gathered. Raises BadInput: another process is at it."""
+        if self.jobs:
+            with FolderLock.take(self.folder):
+                sweep = Sweep(self.folder, self.jobs[0].config["jobs"])
+                sweep.run(self.jobs)
+            self.exit_code = sweep.exit_code
 
 
 def _train(config: dict[str, Any], labels: tuple[str, str]) -> Outcome:
     from rl_cli.run import train
 
     return train(config, labels)
-
-
-def _train_guarded(config: dict[str, Any], labels: tuple[str, str]) -> Outcome:
-    from rl_cli.run import Outcome
-
-    try:
-        return _train(config, labels)
-    except RunError as error:
-        print(error, file=sys.stderr)
-        return Outcome(error.exit_code, "failed", error.what)
-    except Exception as error:
-        traceback.print_exc()
-        return Outcome(1, "failed", f"{type(error).__name__}: {error}")
 
 
 def _refuse_idle(config: dict[str, Any], overrides: list[str]) -> None:
