@@ -1,15 +1,18 @@
 """How fast? Env steps per second of whole training calls, against installed peers, in pairs.
 
     python benchmarks/speed.py --sb3 <python with stable-baselines3>
-    python benchmarks/speed.py --sb3 ... --cleanrl <python with its packages> <clone of CleanRL>
+    python benchmarks/speed.py --sb3 ... --cleanrl <python with its packages> <clone of CleanRL> \\
+                               --sheeprl <python with its packages> <clone of SheepRL>
     python benchmarks/speed.py --quick --case dqn_cartpole_zoo ...
 
 Both sides get the same hyper-parameters, network, env and budget, one thread, one processor, no
 video, no evaluation during training; they run in turn, and the ratio is taken pair by pair. What is
 measured is the training call: on our side from the first reset to the closed run folder, with the
 final evaluation of one episode, the checkpoint and the loading of the compiled step in it; on SB3's
-side `learn`; on CleanRL's what its script prints as SPS. Writes benchmarks/speed.json and the table in
-docs/performance.md.
+side `learn`; on CleanRL's what its script prints as SPS; on SheepRL's from its first reset to the
+closing of its envs. `as_shipped` is as SB3's make_vec_env and RL Zoo make the envs, with a renderer,
+for which LunarLander animates particles. Writes benchmarks/speed.json, docs/img/speed.png and the table
+in docs/performance.md.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -146,8 +149,15 @@ CASES = {
     "ppo_cartpole_zoo": ppo("CartPole-v1", "cartpole", (4, 64, 64, 2), 6.0, 60_000, 8, **ZOO_PPO),
     "ppo_lunarlander_zoo": ppo("LunarLander-v3", "lunarlander", (8, 64, 64, 4), 2.8, 65_536, 16, **LANDER),
     "ppo_cartpole_1x128": ppo("CartPole-v1", "cartpole", (4, 64, 64, 2), 10.0, 25_600, 1, **ONE),
+    "ppo_cartpole_1x128_sheeprl": replace(
+        ppo("CartPole-v1", "cartpole", (4, 64, 64, 2), 20.0, 25_600, 1, **ONE), peer="sheeprl", theirs={}
+    ),
     "ppo_pendulum_cleanrl": Case(CLEAN_PENDULUM, "ppo_continuous_action.py", {}, "Pendulum-v1", 30_720, 6.0, (3, 64, 64, 1), 64, 10 / 64, True),
 }  # fmt: skip
+SHIPPED = CASES["ppo_lunarlander_zoo"]
+CASES["ppo_lunarlander_as_shipped"] = replace(
+    SHIPPED, at_least=12.0, theirs={**SHIPPED.theirs, "renderer": True}
+)
 
 
 def pinned() -> dict[str, str]:
@@ -186,6 +196,12 @@ def theirs(case: Case, seed: int, args: argparse.Namespace) -> float:
             script = str(REPO / "benchmarks/peers/sb3.py")
             out = call([args.sb3, script, json.dumps({**asked, "steps": case.steps})], folder)
             result = json.loads(out.splitlines()[-1])
+            return float(result["steps"]) / float(result["seconds"])
+        if case.peer == "sheeprl":
+            python, clone = args.sheeprl
+            script = str(REPO / "benchmarks/peers/sheeprl_ppo.py")
+            asked = json.dumps({"steps": case.steps, "seed": seed})
+            result = json.loads(call([python, script, clone, asked], folder).splitlines()[-1])
             return float(result["steps"]) / float(result["seconds"])
         python, clone = args.cleanrl
         script = str(Path(clone) / "cleanrl" / case.peer)
@@ -259,11 +275,43 @@ def table(results: dict[str, dict[str, Any]]) -> str:
             f"| **{r['ratio']:.1f}x** ({r['ratio_min']:.1f}, {r['ratio_max']:.1f}) "
             f"| {r['at_least']:g}x | {r['floor']:,.0f} | 1/{r['floor'] / r['ours']:.1f} |"
         )
-    against = [r["ratio"] for r in results.values() if r["peer"] == "sb3"]
+    against = [
+        r["ratio"] for name, r in results.items() if r["peer"] == "sb3" and "as_shipped" not in name
+    ]
     if against:
         mean = float(np.exp(np.log(against).mean()))
         lines.append(f"| geometric mean | sb3 | | | **{mean:.1f}x** | 5x | | |")
     return "\n".join(lines)
+
+
+def plot(results: dict[str, dict[str, Any]], path: Path) -> None:
+    """The ratio of each case: median and range of the pairs, and what was asked."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(7.5, 0.36 * len(results) + 1.1), layout="constrained")
+    ordered = sorted(results.items(), key=lambda item: item[1]["ratio"])
+    for y, (_, r) in enumerate(ordered):
+        axis.plot([r["ratio_min"], r["ratio_max"]], [y, y], color="C0", lw=2, alpha=0.5)
+        axis.plot(r["ratio"], y, "o", color="C0", ms=6, label=None if y else "median of the pairs")
+        axis.plot([r["at_least"]] * 2, [y - 0.35, y + 0.35], color="C3", lw=1.5,
+                  label=None if y else "asked")  # fmt: skip
+        axis.annotate(f"{r['ratio']:.1f}x", (r["ratio_max"], y), (6, 0), fontsize=8,
+                      textcoords="offset points", va="center")  # fmt: skip
+    axis.axvline(1, color="black", lw=0.8)
+    ticks = [1, 2, 3, 5, 10, 20, 40]
+    axis.set(xscale="log", xlabel="times as many env steps per second as the peer")
+    axis.set_xticks(ticks, [str(t) for t in ticks])
+    axis.minorticks_off()
+    axis.set_xlim(0.9, 1.3 * max(r["ratio_max"] for r in results.values()))
+    axis.set_yticks(
+        range(len(ordered)), [f"{name} ({r['peer']})" for name, r in ordered], fontsize=8
+    )
+    axis.grid(axis="x", alpha=0.25)
+    axis.legend(fontsize=8, loc="lower right")
+    figure.savefig(path, dpi=110)
 
 
 def main() -> None:
@@ -272,6 +320,7 @@ def main() -> None:
     )
     parser.add_argument("--sb3", metavar="PYTHON")
     parser.add_argument("--cleanrl", nargs=2, metavar=("PYTHON", "CLONE"))
+    parser.add_argument("--sheeprl", nargs=2, metavar=("PYTHON", "CLONE"))
     parser.add_argument("--case", nargs="*", choices=list(CASES))
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="one pair each; writes nothing")
@@ -279,12 +328,13 @@ def main() -> None:
     args.pairs = 1 if args.quick else args.pairs
     results = {}
     for name in args.case or CASES:
-        if args.sb3 if CASES[name].peer == "sb3" else args.cleanrl:
+        if getattr(args, {"sb3": "sb3", "sheeprl": "sheeprl"}.get(CASES[name].peer, "cleanrl")):
             results[name] = measure(name, CASES[name], args)
     print(table(results))
     if args.quick or args.case:
         return
     (REPO / "benchmarks/speed.json").write_text(json.dumps(results, indent=1) + "\n")
+    plot(results, REPO / "docs/img/speed.png")
     page = REPO / "docs/performance.md"
     marked = re.compile(r"(<!-- table -->\n).*?(<!-- end -->)", re.DOTALL)
     page.write_text(marked.sub(lambda m: m[1] + table(results) + "\n" + m[2], page.read_text()))

@@ -15,15 +15,20 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 torch.set_num_threads(1)
 case = json.loads(sys.argv[1])
-# envs without a renderer, as ours; make_vec_env would ask for one
-envs = DummyVecEnv([lambda: Monitor(gym.make(case["env"])) for _ in range(case["num_envs"])])
-kwargs = case["kwargs"]
-if "linear" in kwargs:
-    for key in kwargs.pop("linear"):
-        kwargs[key] = (lambda start: lambda left: left * start)(kwargs[key])
-model = {"DQN": DQN, "PPO": PPO}[case["algo"]](
-    "MlpPolicy", envs, device="cpu", seed=case["seed"], **kwargs
-)
-begun = time.perf_counter()
-model.learn(case["steps"])
-print(json.dumps({"seconds": time.perf_counter() - begun, "steps": model.num_timesteps}))
+
+
+def make():
+    """An env without a renderer, as ours; or with one, as SB3's make_vec_env asks for."""
+    return Monitor(gym.make(case["env"], render_mode="rgb_array" if case.get("renderer") else None))
+
+
+seconds, steps = 0.0, 0
+for seed in case.get("seeds", [case.get("seed")]):
+    envs = DummyVecEnv([make for _ in range(case["num_envs"])])
+    model = {"DQN": DQN, "PPO": PPO}[case["algo"]](
+        "MlpPolicy", envs, device="cpu", seed=seed, **case["kwargs"]
+    )
+    begun = time.perf_counter()
+    model.learn(case["steps"])
+    seconds, steps = seconds + time.perf_counter() - begun, steps + model.num_timesteps
+print(json.dumps({"seconds": seconds, "steps": steps}))

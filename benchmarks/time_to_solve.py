@@ -1,0 +1,217 @@
+"""How long until it is solved? Seconds from the shell prompt to the end of a run that stops when an
+evaluation reaches the env's threshold, start-up and evaluations included, over seeds.
+
+    python benchmarks/time_to_solve.py --sb3 <python with stable-baselines3>
+    python benchmarks/time_to_solve.py --case cartpole --seeds 300 301      # looks, writes nothing
+
+Ours runs `rl-train experiment=fast_<env>`, values of our own, chosen on seeds 300 to 319; SB3 runs RL
+Zoo's values, with the same stop rule: the same number of greedy episodes at the same env steps. One
+processor, one thread, in turn; the library of our compiled step is in the cache. Whether a policy that
+stopped is as good as it seemed is asked afterwards, outside the clock, over 100 greedy episodes of
+other seeds: solved means that their mean reaches the threshold too. Runs that are done are kept and
+not repeated (runs/time_to_solve). Writes benchmarks/time_to_solve.json, docs/img/time_to_solve.png and
+the table in docs/performance.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from speed import LANDER, ZOO_PPO
+
+REPO = Path(__file__).resolve().parents[1]
+BIN = Path(sys.executable).parent
+RUNS = REPO / "runs" / "time_to_solve"
+SEEDS = list(range(40, 60))
+CHECKS = "0-1"  # processors of what is not timed
+CAR = {"learning_rate": 3e-4, "n_steps": 16, "batch_size": 64, "n_epochs": 4, "gamma": 0.99,
+       "gae_lambda": 0.98, "ent_coef": 0.0}  # fmt: skip
+CASES: dict[str, dict[str, Any]] = {
+    "cartpole": {
+        "env": "CartPole-v1", "goal": 475, "within": 5, "steps": 100_000,
+        "sb3": {"algo": "PPO", "num_envs": 8, "linear": ["learning_rate", "clip_range"],
+                "kwargs": {**ZOO_PPO, "clip_range": 0.2}},
+    },
+    "mountaincar": {
+        "env": "MountainCar-v0", "goal": -110, "within": 15, "steps": 1_000_000,
+        "sb3": {"algo": "PPO", "num_envs": 16, "normalize": True, "kwargs": CAR},
+    },
+    "lunarlander": {
+        "env": "LunarLander-v3", "goal": 200, "within": 60, "steps": 1_000_000,
+        "sb3": {"algo": "PPO", "num_envs": 16, "kwargs": LANDER},
+    },
+}  # fmt: skip
+"""goal: the threshold; within: seconds that the project asks of itself; steps: SB3's budget."""
+
+
+def pinned(core: str, command: list[str], **kwargs: Any) -> subprocess.CompletedProcess[str]:
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    return subprocess.run(
+        ["taskset", "-c", core, *command],
+        env={**os.environ, **threads}, text=True, check=True, **kwargs,
+    )  # fmt: skip
+
+
+def ours(name: str, seed: int, core: str, folder: Path) -> dict[str, Any]:
+    """Seconds of `rl-train` from its start to its exit, and how its policy does afterwards."""
+    run = folder / "run"
+    train = [str(BIN / "rl-train"), f"experiment=fast_{name}", f"seed={seed}", f"run_dir={run}"]
+    begun = time.perf_counter()
+    pinned(core, [*train, "quiet=true"])
+    seconds = time.perf_counter() - begun
+    status = json.loads((run / "status.json").read_text())
+    pinned(
+        CHECKS,
+        [str(BIN / "rl-eval"), str(run), f"output={folder / 'check'}"],
+        stdout=subprocess.DEVNULL,
+    )
+    check = json.loads((folder / "check" / "evaluation.json").read_text())["summary"]["mean"]
+    stopped = status["reason"].startswith("eval return")
+    return {"seconds": seconds, "stopped": stopped, "steps": status["step"], "check": check}
+
+
+def settings(name: str) -> tuple[int, int]:
+    """Env steps between evaluations and episodes of each, from our configuration."""
+    shown = subprocess.run(
+        [str(BIN / "rl-train"), f"experiment=fast_{name}", "--cfg", "job"],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    block = re.search(r"^eval:\n((?:  .*\n)+)", shown, re.MULTILINE)
+    assert block
+    values = dict(line.strip().split(": ") for line in block[1].splitlines())
+    return int(values["every"]), int(values["episodes"])
+
+
+def theirs(name: str, seed: int, core: str, python: str, folder: Path) -> dict[str, Any]:
+    """Seconds of a script of SB3's, from its start to the end of `learn`."""
+    case, (every, episodes) = CASES[name], settings(name)
+    asked = {"every": every, "episodes": episodes, "seed": seed, **case["sb3"]}
+    asked |= {key: case[key] for key in ("env", "goal", "steps")}
+    script = str(REPO / "benchmarks/peers/sb3_solve.py")
+    begun = time.time()
+    done = pinned(core, [python, script, json.dumps(asked)], cwd=folder, stdout=subprocess.PIPE)
+    result = json.loads(done.stdout.splitlines()[-1])
+    seconds = result["ended"] - begun
+    return {"seconds": seconds, "stopped": result["solved"]} | {
+        key: result[key] for key in ("steps", "check")
+    }
+
+
+def kept(path: Path, measure: Any) -> dict[str, Any]:
+    """What `measure` gives, unless it has been measured."""
+    if not path.exists():
+        with tempfile.TemporaryDirectory() as folder:
+            result = measure(Path(folder))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(result))
+        print(path.parent.parent.name, path.parent.name, path.stem, result, flush=True)
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+def solved(row: dict[str, Any], name: str) -> bool:
+    return bool(row["stopped"] and row["check"] >= CASES[name]["goal"])
+
+
+def table(results: dict[str, dict[str, list[dict[str, Any]]]]) -> str:
+    lines = [
+        "| env, threshold | by | seeds | median seconds | slowest that stopped | asked | stopped by "
+        "its evaluation | solved by 100 other episodes | never, within its budget |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, sides in results.items():
+        case = CASES[name]
+        for side, rows in sides.items():
+            if not rows:
+                continue
+            seconds = [r["seconds"] if r["stopped"] else np.inf for r in rows]
+            ended = [r["seconds"] for r in rows if r["stopped"]]
+            middle = float(np.median(seconds))  # a seed that never stops counts as the slowest
+            asked = f"{case['within']} s" if side == "rl-cli" else ""
+            lines.append(
+                f"| {case['env']}, {case['goal']} | {side} | {len(rows)} "
+                f"| {f'**{middle:.1f}**' if np.isfinite(middle) else 'never'} "
+                f"| {max(ended, default=float('nan')):.1f} | {asked} "
+                f"| {sum(r['stopped'] for r in rows)} | {sum(solved(r, name) for r in rows)} "
+                f"| {sum(not r['stopped'] for r in rows)} |"
+            )
+    return "\n".join(lines)
+
+
+def plot(results: dict[str, dict[str, list[dict[str, Any]]]], path: Path) -> None:
+    """Share of seeds that have stopped against seconds."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(
+        1, len(results), figsize=(10, 3), sharey=True, layout="constrained", squeeze=False
+    )
+    for axis, (name, sides) in zip(axes[0], results.items(), strict=True):
+        case = CASES[name]
+        for (side, rows), colour in zip(sides.items(), ("C0", "C1"), strict=False):
+            ended = sorted(r["seconds"] for r in rows if r["stopped"])
+            if ended:
+                shares = np.arange(1, len(ended) + 1) / len(rows)
+                last = max(r["seconds"] for r in rows)
+                axis.step([ended[0], *ended, last], [0, *shares, shares[-1]], where="post",
+                          color=colour, label=f"{side}, {len(rows)} seeds")  # fmt: skip
+        axis.axvline(case["within"], color="black", lw=0.8, ls=":")
+        axis.set(xscale="log", title=f"{case['env']}, {case['goal']}", xlabel="seconds")
+        axis.set(ylim=(-0.02, 1.05))
+        axis.grid(alpha=0.25, which="both")
+        axis.legend(fontsize=7, loc="lower right")
+    axes[0][0].set_ylabel("share of seeds that got there")
+    figure.savefig(path, dpi=110)
+
+
+def measure(name: str, seeds: list[int], args: argparse.Namespace) -> dict[str, Any]:
+    """Rows of both sides, in turn."""
+    with tempfile.TemporaryDirectory() as folder:  # the step into the cache, files into memory
+        ours(name, 300, args.core, Path(folder))
+    sides: dict[str, list[dict[str, Any]]] = {"rl-cli": [], "SB3": []}
+    for i, seed in enumerate(seeds):
+        path = RUNS / name / "rl-cli" / f"{seed}.json"
+        sides["rl-cli"].append(kept(path, lambda f, s=seed: ours(name, s, args.core, f)))
+        if args.sb3 and i < args.sb3_seeds:
+            path = RUNS / name / "SB3" / f"{seed}.json"
+            measured = kept(path, lambda f, s=seed: theirs(name, s, args.core, args.sb3, f))
+            sides["SB3"].append(measured)
+    return sides
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--sb3", metavar="PYTHON")
+    parser.add_argument("--case", nargs="*", choices=list(CASES), default=list(CASES))
+    parser.add_argument("--seeds", nargs="*", type=int, help="others than 40 to 59: writes nothing")
+    parser.add_argument("--sb3-seeds", type=int, default=len(SEEDS), help="the first so many")
+    parser.add_argument("--core", default="0")
+    args = parser.parse_args()
+    seeds = args.seeds or SEEDS
+    results = {name: measure(name, seeds, args) for name in args.case}
+    print(table(results))
+    if args.seeds or args.case != list(CASES):
+        return
+    (REPO / "benchmarks/time_to_solve.json").write_text(json.dumps(results, indent=1) + "\n")
+    plot(results, REPO / "docs/img/time_to_solve.png")
+    page = REPO / "docs/performance.md"
+    marked = re.compile(r"(<!-- solve -->\n).*?(<!-- end solve -->)", re.DOTALL)
+    page.write_text(marked.sub(lambda m: m[1] + table(results) + "\n" + m[2], page.read_text()))
+
+
+if __name__ == "__main__":
+    main()
