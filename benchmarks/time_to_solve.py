@@ -19,10 +19,13 @@ import argparse
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +36,7 @@ REPO = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 RUNS = REPO / "runs" / "time_to_solve"
 SEEDS = list(range(40, 60))
-CHECKS = "0-1"  # processors of what is not timed
+CHECKS = "1"  # processors of what is not timed
 CAR = {"learning_rate": 3e-4, "n_steps": 16, "batch_size": 64, "n_epochs": 4, "gamma": 0.99,
        "gae_lambda": 0.98, "ent_coef": 0.0}  # fmt: skip
 CASES: dict[str, dict[str, Any]] = {
@@ -63,21 +66,23 @@ def pinned(core: str, command: list[str], **kwargs: Any) -> subprocess.Completed
 
 
 def ours(name: str, seed: int, core: str, folder: Path) -> dict[str, Any]:
-    """Seconds of `rl-train` from its start to its exit, and how its policy does afterwards."""
+    """Seconds of `rl-train` from its start to its exit."""
     run = folder / "run"
     train = [str(BIN / "rl-train"), f"experiment=fast_{name}", f"seed={seed}", f"run_dir={run}"]
     begun = time.perf_counter()
     pinned(core, [*train, "quiet=true"])
     seconds = time.perf_counter() - begun
     status = json.loads((run / "status.json").read_text())
-    pinned(
-        CHECKS,
-        [str(BIN / "rl-eval"), str(run), f"output={folder / 'check'}"],
-        stdout=subprocess.DEVNULL,
-    )
-    check = json.loads((folder / "check" / "evaluation.json").read_text())["summary"]["mean"]
     stopped = status["reason"].startswith("eval return")
-    return {"seconds": seconds, "stopped": stopped, "steps": status["step"], "check": check}
+    return {"seconds": seconds, "stopped": stopped, "steps": status["step"]}
+
+
+def check(folder: Path) -> float:
+    """Mean return of 100 greedy episodes of other seeds; not timed."""
+    replay = [str(BIN / "rl-eval"), str(folder / "run"), f"output={folder / 'check'}"]
+    pinned(CHECKS, replay, stdout=subprocess.DEVNULL)
+    found = json.loads((folder / "check" / "evaluation.json").read_text())
+    return float(found["summary"]["mean"])
 
 
 def settings(name: str) -> tuple[int, int]:
@@ -101,22 +106,33 @@ def theirs(name: str, seed: int, core: str, python: str, folder: Path) -> dict[s
     begun = time.time()
     done = pinned(core, [python, script, json.dumps(asked)], cwd=folder, stdout=subprocess.PIPE)
     result = json.loads(done.stdout.splitlines()[-1])
-    seconds = result["ended"] - begun
-    return {"seconds": seconds, "stopped": result["solved"]} | {
-        key: result[key] for key in ("steps", "check")
+    return {
+        "seconds": result["ended"] - begun,
+        "stopped": result["solved"],
+        "steps": result["steps"],
+        "check": result["check"],
     }
 
 
-def kept(path: Path, measure: Any) -> dict[str, Any]:
+def kept(folder: Path, measure: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
     """What `measure` gives, unless it has been measured."""
+    path = folder / "result.json"
     if not path.exists():
-        with tempfile.TemporaryDirectory() as folder:
-            result = measure(Path(folder))
-        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        result = measure(folder)
         path.write_text(json.dumps(result))
-        print(path.parent.parent.name, path.parent.name, path.stem, result, flush=True)
+        print("/".join(folder.parts[-3:]), result, flush=True)
     found: dict[str, Any] = json.loads(path.read_text())
     return found
+
+
+def checked(folder: Path) -> None:
+    """Add the check to a result that has none."""
+    path = folder / "result.json"
+    result = json.loads(path.read_text())
+    if "check" not in result:
+        path.write_text(json.dumps(result | {"check": check(folder)}))
 
 
 def solved(row: dict[str, Any], name: str) -> bool:
@@ -177,18 +193,27 @@ def plot(results: dict[str, dict[str, list[dict[str, Any]]]], path: Path) -> Non
 
 
 def measure(name: str, seeds: list[int], args: argparse.Namespace) -> dict[str, Any]:
-    """Rows of both sides, in turn."""
-    with tempfile.TemporaryDirectory() as folder:  # the step into the cache, files into memory
-        ours(name, 300, args.core, Path(folder))
-    sides: dict[str, list[dict[str, Any]]] = {"rl-cli": [], "SB3": []}
+    """Rows of both sides, in turn; checks are made beside them, on another processor."""
+    with tempfile.TemporaryDirectory() as warm:  # the step into the cache, files into memory
+        ours(name, 300, args.core, Path(warm))
+    mine, other = RUNS / name / "rl-cli", RUNS / name / "SB3"
+    beside = ThreadPoolExecutor(1)
+    futures = []
     for i, seed in enumerate(seeds):
-        path = RUNS / name / "rl-cli" / f"{seed}.json"
-        sides["rl-cli"].append(kept(path, lambda f, s=seed: ours(name, s, args.core, f)))
+        kept(mine / str(seed), lambda f, s=seed: ours(name, s, args.core, f))
+        futures.append(beside.submit(checked, mine / str(seed)))
         if args.sb3 and i < args.sb3_seeds:
-            path = RUNS / name / "SB3" / f"{seed}.json"
-            measured = kept(path, lambda f, s=seed: theirs(name, s, args.core, args.sb3, f))
-            sides["SB3"].append(measured)
-    return sides
+            kept(other / str(seed), lambda f, s=seed: theirs(name, s, args.core, args.sb3, f))
+    for future in futures:
+        future.result()
+    return {
+        side.name: [
+            json.loads(path.read_text())
+            for seed in seeds
+            if (path := side / str(seed) / "result.json").exists()
+        ]
+        for side in (mine, other)
+    }
 
 
 def main() -> None:
