@@ -1,6 +1,7 @@
 """Is it the same learning? Trains with the compiled step and with the plain one, and compares.
 
     python benchmarks/parity.py                 ten seeds of each case; finished runs are kept
+    python benchmarks/parity.py --case ppo_cartpole --first 60 --seeds 40       more of one: printed only
 
 Both start from the same weights and draw the same random numbers; rounding lets them part after some
 hundred updates, so what can be compared is how well they learn: the mean of all evaluations of a run,
@@ -66,10 +67,11 @@ def main() -> None:
     )
     parser.add_argument("--case", nargs="*", choices=list(CASES), default=list(CASES))
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--first", type=int, default=200, help="the first of them")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--runs", type=Path, default=REPO / "runs" / "parity")
     args = parser.parse_args()
-    seeds = range(200, 200 + args.seeds)
+    seeds = range(args.first, args.first + args.seeds)
     lines = [
         "| case | compiled, mean return over the run | plain | difference [95 % interval] |",
         "|---|---|---|---|",
