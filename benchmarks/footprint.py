@@ -27,6 +27,7 @@ import numpy as np
 from speed import BIN, CASES, REPO, SMALL, dqn, pinned
 
 MEMORY = ("dqn_lunarlander_zoo", "ppo_cartpole_zoo", "dqn_mountaincar_zoo")
+CORE = os.environ.get("CORE", "0")  # the processor of what runs alone
 SEEDS_STEPS = 50_000
 SEEDS = dqn("CartPole-v1", "cartpole", (4, 64, 64, 2), 8.0, SEEDS_STEPS, **SMALL)
 FIRST_STEP = """
@@ -55,7 +56,7 @@ def peak(command: list[str], cwd: str) -> float:
     """MB of resident memory that a command and its children needed at most, one of them at a time."""
     with open(os.devnull, "w") as nowhere:
         child = subprocess.Popen(
-            ["taskset", "-c", "0", *command],
+            ["taskset", "-c", CORE, *command],
             cwd=cwd, env=pinned(), stdout=nowhere, stderr=subprocess.STDOUT,
         )  # fmt: skip
         _, status, usage = os.wait4(child.pid, 0)
@@ -103,7 +104,7 @@ def first_step(command: list[str]) -> float:
     with tempfile.TemporaryDirectory() as folder:
         begun = time.time()
         done = subprocess.run(
-            ["taskset", "-c", "0", *command],
+            ["taskset", "-c", CORE, *command],
             cwd=folder, env=pinned(), capture_output=True, text=True, check=True,
         )  # fmt: skip
         return float(done.stdout.splitlines()[-1]) - begun
@@ -112,7 +113,7 @@ def first_step(command: list[str]) -> float:
 def shown_help() -> float:
     begun = time.perf_counter()
     subprocess.run(
-        ["taskset", "-c", "0", str(BIN / "rl-train"), "--help"], check=True, capture_output=True
+        ["taskset", "-c", CORE, str(BIN / "rl-train"), "--help"], check=True, capture_output=True
     )
     return time.perf_counter() - begun
 
@@ -137,7 +138,7 @@ def startup(sb3: str, runs: int) -> tuple[dict[str, Any], str]:
     return record, "\n".join(lines)
 
 
-def seeds(sb3: str) -> tuple[dict[str, Any], str]:
+def sixteen_seeds(sb3: str) -> tuple[dict[str, Any], str]:
     """16 seeds on two processors, once."""
     plain = "video.episodes=0 log.tensorboard=false eval.every=0 eval.episodes=1 checkpoint.every=0"
     numbers = ",".join(str(i) for i in range(16))
@@ -182,7 +183,7 @@ def main() -> None:
     measures = {
         "memory": lambda: memory(args.sb3, 3),
         "startup": lambda: startup(args.sb3, 10),
-        "seeds": lambda: seeds(args.sb3),
+        "seeds": lambda: sixteen_seeds(args.sb3),
     }
     for part in args.part:
         record[part], table = measures[part]()
