@@ -4,7 +4,7 @@
     python benchmarks/footprint.py --sb3 <python> --part seeds                      needs a quiet machine
 
 Memory: the largest resident set of the process or of any child it waited for, as the kernel accounts
-it (wait4), of the training calls of benchmarks/speed.py. Start-up: from the start of the process to
+it (wait4), of the training calls of benchmarks/speed.py at a quarter of their budgets. Start-up: from the start of the process to
 the moment of the first env step, which a wrapper notes; everything has been read from disk before.
 Seeds: 16 seeds of one case on two processors, wall-clock from the shell: ours a sweep with jobs=2,
 SB3's two processes of eight runs each, one after the other, with its imports made once.
@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,7 @@ def theirs(case: Any, seed: int, python: str) -> list[str]:
 def memory(sb3: str, pairs: int) -> tuple[dict[str, Any], str]:
     plain = "video.episodes=0 log.tensorboard=false eval.every=0 eval.episodes=1 checkpoint.every=0"
     record: dict[str, Any] = {}
+    cases = {name: replace(CASES[name], steps=CASES[name].steps // 4) for name in MEMORY}
     lines = [
         "| case | rl-cli, MB | as it comes, without videos | SB3 | ratio | asked |",
         "|---|---|---|---|---|---|",
@@ -87,9 +89,9 @@ def memory(sb3: str, pairs: int) -> tuple[dict[str, Any], str]:
         rows = []
         for seed in range(pairs):
             with tempfile.TemporaryDirectory() as folder:
-                bare = peak(ours(CASES[name], seed, *plain.split()), folder)
-                full = peak(ours(CASES[name], seed + pairs, "video.episodes=0"), folder)
-                rows.append((bare, full, peak(theirs(CASES[name], seed, sb3), folder)))
+                bare = peak(ours(cases[name], seed, *plain.split()), folder)
+                full = peak(ours(cases[name], seed + pairs, "video.episodes=0"), folder)
+                rows.append((bare, full, peak(theirs(cases[name], seed, sb3), folder)))
         bare, full, other = np.median(rows, axis=0)
         record[name] = rows
         lines.append(
