@@ -29,7 +29,7 @@ from speed import BIN, CASES, REPO, SMALL, dqn, pinned
 
 MEMORY = ("dqn_lunarlander_zoo", "ppo_cartpole_zoo", "dqn_mountaincar_zoo")
 CORE = os.environ.get("CORE", "0")  # the processor of what runs alone
-SEEDS_STEPS = 50_000
+SEEDS_STEPS = 40_000
 SEEDS = dqn("CartPole-v1", "cartpole", (4, 64, 64, 2), 8.0, SEEDS_STEPS, **SMALL)
 FIRST_STEP = """
 import sys, time, os
