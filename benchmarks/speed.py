@@ -266,21 +266,21 @@ def measure(name: str, case: Case, args: argparse.Namespace) -> dict[str, Any]:
 
 def table(results: dict[str, dict[str, Any]]) -> str:
     lines = [
-        "| case | peer | its steps/s | ours | ratio (smallest, largest pair) | asked | floor | of the floor |",
-        "|---|---|---|---|---|---|---|---|",
+        "| case | peer | its steps/s | ours | ratio (smallest, largest pair) | pairs | asked | floor | of the floor |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, r in results.items():
         lines.append(
             f"| `{name}` | {r['peer']} | {r['theirs']:,.0f} | {r['ours']:,.0f} "
             f"| **{r['ratio']:.1f}x** ({r['ratio_min']:.1f}, {r['ratio_max']:.1f}) "
-            f"| {r['at_least']:g}x | {r['floor']:,.0f} | 1/{r['floor'] / r['ours']:.1f} |"
+            f"| {len(r['pairs'])} | {r['at_least']:g}x | {r['floor']:,.0f} | 1/{r['floor'] / r['ours']:.1f} |"
         )
     against = [
         r["ratio"] for name, r in results.items() if r["peer"] == "sb3" and "as_shipped" not in name
     ]
     if against:
         mean = float(np.exp(np.log(against).mean()))
-        lines.append(f"| geometric mean | sb3 | | | **{mean:.1f}x** | 5x | | |")
+        lines.append(f"| geometric mean | sb3 | | | **{mean:.1f}x** | | 5x | | |")
     return "\n".join(lines)
 
 
@@ -305,7 +305,7 @@ def plot(results: dict[str, dict[str, Any]], path: Path) -> None:
     axis.set(xscale="log", xlabel="times as many env steps per second as the peer")
     axis.set_xticks(ticks, [str(t) for t in ticks])
     axis.minorticks_off()
-    axis.set_xlim(0.9, 1.3 * max(r["ratio_max"] for r in results.values()))
+    axis.set_xlim(0.9, 1.6 * max(r["ratio_max"] for r in results.values()))
     axis.set_yticks(
         range(len(ordered)), [f"{name} ({r['peer']})" for name, r in ordered], fontsize=8
     )
