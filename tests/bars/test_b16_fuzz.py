@@ -1,0 +1,270 @@
+"""B16: whatever is typed, a run trains or is refused in words; what was typed is what is recorded."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import signal
+import tempfile
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from asking import FULL, ask
+from hypothesis import HealthCheck, Phase, example, given, settings
+from hypothesis import strategies as st
+
+from rl_cli import algos, run
+from rl_cli.config import RunConfig, build, keys
+from rl_cli.resume import HOW
+from rl_cli.statistics import summarise
+from rl_cli.trainer import Trainer
+from rl_cli.types import Episode
+
+EXAMPLES = 1_000 if FULL else 50
+SECONDS = 300
+"""After which an example counts as hung, on however busy a machine."""
+BASE = (
+    *("total_timesteps=50", "eval.episodes=1", "video.episodes=0", "quiet=true"),
+    *("log.tensorboard=false", "compile=false", "algo.hidden_sizes=[8]"),
+)
+KEYS = {k: v for k, v in keys(RunConfig).items() if k not in ("algo", "resume", "run_dir")}
+for _name in algos.names():
+    KEYS |= keys(algos.load(_name).Config, "algo")
+GROUPS = {
+    "algo": ["dqn", "ppo", "reinforce"],
+    "env": ["cartpole", "acrobot", "pendulum", "mountaincar"],
+    "hparams": ["none", "dqn_cartpole", "ppo_cartpole"],
+    "experiment": ["smoke", "null"],
+}
+COSTLY = {"workers": 2, "threads": 2, "env.num_envs": 64, "algo.hidden_sizes": 32, "env.resize": 64}
+"""Keys of whose valid values only small ones are drawn: a large one is slow, not wrong."""
+
+# A typed value and what it means: (text, meaning)
+
+WHOLE = st.one_of(
+    st.sampled_from([-1, 0, 1, 2, 3, 8, 1_000, 2**31, 2**62, 2**63, 10**30]),
+    st.integers(-5, 5_000),
+)
+
+
+def whole_of(key):
+    most = COSTLY.get(key)
+    return WHOLE.filter(lambda n: most is None or n <= most or n > 2**62)
+
+
+def texts_of(number):
+    """Ways to write a whole number."""
+    yield str(number), number
+    if number >= 1_000 and number % 1_000 == 0:
+        yield f"{number // 1_000}e3", number
+        yield f"{number:_}", number
+    if abs(number) < 2**53:
+        yield f"{number}.0", number
+
+
+FLOATS = st.one_of(
+    st.sampled_from([0.0, -0.0, 0.5, 0.99, 1.0, 1e-8, 1e300, math.inf, -math.inf, math.nan]),
+    st.floats(-2, 2, allow_nan=False),
+).map(lambda x: (str(x), x))
+WORDS = st.sampled_from(
+    ["auto", "cpu", "cuda", "relu", "tanh", "huber", "mse", "linear", "exponential", "none", "yes"]
+).map(lambda w: (w, w))
+OTHERS = st.sampled_from(
+    [
+        *[("true", True), ("False", False), ("null", None), ("''", ""), ('"12"', "12")],
+        *[("'true'", "true"), ("[]", []), ("[1,2]", [1, 2]), ("[8]", [8]), ("{a: 1}", {"a": 1})],
+        *[("CartPole-v1", "CartPole-v1"), ("é", "é"), ("１２", "１２"), ("0x10", "0x10")],
+    ]
+)
+
+
+def meant(key):
+    whole = whole_of(key).flatmap(lambda n: st.sampled_from(list(texts_of(n))))
+    kind = KEYS[key].type
+    own = {
+        "bool": st.sampled_from([("true", True), ("FALSE", False)]),
+        "str": st.sampled_from([("CartPole-v1", "CartPole-v1"), ("'Acrobot-v1'", "Acrobot-v1")]),
+        "[int, ...]": st.lists(st.integers(1, 32), max_size=3).map(lambda v: (str(v), v)),
+    }
+    usual = own.get(kind, st.one_of(FLOATS, whole) if "float" in kind else whole)
+    choices = [word for word in kind.split(" | ") if word not in ("int", "float", "str", "bool")]
+    words = st.sampled_from(choices).map(lambda w: (w, None if w == "null" else w))
+    likely = [usual, words] if choices and kind not in own else [usual]
+    return st.one_of(*likely, *likely, WORDS, OTHERS, FLOATS, whole)
+
+
+@st.composite
+def plain(draw):
+    """key=value, and what is to be recorded if it is taken."""
+    key = draw(st.sampled_from(sorted(KEYS)))
+    text, meaning = draw(meant(key))
+    return f"{draw(st.sampled_from(['', '', '', '+', '++']))}{key}={text}", (key, meaning)
+
+
+@st.composite
+def grouped(draw):
+    key = draw(st.sampled_from(sorted(GROUPS)))
+    return f"{key}={draw(st.sampled_from(GROUPS[key]))}", None
+
+
+GRAMMAR = [
+    *("~{key}", "~{key}={text}", "{key}", "{key}=", "{key}=={text}", "{key}@{key}={text}"),
+    *("{key}={text},{text}", "{key}=[{text}", "{key}='{text}", '{key}="{text}', "{key}={text}}}"),
+    *("{key}=choice({text},{text})", "{key}=range(1,3)", "{key}=range(3)", "{key}=glob(*)"),
+    *("{key}=interval(0,1)", "{key}=int({text})", "{key}=float({text})", "{key}=str({text})"),
+    *("{key}=bool({text})", "{key}=tag(a,{text})", "{key}=sort({text})", "{key}=shuffle(1,2)"),
+    *("{key}=${{seed}}", "{key}=${{nosuch}}", "{key}=${{{key}}}", "{key}=${{oc.env:NOSUCH}}"),
+    *("{key}=${{oc.env:HOME}}", "{key}=${{oc.decode:'1'}}", "{key}=${{seed", "{key}.x={text}"),
+    *("x{key}={text}", "{key}x={text}", "{key}={{{key}: {text}}}", "{key}={text} # x"),
+]
+
+
+@st.composite
+def by_grammar(draw):
+    key = draw(st.sampled_from(sorted(KEYS)))
+    form, (text, _) = draw(st.sampled_from(GRAMMAR)), draw(meant(key))
+    return form.format(key=key, text=text), None
+
+
+ODD = "=[]{}()'\"\\,$@+~:.-_/*#% 0aZé\u202e\x1b\n\x00\udcff\U0001f600"
+
+
+@st.composite
+def mutated(draw):
+    """One character taken out, put in or exchanged, somewhere."""
+    word, _ = draw(st.one_of(plain(), grouped(), by_grammar()))
+    at = draw(st.integers(0, len(word)))
+    kept = at + draw(st.integers(0, 1))
+    return word[:at] + draw(st.sampled_from(["", *ODD])) + word[kept:], None
+
+
+ARGUMENTS = st.lists(st.one_of(plain(), plain(), grouped(), by_grammar(), mutated()), max_size=3)
+
+
+used: dict[str, object] = {}
+"""The typed configuration of the last run: the algorithm's under "algo", the rest under ""."""
+
+
+@pytest.fixture(autouse=True)
+def one_step(monkeypatch):
+    """Runs of a single step, whatever the budget; everything before it is as always."""
+
+    def train(self):
+        obs = self.envs.reset()
+        action = self.algo.act(obs[: self.budget], 0)
+        transition, _ = self.envs.step(action)
+        self.algo.observe(transition)
+        self.step += len(action)
+        self.algo.update(self.step)
+        return "budget"
+
+    def kept(cls, values, prefix=""):
+        used[prefix] = build(cls, values, prefix)
+        return used[prefix]
+
+    monkeypatch.setattr(run, "build", kept)
+    monkeypatch.setattr(Trainer, "train", train)
+    monkeypatch.setattr(Trainer, "finish", lambda self: summarise([Episode(0.0, 1)], None))
+    yield
+    torch.set_num_threads(1)
+
+
+class Hung(BaseException):
+    """Nothing in the program catches this."""
+
+
+@contextlib.contextmanager
+def within(seconds):
+    def ring(*_):
+        raise Hung
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def same(recorded, meaning):
+    """Equal, and of the same kind: true is no 1, and '12' is no 12."""
+    if isinstance(recorded, list | tuple) and isinstance(meaning, list):
+        return len(recorded) == len(meaning) and all(map(same, recorded, meaning))
+    kinds = [bool, str, type(None), dict]
+    return recorded == meaning and all(
+        isinstance(recorded, k) == isinstance(meaning, k) for k in kinds
+    )
+
+
+def recorded_in(folder):
+    (path,) = Path(folder).glob("runs/*/*/*/config.yaml")
+    return yaml.safe_load(path.read_text())
+
+
+def look_up(config, key):
+    for part in key.split("."):
+        config = config[part] if isinstance(config, dict) else getattr(config, part)
+    return config
+
+
+def check(words):
+    """Carry out a command line in an empty folder. -> whether it was taken."""
+    args = [word for word, _ in words]
+    home = Path.cwd()
+    with tempfile.TemporaryDirectory() as folder, within(SECONDS):
+        os.chdir(folder)
+        try:
+            answer = ask("rl-train", [*BASE, *args])
+            if answer.code != 0:
+                assert not answer.flaws(), (args, answer.flaws(), answer.err)
+                return False
+            config = recorded_in(folder)
+        finally:
+            os.chdir(home)
+    last = dict(meaning for _, meaning in words if meaning is not None)
+    for key, meaning in last.items():
+        if key in HOW:  # how a run was started is not recorded
+            continue
+        taken_as = look_up(used if key.startswith("algo.") else used[""], key)
+        for found in (look_up(config, key), taken_as):
+            assert same(found, meaning), (args, key, found, meaning)
+    return True
+
+
+taken: list[bool] = []
+
+
+@settings(
+    max_examples=EXAMPLES,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate, Phase.shrink],
+    suppress_health_check=list(HealthCheck),
+)
+@given(words=ARGUMENTS)
+@example(words=[])
+@example(words=[("seed=1.0", ("seed", 1))])
+@example(words=[("seed='12'", ("seed", "12"))])
+@example(words=[("algo.gamma='0.9'", ("algo.gamma", "0.9"))])
+@example(words=[("eval.greedy=1", ("eval.greedy", 1))])
+@example(words=[("log.every=true", ("log.every", True))])
+@example(words=[("=1", None)])
+@example(words=[("seed=" + "9" * 5_000, None)])
+@example(words=[("x" * 300 + "=1", None)])
+@example(words=[("stop.window=" + "9" * 30, None)])
+@example(words=[("env.id='\udcff'", None)])
+def fuzz(words):
+    taken.append(check(words))
+
+
+def test_any_command_line_trains_or_is_refused(here):
+    taken.clear()
+    fuzz()
+    print(f"B16 got/needed: {len(taken)}/{EXAMPLES}, {sum(taken)} of them trained")
+    assert len(taken) >= EXAMPLES
+    assert sum(taken) >= EXAMPLES // 10  # a fuzz that is only ever refused tests little

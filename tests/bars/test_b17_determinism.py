@@ -1,0 +1,85 @@
+"""B17: a seed says all: same bits in every process, whatever else is switched on."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+from killing import FULL, SMALL, digests, start
+
+STEPS = 300 if FULL else 120
+BASE = [
+    *(f"total_timesteps={STEPS}", "env=cartpole", "hparams=none", "log.every=40", "eval.every=100"),
+    *("eval.episodes=2", "checkpoint.every=0", "video.episodes=0", "log.tensorboard=false"),
+    *("quiet=true", "compile=false"),
+]
+MANY = ["env.num_envs=3", "env.normalize_obs=true", "env.normalize_reward=true"]
+CASES = [(algo, how) for algo in SMALL for how in ([], MANY)] if FULL else [("dqn", MANY)]
+TOGGLES = {
+    "eval": ["eval.every=30", "eval.greedy=false", "eval.seed=7"],
+    "video": ["video.episodes=1", "video.every=60"],
+    "TensorBoard": ["log.tensorboard=true", "log.every=7"],
+    "checkpoints": ["checkpoint.every=20", "checkpoint.keep=1"],
+    "verbosity": ["quiet=false"],
+}
+POLLUTED = """
+import random, sys
+import numpy, torch
+n = int(sys.argv[1])
+random.seed(n), numpy.random.seed(n), torch.manual_seed(n)
+[random.random() + numpy.random.rand() + torch.rand(1).item() for _ in range(n)]
+from rl_cli.cli.train import run
+sys.exit(run(sys.argv[2:]))
+"""
+
+
+def arguments(algo, how, folder, seed=3):
+    return [*SMALL[algo], *BASE, *how, f"seed={seed}", f"run_dir={folder}"]
+
+
+def learned(folder):
+    """What training has come to: weights, optimiser, replay, streams, envs, statistics."""
+    found = digests(folder)
+    return {k: v for k, v in found.items() if k.startswith(("policy/", "state/algo", "state/envs"))}
+
+
+@pytest.mark.parametrize(
+    ("algo", "how"), CASES, ids=lambda v: v if isinstance(v, str) else str(len(v))
+)
+def test_same_seed_same_bits_in_fresh_processes(here, algo, how):
+    """Three processes whose global generators and hashes of strings differ; a fourth of another seed."""
+    for n in (1, 2, 3):
+        args = arguments(algo, how, here / str(n))
+        environment = {**os.environ, "PYTHONHASHSEED": str(n)}
+        subprocess.run(
+            [sys.executable, "-c", POLLUTED, str(n), *args], check=True, cwd=here, env=environment
+        )
+    found = [digests(here / str(n)) for n in (1, 2, 3)]
+    assert start(arguments(algo, how, here / "other", seed=4)) == 0
+    other = digests(here / "other")
+    equal = sum(f == found[0] for f in found)
+    print(f"B17 got/needed: {equal}/3 processes with the same bits, {algo}, {len(how)} extras")
+    assert equal == 3
+    weights = [k for k in other if k.startswith("policy/")]
+    assert weights
+    assert all(other[k] != found[0][k] for k in weights if "weight" in k)
+
+
+@pytest.mark.parametrize("algo", SMALL if FULL else ["dqn"])
+def test_what_watches_changes_nothing(here, algo):
+    """Each of five switched on alone; and the same is not equal by being empty."""
+    how = MANY if FULL else MANY[:1]
+    assert start(arguments(algo, how, here / "plain")) == 0
+    plain = learned(here / "plain")
+    assert {"state/algo", "state/envs"} < plain.keys()
+    changed = []
+    for name, extra in TOGGLES.items():
+        assert start(arguments(algo, [*how, *extra], here / f"with {name}")) == 0
+        if learned(here / f"with {name}") != plain:
+            changed.append(name)
+    assert start(arguments(algo, [*how, "algo.learning_rate=2e-3"], here / "changed")) == 0
+    print(f"B17 got/needed: {len(TOGGLES) - len(changed)}/{len(TOGGLES)} toggles, {algo}")
+    assert not changed
+    assert learned(here / "changed") != plain
