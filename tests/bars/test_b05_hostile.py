@@ -15,6 +15,7 @@ import pickle
 import re
 import shutil
 import subprocess
+import sys
 import zipfile
 from hashlib import sha256
 from pathlib import Path
@@ -216,8 +217,11 @@ def config_text(text, place):
 
 
 def alias_bomb(place):
-    levels = [f"l{i}: &l{i} [{', '.join([f'*l{i - 1}'] * 9)}]" for i in range(1, 12)]
-    config_text("l0: &l0 [a, a]\n" + "\n".join(levels) + "\nalgo: *l11\n", place)
+    """Half a kilobyte that stands for 9 to the power of 9 words, where any value may stand."""
+    levels = [f"l{i}: &l{i} [{', '.join([f'*l{i - 1}'] * 9)}]" for i in range(1, 10)]
+    text = (place.run / "config.yaml").read_text()
+    grown = text.replace("  name: dqn\n", "  name: dqn\n  more: *l9\n")
+    config_text("l0: &l0 [a]\n" + "\n".join(levels) + "\n" + grown, place)
 
 
 def deep_json(place):
@@ -240,11 +244,23 @@ def wide_json(place):
 
 
 def huge_header(place):
-    data = (90_000_000).to_bytes(8, "little") + b'{"a":' + b" " * 90_000_000
+    """Ninety megabytes of names of arrays without a number."""
+    entries = (
+        f'"a{i}":{{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}' for i in range(1_500_000)
+    )
+    header = b"{" + ",".join(entries).encode() + b"}"
     for name in (POLICY, STATE):
-        (place.last / name).write_bytes(data)
+        (place.last / name).write_bytes(len(header).to_bytes(8, "little") + header)
     place.manifest()
     alone(place)
+
+
+def huge_header_of_state(place):
+    """The same where only going on looks."""
+    policy = (place.last / POLICY).read_bytes()
+    huge_header(place)
+    (place.last / POLICY).write_bytes(policy)
+    place.manifest()
 
 
 def huge_shape(place):
@@ -259,7 +275,7 @@ def huge_shape(place):
 
 
 def huge_layers(place):
-    place.manifest(algo__hidden_sizes=[100_000, 100_000])
+    place.manifest(algo__hidden_sizes=[12_000, 12_000])
 
 
 def sparse(place):
@@ -392,6 +408,7 @@ GROUPS = {
             case("deep-json", BOTH, deep_json),
             case("wide-json", TRAIN, wide_json),
             case("huge-header", BOTH, huge_header),
+            case("huge-header-of-state", TRAIN, huge_header_of_state),
             case("huge-layers", BOTH, huge_layers),
             case("long-yaml", TRAIN, config_text, "algo: {name: dqn}\n" + "a: [1, 2]\n" * 100_000),
         ],
@@ -414,7 +431,7 @@ GROUPS = {
             case("labels-drawn", NONE, labels, ESC),
             case("id-drawn", BOTH, changed, env__id=ESC),
             case("kwarg-drawn", BOTH, changed, env__kwargs={ESC: 1}),
-            case("folder-drawn", NONE, renamed, ESC.replace("/", "")),
+            case("folder-drawn", BOTH, renamed, ESC.replace("/", "")),
             case("unlisted-drawn", BOTH, unlisted, f"x{ESC.replace('/', '')}"),
         ],
     ),
@@ -438,7 +455,7 @@ def warm(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("group", "expected", "make"), CASES)
-def test_a_hostile_folder(tmp_path, monkeypatch, group, expected, make):
+def test_a_hostile_folder(tmp_path, monkeypatch, request, group, expected, make):
     monkeypatch.setenv("RL_SECRET", SECRET)
     for (name, (run, args)), code in zip(COMMANDS.items(), expected, strict=True):
         place = Place(tmp_path / name)
@@ -462,7 +479,39 @@ def test_a_hostile_folder(tmp_path, monkeypatch, group, expected, make):
             assert seen.out == ""
         assert seen.cpu <= 2
         assert seen.grown <= 200
-    print(f"B5 got/needed: 1/1 {group} {os.environ['PYTEST_CURRENT_TEST'].split('[')[1][:40]}")
+    print(f"B5 got/needed: 1/1 {group}: {request.node.callspec.id}")
+
+
+ALONE = """
+import shutil
+from rl_cli.cli.{module} import main
+try:
+    main()
+finally:
+    shutil.copyfile("/proc/self/status", {memory!r})
+"""
+COLD = ("mujoco-planted", "id-evil", "aliases", "huge-shape", "sparse", "wide-json")
+
+
+@pytest.mark.skipif(not FULL, reason="each starts two processes of their own")
+@pytest.mark.parametrize("name", COLD)
+def test_the_commands_themselves(tmp_path, name):
+    """From their start, imports and all, in at most 500 MB."""
+    made = {row[0]: row for _, rows in GROUPS.values() for row in rows}
+    _, expected, make = made[name]
+    for (program, (_, args)), code in zip(COMMANDS.items(), expected, strict=True):
+        place = Place(tmp_path / program)
+        make(place)
+        module = {"rl-eval": "evaluate", "rl-train": "train"}[program]
+        source = ALONE.format(module=module, memory=str(tmp_path / "memory"))
+        word = "run" if program == "rl-eval" else "resume=run"
+        words = [sys.executable, "-I", "-c", source, word, *args]
+        done = subprocess.run(words, cwd=place.root, capture_output=True, text=True, check=False)
+        assert done.returncode == code, done.stderr
+        assert not place.canary.exists()
+        most = int((tmp_path / "memory").read_text().split("VmHWM:")[1].split()[0]) // 1024
+        assert most <= 500
+        print(f"B5 got/needed: 1/1 {program} from its start, {name}: {most} MB of 500")
 
 
 def test_the_hook_sees_what_it_should(tmp_path):
