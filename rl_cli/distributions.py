@@ -72,6 +72,9 @@ class Categorical:
         return np.stack(picks, axis=-1).reshape(len(out), *self.shape)
 
     def mode(self, out: np.ndarray) -> np.ndarray:
+        if len(self.sizes) == 1:
+            pick: np.ndarray = out.argmax(-1)
+            return pick.reshape(len(out), *self.shape)
         picks = [logits.argmax(-1) for logits in np.split(out, self.splits, axis=-1)]
         return np.stack(picks, axis=-1).reshape(len(out), *self.shape)
 

@@ -8,8 +8,17 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from rl_cli.classic import lean
 from rl_cli.config import EnvConfig
-from rl_cli.envs import Env, action_decoder, env_fault, make_env, spec_of, success_threshold
+from rl_cli.envs import (
+    Env,
+    action_decoder,
+    env_fault,
+    make_env,
+    spec_of,
+    success_threshold,
+    without_time_limit,
+)
 from rl_cli.normalization import ObservationNormalizer
 from rl_cli.types import Episode
 
@@ -41,13 +50,17 @@ class Evaluator:
         normalizer: ObservationNormalizer | None,
         render_mode: str | None = None,
     ) -> None:
-        self.env: Env = make_env(cfg, render_mode)
-        self.success_at = success_threshold(self.env, cfg)
-        self.normalizer, self.obs_dtype = normalizer, spec_of(self.env, cfg).obs_dtype
-        timed = self.env.spec is not None and self.env.spec.max_episode_steps is not None
-        self.limit = math.inf if timed else ENDLESS_LIMIT
-        self.decode = action_decoder(self.env.action_space)
-        self.fps = float(self.env.metadata.get("render_fps") or 30) / cfg.frame_skip
+        env: Env = make_env(cfg, render_mode)
+        self.success_at = success_threshold(env, cfg)
+        self.normalizer, self.obs_dtype = normalizer, spec_of(env, cfg).obs_dtype
+        timed = env.spec is not None and env.spec.max_episode_steps is not None
+        self.limit = math.inf if timed else float(ENDLESS_LIMIT)
+        self.decode = action_decoder(env.action_space)
+        self.fps = float(env.metadata.get("render_fps") or 30) / cfg.frame_skip
+        self.env: Any = env
+        if render_mode is None:  # nobody looks: as the training envs are, and as fast
+            (inner,), limit = without_time_limit([env])
+            self.env, self.limit = lean(inner), min(self.limit, limit)
 
     def episode(
         self, policy: Policy, seed: int, greedy: bool, frames: FrameSink | None = None
@@ -68,10 +81,8 @@ class Evaluator:
         return Episode(total, length)
 
     def _batch(self, obs: Any) -> np.ndarray:
-        row = np.asarray(obs)[None]
-        if self.normalizer is not None:
-            return self.normalizer(row)
-        return row.astype(self.obs_dtype, copy=False)
+        row = np.asarray(obs, self.obs_dtype)[None]
+        return row if self.normalizer is None else self.normalizer(row)
 
     def close(self) -> None:
         self.env.close()
