@@ -32,7 +32,15 @@ from rl_cli.checkpoint import (
 )
 from rl_cli.config import AlgoConfig, EnvConfig
 from rl_cli.errors import BadInput
-from rl_cli.files import free_bytes, storing, swap, sync_folder, write_json, write_synced
+from rl_cli.files import (
+    free_bytes,
+    storing,
+    swap,
+    sync_files,
+    sync_folder,
+    write_json,
+    write_new,
+)
 from rl_cli.manifest import FORMAT, FileEntry, Manifest, encode
 from rl_cli.types import Arrays, Blocks, State
 
@@ -137,6 +145,8 @@ class CheckpointStore:
             files={name: kept.entry for name, kept in files.items()},
         )
         _write(part / MANIFEST, [encode(manifest)])
+        written = [kept.path for kept in files.values() if kept.path.parent == part]
+        sync_files([*written, part / MANIFEST])
         sync_folder(part)
         return files
 
@@ -177,7 +187,7 @@ class _Contents:
 
 
 def _write(path: Path, chunks: list[Chunk]) -> _Kept:
-    write_synced(path, *chunks)
+    write_new(path, *chunks)
     digest = hashlib.sha256()
     for chunk in chunks:
         digest.update(chunk)

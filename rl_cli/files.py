@@ -8,7 +8,8 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -57,8 +58,8 @@ def free_bytes(path: Path) -> int:
     return shutil.disk_usage(there).free
 
 
-def write_synced(path: Path, *chunks: bytes | memoryview) -> None:
-    """Write a new file and wait until it is on the disk; what has that name is not written into."""
+def write_new(path: Path, *chunks: bytes | memoryview) -> None:
+    """Write a new file; what has that name is not written into. It has to be synced as well."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
     try:
         handle = os.open(path, flags, 0o666)
@@ -70,6 +71,23 @@ def write_synced(path: Path, *chunks: bytes | memoryview) -> None:
             left = memoryview(chunk)
             while left:
                 left = left[os.write(handle, left) :]
+    finally:
+        os.close(handle)
+
+
+def sync_files(paths: Collection[Path]) -> None:
+    """Wait until files are on the disk; at once, since filesystems take that together."""
+    if len(paths) == 1:
+        sync(*paths)
+        return
+    with ThreadPoolExecutor(min(len(paths), 8)) as pool:
+        list(pool.map(sync, paths))
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
         os.fsync(handle)
     finally:
         os.close(handle)
@@ -80,7 +98,8 @@ def write_atomic(path: Path, content: bytes) -> None:
     part = path.with_name(f".{path.name}.part")
     with storing(path, len(content)):
         try:
-            write_synced(part, content)
+            write_new(part, content)
+            sync(part)
             part.replace(path)
             sync_folder(path.parent)
         except OSError:
@@ -94,14 +113,11 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 def sync_folder(path: Path) -> None:
     """Make renames in a folder survive a power cut."""
-    handle = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        sync(path)
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a filesystem without such a thing
             raise
-    finally:
-        os.close(handle)
 
 
 def swap(a: Path, b: Path) -> bool:
@@ -138,9 +154,10 @@ class CsvTable:
 
         """
         self.unwritten += rows
-        self._write_out()
+        self.write_out()
 
-    def _write_out(self) -> None:
+    def write_out(self) -> None:
+        """Write the rows that wait. Raises as `append` does."""
         rows = self.unwritten
         if new := {name: None for row in rows for name in row if name not in self.columns}:
             columns = [*self.columns, *new]
@@ -151,12 +168,6 @@ class CsvTable:
             with storing(self.path, len(text)):
                 _append(self.path, text.encode())
         self.unwritten = []
-
-    def sync(self) -> None:
-        """Make the rows survive a power cut."""
-        self._write_out()
-        with storing(self.path), self.path.open("rb") as file:
-            os.fsync(file.fileno())
 
     def cut_after(self, step: int) -> None:
         """Drop the rows that a resumed run will write again."""

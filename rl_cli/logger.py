@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from rl_cli.errors import NonFinite, StorageError
-from rl_cli.files import CsvTable, storing
+from rl_cli.files import CsvTable, storing, sync_files
 from rl_cli.statistics import Summary
 from rl_cli.types import Episode, Metrics
 
@@ -122,8 +122,11 @@ class Logger:
 
     def flush(self) -> None:
         """Bring what has been written to the disk: a checkpoint goes on from here."""
-        for table in (self.metrics, self.evaluations):
-            table.sync()
+        tables = (self.metrics, self.evaluations)
+        for table in tables:
+            table.write_out()
+        with storing(self.metrics.path):
+            sync_files([table.path for table in tables])
         self._view(lambda events: events.flush())
 
     def close(self) -> None:
