@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,7 @@ import torch
 
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 torch.set_num_threads(1)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 os.environ["XDG_CACHE_HOME"] = os.environ.get(
     "RL_CLI_TEST_CACHE", str(Path(tempfile.gettempdir()) / f"rl-cli-tests-{os.getuid()}")
 )  # not the cache of whoever runs the tests; kept, since what it holds goes by its content

@@ -60,7 +60,7 @@ def test_a_compiled_run_is_as_exact(here):
         return [a for a in plain if not a.startswith("compile=")] + ["compile=true"]
 
     assert start(command("whole")) == 0
-    assert start(command("killed"), lambda: at("update", 300, die)) == -9
+    assert start(command("killed"), lambda: at("update", 150, die)) == -9
     assert start(["resume=killed", "quiet=true"]) == 0
     assert digests(here / "killed") == digests(here / "whole")
 
