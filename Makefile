@@ -19,7 +19,7 @@ test: $(VENV)/ready-dev
 
 # The long form of tests/bars: every kill, flip and fault that docs/reliability.md counts.
 bars: $(VENV)/ready-dev
-	RL_CLI_BARS=full $(BIN)/python -m pytest -q tests/bars
+	RL_CLI_BARS=full RL_CLI_BARS_FILE=benchmarks/bars.txt $(BIN)/python -m pytest -q tests/bars
 
 check: $(VENV)/ready-dev
 	$(BIN)/ruff format --check .

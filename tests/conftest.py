@@ -67,22 +67,22 @@ def tiny():
     ]
 
 
-RESULT = re.compile(r"^B\d+ got/needed: .*$", re.MULTILINE)
-KEPT = REPO / "benchmarks/bars.txt"
+RESULT = re.compile(r"^B(\d+) got/needed: ([\d,]+)/([\d,]+)", re.MULTILINE)
 
 
 def pytest_terminal_summary(terminalreporter, exitstatus):
-    """The bars' results, line by line; `make bars` keeps them in benchmarks/bars.txt."""
-    reports = [r for reports in terminalreporter.stats.values() for r in reports]
-    said = {
-        line for r in reports if hasattr(r, "capstdout") for line in RESULT.findall(r.capstdout)
-    }
-    if not said or os.environ.get("RL_CLI_BARS") != "full":
+    """The bars' results, one line each; `make bars` keeps them in benchmarks/bars.txt."""
+    kept = os.environ.get("RL_CLI_BARS_FILE")
+    if kept is None:
         return
-    failed = sorted(r.nodeid for r in terminalreporter.stats.get("failed", []))
-    lines = sorted(said, key=lambda line: (int(re.findall(r"\d+", line)[0]), line))
-    lines += [f"FAILED {name}" for name in failed]
+    reports = [r for reports in terminalreporter.stats.values() for r in reports]
+    sums: dict[int, list[int]] = {}
+    for report in reports:
+        for bar, got, needed in RESULT.findall(getattr(report, "capstdout", "")):
+            of = sums.setdefault(int(bar), [0, 0])
+            of[0], of[1] = of[0] + int(got.replace(",", "")), of[1] + int(needed.replace(",", ""))
+    lines = [f"B{bar} got/needed: {got}/{needed}" for bar, (got, needed) in sorted(sums.items())]
+    lines += sorted(f"FAILED {r.nodeid}" for r in terminalreporter.stats.get("failed", []))
     terminalreporter.section("bars")
-    for line in lines:
-        terminalreporter.write_line(line)
-    KEPT.write_text("\n".join(lines) + "\n")
+    terminalreporter.write_line("\n".join(lines))
+    Path(kept).write_text("\n".join(lines) + "\n")
