@@ -145,7 +145,7 @@ def arguments(algo: str, env: str, folder: Path) -> list[str]:
         f"env={env}",
         "hparams=none",
         "env.num_envs=2",
-        "env.max_episode_steps=90",
+        "env.max_episode_steps=70",
         "total_timesteps=900",
         "eval.every=300",
         "eval.episodes=2",
