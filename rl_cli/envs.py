@@ -110,43 +110,42 @@ def _make(cfg: EnvConfig, render_mode: str | None) -> Env:
                 **({} if render_mode is None else {"render_mode": render_mode}),
                 **cast(dict[str, Any], cfg.kwargs),
             )
-    except gym.error.DependencyNotInstalled as error:
-        raise BadInput(
-            f"{cfg.id} needs a package: {_first_line(error).partition(', run')[0]}",
-            f"env.id={cfg.id}",
-            _pip_line(str(error)),
-        ) from None
-    except gym.error.NamespaceNotFound as error:
-        fix = _pip_line(str(error)) if cfg.id.startswith("ALE/") else _suggest_env(cfg.id)
-        raise BadInput(_first_line(error), f"env.id={cfg.id}", fix) from None
-    except (gym.error.UnregisteredEnv, gym.error.DeprecatedEnv) as error:
-        atari = "NoFrameskip" in cfg.id
-        fix = _pip_line("atari") if atari else _suggest_env(cfg.id)
-        raise BadInput(_first_line(error), f"env.id={cfg.id}", fix) from None
-    except ImportError as error:
-        raise BadInput(
-            f"{cfg.id} could not be imported: {_first_line(error)}",
-            f"env.id={cfg.id}",
-            "install the package, or start where its module lies",
-        ) from None
-    except gym.error.Error as error:  # an id that is none
-        raise BadInput(
-            _first_line(error).partition(" (")[0], f"env.id={cfg.id}", _suggest_env(cfg.id)
-        ) from None
     except Exception as error:  # a module or a constructor of somebody else's: anything
-        if unknown := _unknown_kwarg(error, cfg):
-            raise unknown from None
-        raise BadInput(
-            f"{cfg.id} cannot be made: {type(error).__name__}: {_first_line(error)}",
-            f"env.kwargs={dict(cfg.kwargs)}" if cfg.kwargs else f"env.id={cfg.id}",
-            "see the env's own documentation for its arguments",
-        ) from None
+        raise _refused(error, cfg) from None
+
+
+def _refused(error: Exception, cfg: EnvConfig) -> BadInput:
+    """Why there is no such env, and what to do about it."""
+    what, where = _first_line(error), f"env.id={cfg.id}"
+    match error:
+        case gym.error.DependencyNotInstalled():
+            told = what.partition(", run")[0]  # gymnasium names its own extra, not ours
+            return BadInput(f"{cfg.id} needs a package: {told}", where, _pip_line(str(error)))
+        case gym.error.NamespaceNotFound() if cfg.id.startswith("ALE/"):
+            return BadInput(what, where, _pip_line("atari"))
+        case gym.error.UnregisteredEnv() | gym.error.DeprecatedEnv():
+            atari = "NoFrameskip" in cfg.id
+            return BadInput(what, where, _pip_line("atari") if atari else _suggest_env(cfg.id))
+        case gym.error.Error():  # an id that is none
+            return BadInput(what.partition(" (")[0], where, _suggest_env(cfg.id))
+        case ImportError():
+            fix = "install the package, or start where its module lies"
+            return BadInput(f"{cfg.id} could not be imported: {what}", where, fix)
+    if unknown := _unknown_kwarg(error, cfg):
+        return unknown
+    return BadInput(
+        f"{cfg.id} cannot be made: {type(error).__name__}: {what}",
+        f"env.kwargs={dict(cfg.kwargs)}" if cfg.kwargs else where,
+        "see the env's own documentation for its arguments",
+    )
 
 
 def _unknown_kwarg(error: Exception, cfg: EnvConfig) -> BadInput | None:
     """The argument that an env does not take, and those it does; None if that was not it."""
-    entry = gym.spec(cfg.id).entry_point
-    if not isinstance(error, TypeError) or entry is None:
+    if not isinstance(error, TypeError):
+        return None
+    entry = gym.spec(cfg.id.rpartition(":")[2]).entry_point  # made, or tried to: its module is in
+    if entry is None:
         return None
     make = gym.envs.registration.load_env_creator(entry) if isinstance(entry, str) else entry
     takes = inspect.signature(make).parameters

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, TypeVar, cast, dataclass_transform
 
 import pydantic
@@ -52,9 +52,22 @@ def build(cls: type[T], values: Mapping[str, Any], prefix: str = "") -> T:
     try:
         return TypeAdapter(cls).validate_json(json.dumps(values))
     except ValidationError as error:
+        if error.errors()[0]["type"] == "json_invalid":  # half a character: nothing else can be
+            where = next(_halves(values, prefix), prefix)
+            raise BadInput("a value is not text in UTF-8", where, "write it in UTF-8") from None
         raise _explain(cls, error, prefix) from None
     except TypeError as error:  # a value that no YAML scalar can be
         raise BadInput(str(error), prefix) from None
+
+
+def _halves(values: Mapping[str, Any], prefix: str) -> Iterator[str]:
+    """Values that hold half a character, such as a byte of a path that is not UTF-8 becomes."""
+    for key, value in values.items():
+        name = f"{prefix}.{key}" if prefix else key
+        if isinstance(value, Mapping):
+            yield from _halves(value, name)
+        elif str(value).encode(errors="replace").decode() != str(value):
+            yield f"{name}={value}"
 
 
 def _explain(cls: type, error: ValidationError, prefix: str) -> BadInput:
@@ -87,10 +100,6 @@ def _told(error: Mapping[str, Any], name: str, doc: Key | None) -> str:
     told = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
     if error["type"] == "value_error":
         return told
-    if (
-        error["type"] == "json_invalid"
-    ):  # the values were text before: what is left is half a character
-        return "a value is not text in UTF-8"
     if doc is not None and doc.type == "mapping":
         return f"{name} must be " + ("a mapping" if error["type"] == "dict_type" else ENV_VALUE)
     if doc is not None and "|" in doc.type and "ctx" not in error and "finite" not in told:

@@ -85,6 +85,7 @@ TRAIN = [  # (arguments, what is to be said); the first ones are the quick form
     (["env.kwargs.gravity=1"], ["CartPole-v1 takes no argument gravity", "sutton_barto_reward"]),
     (["env.kwargs={gravity: 1}"], ["env.kwargs.gravity=1"]),
     (["env=lunarlander", "env.kwargs.gravty=1"], ["did you mean gravity?"]),
+    (["env.id=own_env:Own-v0", "env.kwargs.lenth=1"], ["env.kwargs.lenth=1", "mean length?"]),
     # brackets, quotes, references
     (["seed='1"], ["seed='1"]),
     (["algo.hidden_sizes=[64,64"], ["algo.hidden_sizes=[64,64"]),
@@ -135,9 +136,17 @@ EVAL = [
     (["run", "env.id=Pendulum-v1"], ["box"]),
     (["\udcff"], [r"\udcff"]),
     (["a" * 5_000], ["too long"]),
-    (["a\x00b"], [r"a\x00b"]),
+    (["a\x00b"], ["control characters", r"a\u0000b"]),
 ]
 QUICK_TRAIN, QUICK_EVAL = 14, 1
+OWN = """
+import gymnasium as gym
+
+class Own(gym.Env):
+    def __init__(self, length=5): ...
+
+gym.register("Own-v0", entry_point=Own)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +158,7 @@ def runs(tmp_path_factory):
         short = ["total_timesteps=40", "eval.episodes=1", "video.episodes=0", "compile=false"]
         answer = ask("rl-train", [*short, "log.tensorboard=false", "quiet=true", "run_dir=run"])
     assert answer.code == 0, answer.err
+    (folder / "own_env.py").write_text(OWN)
     policy = shutil.copytree(folder / "run", folder / "broken") / "checkpoints/000000040"
     data = bytearray((policy / "policy.safetensors").read_bytes())
     data[-1] ^= 1
