@@ -71,7 +71,9 @@ def _take_empty(explicit: str) -> FolderLock:
 
 
 def _holds_something(folder: Path) -> bool:
-    return any(not path.name.startswith(folder_lock.NAME) for path in folder.iterdir())
+    """Anything but what a start leaves that was killed before it had recorded what the run is."""
+    names = {path.name for path in folder.iterdir()} - {".config.yaml.part"}
+    return any(not name.startswith(folder_lock.NAME) for name in names)
 
 
 def write_config(folder: Path, config: dict[str, Any]) -> None:

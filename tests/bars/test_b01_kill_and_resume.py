@@ -43,6 +43,8 @@ def test_killed_and_resumed_is_as_never_touched(here, algo, env):
             continue
         assert code == -9, (point, count, code)
         kills.append((point, count, before))
+        if not (here / "killed/config.yaml").exists():  # before it was anything: the same again
+            command = arguments(algo, env, here / "killed")
     assert start(command) == 0
     assert digests(here / "killed") == digests(here / "whole"), kills
     print(f"B1 got/needed: {len(kills)}/{KILLS} kills of {algo} on {env}, the same bits")
@@ -69,6 +71,8 @@ def test_resume_auto_goes_on_begins_and_leaves_alone(here, capfd):
     """One command that a scheduler can repeat until it exits with 0."""
     command = [*arguments("ppo", "cartpole", here / "r"), "resume=auto"]
     assert start(arguments("ppo", "cartpole", here / "whole")) == 0
+    assert start(command, lambda: at("save", 1, die)) == -9  # before it is known what the run is
+    assert not (here / "r/config.yaml").exists()
     assert start(command, lambda: at("step", 40, die)) == -9  # before its first checkpoint
     assert start(command, lambda: at("step", 300, die)) == -9
     assert start(command) == 0
