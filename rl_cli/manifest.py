@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import ConfigDict, Field
 
+from rl_cli import earlier
 from rl_cli.config import build
 from rl_cli.errors import BadInput
 from rl_cli.untrusted import parse_json
@@ -62,7 +63,7 @@ def seal(fields: Mapping[str, Any]) -> bytes:
 
 
 def decode(data: bytes) -> Manifest:
-    """The inverse of `encode`, for every format so far.
+    """The inverse of `encode`, for every format so far; in the keys of this version.
 
     Raises:
         NewerFormat: it is of a format to come.
@@ -90,4 +91,6 @@ def decode(data: bytes) -> Manifest:
     for name in manifest.files:
         if not _NAME.fullmatch(name):
             raise ValueError(f"it lists {name!r}, which is no file beside it")
-    return manifest
+    return dataclasses.replace(
+        manifest, algo=earlier.algo(manifest.algo), env=earlier.env(manifest.env)
+    )

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from rl_cli import checkpoint, run_folder
+from rl_cli import checkpoint, earlier, run_folder
 from rl_cli.config import AlgoConfig, EnvConfig
 from rl_cli.errors import BadInput
 from rl_cli.types import Arrays, State
@@ -17,8 +17,6 @@ HOW = ("resume", "run_dir", "jobs", "quiet")
 """Keys that say how a run was started, not what it is. They are not recorded."""
 MAY_CHANGE = ("total_timesteps", "device", "threads", "workers", "step_timeout")
 MAY_CHANGE_GROUPS = ("eval.", "log.", "video.", "checkpoint.", "stop.")
-SINCE = {"compile": False, "workers": 0, "step_timeout": 300.0}
-"""Keys that came later -> what runs recorded without them did."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +88,7 @@ def recorded(folder: Path) -> tuple[dict[str, Any], tuple[str, str]]:
     if not isinstance(labels, list) or len(labels) != 2:
         labels = ["run", "run"]
     how = {"resume": None, "run_dir": None, "jobs": 1, "quiet": False}
-    return how | SINCE | config, (str(labels[0]), str(labels[1]))
+    return how | earlier.run(config), (str(labels[0]), str(labels[1]))
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

@@ -12,7 +12,16 @@ LAYERS = [
     {"errors", "__init__"},
     {"schema"},
     {"types", "config", "memory"},
-    {"functional", "schedules", "seeding", "files", "folder_lock", "untrusted", "lander"},
+    {
+        "functional",
+        "schedules",
+        "seeding",
+        "files",
+        "folder_lock",
+        "untrusted",
+        "lander",
+        "earlier",
+    },
     {
         "networks",
         "distributions",
