@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Mapping
 from typing import cast
 
 import numpy as np
 import torch
 
-from rl_cli import memory
+from rl_cli import frames, memory
 from rl_cli.types import Arrays, Batch, Blocks, EnvSpec, Rows, State, Transition
 
 BLOCK_BYTES, MOST_BLOCKS = 1 << 20, 64
@@ -55,7 +57,7 @@ class Columns:
     def piece(self, start: int, end: int) -> Arrays:
         return {n: a[start:end] for n, a in zip(Transition._fields, self.arrays, strict=True)}
 
-    def refill(self, state: State, start: int = 0) -> int:
+    def refill(self, state: Mapping[str, object], start: int = 0) -> int:
         """Put rows back, from row `start` on. -> the row after them."""
         for name, array in zip(Transition._fields, self.arrays, strict=True):
             rows = cast(np.ndarray, state[name])
@@ -68,7 +70,7 @@ class ReplayBuffer:
 
     def __init__(self, capacity: int, spec: EnvSpec, device: torch.device) -> None:
         memory.require("algo.buffer_size", capacity, row_bytes(spec))
-        self.capacity, self.device = capacity, device
+        self.capacity, self.num_envs, self.device = capacity, spec.num_envs, device
         self.columns = Columns((capacity,), spec)
         self.position, self.size = 0, 0
         self.added = 0  # rows ever added
@@ -104,7 +106,7 @@ class ReplayBuffer:
     def _blocks(self) -> Blocks:
         """The rows in pieces; a piece's version is the count of rows added when it last changed."""
         lap = self.added - self.position  # rows that had been added when row 0 was last written
-        blocks = Blocks([], [])
+        blocks = Blocks([], [], functools.partial(frames.pack, lag=self.num_envs))
         for start in range(0, self.size, self.block_rows):
             end = min(start + self.block_rows, self.size)
             begun = lap if start < self.position else lap - self.capacity
@@ -120,10 +122,10 @@ class ReplayBuffer:
         if isinstance(rows, dict):  # of the time when they were saved in one piece
             self.columns.refill(cast(State, rows))
             return
-        read = list(rows.pieces) if isinstance(rows, Blocks) else cast(list[State], rows)
+        read = list(rows.pieces) if isinstance(rows, Blocks) else cast(list[Arrays], rows)
         end = 0
         while read:
-            end = self.columns.refill(cast(State, read.pop(0)), end)
+            end = self.columns.refill(frames.unpack(read.pop(0)), end)
 
 
 class RolloutBuffer:

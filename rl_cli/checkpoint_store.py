@@ -42,7 +42,7 @@ from rl_cli.files import (
     write_new,
 )
 from rl_cli.manifest import FORMAT, FileEntry, Manifest, encode
-from rl_cli.types import Arrays, Blocks, State
+from rl_cli.types import Arrays, Blocks, Piece, State
 
 BEST = "best.json"
 
@@ -102,6 +102,8 @@ class CheckpointStore:
         part = self.folder / f".{target.name}.part"
         contents = _Contents(policy, *pack(state))
         needs = contents.bytes_beside(self.last)
+        if needs > free_bytes(self.folder):  # worth a closer look, which takes time
+            needs = contents.bytes_beside(self.last, packed=True)
         with storing(target, needs):
             if needs > free_bytes(self.folder):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -171,19 +173,27 @@ class CheckpointStore:
 class _Contents:
     """What goes into the files of a checkpoint, by name."""
 
-    def __init__(
-        self, policy: Arrays, tree: Any, arrays: Arrays, pieces: dict[str, Arrays]
-    ) -> None:
-        self.tables = pieces | {POLICY: policy, STATE: arrays}
+    def __init__(self, policy: Arrays, tree: Any, arrays: Arrays, pieces: dict[str, Piece]) -> None:
+        self.tables = {POLICY: policy, STATE: arrays}
         self.tree, self.pieces = json.dumps(tree).encode(), pieces
 
     def chunks(self, name: str) -> list[Chunk]:
-        return [self.tree] if name == STATE_JSON else as_safetensors(self.tables[name])
+        if name == STATE_JSON:
+            return [self.tree]
+        return as_safetensors(self.tables[name] if name in self.tables else self.pieces[name]())
 
-    def bytes_beside(self, known: Container[str]) -> int:
-        """Room it takes, files that need not be written left out; a little more than less."""
-        tables = [arrays for name, arrays in self.tables.items() if name not in known]
-        return (1 << 16) + 2 * len(self.tree) + sum(a.nbytes for t in tables for a in t.values())
+    def bytes_beside(self, known: Container[str], packed: bool = False) -> int:
+        """Room it takes, files that need not be written left out; a little more than less.
+
+        Pieces count as they are kept, or as they will be written, which takes as long as a save.
+        """
+        pieces = [piece for name, piece in self.pieces.items() if name not in known]
+        rows = sum(_nbytes(piece() if packed else piece.rows) for piece in pieces)
+        return (1 << 16) + 2 * len(self.tree) + rows + sum(map(_nbytes, self.tables.values()))
+
+
+def _nbytes(arrays: Arrays) -> int:
+    return sum(array.nbytes for array in arrays.values())
 
 
 def _write(path: Path, chunks: list[Chunk]) -> _Kept:
@@ -302,13 +312,13 @@ def as_safetensors(arrays: Arrays) -> list[Chunk]:
     return [len(text).to_bytes(8, "little") + text, *chunks]
 
 
-def pack(state: Any) -> tuple[Any, Arrays, dict[str, Arrays]]:
+def pack(state: Any) -> tuple[Any, Arrays, dict[str, Piece]]:
     """Split nested state into JSON, arrays, and pieces of tables by the name of their file.
 
     An array's place in the JSON names it.
     """
     arrays: Arrays = {}
-    pieces: dict[str, Arrays] = {}
+    pieces: dict[str, Piece] = {}
 
     def walk(value: Any, path: str) -> Any:
         if isinstance(value, torch.Tensor):
@@ -320,7 +330,7 @@ def pack(state: Any) -> tuple[Any, Arrays, dict[str, Arrays]]:
             return {"$array": path}
         if isinstance(value, Blocks):
             names = [f"{path}-{i:04d}-{v:012d}.safetensors" for i, v in enumerate(value.versions)]
-            pieces.update(zip(names, value.pieces, strict=True))
+            pieces.update(zip(names, value.parts(), strict=True))
             return {"$blocks": names}
         if isinstance(value, dict):
             return {

@@ -1,7 +1,8 @@
 """manifest.json: what a checkpoint says of itself, sealed with a SHA-256 of its own.
 
 The last field, `sha256`, is that of every byte before the comma that precedes it, so that no byte
-of the file can change unnoticed. Format 1, of the time before, had no seal and is still read.
+of the file can change unnoticed. Format 1, of the time before, had no seal and is still read; up to
+format 2 pieces of pixels held every observation in full, where they are now packed (`frames`).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from rl_cli.config import build
 from rl_cli.errors import BadInput
 from rl_cli.untrusted import parse_json
 
-FORMAT: Literal[2] = 2
+FORMAT: Literal[3] = 3
 SEALED_FROM = 2
 _SEAL = re.compile(rb',\n  "sha256": "([0-9a-f]{64})"\n\}\n\Z')
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -37,7 +38,7 @@ class FileEntry:
 class Manifest:
     """What a checkpoint says of itself. `algo` and `env` are checked against their own schemas."""
 
-    format: Literal[1, 2]
+    format: Literal[1, 2, 3]
     step: Annotated[int, Field(ge=0)]
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     algo: dict[str, Any]

@@ -22,7 +22,7 @@ from rl_cli import checkpoint, resume
 from rl_cli.checkpoint import find, unpack
 from rl_cli.checkpoint_store import CheckpointStore, Identity, as_safetensors, pack
 from rl_cli.errors import BadInput, StorageError
-from rl_cli.manifest import seal
+from rl_cli.manifest import FORMAT, seal
 from rl_cli.types import Blocks
 
 WEIGHTS = {
@@ -89,7 +89,7 @@ def same(a, b):
 def through_files(state):
     tree, arrays, pieces = pack(state)
     text, data = json.dumps(tree), b"".join(as_safetensors(arrays))
-    return unpack(json.loads(text), safetensors.numpy.load(data), pieces.__getitem__)
+    return unpack(json.loads(text), safetensors.numpy.load(data), lambda name: pieces[name]())
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_a_checkpoint_reads_back_bit_for_bit(tmp_path):
 def test_the_manifest_says_what_was_trained_on_what(tmp_path):
     kept = store(tmp_path)
     manifest = checkpoint.read_manifest(kept.save(100, WEIGHTS, STATE, measured(9.5), best=False))
-    assert (manifest.format, manifest.step, manifest.seed) == (2, 100, 7)
+    assert (manifest.format, manifest.step, manifest.seed) == (FORMAT, 100, 7)
     assert manifest.eval == {"episodes": 5, "seed": 10_000, "greedy": True, "mean_return": 9.5}
     assert manifest.env == dataclasses.asdict(kept.identity.env)
     assert manifest.env["id"] == "CartPole-v1"
@@ -458,7 +458,7 @@ BREAKS = [
     ("manifest.json", text(b"{}"), "no format"),
     ("manifest.json", text(b"[" * 200_000), "nested too deeply"),
     ("manifest.json", text(b" " * (1 << 20) + b"{}"), "too large"),
-    ("manifest.json", edited(format=3), "newer than this program's 2"),
+    ("manifest.json", edited(format=FORMAT + 1), f"newer than this program's {FORMAT}"),
     ("manifest.json", edited(format="1"), "no format"),
     ("manifest.json", edited(format=True), "no format"),
     ("manifest.json", edited(format=0), "format"),
@@ -532,8 +532,8 @@ def test_going_on_passes_over_the_broken_ones_and_says_what_they_lack(tmp_path):
 
 def test_nothing_goes_on_from_before_a_checkpoint_of_a_later_version(tmp_path):
     saved(tmp_path, 100, 200)
-    edited(format=3)(find(tmp_path, "200") / "manifest.json")
-    with pytest.raises(BadInput, match="newer than this program's 2"):
+    edited(format=FORMAT + 1)(find(tmp_path, "200") / "manifest.json")
+    with pytest.raises(BadInput, match=f"newer than this program's {FORMAT}"):
         resume.read(tmp_path)
 
 

@@ -13,6 +13,7 @@ LAYERS = [
     {"schema"},
     {"types", "config", "memory"},
     {
+        "frames",
         "functional",
         "schedules",
         "seeding",

@@ -23,7 +23,7 @@ from rl_cli import algos, checkpoint, checkpoint_store
 from rl_cli.buffers import ReplayBuffer
 from rl_cli.checkpoint_store import CheckpointStore, Identity
 from rl_cli.config import EnvConfig, build
-from rl_cli.types import ActionSpec, EnvSpec, Transition
+from rl_cli.types import ActionSpec, EnvSpec, Piece, Transition
 
 FULL = os.environ.get("RL_CLI_BARS") == "full"
 DEAD = 99
@@ -122,7 +122,7 @@ class Run:
             weights = {"q.weight": np.full(3, step, np.float32)}
             state = {"step": step, "algo": agent.state_dict()}
             tree, arrays, pieces = checkpoint_store.pack(state)
-            copies = {n: {k: a.copy() for k, a in p.items()} for n, p in pieces.items()}
+            copies = {n: Piece({k: a.copy() for k, a in p().items()}) for n, p in pieces.items()}
             self.contents[step] = (weights, tree, {k: a.copy() for k, a in arrays.items()}, copies)
 
     def save(self, store, step, best, of=None):
@@ -143,7 +143,7 @@ class Run:
             checkpoint.read_state(path, manifest),
         )
         weights, tree, arrays, pieces = self.contents[state["step"]]
-        expected = checkpoint.unpack(tree, arrays, pieces.__getitem__)
+        expected = checkpoint.unpack(tree, arrays, lambda name: pieces[name]())
         assert plain(state) == plain(expected)
         assert policy["q.weight"].tolist() == weights["q.weight"].tolist()
         return state["step"]

@@ -15,7 +15,7 @@ from rl_cli.checkpoint import MANIFEST, POLICY
 from rl_cli.cli import evaluate as rl_eval
 from rl_cli.cli import train as rl_train
 from rl_cli.errors import BadInput
-from rl_cli.manifest import seal
+from rl_cli.manifest import FORMAT, seal
 
 FULL = os.environ.get("RL_CLI_BARS") == "full"
 FLIPS, CUTS, STRUCTURAL = (1_000, 300, 50) if FULL else (100, 50, 15)
@@ -223,8 +223,8 @@ def test_structural_damage_is_never_accepted(run, tmp_path):
 
 
 def test_a_later_version_is_neither_accepted_nor_passed_over(run):
-    resealed(format=3)(run / LAST / MANIFEST)
-    with pytest.raises(BadInput, match="format 3 is newer"):
+    resealed(format=FORMAT + 1)(run / LAST / MANIFEST)
+    with pytest.raises(BadInput, match=f"format {FORMAT + 1} is newer"):
         resume.read(run)
 
 

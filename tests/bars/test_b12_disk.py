@@ -100,6 +100,25 @@ def save_failing(store, monkeypatch, operation, n):
     return None
 
 
+def test_room_is_needed_for_what_is_written_not_for_what_is_kept(store, monkeypatch):
+    """Pieces that are packed are counted so, where it matters."""
+    rows = {"obs": np.zeros((1000, 100), np.float32)}
+    room, packings = [1 << 30], []
+    monkeypatch.setattr("rl_cli.checkpoint_store.free_bytes", lambda path: room[0])
+
+    def pack(rows):
+        packings.append(1)
+        return {"obs": rows["obs"][:1]}
+
+    weights = {"q.weight": np.zeros(4, np.float32)}
+    for step, (free, packed) in enumerate([(1 << 30, 1), (100_000, 2)], start=1):
+        room[0] = free
+        blocks = Blocks([rows], [step], pack)
+        assert store.save(step, weights, {"rows": blocks}, None, best=False).is_dir()
+        assert len(packings) == packed
+        packings.clear()
+
+
 def test_too_little_room_is_found_before_anything_is_written(store, tmp_path, monkeypatch):
     store.save(100, *contents(100), None, best=False)
     monkeypatch.setattr("rl_cli.checkpoint_store.free_bytes", lambda path: 1000)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
 
 import pytest
+import safetensors.numpy
 
-from rl_cli import algos, checkpoint
+from rl_cli import algos, checkpoint, frames
 from rl_cli.cli import evaluate as rl_eval
 from rl_cli.cli import train as rl_train
 from rl_cli.manifest import FORMAT, seal
 
 REPO = Path(__file__).resolve().parents[2]
 GOLDEN = REPO / "tests/golden"
+PIECES = sorted(path.parent for path in GOLDEN.glob("format_*/*/piece.safetensors"))
 RUNS = sorted(path.parent for path in GOLDEN.glob("format_*/*/config.yaml"))
 
 
@@ -40,8 +43,17 @@ def test_a_golden_run_is_read_replayed_and_gone_on_with(here, capsys, run):
     print(f"B19 got/needed: 1/1 {run.parent.name} {run.name}")
 
 
+@pytest.mark.parametrize("folder", PIECES, ids=lambda path: path.parent.name)
+def test_a_golden_piece_of_pixels_is_unpacked_to_its_bits(capsys, folder):
+    rows = frames.unpack(safetensors.numpy.load_file(folder / "piece.safetensors"))
+    sums = {name: hashlib.sha256(column.tobytes()).hexdigest() for name, column in rows.items()}
+    assert sums == json.loads((folder / "expected.json").read_text())
+    print(f"B19 got/needed: 1/1 {folder.parent.name} pixels")
+
+
 def test_there_is_a_golden_run_of_each_format_for_each_algorithm():
     made = {(path.parent.name, path.name) for path in RUNS}
+    assert PIECES
     assert made >= {(f"format_{f}", a) for f in range(1, FORMAT + 1) for a in algos.names()}
 
 

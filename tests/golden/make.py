@@ -1,18 +1,21 @@
 """Makes the golden runs of the program's present checkpoint format: python tests/golden/make.py.
 
 One run of each algorithm, stopped half-way by its budget, and `expected.json` with the returns that
-rl-eval gave at the time. To be run once for each new format, and committed; a golden run is never
+rl-eval gave at the time; and a piece of a replay of pixels, with the sums of its columns. To be run once for each new format, and committed; a golden run is never
 made again, because what it shows is that yesterday's files can be read.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import sys
 import tempfile
 from pathlib import Path
+
+import numpy as np
 
 GOLDEN = Path(__file__).resolve().parent
 ALGOS = {
@@ -52,11 +55,35 @@ def make(algo: str, folder: Path) -> None:
         shutil.copytree("run", folder)
 
 
+def make_pixels(folder: Path) -> None:
+    """A piece of a pixel replay as it is stored, and the SHA-256 of each column as it is kept.
+
+    Two envs, two frames of 36x36 to an observation, episodes of seven steps.
+    """
+    from rl_cli import frames
+    from rl_cli.checkpoint_store import as_safetensors
+
+    film = np.random.default_rng(0).integers(0, 256, (2, 22, 36, 36), dtype=np.uint8)
+    obs, next_obs = [], []
+    for t in range(20):
+        for env in film:
+            obs.append(np.stack([env[t if t % 7 == 0 else t - 1], env[t]]))
+            next_obs.append(np.stack([env[t], env[t + 1]]))
+    reward = np.arange(40, dtype=np.float32)
+    rows = {"obs": np.stack(obs), "next_obs": np.stack(next_obs), "reward": reward}
+    folder.mkdir(parents=True)
+    packed = b"".join(as_safetensors(frames.pack(rows, 2)))
+    (folder / "piece.safetensors").write_bytes(packed)
+    sums = {name: hashlib.sha256(rows[name].tobytes()).hexdigest() for name in rows}
+    (folder / "expected.json").write_text(json.dumps(sums))
+
+
 def main() -> None:
     from rl_cli.checkpoint import FORMAT
 
-    for algo in sys.argv[1:] or ALGOS:
-        make(algo, GOLDEN / f"format_{FORMAT}" / algo)
+    for name in sys.argv[1:] or [*ALGOS, "pixels"]:
+        folder = GOLDEN / f"format_{FORMAT}" / name
+        make_pixels(folder) if name == "pixels" else make(name, folder)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,147 @@
+"""Frames kept once: by hand, with random ends of episodes, and where nothing can be left out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rl_cli import frames
+
+
+def stack(*numbers, size=2):
+    """(C, H, W) bytes, whose channels are one number each."""
+    return np.stack([np.full((size, size), number, np.uint8) for number in numbers])
+
+
+def table(*rows):
+    """Columns of rows (obs, next_obs)."""
+    obs, next_obs = zip(*rows, strict=True)
+    reward = np.arange(len(rows), dtype=np.float32)
+    return {"obs": np.stack(obs), "next_obs": np.stack(next_obs), "reward": reward}
+
+
+def firsts(array):
+    """The channels' numbers of (R, C, H, W)."""
+    return array[:, :, 0, 0].tolist()
+
+
+def assert_same(rows, other):
+    assert rows.keys() == other.keys()
+    for name, column in rows.items():
+        assert (column.dtype, column.shape) == (other[name].dtype, other[name].shape)
+        assert column.tobytes() == other[name].tobytes()
+
+
+EPISODES = table(  # two frames to an observation; an episode of three steps, then another
+    (stack(1, 1), stack(1, 2)),
+    (stack(1, 2), stack(2, 3)),
+    (stack(2, 3), stack(3, 4)),
+    (stack(7, 7), stack(7, 8)),
+)
+
+
+def test_each_frame_is_kept_once():
+    packed = frames.pack(EPISODES, 1)
+    assert firsts(packed["obs_whole"]) == [[1, 1], [7, 7]]
+    assert firsts(packed["next_obs_whole"]) == []
+    assert firsts(packed["next_obs_frame"]) == [[2], [3], [4], [8]]
+    assert packed["derived"].tolist() == [2, 3, 3, 2]
+    assert packed["lag"] == 1
+    assert_same(frames.unpack(packed), EPISODES)
+
+
+def test_rows_of_several_envs_stand_between_each_other():
+    ours = [(stack(1, 1), stack(1, 2)), (stack(1, 2), stack(2, 3)), (stack(2, 3), stack(3, 4))]
+    theirs = [(stack(5, 5), stack(5, 6)), (stack(5, 6), stack(6, 7)), (stack(6, 7), stack(7, 8))]
+    rows = table(*(row for pair in zip(ours, theirs, strict=True) for row in pair))
+    packed = frames.pack(rows, 2)
+    assert packed["derived"].tolist() == [2, 2, 3, 3, 3, 3]
+    assert firsts(packed["obs_whole"]) == [[1, 1], [5, 5]]
+    assert_same(frames.unpack(packed), rows)
+
+
+def test_a_row_that_does_not_move_on_is_kept_whole():
+    """By a single byte, in obs or in next_obs."""
+    rows = {name: column.copy() for name, column in EPISODES.items()}
+    rows["next_obs"][1, 0, 1, 1] += 1  # no longer what obs shows; nor is the next obs this one
+    packed = frames.pack(rows, 1)
+    assert packed["derived"].tolist() == [2, 1, 2, 2]
+    assert firsts(packed["next_obs_whole"]) == [[2, 3]]
+    assert_same(frames.unpack(packed), rows)
+
+
+def test_frames_of_several_channels_move_on_together():
+    rows = table(
+        (stack(1, 2, 3, 4, 5, 6), stack(4, 5, 6, 7, 8, 9)),
+        (stack(4, 5, 6, 7, 8, 9), stack(7, 8, 9, 1, 2, 3)),
+    )
+    packed = frames.pack(rows, 1)
+    assert firsts(packed["next_obs_frame"]) == [[7, 8, 9], [1, 2, 3]]
+    assert_same(frames.unpack(packed), rows)
+
+
+def test_single_frames_are_kept_once_as_well():
+    rows = table((stack(1), stack(2)), (stack(2), stack(3)), (stack(9), stack(8)))
+    packed = frames.pack(rows, 1)
+    assert firsts(packed["obs_whole"]) == [[1], [9]]
+    assert firsts(packed["next_obs_frame"]) == [[2], [3], [8]]
+    assert_same(frames.unpack(packed), rows)
+
+
+def test_vectors_and_other_columns_are_left_as_they_are():
+    rows = {"obs": np.ones((3, 4), np.float32), "next_obs": np.ones((3, 4), np.float32)}
+    assert frames.pack(rows, 1) is rows
+    assert frames.unpack(rows) is rows
+
+
+@given(
+    ends=st.lists(st.booleans(), min_size=1, max_size=40),
+    num_envs=st.integers(1, 3),
+    depth=st.sampled_from([1, 2, 4]),
+    colours=st.sampled_from([1, 3]),
+    begin=st.integers(0, 50),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_whatever_the_episodes_the_same_bits_come_back(ends, num_envs, depth, colours, begin, seed):
+    """Also where the table begins amid a row of envs and wraps at any place; few numbers clash."""
+    rng, rows = np.random.default_rng(seed), []
+
+    def frame():
+        return rng.integers(0, 3, (colours, 1, 2), dtype=np.uint8)
+
+    stacks = [[frame()] * depth for _ in range(num_envs)]
+    for i, end in enumerate(ends):
+        env = i % num_envs
+        moved = [*stacks[env][1:], frame()]
+        rows.append((np.concatenate(stacks[env]), np.concatenate(moved)))
+        stacks[env] = [frame()] * depth if end else moved
+    cut = begin % len(rows)
+    wrapped = table(*rows[cut:], *rows[:cut])
+    assert_same(frames.unpack(frames.pack(wrapped, num_envs)), wrapped)
+
+
+def test_long_episodes_take_an_eighth():
+    film = np.random.default_rng(0).integers(0, 256, (104, 8, 8), dtype=np.uint8)
+    rows = table(*((film[i : i + 4], film[i + 1 : i + 5]) for i in range(100)))
+    packed = frames.pack(rows, 1)
+    kept, before = (packed["next_obs_frame"].nbytes, rows["obs"].nbytes + rows["next_obs"].nbytes)
+    assert kept == before // 8
+    assert packed["obs_whole"].shape == (1, 4, 8, 8)
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        {"lag": np.array(0)},
+        {"lag": np.array(-1)},
+        {"derived": np.array([3, 3, 3, 2], np.uint8)},  # the first row follows none
+        {"derived": np.array([2, 3, 3, 2, 2], np.uint8)},
+        {"obs_whole": EPISODES["obs"][:1]},
+        {"next_obs_frame": EPISODES["obs"][:3, :1]},
+    ],
+)
+def test_columns_that_do_not_belong_together_are_refused(harm):
+    with pytest.raises(ValueError, match="frames"):
+        frames.unpack(frames.pack(EPISODES, 1) | harm)
