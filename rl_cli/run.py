@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from rl_cli import algos, checkpoint, checkpoint_store, resume, run_folder, trust, video
+from rl_cli import algos, checkpoint, checkpoint_store, films, resume, run_folder, trust
 from rl_cli.algos.base import Algorithm
 from rl_cli.assembly import make_algorithm, make_envs, worth_compiling
 from rl_cli.checkpoint_store import CheckpointStore, Identity
@@ -23,13 +23,15 @@ from rl_cli.compiled import StepCompiler, source_digest
 from rl_cli.config import AlgoConfig, RunConfig, build
 from rl_cli.errors import BadInput, RunError, plain
 from rl_cli.evaluation import Evaluator
+from rl_cli.films import Recorder
 from rl_cli.folder_lock import FolderLock
 from rl_cli.interruption import Interruption
 from rl_cli.logger import Logger
+from rl_cli.periods import Periods
 from rl_cli.policy import load_policy_arrays
 from rl_cli.statistics import Summary
 from rl_cli.terminal import Monitor, describe, duration, make_monitor, relative
-from rl_cli.trainer import Periods, Recorder, Trainer
+from rl_cli.trainer import Trainer
 from rl_cli.types import State
 from rl_cli.vector import VectorEnv
 from rl_cli.watchdog import Watchdog
@@ -175,7 +177,7 @@ class _Run:
             self.logger,
             self.monitor,
             CheckpointStore(folder / "checkpoints", identity, cfg.checkpoint.keep),
-            self._recorder() if cfg.video.episodes else None,
+            self._recorder(),
             self.interruption,
         )
         self.lost = [] if saved is None else self._take_up(saved.state)
@@ -203,27 +205,14 @@ class _Run:
             now | {"exact": not self.lost},
         ]
 
-    def _recorder(self) -> Recorder:
-        cfg, envs, algo = self.cfg, self.envs, self.algo
-
-        def film(step: int) -> str | None:
-            names = [f"step_{step:09d}_episode_{i}.mp4" for i in range(cfg.video.episodes)]
-            paths = [self.folder / "videos" / name for name in names]
-            try:
-                video.record(
-                    cfg.env,
-                    envs.obs_normalizer,
-                    algo.predict,
-                    paths,
-                    cfg.eval.seed,
-                    cfg.eval.greedy,
-                    self.interruption,
-                )
-            except video.VideoUnavailable as problem:
-                return f"no videos: {problem}; training goes on without"
+    def _recorder(self) -> Recorder | None:
+        cfg, envs = self.cfg, self.envs
+        if not cfg.video.episodes:
             return None
-
-        return film
+        folder = self.folder / "videos"
+        return films.of_evaluation(
+            cfg, envs.obs_normalizer, self.algo.predict, folder, self.interruption
+        )
 
     def go(self) -> Outcome:
         """Train; whatever happens, leave a status and close what is open."""

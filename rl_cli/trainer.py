@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -17,32 +15,17 @@ from rl_cli.checkpoint_store import CheckpointStore
 from rl_cli.config import EvalConfig, StopConfig
 from rl_cli.errors import NonFinite
 from rl_cli.evaluation import Evaluator, evaluate
+from rl_cli.films import Recorder
 from rl_cli.logger import Logger, check_finite
 from rl_cli.patience import Patience
+from rl_cli.periods import Periods
 from rl_cli.policy import policy_arrays
 from rl_cli.schedules import crossings
 from rl_cli.statistics import Divergence, Summary, summarise
+from rl_cli.stopping import Stopping
 from rl_cli.terminal import Monitor
 from rl_cli.types import Metrics, State
 from rl_cli.vector import VectorEnv
-
-Recorder = Callable[[int], str | None]
-"""Films the policy at a step; a line to show when that is not possible."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Periods:
-    """Env steps between things that are done now and then; 0: never."""
-
-    log: int
-    evaluate: int
-    record: int
-    save: int
-
-    def next_due(self, step: int) -> int:
-        """First step after `step` at which any of them is due."""
-        periods: tuple[int, ...] = dataclasses.astuple(self)
-        return min((step // period + 1) * period for period in periods if period)
 
 
 class Trainer:
@@ -70,7 +53,7 @@ class Trainer:
         interrupted: Callable[[], bool],
     ) -> None:
         self.algo, self.envs, self.budget, self.periods = algo, envs, budget, periods
-        self.evaluator, self.eval_cfg, self.stop = evaluator, eval_cfg, stop
+        self.evaluator, self.eval_cfg, self.stopping = evaluator, eval_cfg, Stopping(stop)
         self.logger, self.monitor, self.store, self.recorder = logger, monitor, store, recorder
         self.interrupted = interrupted
         self.saving = Patience("checkpoints", monitor.note)
@@ -79,7 +62,6 @@ class Trainer:
         self.unchecked = 0
         self.divergence = Divergence()
         self.step = 0
-        self.recent: deque[float] = deque(maxlen=stop.window)  # training returns
         self.best_return = -np.inf
         self.latest: Summary | None = None
         self.owes_evaluation = False  # the last one was interrupted
@@ -143,19 +125,11 @@ class Trainer:
     def _count_episodes(self) -> None:
         episodes = self.envs.take_episodes()
         self.logger.add_episodes(episodes)
-        self.recent.extend(e.episode_return for e in episodes)
+        self.stopping.add_episodes(episodes)
 
     def _reason_to_stop(self) -> str | None:
-        goal = self.stop.eval_return
         fresh = self.latest if self.evaluated_at == self.step else None
-        if goal is not None and fresh is not None and fresh.mean >= goal:
-            return f"eval return {fresh.mean:.1f} reached stop.eval_return={goal:g}"
-        goal = self.stop.train_return
-        if goal is not None and len(self.recent) == self.recent.maxlen:
-            mean = sum(self.recent) / len(self.recent)
-            if mean >= goal:
-                return f"mean training return {mean:.1f} reached stop.train_return={goal:g}"
-        return None
+        return self.stopping.reason(fresh)
 
     def _serve(self, before: int) -> None:
         """Do what fell due in (before, step]; the clock of training stands still meanwhile."""
@@ -261,7 +235,7 @@ class Trainer:
             "algo": self.algo.state_dict(),
             "envs": self.envs.state_dict(),
             "logger": self.logger.state_dict(),
-            "recent": list(self.recent),
+            **self.stopping.state_dict(),
             "best_return": None if np.isinf(self.best_return) else float(self.best_return),
             "elapsed": self.elapsed,
             "evaluated_at": self.evaluated_at,
@@ -275,7 +249,7 @@ class Trainer:
         self.algo.load_state_dict(cast(State, state["algo"]))
         lost = self.envs.load_state_dict(cast(State, state["envs"]))
         self.logger.load_state_dict(cast(State, state["logger"]))
-        self.recent.extend(cast(list[float], state["recent"]))
+        self.stopping.load_state_dict(state)
         best = state["best_return"]
         self.best_return = -np.inf if best is None else cast(float, best)
         self.elapsed = cast(float, state["elapsed"])

@@ -15,8 +15,8 @@ from test_config import compose
 
 from rl_cli import checkpoint
 from rl_cli.errors import NonFinite
+from rl_cli.periods import Periods
 from rl_cli.run import train
-from rl_cli.trainer import Periods
 
 ALGOS = ("dqn", "ppo", "reinforce")
 SMALL = {

@@ -1,0 +1,35 @@
+"""The films that a run makes as it goes: which, of whom, and under which names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from rl_cli import video
+from rl_cli.config import RunConfig
+from rl_cli.evaluation import Policy
+from rl_cli.normalization import ObservationNormalizer
+
+Recorder = Callable[[int], str | None]
+"""Films the policy at a step; a line to show when that is not possible."""
+
+
+def of_evaluation(
+    cfg: RunConfig,
+    normalizer: ObservationNormalizer | None,
+    policy: Policy,
+    folder: Path,
+    interrupted: Callable[[], bool],
+) -> Recorder:
+    """Films of the first `video.episodes` evaluation episodes, at a step."""
+
+    def film(step: int) -> str | None:
+        names = [f"step_{step:09d}_episode_{i}.mp4" for i in range(cfg.video.episodes)]
+        paths, how = [folder / name for name in names], cfg.eval
+        try:
+            video.record(cfg.env, normalizer, policy, paths, how.seed, how.greedy, interrupted)
+        except video.VideoUnavailable as problem:
+            return f"no videos: {problem}; training goes on without"
+        return None
+
+    return film
