@@ -15,13 +15,13 @@ from typing import Any
 
 import torch
 
-from rl_cli import algos, checkpoint, checkpoint_store, films, resume, run_folder, trust
+from rl_cli import algos, checkpoint, films, resume, run_folder, trust
 from rl_cli.algos.base import Algorithm
 from rl_cli.assembly import make_algorithm, make_envs, worth_compiling
 from rl_cli.checkpoint_store import CheckpointStore, Identity
 from rl_cli.compiled import StepCompiler, source_digest
 from rl_cli.config import AlgoConfig, RunConfig, build
-from rl_cli.errors import BadInput, RunError, plain
+from rl_cli.errors import BadInput, RunError
 from rl_cli.evaluation import Evaluator
 from rl_cli.films import Recorder
 from rl_cli.folder_lock import FolderLock
@@ -64,7 +64,7 @@ def train(config: Mapping[str, Any], labels: tuple[str, str]) -> Outcome:
     algo_cls = algos.load(str(config["algo"].get("name")))
     algo_cfg = build(algo_cls.Config, config["algo"], "algo")  # first: env keys may refer to it
     cfg = build(RunConfig, config)
-    begun = _begun(cfg)
+    begun = resume.begun(cfg)
     changed: dict[str, Any] = {}
     if begun is not None:
         changed = resume.changes(resume.recorded(begun)[0], config)
@@ -75,7 +75,7 @@ def train(config: Mapping[str, Any], labels: tuple[str, str]) -> Outcome:
     algo = make_algorithm(algo_cls, algo_cfg, envs.spec, cfg.total_timesteps, cfg.seed, cfg.device)
     recorded = {k: v for k, v in config.items() if k not in resume.HOW}
     with _locked(begun) or run_folder.create(*labels, cfg.seed, cfg.run_dir) as folder:
-        saved = None if begun is None else _go_on_from(begun, cfg, algo_cfg)
+        saved = None if begun is None else resume.go_on_from(begun, cfg, algo_cfg)
         run_folder.write_config(folder, {"labels": list(labels), **recorded})
         resumed = None if begun is None else changed
         return _Run(cfg, algo_cfg, algo, envs, folder, saved, labels, resumed).go()
@@ -83,35 +83,6 @@ def train(config: Mapping[str, Any], labels: tuple[str, str]) -> Outcome:
 
 def _locked(begun: Path | None) -> FolderLock | None:
     return None if begun is None else FolderLock.take(begun)
-
-
-def _begun(cfg: RunConfig) -> Path | None:
-    """The folder of the run to go on with; None: a new one begins."""
-    if cfg.resume != resume.AUTO:
-        return None if cfg.resume is None else Path(cfg.resume)
-    if cfg.run_dir is None:
-        raise BadInput(
-            "no folder is named to look for a run in", "resume=auto", "add run_dir=<folder>"
-        )
-    folder = Path(cfg.run_dir)
-    return folder if (folder / "config.yaml").exists() else None
-
-
-def _go_on_from(folder: Path, cfg: RunConfig, algo_cfg: AlgoConfig) -> resume.Saved | None:
-    checkpoint_store.recover(folder / "checkpoints")
-    saved, broken = resume.read(folder)
-    if saved is not None:
-        resume.require_same_run(saved, cfg.seed, algo_cfg, cfg.env)
-        if saved.manifest.step > cfg.total_timesteps:
-            raise BadInput(
-                f"the run is already at step {saved.manifest.step}",
-                f"total_timesteps={cfg.total_timesteps}",
-                "give a larger budget",
-            )
-    for path, why in broken:
-        kept = checkpoint_store.set_aside(path)
-        print(f"broken checkpoint set aside as {relative(kept)}: {plain(why)}", file=sys.stderr)
-    return saved
 
 
 def _nothing_to_do(folder: Path, quiet: bool) -> Outcome:
