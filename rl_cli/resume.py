@@ -6,7 +6,7 @@ import dataclasses
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from rl_cli import checkpoint, checkpoint_store, earlier, run_folder
 from rl_cli.config import AlgoConfig, EnvConfig, RunConfig
@@ -17,7 +17,10 @@ from rl_cli.types import Arrays, State
 AUTO = "auto"
 HOW = ("resume", "run_dir", "jobs", "quiet")
 """Keys that say how a run was started, not what it is. They are not recorded."""
-MAY_CHANGE = ("total_timesteps", "device", "threads", "workers", "step_timeout")
+MAY_CHANGE = (
+    *("total_timesteps", "total_episodes"),
+    *("device", "threads", "workers", "step_timeout"),
+)
 MAY_CHANGE_GROUPS = ("eval.", "log.", "video.", "checkpoint.", "stop.")
 
 
@@ -64,10 +67,23 @@ def go_on_from(folder: Path, cfg: RunConfig, algo_cfg: AlgoConfig) -> Saved | No
                 f"total_timesteps={cfg.total_timesteps}",
                 "give a larger budget",
             )
+        _refuse_fewer_episodes(saved.state, cfg)
     for path, why in broken:
         kept = checkpoint_store.set_aside(path)
         print(f"broken checkpoint set aside as {relative(kept)}: {plain(why)}", file=sys.stderr)
     return saved
+
+
+def _refuse_fewer_episodes(state: State, cfg: RunConfig) -> None:
+    """A budget that was met may have been passed within the same step, by every env but one."""
+    logger = cast(dict[str, Any], state["logger"])
+    had = logger["tally"]["count"] if "tally" in logger else logger["episodes_total"]
+    if cfg.total_episodes is not None and had >= cfg.total_episodes + cfg.env.num_envs:
+        raise BadInput(
+            f"the run has already had {had} episodes",
+            f"total_episodes={cfg.total_episodes}",
+            "give a larger budget",
+        )
 
 
 def read(folder: Path) -> tuple[Saved | None, list[tuple[Path, str]]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import gc
-import json
 import signal
 import sys
 import time
@@ -23,14 +22,22 @@ from rl_cli.compiled import StepCompiler, source_digest
 from rl_cli.config import AlgoConfig, RunConfig, build
 from rl_cli.errors import BadInput, RunError
 from rl_cli.evaluation import Evaluator
-from rl_cli.films import Recorder
+from rl_cli.films import Filmer, Recorder
 from rl_cli.folder_lock import FolderLock
 from rl_cli.interruption import Interruption
-from rl_cli.logger import Logger
-from rl_cli.periods import Periods
+from rl_cli.logger import Logger, hparams
+from rl_cli.periods import periods_of
 from rl_cli.policy import load_policy_arrays
 from rl_cli.statistics import Summary
-from rl_cli.terminal import Monitor, describe, duration, make_monitor, relative
+from rl_cli.stopping import Budget
+from rl_cli.terminal import (
+    Monitor,
+    describe,
+    describe_training,
+    duration,
+    make_monitor,
+    relative,
+)
 from rl_cli.trainer import Trainer
 from rl_cli.types import State
 from rl_cli.vector import VectorEnv
@@ -69,7 +76,7 @@ def train(config: Mapping[str, Any], labels: tuple[str, str]) -> Outcome:
     if begun is not None:
         changed = resume.changes(resume.recorded(begun)[0], config)
         if not changed and run_folder.read_status(begun).get("state") == "completed":
-            return _nothing_to_do(begun, cfg.quiet)
+            return _nothing_to_do(begun, cfg)
     envs = make_envs(cfg)  # before torch is touched: an env that is refused is refused in no time
     torch.set_num_threads(cfg.threads)
     algo = make_algorithm(algo_cls, algo_cfg, envs.spec, cfg.total_timesteps, cfg.seed, cfg.device)
@@ -85,11 +92,12 @@ def _locked(begun: Path | None) -> FolderLock | None:
     return None if begun is None else FolderLock.take(begun)
 
 
-def _nothing_to_do(folder: Path, quiet: bool) -> Outcome:
+def _nothing_to_do(folder: Path, cfg: RunConfig) -> Outcome:
     status = run_folder.read_status(folder)
-    if not quiet:
+    if not cfg.quiet:
+        longer = "total_timesteps" if cfg.total_episodes is None else "total_episodes"
         print(f"this run is complete: {relative(folder)}")
-        print(f"longer:  rl-train resume={relative(folder)} total_timesteps=<more>")
+        print(f"longer:  rl-train resume={relative(folder)} {longer}=<more>")
     step, value = status.get("step"), status.get("eval_return")
     return Outcome(
         0,
@@ -134,14 +142,19 @@ class _Run:
                 ) from None
         step = 0 if saved is None else saved.manifest.step
         self.logger = Logger(
-            folder, cfg.log.tensorboard, _hparams(cfg), None if resumed is None else step
+            folder,
+            cfg.log.tensorboard,
+            hparams(cfg),
+            None if resumed is None else step,
+            self.evaluator.success_at,
+            cfg.log.window,
         )
         identity = Identity(cfg.seed, algo_cfg, cfg.env)
         self.trainer = Trainer(
             algo,
             envs,
-            cfg.total_timesteps,
-            Periods(cfg.log.every, cfg.eval.every, cfg.video.every, cfg.checkpoint.every),
+            Budget(cfg.total_timesteps, cfg.total_episodes),
+            periods_of(cfg),
             self.evaluator,
             cfg.eval,
             cfg.stop,
@@ -149,6 +162,7 @@ class _Run:
             self.monitor,
             CheckpointStore(folder / "checkpoints", identity, cfg.checkpoint.keep),
             self._recorder(),
+            self._filmer(),
             self.interruption,
         )
         self.lost = [] if saved is None else self._take_up(saved.state)
@@ -185,17 +199,24 @@ class _Run:
             cfg, envs.obs_normalizer, self.algo.predict, folder, self.interruption
         )
 
+    def _filmer(self) -> Filmer | None:
+        if not self.cfg.video.every_episodes:
+            return None
+        return films.of_training(self.cfg, self.folder / "videos")
+
     def go(self) -> Outcome:
         """Train; whatever happens, leave a status and close what is open."""
         begun = time.perf_counter()
         self._status("running", "")
         try:
             with self.interruption.listening(), Watchdog(self.cfg.step_timeout).watching():
+                most = self.cfg.total_episodes
                 self.monitor.start(
                     " · ".join(self.labels),
                     {"folder": relative(self.folder)},
                     self.trainer.step,
                     self.cfg.total_timesteps,
+                    None if most is None else (self.trainer.episodes, most),
                 )
                 if self.history:
                     self.monitor.note(f"going on from step {self.trainer.step:,}")
@@ -272,12 +293,14 @@ class _Run:
 
     def _completed(self, reason: str, summary: Summary, seconds: float) -> Outcome:
         step, best = self.trainer.step, self.trainer.best_return
+        trained = self.logger.tally.summary()
         self._status(
             "completed",
             reason,
             exit_code=0,
             eval_return=summary.mean,
             best_eval_return=best,
+            training=trained,
             seconds=round(seconds, 2),
             compiled=self.algo.learner.is_compiled is True,
         )
@@ -289,6 +312,8 @@ class _Run:
             print(
                 f"done: {step:,} steps in {duration(seconds)}{why}; {describe(summary)}, best {best:.1f}"
             )
+            if trained:
+                print(f"trained: {describe_training(trained)}")
             print("replay:  rl-eval", here, *trust.words(self.cfg.env))
             if self.cfg.log.tensorboard:
                 among = "runs" if here.startswith("runs/") else here
@@ -296,13 +321,3 @@ class _Run:
             if films := sorted((self.folder / "videos").glob("*.mp4")):
                 print(f"video:   {relative(films[-1])}")
         return Outcome(0, "completed", reason, step, str(self.folder), summary.mean, seconds)
-
-
-def _hparams(cfg: RunConfig) -> dict[str, Any]:
-    """The keys that tell runs apart, flat."""
-    values = {"seed": cfg.seed, "total_timesteps": cfg.total_timesteps}
-    values |= {f"algo.{key}": value for key, value in cfg.algo.items()}
-    values |= {f"env.{key}": value for key, value in dataclasses.asdict(cfg.env).items()}
-    return {
-        k: json.dumps(v) if isinstance(v, dict | list | tuple) else v for k, v in values.items()
-    }
