@@ -77,15 +77,17 @@ def train(config: Mapping[str, Any], labels: tuple[str, str]) -> Outcome:
         changed = resume.changes(resume.recorded(begun)[0], config)
         if not changed and run_folder.read_status(begun).get("state") == "completed":
             return _nothing_to_do(begun, cfg)
-    envs = make_envs(cfg)  # before torch is touched: an env that is refused is refused in no time
-    torch.set_num_threads(cfg.threads)
-    algo = make_algorithm(algo_cls, algo_cfg, envs.spec, cfg.total_timesteps, cfg.seed, cfg.device)
-    recorded = {k: v for k, v in config.items() if k not in resume.HOW}
-    with _locked(begun) or run_folder.create(*labels, cfg.seed, cfg.run_dir) as folder:
-        saved = None if begun is None else resume.go_on_from(begun, cfg, algo_cfg)
-        run_folder.write_config(folder, {"labels": list(labels), **recorded})
-        resumed = None if begun is None else changed
-        return _Run(cfg, algo_cfg, algo, envs, folder, saved, labels, resumed).go()
+    # before torch is touched: an env that is refused is refused in no time
+    with contextlib.closing(make_envs(cfg)) as envs:
+        torch.set_num_threads(cfg.threads)
+        spec, device = envs.spec, cfg.device
+        algo = make_algorithm(algo_cls, algo_cfg, spec, cfg.total_timesteps, cfg.seed, device)
+        recorded = {k: v for k, v in config.items() if k not in resume.HOW}
+        with _locked(begun) or run_folder.create(*labels, cfg.seed, cfg.run_dir) as folder:
+            saved = None if begun is None else resume.go_on_from(begun, cfg, algo_cfg)
+            run_folder.write_config(folder, {"labels": list(labels), **recorded})
+            resumed = None if begun is None else changed
+            return _Run(cfg, algo_cfg, algo, envs, folder, saved, labels, resumed).go()
 
 
 def _locked(begun: Path | None) -> FolderLock | None:
@@ -275,7 +277,6 @@ class _Run:
         self.monitor.close()
         with contextlib.suppress(RunError):  # a full disk has been reported where it mattered
             self.logger.close()
-        self.envs.close()
         self.evaluator.close()
 
     def _interrupted(self) -> Outcome:

@@ -14,6 +14,7 @@ LAYERS = [
     {"types", "config", "memory"},
     {
         "frames",
+        "tensor_file",
         "functional",
         "schedules",
         "seeding",
