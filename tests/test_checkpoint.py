@@ -478,7 +478,7 @@ BREAKS = [
     *((name, flip_a_bit, "SHA-256") for name in DATA),
     *((name, cut_in_half, "bytes, not") for name in DATA),
     *((name, remove, "No such file or directory") for name in (*DATA, "manifest.json")),
-    ("manifest.json", cut_in_half, "Expecting"),
+    ("manifest.json", cut_in_half, " column "),
     ("manifest.json", flip_a_bit, ""),
     ("manifest.json", another_seed, "changed since it was written"),
     ("manifest.json", text(b""), "Expecting"),
