@@ -4,12 +4,50 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from pydantic import Field
 
 from rl_cli.acting import outputs
+from rl_cli.config import AlgoConfig, Int, schema
 from rl_cli.distributions import make_distribution
+from rl_cli.gaussians import GSDE, LOG_STD_RANGE, HeldNoise, Std
 from rl_cli.learner import Learner
-from rl_cli.networks import MLP, make_encoder
+from rl_cli.networks import MLP, Encoder, LatentMLP, Trunk, make_encoder
 from rl_cli.types import Batch, EnvSpec, Params
+
+
+@schema
+class ActorCriticConfig(AlgoConfig):
+    """Keys of a policy and a value that are trained together."""
+
+    vf_learning_rate: float | None = Field(
+        gt=0, le=10, description="step size of the critic's own layers; null: learning_rate"
+    )
+    shared_network: bool = Field(
+        description="one network for policy and value, with two last layers; "
+        "false: one each (from pixels: behind the same convolutions)"
+    )
+    std: Std = Field(
+        description="of continuous actions: a parameter, log_std_init for ever, "
+        "an output of the policy, or generalised state-dependent exploration"
+    )
+    log_std_init: float = Field(description="log std of continuous actions at first")
+    sde_sample_every: Int | None = Field(
+        ge=1, description="steps that std=gsde holds its noise; null: until the next update"
+    )
+    squash_actions: bool = Field(
+        description="continuous actions are tanh of a normal; false: clipped to their bounds"
+    )
+
+    def __post_init__(self) -> None:
+        if self.shared_network and self.vf_learning_rate is not None:
+            raise ValueError("a shared network has one step size: algo.vf_learning_rate=null")
+        if self.shared_network and not self.hidden_sizes:
+            raise ValueError(
+                "algo.hidden_sizes=[] leaves algo.shared_network=true nothing to share"
+            )
+        low, high = LOG_STD_RANGE
+        if self.std == "state_dependent" and not low <= self.log_std_init <= high:
+            raise ValueError(f"a log std that a network gives is kept in [{low:g}, {high:g}]")
 
 
 class ActorCritic:
@@ -17,17 +55,37 @@ class ActorCritic:
 
     `actor` and `critic` read features, `distribution` reads the actor's output; `critic` may be
     left out of `init` by algorithms that need no value.
+
+    Args:
+        std, squash: see `distributions`.
+        shared: the hidden layers belong to both; actor and critic are their last layers.
+
     """
 
     def __init__(
-        self, spec: EnvSpec, hidden_sizes: tuple[int, ...], activation: str, log_std_init: float
+        self,
+        spec: EnvSpec,
+        hidden_sizes: tuple[int, ...],
+        activation: str,
+        log_std_init: float,
+        std: Std = "learned",
+        squash: bool = False,
+        shared: bool = False,
     ) -> None:
-        self.distribution = make_distribution(spec.action, log_std_init)
+        self.eyes = make_encoder(spec.obs_shape)
+        self.encoder: Encoder = self.eyes
+        trunk = Trunk(self.eyes, hidden_sizes, activation) if shared else None
+        if trunk is not None:
+            self.encoder, hidden_sizes = trunk, ()
+        features = self.encoder.features
+        latent = hidden_sizes[-1] if hidden_sizes else features
+        self.distribution = make_distribution(spec.action, log_std_init, std, squash, latent)
         self.own = tuple(self.distribution.init())  # parameters beside the networks'
-        self.encoder = make_encoder(spec.obs_shape)
-        features, outputs = self.encoder.features, self.distribution.outputs
-        self.actor = MLP("actor", features, hidden_sizes, outputs, activation)
+        kind = LatentMLP if self.distribution.latent else MLP
+        self.actor = kind("actor", features, hidden_sizes, self.distribution.outputs, activation)
         self.critic = MLP("critic", features, hidden_sizes, 1, activation)
+        # acting goes from the eyes on, in as few calls as can be
+        self.policy = self.actor if trunk is None else trunk.before(self.actor)
 
     def init(self, generator: torch.Generator, with_critic: bool = True) -> Params:
         """Orthogonal weights; the last layers have gain 0.01 (policy) and 1 (value)."""
@@ -35,6 +93,10 @@ class ActorCritic:
         if with_critic:
             params |= self.critic.init(generator, output_gain=1.0)
         return params | self.distribution.init()
+
+    def critics_own(self) -> list[str]:
+        """Names of the parameters that are the critic's alone."""
+        return [name for layer in self.critic.layers for name in layer]
 
     def value(self, params: Params, obs: torch.Tensor) -> torch.Tensor:
         """V(s). (B, *obs_shape) -> (B,)."""
@@ -56,7 +118,20 @@ class ActorCritic:
         self, learner: Learner, obs: np.ndarray, rng: np.random.Generator | None
     ) -> np.ndarray:
         """Actions drawn from `rng`, or the most likely ones. (N, *obs_shape) -> (N, *shape)."""
-        out = outputs(learner, self.encoder, self.actor, obs)
+        out = outputs(learner, self.eyes, self.policy, obs)
         if rng is None:
             return self.distribution.mode(out)
         return self.distribution.sample(learner.on_host(self.own), out, rng)
+
+    def held_noise(self, envs: int, every: int | None) -> HeldNoise | None:
+        """What gSDE explores with, drawn every so many steps; None for other distributions."""
+        gsde = self.distribution
+        if not isinstance(gsde, GSDE):
+            return None
+        return HeldNoise((envs, gsde.latent, gsde.actions), every)
+
+    def explore(self, learner: Learner, obs: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        """Actions under held noise (N, F, A). (N, *obs_shape) -> (N, *shape)."""
+        assert isinstance(self.distribution, GSDE)
+        out = outputs(learner, self.eyes, self.policy, obs)
+        return self.distribution.explore(learner.on_host(self.own), out, noise)

@@ -153,6 +153,11 @@ class RolloutBuffer:
         self.position += 1
         return None
 
+    @property
+    def steps(self) -> int:
+        """Env steps since the last `clear`."""
+        return self.position * self.num_envs
+
     def batch(self) -> Batch:
         """Everything collected, (T, N, ...)."""
         return Batch(*(tensor.to(self.device) for tensor in self.columns.tensors))
@@ -183,6 +188,7 @@ class EpisodeBuffer:
         self.complete: list[list[Transition]] = [[] for _ in range(spec.num_envs)]
         self.recording = [True] * spec.num_envs  # is the episode under way wanted?
         self.under_way = [False] * spec.num_envs
+        self.steps = 0  # env steps since the last `clear`, recorded or not
 
     @property
     def full(self) -> bool:
@@ -190,6 +196,7 @@ class EpisodeBuffer:
 
     def add(self, transition: Transition) -> None:
         """Append a step to each env's episode under way."""
+        self.steps += len(transition.reward)
         ends = transition.terminated | transition.truncated
         for i, ended in enumerate(ends.tolist()):
             if self.recording[i]:
@@ -205,6 +212,11 @@ class EpisodeBuffer:
         """The complete episodes, each (T, ...)."""
         return [self._batch(episode) for episodes in self.complete for episode in episodes]
 
+    def batch(self) -> Batch:
+        """The complete episodes one after another, as if of one env: (T, 1, ...)."""
+        columns = zip(*self.episodes(), strict=True)
+        return Batch(*(torch.cat(column)[:, None] for column in columns))
+
     def _batch(self, episode: Transition) -> Batch:
         batch = Batch(*(torch.from_numpy(column).to(self.device) for column in episode))
         return batch._replace(
@@ -213,6 +225,7 @@ class EpisodeBuffer:
 
     def clear(self) -> None:
         """Forget the complete episodes, and leave out those that are under way."""
+        self.steps = 0
         for i, under_way in enumerate(self.under_way):
             self.open[i], self.complete[i], self.recording[i] = [], [], not under_way
 
@@ -222,6 +235,7 @@ class EpisodeBuffer:
             "complete": [[e._asdict() for e in episodes] for episodes in self.complete],
             "recording": list(self.recording),
             "under_way": list(self.under_way),
+            "steps": self.steps,
         }
 
     def load_state_dict(self, state: State) -> None:
@@ -231,6 +245,29 @@ class EpisodeBuffer:
         self.complete = [[Transition(**e) for e in episodes] for episodes in complete]
         self.recording = list(cast(list[bool], state["recording"]))
         self.under_way = list(cast(list[bool], state["under_way"]))
+        self.steps = cast(int, state.get("steps", 0))  # nobody asked for it before it was saved
+
+
+def make_rollout(
+    length: int | None, episodes: int | None, spec: EnvSpec, device: torch.device
+) -> RolloutBuffer | EpisodeBuffer:
+    """What holds `length` steps of each env, or `episodes` episodes in all, as many of each env."""
+    if length is not None:
+        return RolloutBuffer(length, spec, device)
+    return EpisodeBuffer(-(-(episodes or 1) // spec.num_envs), spec, device)
+
+
+def minibatches(
+    rows: int, size: int, rng: np.random.Generator, same_size: bool = False
+) -> list[torch.Tensor]:
+    """All rows once, shuffled, in parts as equal as can be of at most `size`.
+
+    same_size: each part has `size` rows, the last being filled up with the first rows of all.
+    """
+    order, parts = rng.permutation(rows), -(-rows // size)
+    if same_size:
+        order = np.resize(order, parts * size)
+    return list(torch.from_numpy(order).tensor_split(parts))
 
 
 def _stack(rows: list[Transition]) -> Transition:

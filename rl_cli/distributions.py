@@ -12,17 +12,23 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from rl_cli.errors import BadInput
+from rl_cli.gaussians import GSDE, FixedGaussian, Gaussian, StateDependentGaussian, Std, Tanh
 from rl_cli.types import ActionSpec, Arrays, Params
 
-LOG_STD = "log_std"
 FEW = 64
 """Logits up to which Python's own arithmetic is quicker than ten calls of numpy."""
 
 
 class Distribution(Protocol):
-    """`out` is the network's output (B, outputs); actions are (B, *action_shape)."""
+    """`out` is the network's output (B, outputs); actions are (B, *action_shape).
+
+    With `latent` features F the network gives the input of its last layer beside its output, and
+    `out` is (B, outputs + F).
+    """
 
     outputs: int
+    latent: int
 
     def init(self) -> Params: ...
 
@@ -40,7 +46,7 @@ class Categorical:
 
     def __init__(self, action: ActionSpec) -> None:
         self.sizes, self.shape, self.outputs = action.sizes, action.shape, sum(action.sizes)
-        self.splits = np.cumsum(action.sizes)[:-1]
+        self.splits, self.latent = np.cumsum(action.sizes)[:-1], 0
 
     def init(self) -> Params:
         return {}
@@ -91,41 +97,44 @@ def _draw(logits: list[float], point: float) -> int:
     return max(range(len(weights)), key=weights.__getitem__)  # rounding ate the last share
 
 
-class Gaussian:
-    """Independent normals with a learned log standard deviation that no state changes.
+def make_distribution(
+    action: ActionSpec,
+    log_std_init: float = 0.0,
+    std: Std = "learned",
+    squash: bool = False,
+    latent: int = 0,
+) -> Distribution:
+    """Gaussians for box actions, a (product of) categoricals for discrete ones.
 
-    Samples are not squashed; the env clips them to its bounds, the log-probability is that of the
-    unclipped action (details 23-27 of the 37 of PPO).
+    `latent`: the features that gSDE has to work with.
+
+    Raises:
+        BadInput: a switch of real-valued actions for discrete ones; no bounds to squash to.
+
     """
-
-    def __init__(self, action: ActionSpec, log_std_init: float) -> None:
-        self.shape, self.log_std_init = action.shape, log_std_init
-        self.outputs = math.prod(action.shape)
-
-    def init(self) -> Params:
-        return {LOG_STD: torch.full((self.outputs,), self.log_std_init)}
-
-    def log_prob(self, params: Params, out: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
-        """(B, A), (B, *shape) -> (B,)."""
-        log_std = params[LOG_STD]
-        z = (action.reshape(len(out), -1) - out) * torch.exp(-log_std)
-        return (-0.5 * z.square() - log_std).sum(-1) - 0.5 * math.log(2 * math.pi) * self.outputs
-
-    def entropy(self, params: Params, out: torch.Tensor) -> torch.Tensor:
-        """(B, A) -> (B,)."""
-        total = params[LOG_STD].sum() + 0.5 * math.log(2 * math.pi * math.e) * self.outputs
-        return total.expand(len(out))
-
-    def sample(self, params: Arrays, out: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        std = np.exp(params[LOG_STD])
-        noise = rng.standard_normal(out.shape, dtype=np.float32)
-        action: np.ndarray = out + std * noise
-        return action.reshape(len(out), *self.shape)
-
-    def mode(self, out: np.ndarray) -> np.ndarray:
-        return out.reshape(len(out), *self.shape)
+    if action.kind != "box":
+        _refuse_switches(action, std, squash)
+        return Categorical(action)
+    if squash and not np.isfinite([*action.low, *action.high]).all():
+        raise BadInput(
+            "tanh squashes actions to their bounds, and this env has none",
+            "algo.squash_actions=true",
+            "algo.squash_actions=false",
+        )
+    tanh = Tanh(action) if squash else None
+    if std == "gsde":
+        return GSDE(action, log_std_init, tanh, latent)
+    kinds = {"fixed": FixedGaussian, "state_dependent": StateDependentGaussian}
+    return kinds.get(std, Gaussian)(action, log_std_init, tanh)
 
 
-def make_distribution(action: ActionSpec, log_std_init: float = 0.0) -> Distribution:
-    """A Gaussian for box actions, a (product of) categoricals for discrete ones."""
-    return Gaussian(action, log_std_init) if action.kind == "box" else Categorical(action)
+def _refuse_switches(action: ActionSpec, std: Std, squash: bool) -> None:
+    switch, plain = (
+        ("squash_actions=true", "squash_actions=false") if squash else (f"std={std}", "std=learned")
+    )
+    if squash or std != "learned":
+        raise BadInput(
+            f"algo.{switch} is for real-valued actions, this env has {action.kind} ones",
+            f"algo.{switch}",
+            f"algo.{plain}, or an env with real-valued actions: env=pendulum",
+        )

@@ -47,6 +47,23 @@ def gae(
     return torch.tensor(columns, dtype=reward.dtype, device=reward.device).T.contiguous()
 
 
+def returns_to_go(
+    reward: torch.Tensor,
+    next_value: torch.Tensor,
+    terminated: torch.Tensor,
+    truncated: torch.Tensor,
+    gamma: float,
+) -> torch.Tensor:
+    """Monte-Carlo returns R_t = r_t + gamma R_{t+1}, cut at episodes' ends. All (T, N) -> (T, N).
+
+    A time limit, and the rollout's end, leave gamma V of the true successor in place of the rest.
+    """
+    tail = next_value * truncated
+    tail[-1] = next_value[-1]
+    # values of 0 but at the cuts, and lambda 1: the same recursion
+    return gae(reward, torch.zeros_like(reward), tail, terminated, truncated, gamma, 1.0)
+
+
 def discounted_returns(reward: torch.Tensor, gamma: float, tail: float = 0.0) -> torch.Tensor:
     """Reward-to-go G_t = r_t + gamma G_{t+1} of one episode, with G_T = tail. (T,) -> (T,)."""
     returns = torch.empty_like(reward)
@@ -78,6 +95,12 @@ def explained_variance(predicted: torch.Tensor, target: torch.Tensor) -> torch.T
     """1 - Var(target - predicted) / Var(target): 1 is perfect, 0 as good as a constant. -> ()."""
     left = (target - predicted).var(correction=0)
     return 1.0 - left / target.var(correction=0).clamp_min(1e-8)
+
+
+def padded(x: torch.Tensor) -> torch.Tensor:
+    """Rows of zeros added up to a power of two, so that tables of any length have few shapes."""
+    rows = 1 << (len(x) - 1).bit_length()
+    return torch.cat([x, x.new_zeros((rows - len(x), *x.shape[1:]))])
 
 
 def standardise(x: torch.Tensor) -> torch.Tensor:

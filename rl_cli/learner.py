@@ -35,6 +35,7 @@ class Learner:
         loss: loss(params, *inputs) -> ((), metrics); with a target: loss(params, target, *inputs).
         max_grad_norm: the whole gradient is scaled down to this norm; None: never.
         with_target: keep a second copy of the parameters that moves only by `update_target`.
+        rate_factors: of the step size, for parameters of these names; 1 for the others.
 
     """
 
@@ -47,10 +48,14 @@ class Learner:
         max_grad_norm: float | None,
         device: torch.device,
         with_target: bool = False,
+        rate_factors: Mapping[str, float] | None = None,
     ) -> None:
         self.loss = loss
         self.adam_eps, self.max_grad_norm = adam_eps, max_grad_norm
         self.shapes = {name: value.shape for name, value in params.items()}
+        factors = rate_factors or {}
+        self.rate_factors = [(s.numel(), factors.get(n, 1.0)) for n, s in self.shapes.items()]
+        self.one_rate = all(factor == 1.0 for _, factor in self.rate_factors)
         self.flat = torch.cat([p.detach().reshape(-1) for p in params.values()]).to(device)
         self.params = self._leaves(self.flat)
         self.momentum = torch.zeros_like(self.flat)  # Adam's m
@@ -119,12 +124,17 @@ class Learner:
         if self.max_grad_norm is not None:
             gradient = gradient * (self.max_grad_norm / (norm + 1e-6)).clamp_max(1.0)
         with torch.no_grad():  # Kingma & Ba 2015, Algorithm 1, on the whole vector at once
+            rate = rate if self.one_rate else self._rates(rate)
             momentum.lerp_(gradient, 1 - BETA1)
             variance.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
             flat.sub_(rate * momentum / (variance.sqrt() * correction + self.adam_eps))
         values = {"loss": loss.detach(), **metrics, "grad_norm": norm}
         self.metric_names = tuple(values)
         return list(values.values())
+
+    def _rates(self, rate: torch.Tensor) -> torch.Tensor:
+        """The step size of each parameter. () -> (P,)."""
+        return torch.cat([(rate * factor).expand(size) for size, factor in self.rate_factors])
 
     def _compile(self, compiler: Compiler, form: Form, arguments: list[torch.Tensor]) -> Function:
         """The step for inputs of these shapes."""

@@ -6,6 +6,8 @@ them, so the same text runs on the online weights, the target weights or a stack
 
 from __future__ import annotations
 
+import copy
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -53,11 +55,12 @@ class MLP:
 
     def __call__(self, params: Params, x: torch.Tensor) -> torch.Tensor:
         """(B, inputs) -> (B, outputs)."""
-        linear, activation = torch.nn.functional.linear, torch.tanh if self.tanh else torch.relu
-        *hidden, (weight, bias) = self.layers
-        for w, b in hidden:
-            x = activation(linear(x, params[w], params[b]))
-        return linear(x, params[weight], params[bias])
+        *_, (weight, bias) = self.layers
+        return torch.nn.functional.linear(self.hidden(params, x), params[weight], params[bias])
+
+    def hidden(self, params: Params, x: torch.Tensor) -> torch.Tensor:
+        """All layers but the last. (B, inputs) -> (B, F)."""
+        return active_layers(self.layers[:-1], self.tanh, params, x)
 
     def in_numpy(self, arrays: Arrays, x: np.ndarray) -> np.ndarray:
         """The same for numpy's arrays: (B, inputs) -> (B, outputs)."""
@@ -80,6 +83,22 @@ class MLP:
             else:
                 np.maximum(x, 0.0, out=x)
         return arrays[weight].dot(x) + arrays[bias]  # type: ignore[no-any-return]
+
+
+class LatentMLP(MLP):
+    """The same, with what its last layer sees beside its output: (B, inputs) -> (B, outputs + F)."""
+
+    def __call__(self, params: Params, x: torch.Tensor) -> torch.Tensor:
+        *_, (weight, bias) = self.layers
+        x = self.hidden(params, x)
+        return torch.cat([torch.nn.functional.linear(x, params[weight], params[bias]), x], -1)
+
+    def in_numpy(self, arrays: Arrays, x: np.ndarray) -> np.ndarray:
+        *hidden, (weight, bias) = self.layers
+        for w, b in hidden:
+            x = x.dot(arrays[w].T) + arrays[b]
+            x = np.tanh(x) if self.tanh else np.maximum(x, 0.0)
+        return np.concatenate([x.dot(arrays[weight].T) + arrays[bias], x], -1)
 
 
 class Identity:
@@ -126,6 +145,44 @@ class NatureCNN:
         last = len(self.LAYERS)
         weight, bias = params[f"{self.name}.{last}.weight"], params[f"{self.name}.{last}.bias"]
         return functional.linear(x.flatten(1), weight, bias).relu()
+
+
+class Trunk:
+    """Hidden layers that several heads share, behind an encoder; each head is one layer on top."""
+
+    def __init__(self, encoder: Encoder, hidden_sizes: tuple[int, ...], activation: str) -> None:
+        self.encoder, self.features = encoder, hidden_sizes[-1]
+        self.sizes = (encoder.features, *hidden_sizes)
+        self.layers = [(f"shared.{i}.weight", f"shared.{i}.bias") for i in range(len(hidden_sizes))]
+        self.tanh = activation == "tanh"
+
+    def init(self, generator: torch.Generator) -> Params:
+        params = self.encoder.init(generator)
+        for (weight, bias), (inputs, outputs) in zip(
+            self.layers, pairwise(self.sizes), strict=True
+        ):
+            layer = orthogonal_layer((outputs, inputs), ORTHOGONAL_HIDDEN_GAIN, generator)
+            params[weight], params[bias] = layer
+        return params
+
+    def __call__(self, params: Params, obs: torch.Tensor) -> torch.Tensor:
+        return active_layers(self.layers, self.tanh, params, self.encoder(params, obs))
+
+    def before(self, head: MLP) -> MLP:
+        """One MLP from the encoder's features to the head's output, of the same parameters."""
+        whole = copy.copy(head)
+        whole.layers, whole.sizes = self.layers + head.layers, self.sizes + head.sizes[1:]
+        return whole
+
+
+def active_layers(
+    layers: list[tuple[str, str]], tanh: bool, params: Params, x: torch.Tensor
+) -> torch.Tensor:
+    """Layers by the names of their weights and biases, the activation after each."""
+    linear, activation = torch.nn.functional.linear, torch.tanh if tanh else torch.relu
+    for w, b in layers:
+        x = activation(linear(x, params[w], params[b]))
+    return x
 
 
 def make_encoder(obs_shape: tuple[int, ...]) -> Encoder:

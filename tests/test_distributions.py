@@ -6,7 +6,8 @@ import torch
 from torch.distributions import Categorical as TorchCategorical
 from torch.distributions import Independent, Normal
 
-from rl_cli.distributions import LOG_STD, Categorical, Gaussian, make_distribution
+from rl_cli.distributions import Categorical, make_distribution
+from rl_cli.gaussians import LOG_STD, Gaussian
 from rl_cli.types import ActionSpec
 
 DISCRETE = ActionSpec("discrete", (), (3,))

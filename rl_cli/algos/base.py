@@ -76,8 +76,11 @@ class Algorithm(ABC, Generic[C]):
 
     def learning_rate(self, step: int) -> float:
         """Adam's step size now: constant, or decaying to 0 at the end of the budget."""
-        end = 0.0 if self.cfg.anneal_learning_rate else self.cfg.learning_rate
-        return linear(self.cfg.learning_rate, end, self.total_timesteps, step)
+        return self.annealed(self.cfg.learning_rate, self.cfg.anneal_learning_rate, step)
+
+    def annealed(self, number: float, anneal: bool, step: int) -> float:
+        """A number now: constant, or decaying to 0 at the end of the budget."""
+        return linear(number, 0.0 if anneal else number, self.total_timesteps, step)
 
     def policy_state(self) -> Params:
         """All that replaying needs, by name."""
