@@ -11,16 +11,42 @@ from typing import Any
 
 Values = dict[str, Any]
 
-RUN: Values = {"compile": False, "workers": 0, "step_timeout": 300.0, "total_episodes": None}
+RUN: Values = {"compile": False, "workers": 0, "step_timeout": 300.0}
 GROUPS: dict[str, Values] = {
-    "env": {"reseed_episodes": False},
-    "eval": {"every_episodes": 0},
+    "env": {},
+    "eval": {},
     "checkpoint": {},
-    "video": {"every_episodes": 0},
-    "log": {"window": 100},
-    "stop": {"eval_window": 1},
+    "video": {},
+    "log": {},
+    "stop": {},
 }
-ALGOS: dict[str, Values] = {"dqn": {}, "ppo": {}, "reinforce": {}}
+ALGOS: dict[str, Values] = {
+    "dqn": {},
+    "ppo": {
+        "rollout_episodes": None,
+        "advantage": "gae",
+        "bootstrap_truncated": True,
+        "recompute_advantage": False,
+        "anneal_ent_coef": False,
+        "vf_learning_rate": None,
+        "shared_network": False,
+        "std": "learned",
+        "sde_sample_every": 4,
+        "squash_actions": False,
+    },
+    "reinforce": {"discount_weighting": False, "sum_over_steps": False, "baseline_decay": 0.9},
+}
+RENAMED: dict[tuple[str, str], dict[Any, Values]] = {
+    ("ppo", "normalize_advantage"): {
+        True: {"normalize_advantage": "minibatch"},
+        False: {"normalize_advantage": "none"},
+    },
+    ("reinforce", "baseline"): {
+        True: {"baseline": "value", "bootstrap_truncated": True},
+        False: {"baseline": "none", "bootstrap_truncated": False},
+    },
+}
+"""Algorithm and key -> what a value of then is in keys of now."""
 
 
 def run(config: Mapping[str, Any]) -> Values:
@@ -41,4 +67,9 @@ def env(values: Mapping[str, Any]) -> Values:
 
 def algo(values: Mapping[str, Any]) -> Values:
     """An algorithm's keys."""
-    return {**ALGOS.get(str(values.get("name")), {}), **values}
+    name = str(values.get("name"))
+    translated: Values = {}
+    for key, value in values.items():
+        meanings = RENAMED.get((name, key), {})
+        translated |= meanings[value] if isinstance(value, bool) and meanings else {key: value}
+    return {**ALGOS.get(name, {}), **translated}

@@ -100,6 +100,21 @@ class ForeverOne(Probe):
         return self.obs, 1.0, False, False, {}
 
 
+class Wander(Probe):
+    """Real-valued actions, other observations at each step, ends of both kinds: nothing to learn."""
+
+    action_space = spaces.Box(-1.0, 3.0, (2,), np.float32)
+    observation_space = spaces.Box(-1.0, 1.0, (3,), np.float32)
+
+    def first(self):
+        return self.np_random.uniform(-1.0, 1.0, 3).astype(np.float32)
+
+    def step(self, action):
+        reward = -float(np.abs(action - self.obs[:2]).sum())
+        self.obs = self.first()
+        return self.obs, reward, bool(self.np_random.random() < 0.1), False, {}
+
+
 class Explodes(Probe):
     """Rewards of 1 that become infinite after 100 steps."""
 
@@ -123,4 +138,4 @@ PROBES = {
 for _name, _cls in PROBES.items():
     gym.register(f"Probe{_name}-v0", entry_point=_cls, reward_threshold=1.0)
 gym.register("ProbeForeverOne-v0", entry_point=ForeverOne, max_episode_steps=5)
-gym.register("ProbeEndless-v0", entry_point=ForeverOne, reward_threshold=float("inf"))
+gym.register("ProbeWander-v0", entry_point=Wander, max_episode_steps=5)

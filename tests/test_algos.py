@@ -10,6 +10,7 @@ from conftest import REPO
 from omegaconf import OmegaConf
 
 from rl_cli import algos
+from rl_cli.buffers import minibatches
 from rl_cli.config import EnvConfig, build
 from rl_cli.seeding import env_seeds
 from rl_cli.types import ActionSpec, Batch, EnvSpec, Transition
@@ -280,7 +281,7 @@ def test_ratio_is_one_in_the_first_minibatch():
     """The policy that learns first is the one that acted: no clipping, no KL."""
     algo = filled(ppo())
     samples = algo.estimate(algo.rollout.batch())
-    _, metrics = algo.loss(algo.learner.params, samples, 0.2)
+    _, metrics = algo.loss(algo.learner.params, samples, 0.2, 0.0)
     assert metrics["approx_kl"].item() == pytest.approx(0.0, abs=1e-6)
     assert metrics["clip_fraction"].item() == 0.0
 
@@ -293,7 +294,7 @@ def test_value_target_is_advantage_plus_value():
 
 @pytest.mark.parametrize("minibatch_size", [2, 7, 64, 1_000])
 def test_an_epoch_covers_every_row_once(minibatch_size):
-    parts = ppo(minibatch_size=minibatch_size).minibatches(64)
+    parts = minibatches(64, minibatch_size, np.random.default_rng(0))
     assert sorted(torch.cat(parts).tolist()) == list(range(64))
     assert max(map(len, parts)) <= minibatch_size
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
@@ -316,7 +317,7 @@ def test_value_clipping_takes_the_worse_error():
     zeros = torch.zeros(4)
     rows = (torch.zeros(4, 1), zeros.long(), zeros - np.log(2), zeros, zeros + 0.5, zeros)
     samples = type(algo.estimate(filled(algo).rollout.batch()))(*rows)
-    _, metrics = algo.loss(params, samples, 0.2)
+    _, metrics = algo.loss(params, samples, 0.2, 0.0)
     assert metrics["value_loss"].item() == pytest.approx(0.5 * 0.25)
 
 
@@ -334,7 +335,7 @@ def test_the_first_rollout_has_the_full_step_size_and_the_last_is_not_wasted():
     algo.total_timesteps = 256
     rates, clips = [], []
 
-    def step(samples, clip_coef, learning_rate):
+    def step(samples, clip_coef, ent_coef, learning_rate):
         rates.append(learning_rate / 3e-3)
         clips.append(clip_coef / 0.2)
         return {"approx_kl": torch.zeros(())}
@@ -359,7 +360,7 @@ def reinforce(**changes):
 
 def test_reinforce_loss_weighs_log_probability_by_the_return():
     """Equal logits: log pi = -ln 2. Returns 1 and 3, no baseline: -(1 + 3)/2 * -ln 2 = 2 ln 2."""
-    algo = reinforce(hidden_sizes=[], baseline=False)
+    algo = reinforce(hidden_sizes=[], baseline="none", bootstrap_truncated=False)
     params = {k: torch.zeros_like(v) for k, v in algo.learner.params.items()}
     loss, _ = algo.loss(params, torch.zeros(2, 1), torch.tensor([0, 1]), torch.tensor([1.0, 3.0]))
     assert loss.item() == pytest.approx(2 * np.log(2))
@@ -390,7 +391,7 @@ def test_a_cut_episode_is_bootstrapped_by_its_baseline_only():
     assert algo.returns(cut).tolist() == [2.5, 3.0]
     ended = cut._replace(terminated=flags, truncated=torch.zeros(2))
     assert algo.returns(ended).tolist() == [1.5, 1.0]
-    assert reinforce(baseline=False).returns(cut).tolist() == [1.5, 1.0]
+    assert reinforce(baseline="none", bootstrap_truncated=False).returns(cut).tolist() == [1.5, 1.0]
 
 
 @pytest.mark.parametrize("name", STEPS)

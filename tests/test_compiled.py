@@ -31,10 +31,13 @@ KEYS = {
         "activation": "relu",
     },
     "ppo": {
-        "rollout_length": 32, "num_epochs": 1, "minibatch_size": 16, "gae_lambda": 0.9,
-        "normalize_advantage": True, "clip_coef": 0.2, "anneal_clip_coef": True,
-        "clip_value_loss": True, "ent_coef": 0.01, "vf_coef": 0.5, "target_kl": None,
-        "log_std_init": 0.0, "activation": "tanh",
+        "rollout_length": 32, "rollout_episodes": None, "num_epochs": 1, "minibatch_size": 16,
+        "advantage": "gae", "gae_lambda": 0.9, "bootstrap_truncated": True,
+        "recompute_advantage": False, "normalize_advantage": "minibatch", "clip_coef": 0.2,
+        "anneal_clip_coef": True, "clip_value_loss": True, "ent_coef": 0.01,
+        "anneal_ent_coef": False, "vf_coef": 0.5, "vf_learning_rate": None,
+        "shared_network": False, "target_kl": None, "std": "learned", "log_std_init": 0.0,
+        "sde_sample_every": 4, "squash_actions": False, "activation": "tanh",
     },
 }  # fmt: skip
 
@@ -59,7 +62,7 @@ def inputs(name, seed=0, batch=16):
         action = torch.randint(3, (50,), generator=g)
         return (Rows(Batch(obs, action, numbers[0], other, ends, ends), positions),)
     action = torch.randn(50, 2, generator=g)
-    return Rows(Samples(obs, action, -numbers[0].abs() - 2, *numbers[1:]), positions), 0.2
+    return Rows(Samples(obs, action, -numbers[0].abs() - 2, *numbers[1:]), positions), 0.2, 0.01
 
 
 def compiler(notes, identity="test"):
@@ -129,7 +132,9 @@ def digest(name, **changes):
 
 def test_what_is_not_in_the_arithmetic_needs_no_compiling():
     assert digest("dqn") == digest("dqn", learning_rate=0.5, epsilon_end=0.0, batch_size=8)
-    assert digest("ppo") == digest("ppo", learning_rate=0.5, clip_coef=0.9, num_epochs=7)
+    assert digest("ppo") == digest(
+        "ppo", learning_rate=0.5, clip_coef=0.9, ent_coef=0.5, num_epochs=7
+    )
 
 
 @pytest.mark.parametrize(
@@ -139,7 +144,8 @@ def test_what_is_not_in_the_arithmetic_needs_no_compiling():
         ("dqn", {"double_q": False}),
         ("dqn", {"max_grad_norm": None}),
         ("dqn", {"adam_eps": 1e-8}),
-        ("ppo", {"ent_coef": 0.0}),
+        ("ppo", {"vf_learning_rate": 0.1}),
+        ("ppo", {"std": "state_dependent"}),
         ("ppo", {"clip_value_loss": False}),
         ("ppo", {"activation": "relu"}),
     ],

@@ -2,38 +2,64 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import numpy as np
 import torch
 from pydantic import Field
 
-from rl_cli import functional, schedules
-from rl_cli.actor_critic import ActorCritic
+from rl_cli import functional
+from rl_cli.actor_critic import ActorCritic, ActorCriticConfig
 from rl_cli.algos.base import Algorithm
-from rl_cli.buffers import RolloutBuffer
-from rl_cli.config import AlgoConfig, Int, schema
+from rl_cli.buffers import make_rollout, minibatches
+from rl_cli.config import Int, schema
 from rl_cli.learner import Learner, averaged
 from rl_cli.seeding import torch_generator
-from rl_cli.types import Batch, EnvSpec, Metrics, Params, Rows
+from rl_cli.types import Batch, EnvSpec, Metrics, Params, Rows, State
 
 
 @schema
-class PPOConfig(AlgoConfig):
+class PPOConfig(ActorCriticConfig):
     """Keys of `algo=ppo`."""
 
-    rollout_length: Int = Field(ge=1, description="steps of each env between updates")
+    rollout_length: Int | None = Field(
+        ge=1, description="steps of each env between updates; null: see rollout_episodes"
+    )
+    rollout_episodes: Int | None = Field(
+        ge=1,
+        description="whole episodes between updates, shared out evenly over the envs; "
+        "null: see rollout_length",
+    )
     num_epochs: Int = Field(ge=1, description="passes over a rollout")
     minibatch_size: Int = Field(ge=2, description="transitions of one gradient step")
-    gae_lambda: float = Field(ge=0, le=1, description="lambda of the advantage estimate")
-    normalize_advantage: bool = Field(description="to mean 0 and std 1 in each minibatch")
+    advantage: Literal["gae", "monte_carlo"] = Field(
+        description="estimate of the advantage: gae, or the return that followed minus the value"
+    )
+    gae_lambda: float = Field(ge=0, le=1, description="lambda of advantage=gae")
+    bootstrap_truncated: bool = Field(
+        description="a time limit leaves the value of what it cut off; false: it counts as an end"
+    )
+    recompute_advantage: bool = Field(description="anew in each epoch, with the values of then")
+    normalize_advantage: Literal["minibatch", "rollout", "none"] = Field(
+        description="to mean 0 and std 1, in each minibatch or over the rollout"
+    )
     clip_coef: float = Field(gt=0, description="bound on the change of the action's probability")
     anneal_clip_coef: bool = Field(description="decay clip_coef linearly to 0")
     clip_value_loss: bool = Field(description="bound the change of the value by clip_coef too")
     ent_coef: float = Field(ge=0, description="weight of the entropy bonus")
+    anneal_ent_coef: bool = Field(description="decay ent_coef linearly to 0")
     vf_coef: float = Field(ge=0, description="weight of the value loss")
     target_kl: float | None = Field(gt=0, description="end the epochs beyond this KL; null: never")
-    log_std_init: float = Field(description="log std of continuous actions at first")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.rollout_length is None) == (self.rollout_episodes is None):
+            raise ValueError(
+                "a rollout has a length in steps or in episodes: one of algo.rollout_length "
+                "and algo.rollout_episodes is null"
+            )
+        if self.std == "fixed" and self.ent_coef > 0 and not self.squash_actions:
+            raise ValueError("a fixed std has a fixed entropy, no bonus moves it: algo.ent_coef=0")
 
 
 class Samples(NamedTuple):
@@ -52,7 +78,8 @@ class PPO(Algorithm[PPOConfig]):
 
     Schulman et al. 2017 (arXiv:1707.06347), Algorithm 1; the details are those of "The 37
     implementation details of PPO" (Huang et al. 2022), core and continuous, with the bootstrap at
-    time limits that detail 5 leaves out.
+    time limits that detail 5 leaves out. `recompute_advantage`: Andrychowicz et al. 2021
+    (arXiv:2006.05990), section 3.5.
     """
 
     Config = PPOConfig
@@ -62,23 +89,35 @@ class PPO(Algorithm[PPOConfig]):
         self, cfg: PPOConfig, spec: EnvSpec, total_timesteps: int, seed: int, device: torch.device
     ) -> None:
         super().__init__(cfg, spec, total_timesteps, seed, device)
-        self.net = ActorCritic(spec, cfg.hidden_sizes, cfg.activation, cfg.log_std_init)
+        self.net = net = ActorCritic(
+            spec, cfg.hidden_sizes, cfg.activation, cfg.log_std_init,
+            cfg.std, cfg.squash_actions, cfg.shared_network,
+        )  # fmt: skip
+        ratio = (cfg.vf_learning_rate or cfg.learning_rate) / cfg.learning_rate
         self.learner = Learner(
-            self.net.init(torch_generator(seed, "init")),
+            net.init(torch_generator(seed, "init")),
             self.loss,
             adam_eps=cfg.adam_eps,
             max_grad_norm=cfg.max_grad_norm,
             device=device,
+            rate_factors=dict.fromkeys(net.critics_own(), ratio),
         )
-        self.buffer = self.rollout = RolloutBuffer(cfg.rollout_length, spec, device)
+        self.noise = net.held_noise(spec.num_envs, cfg.sde_sample_every)
+        self.buffer = self.rollout = make_rollout(
+            cfg.rollout_length, cfg.rollout_episodes, spec, device
+        )
 
     def planned_updates(self) -> int:
+        if self.cfg.rollout_length is None:
+            return 0
         rows = self.cfg.rollout_length * self.spec.num_envs
         minibatches = -(-rows // self.cfg.minibatch_size)
         return self.total_timesteps // rows * self.cfg.num_epochs * minibatches
 
     def act(self, obs: np.ndarray, step: int) -> np.ndarray:
-        return self.predict(obs, self.explore_rng)
+        if self.noise is None:
+            return self.predict(obs, self.explore_rng)
+        return self.net.explore(self.learner, obs, self.noise.at_step(len(obs), self.explore_rng))
 
     def predict(self, obs: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
         return self.net.choose(self.learner, obs, rng)
@@ -86,55 +125,64 @@ class PPO(Algorithm[PPOConfig]):
     def update(self, step: int) -> Metrics | None:
         if not self.rollout.full:
             return None
+        cfg, batch = self.cfg, self.rollout.batch()
+        begun = step - self.rollout.steps  # so the first rollout has the full step size
+        coefs = (
+            self.annealed(cfg.clip_coef, cfg.anneal_clip_coef, begun),
+            self.annealed(cfg.ent_coef, cfg.anneal_ent_coef, begun),
+        )
         with torch.no_grad():
-            samples = self.estimate(self.rollout.batch())
-        self.rollout.clear()
-        end = 0.0 if self.cfg.anneal_clip_coef else self.cfg.clip_coef
-        begun = step - len(samples.advantage)  # so the first rollout has the full step size
-        clip_coef = schedules.linear(self.cfg.clip_coef, end, self.total_timesteps, begun)
-        learning_rate = self.learning_rate(begun)
+            samples = first = self.estimate(batch)
         history: list[Metrics] = []
-        for _ in range(self.cfg.num_epochs):
-            history += [
-                self.learner.step(Rows(samples, part), clip_coef, learning_rate=learning_rate)
-                for part in self.minibatches(len(samples.advantage))
-            ]
-            if self.cfg.target_kl is not None and history[-1]["approx_kl"] > self.cfg.target_kl:
+        for epoch in range(cfg.num_epochs):
+            if epoch and cfg.recompute_advantage:
+                with torch.no_grad():
+                    _, _, _, advantage, target, _ = self.estimate(batch)
+                samples = first._replace(advantage=advantage, target=target)
+            history += self.epoch(samples, coefs, self.learning_rate(begun))
+            if cfg.target_kl is not None and history[-1]["approx_kl"] > cfg.target_kl:
                 break
-        return averaged(history) | {
-            "explained_variance": functional.explained_variance(samples.old_value, samples.target)
-        }
+        self.rollout.clear()
+        if self.noise is not None:
+            self.noise.renew()
+        explained = functional.explained_variance(first.old_value, first.target)
+        return averaged(history) | {"explained_variance": explained}
 
     def estimate(self, batch: Batch) -> Samples:
         """Advantages and value targets of a rollout (T, N, ...), flattened to B = T * N rows."""
-        steps, envs = batch.reward.shape
+        cfg, (steps, envs) = self.cfg, batch.reward.shape
         flat = Batch(*(field.flatten(0, 1) for field in batch))
         net, params = self.net, self.learner.params
         features = net.encoder(params, flat.obs)
         log_prob = net.distribution.log_prob(params, net.actor(params, features), flat.action)
         value = net.critic(params, features).view(steps, envs)
         next_value = net.next_value(params, batch, value)
-        advantage = functional.gae(
-            batch.reward,
-            value,
-            next_value,
-            batch.terminated,
-            batch.truncated,
-            self.cfg.gamma,
-            self.cfg.gae_lambda,
-        )
+        reward, terminated, truncated = batch.reward, batch.terminated, batch.truncated
+        if not cfg.bootstrap_truncated:
+            terminated = torch.maximum(terminated, truncated)
+        if cfg.advantage == "gae":
+            ends = (terminated, truncated, cfg.gamma, cfg.gae_lambda)
+            advantage = functional.gae(reward, value, next_value, *ends)
+        else:
+            returns = functional.returns_to_go(reward, next_value, terminated, truncated, cfg.gamma)
+            advantage = returns - value
         target = (advantage + value).flatten()
+        if cfg.normalize_advantage == "rollout":
+            advantage = functional.standardise(advantage)
         return Samples(
             flat.obs, flat.action, log_prob, advantage.flatten(), target, value.flatten()
         )
 
-    def minibatches(self, rows: int) -> list[torch.Tensor]:
-        """All rows once, shuffled, in parts as equal as can be of at most minibatch_size."""
-        order = torch.from_numpy(self.sample_rng.permutation(rows))
-        return list(order.tensor_split(-(-rows // self.cfg.minibatch_size)))
+    def epoch(self, samples: Samples, coefs: tuple[float, float], rate: float) -> list[Metrics]:
+        """One pass over a rollout; of episodes, whose number of steps differs, in steps of one shape."""
+        size, rows = self.cfg.minibatch_size, len(samples.advantage)
+        ragged = self.cfg.rollout_episodes is not None
+        table = Samples(*map(functional.padded, samples)) if ragged else samples
+        parts = minibatches(rows, size, self.sample_rng, same_size=ragged)
+        return [self.learner.step(Rows(table, p), *coefs, learning_rate=rate) for p in parts]
 
     def loss(
-        self, params: Params, samples: Samples, clip_coef: torch.Tensor
+        self, params: Params, samples: Samples, clip_coef: torch.Tensor, ent_coef: torch.Tensor
     ) -> tuple[torch.Tensor, Metrics]:
         """-L^CLIP + c_v L^VF - c_e S, the negative of eq. 9."""
         obs, action, old_log_prob, advantage, target, old_value = samples
@@ -142,7 +190,7 @@ class PPO(Algorithm[PPOConfig]):
         features = net.encoder(params, obs)
         out = net.actor(params, features)
         log_ratio = policy.log_prob(params, out, action) - old_log_prob  # (B,)
-        if self.cfg.normalize_advantage:
+        if self.cfg.normalize_advantage == "minibatch":
             advantage = functional.standardise(advantage)
         policy_loss = -functional.clipped_surrogate(log_ratio, advantage, clip_coef)
         value = net.critic(params, features).squeeze(-1)  # (B,)
@@ -152,7 +200,7 @@ class PPO(Algorithm[PPOConfig]):
             error = torch.maximum(error, (near - target).square())
         value_loss = 0.5 * error.mean()
         entropy = policy.entropy(params, out).mean()
-        loss = policy_loss + self.cfg.vf_coef * value_loss - self.cfg.ent_coef * entropy
+        loss = policy_loss + self.cfg.vf_coef * value_loss - ent_coef * entropy
         outside = (log_ratio.detach().exp() - 1.0).abs() > clip_coef
         return loss, {
             "policy_loss": policy_loss.detach(),
@@ -161,3 +209,12 @@ class PPO(Algorithm[PPOConfig]):
             "approx_kl": functional.approx_kl(log_ratio.detach()),
             "clip_fraction": outside.float().mean(),
         }
+
+    def state_dict(self) -> State:
+        noise = {} if self.noise is None else {"noise": self.noise.state_dict()}
+        return {**super().state_dict(), **noise}
+
+    def load_state_dict(self, state: State) -> None:
+        super().load_state_dict(state)
+        if self.noise is not None:
+            self.noise.load_state_dict(cast(State, state["noise"]))

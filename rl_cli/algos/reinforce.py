@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -28,19 +28,41 @@ class ReinforceConfig(AlgoConfig):
     normalize_returns: bool = Field(
         description="weights (returns, or returns minus baseline) to mean 0 and std 1"
     )
-    baseline: bool = Field(description="subtract a learned value of the state")
-    vf_coef: float = Field(ge=0, description="weight of the baseline's loss")
+    discount_weighting: bool = Field(
+        description="step t of an episode counts gamma^t, as in the gradient of the discounted return"
+    )
+    sum_over_steps: bool = Field(
+        description="an episode counts with the sum over its steps, as in the paper; "
+        "false: the mean over all steps"
+    )
+    baseline: Literal["none", "mean", "value"] = Field(
+        description="subtracted from returns: nothing, their running mean, or a learned value"
+    )
+    baseline_decay: float = Field(
+        ge=0, lt=1, description="share of the past in baseline=mean at each update"
+    )
+    bootstrap_truncated: bool = Field(
+        description="a time limit leaves the value of what it cut off; false: it counts as an end"
+    )
+    vf_coef: float = Field(ge=0, description="weight of the loss of baseline=value")
     ent_coef: float = Field(ge=0, description="weight of the entropy bonus")
     log_std_init: float = Field(description="log std of continuous actions at first")
+
+    def __post_init__(self) -> None:
+        if self.bootstrap_truncated and self.baseline != "value":
+            raise ValueError(
+                f"with algo.baseline={self.baseline} nothing is known of what a time limit cuts "
+                "off: algo.bootstrap_truncated=false"
+            )
 
 
 class Reinforce(Algorithm[ReinforceConfig]):
     """Monte-Carlo policy gradient with reward-to-go.
 
     Williams 1992, "Simple statistical gradient-following algorithms for connectionist
-    reinforcement learning" (doi:10.1007/BF00992696), section 5; with `baseline` the reinforcement
-    baseline b of his eq. 2 is a learned V(s). One gradient step per batch of episodes: a second
-    would be that of a policy that did not act.
+    reinforcement learning" (doi:10.1007/BF00992696), section 5; `baseline` is the reinforcement
+    baseline b of his eq. 2. `discount_weighting`: the gamma^t of Sutton & Barto 2018, section 13.3.
+    One gradient step per batch of episodes: a second would be that of a policy that did not act.
     """
 
     Config = ReinforceConfig
@@ -57,7 +79,7 @@ class Reinforce(Algorithm[ReinforceConfig]):
         super().__init__(cfg, spec, total_timesteps, seed, device)
         self.net = ActorCritic(spec, cfg.hidden_sizes, cfg.activation, cfg.log_std_init)
         self.learner = Learner(
-            self.net.init(torch_generator(seed, "init"), with_critic=cfg.baseline),
+            self.net.init(torch_generator(seed, "init"), with_critic=cfg.baseline == "value"),
             self.loss,
             adam_eps=cfg.adam_eps,
             max_grad_norm=cfg.max_grad_norm,
@@ -66,6 +88,7 @@ class Reinforce(Algorithm[ReinforceConfig]):
         per_env = -(-cfg.episodes_per_update // spec.num_envs)
         self.buffer = self.episodes = EpisodeBuffer(per_env, spec, device)
         self.begun = 0  # step at which the episodes being gathered began
+        self.mean = self.seen = 0.0  # decaying sum of mean returns, and of the shares in it
 
     def act(self, obs: np.ndarray, step: int) -> np.ndarray:
         return self.predict(obs, self.explore_rng)
@@ -82,23 +105,49 @@ class Reinforce(Algorithm[ReinforceConfig]):
         action = torch.cat([e.action for e in episodes])
         with torch.no_grad():
             returns = torch.cat([self.returns(e) for e in episodes])
+        inputs = [obs, action, self.less_the_mean(returns)]
+        if self.cfg.discount_weighting or self.cfg.sum_over_steps:
+            inputs.append(self.importance(episodes))
         rate = self.learning_rate(self.begun)  # so the first batch has the full step size
         self.begun = step
-        return self.learner.step(obs, action, returns, learning_rate=rate)
+        return self.learner.step(*inputs, learning_rate=rate)
 
     def returns(self, episode: Batch) -> torch.Tensor:
         """Reward-to-go of one episode (T, ...) -> (T,).
 
-        A time limit cuts the return short. With a baseline its value stands in for what the limit
-        cut off; without one nothing is known of it and the return ends there, as in the paper.
+        A time limit cuts the return short. With `bootstrap_truncated` the value stands in for what
+        the limit cut off; else the return ends there, as in the paper.
         """
-        tail = 0.0
-        if self.cfg.baseline and episode.truncated[-1] and not episode.terminated[-1]:
+        tail, cut = 0.0, bool(episode.truncated[-1] and not episode.terminated[-1])
+        if cut and self.cfg.bootstrap_truncated:
             tail = self.net.value(self.learner.params, episode.next_obs[-1:]).item()
         return functional.discounted_returns(episode.reward, self.cfg.gamma, tail)
 
+    def less_the_mean(self, returns: torch.Tensor) -> torch.Tensor:
+        """With baseline=mean less the mean of earlier updates' returns, 0 before the first. (B,)."""
+        if self.cfg.baseline != "mean":
+            return returns
+        baseline = self.mean / self.seen if self.seen else 0.0
+        decay = self.cfg.baseline_decay
+        self.mean = decay * self.mean + (1 - decay) * returns.mean().item()
+        self.seen = decay * self.seen + (1 - decay)
+        return returns - baseline
+
+    def importance(self, episodes: list[Batch]) -> torch.Tensor:
+        """How much each step counts in the mean over all of them. -> (B,)."""
+        lengths = [len(e.reward) for e in episodes]
+        gamma = self.cfg.gamma if self.cfg.discount_weighting else 1.0
+        weights = [gamma ** torch.arange(length, device=self.device) for length in lengths]
+        share = sum(lengths) / len(lengths) if self.cfg.sum_over_steps else 1.0
+        return torch.cat(weights) * share
+
     def loss(
-        self, params: Params, obs: torch.Tensor, action: torch.Tensor, returns: torch.Tensor
+        self,
+        params: Params,
+        obs: torch.Tensor,
+        action: torch.Tensor,
+        returns: torch.Tensor,
+        importance: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, Metrics]:
         """-E[(G_t - b(s_t)) log pi(a_t | s_t)], whose gradient is eq. 2. Inputs (B, ...)."""
         net, policy = self.net, self.net.distribution
@@ -107,12 +156,14 @@ class Reinforce(Algorithm[ReinforceConfig]):
         log_prob = policy.log_prob(params, out, action)  # (B,)
         entropy = policy.entropy(params, out).mean()
         weight, value_loss = returns, torch.zeros((), device=returns.device)
-        if self.cfg.baseline:
+        if self.cfg.baseline == "value":
             value = net.critic(params, features).squeeze(-1)  # (B,)
             value_loss = 0.5 * (value - returns).square().mean()
             weight = returns - value.detach()
         if self.cfg.normalize_returns:
             weight = functional.standardise(weight)
+        if importance is not None:
+            weight = weight * importance
         policy_loss = -(weight * log_prob).mean()
         loss = policy_loss + self.cfg.vf_coef * value_loss - self.cfg.ent_coef * entropy
         return loss, {
@@ -122,8 +173,10 @@ class Reinforce(Algorithm[ReinforceConfig]):
         }
 
     def state_dict(self) -> State:
-        return {**super().state_dict(), "begun": self.begun}
+        own = {"begun": self.begun, "mean": self.mean, "seen": self.seen}
+        return {**super().state_dict(), **own}
 
     def load_state_dict(self, state: State) -> None:
         super().load_state_dict(state)
         self.begun = cast(int, state["begun"])
+        self.mean, self.seen = (cast(float, state.get(key, 0.0)) for key in ("mean", "seen"))
