@@ -23,6 +23,9 @@ import torch
 
 from rl_cli.checkpoint import (
     MANIFEST,
+    MAX_HEADER_BYTES,
+    MAX_POLICY_BYTES,
+    MAX_STATE_JSON_BYTES,
     POLICY,
     STATE,
     STATE_JSON,
@@ -31,7 +34,7 @@ from rl_cli.checkpoint import (
     steps_in,
 )
 from rl_cli.config import AlgoConfig, EnvConfig
-from rl_cli.errors import BadInput
+from rl_cli.errors import BadInput, RunError
 from rl_cli.files import (
     free_bytes,
     storing,
@@ -42,17 +45,12 @@ from rl_cli.files import (
     write_new,
 )
 from rl_cli.manifest import FORMAT, FileEntry, Manifest, encode
+from rl_cli.tensor_file import Chunk, as_safetensors, header_bytes
 from rl_cli.types import Arrays, Blocks, Piece, State
+from rl_cli.untrusted import MAX_JSON_BYTES
 
 BEST = "best.json"
 
-Chunk = bytes | memoryview
-DTYPES = {
-    **{"float64": "F64", "float32": "F32", "float16": "F16", "bool": "BOOL"},
-    **{f"int{n}": f"I{n}" for n in (8, 16, 32, 64)},
-    **{f"uint{n}": f"U{n}" for n in (8, 16, 32, 64)},
-}
-"""numpy's names -> those of safetensors."""
 RECORDED = ("torch", "numpy", "gymnasium", "rl-cli")
 
 
@@ -196,12 +194,27 @@ def _nbytes(arrays: Arrays) -> int:
     return sum(array.nbytes for array in arrays.values())
 
 
+def _require_readable(path: Path, chunks: list[Chunk], size: int) -> None:
+    """Whoever reads takes no more than so much: a run is not to find out when it is resumed."""
+    limits = {STATE_JSON: MAX_STATE_JSON_BYTES, POLICY: MAX_POLICY_BYTES, MANIFEST: MAX_JSON_BYTES}
+    limit = limits.get(path.name, size)
+    if path.suffix == ".safetensors" and size <= limit:
+        size, limit = header_bytes(chunks), MAX_HEADER_BYTES
+    if size > limit:
+        raise RunError(
+            f"too large to be read again: {size:,} bytes, and {limit:,} are read",
+            f"{path.name} of the checkpoint",
+            "fewer envs or episodes at a time (env.num_envs, algo.episodes_per_update)",
+        )
+
+
 def _write(path: Path, chunks: list[Chunk]) -> _Kept:
+    size = sum(len(chunk) for chunk in chunks)
+    _require_readable(path, chunks, size)
     write_new(path, *chunks)
     digest = hashlib.sha256()
     for chunk in chunks:
         digest.update(chunk)
-    size = sum(len(chunk) for chunk in chunks)
     return _Kept(path, FileEntry(digest.hexdigest(), size), _stamp(path))
 
 
@@ -287,29 +300,6 @@ def _version(package: str) -> str:
     with contextlib.suppress(Exception):
         return version(package)
     return "unknown"
-
-
-def as_safetensors(arrays: Arrays) -> list[Chunk]:
-    """A safetensors file in chunks, of which all but the first are the arrays' own memory.
-
-    https://huggingface.co/docs/safetensors: length and JSON of a header, then the arrays; those of
-    the widest numbers first, so that each is aligned.
-    """
-    header: dict[str, Any] = {}
-    chunks: list[Chunk] = []
-    end = 0
-    for name in sorted(arrays, key=lambda n: (-arrays[n].itemsize, n)):
-        array = np.ascontiguousarray(arrays[name]).reshape(arrays[name].shape)
-        begin, end = end, end + array.nbytes
-        header[name] = {
-            "dtype": DTYPES[array.dtype.name],
-            "shape": list(array.shape),
-            "data_offsets": [begin, end],
-        }
-        chunks.append(array.reshape(-1).view(np.uint8).data)
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    return [len(text).to_bytes(8, "little") + text, *chunks]
 
 
 def pack(state: Any) -> tuple[Any, Arrays, dict[str, Piece]]:

@@ -49,6 +49,10 @@ class EnvConfig:
         description="passed to the env: env.kwargs.enable_wind=true"
     )
     num_envs: Int = Field(ge=1, le=4096, description="copies stepped side by side")
+    reseed_episodes: bool = Field(
+        description="reset each training episode with a seed of its own, made of the run's seed, the "
+        "copy and the episode's number; false: episodes go on in the copy's own stream"
+    )
     max_episode_steps: Int | None = Field(
         ge=1,
         description="time limit of an episode in steps; null: the env's own (evaluation: at most 10000)",
@@ -76,6 +80,9 @@ class EvalConfig:
     """Evaluation during training, on an env and with seeds of its own."""
 
     every: Int = Field(ge=0, description="env steps between evaluations; 0: only at the end")
+    every_episodes: Int = Field(
+        ge=0, description="training episodes between evaluations; 0: none on their account"
+    )
     episodes: Int = Field(ge=1, description="episodes of one evaluation")
     seed: Int = Field(ge=0, description="episode i is reset with seed eval.seed + i")
     greedy: bool = Field(description="most likely action; false: sampled from the policy")
@@ -91,10 +98,15 @@ class CheckpointConfig:
 
 @schema
 class VideoConfig:
-    """Recordings of evaluation episodes."""
+    """Films of evaluation episodes, and of training episodes as they were."""
 
     every: Int = Field(ge=0, description="env steps between recordings; 0: only at the end")
-    episodes: Int = Field(ge=0, description="episodes of one recording; 0: no videos at all")
+    episodes: Int = Field(
+        ge=0, description="evaluation episodes of one recording; 0: none are filmed"
+    )
+    every_episodes: Int = Field(
+        ge=0, description="film every so manyth training episode, exploration and all; 0: none"
+    )
 
 
 @schema
@@ -103,6 +115,9 @@ class LogConfig:
 
     every: Int = Field(ge=1, description="env steps between rows of metrics.csv and TensorBoard")
     tensorboard: bool = Field(description="write TensorBoard event files")
+    window: Int = Field(
+        ge=1, description="training episodes that rollout/running_return is the mean of"
+    )
 
 
 @schema
@@ -110,8 +125,10 @@ class StopConfig:
     """Reasons to stop before the budget is spent."""
 
     eval_return: float | None = Field(
-        description="stop when an evaluation's mean return reaches this; null: never"
+        description="stop when the mean return of the last stop.eval_window evaluations reaches "
+        "this; null: never"
     )
+    eval_window: Int = Field(ge=1, description="evaluations that mean is taken over, all of them")
     train_return: float | None = Field(
         description="stop when the mean return of the last stop.window training episodes "
         "reaches this; null: never"
@@ -132,6 +149,11 @@ class RunConfig(Jobs):
 
     seed: Int = Field(ge=0, lt=2**32, description="of weights, exploration, replay and envs")
     total_timesteps: Int = Field(ge=1, description="budget in env steps, over all envs")
+    total_episodes: Int | None = Field(
+        ge=1,
+        description="budget in training episodes, over all envs; whichever is spent first ends the "
+        "run; null: steps alone",
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(
         description="where the networks live; auto: cuda for pixels where there is one, else cpu"
     )
@@ -164,8 +186,10 @@ class RunConfig(Jobs):
     algo: dict[str, Any] = Field(description="the algorithm's own keys")
 
     def __post_init__(self) -> None:
-        if self.stop.eval_return is not None and self.eval.every == 0:
-            raise ValueError("stop.eval_return is asked at evaluations: set eval.every")
+        if self.stop.eval_return is not None and not (self.eval.every or self.eval.every_episodes):
+            raise ValueError(
+                "stop.eval_return is asked at evaluations: set eval.every or eval.every_episodes"
+            )
         if self.workers > self.env.num_envs:
             raise ValueError(
                 f"workers={self.workers} is more than env.num_envs={self.env.num_envs}"

@@ -11,14 +11,14 @@ from typing import Any
 
 Values = dict[str, Any]
 
-RUN: Values = {"compile": False, "workers": 0, "step_timeout": 300.0}
+RUN: Values = {"compile": False, "workers": 0, "step_timeout": 300.0, "total_episodes": None}
 GROUPS: dict[str, Values] = {
-    "env": {},
-    "eval": {},
+    "env": {"reseed_episodes": False},
+    "eval": {"every_episodes": 0},
     "checkpoint": {},
-    "video": {},
-    "log": {},
-    "stop": {},
+    "video": {"every_episodes": 0},
+    "log": {"window": 100},
+    "stop": {"eval_window": 1},
 }
 ALGOS: dict[str, Values] = {
     "dqn": {},

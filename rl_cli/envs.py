@@ -306,6 +306,11 @@ def without_time_limit(envs: list[Env]) -> tuple[list[Env], float]:
     return inner, first._max_episode_steps
 
 
+def fps_of(env: Env, cfg: EnvConfig) -> float:
+    """Frames per second, one frame an action, at which the env looks as it should."""
+    return float(env.metadata.get("render_fps") or 30) / cfg.frame_skip
+
+
 def success_threshold(env: Env, cfg: EnvConfig) -> float | None:
     """Return at which an episode counts as a success: env.success_at, or what the env registers."""
     if cfg.success_at is not None:

@@ -14,6 +14,7 @@ from rl_cli.envs import (
     Env,
     action_decoder,
     env_fault,
+    fps_of,
     make_env,
     spec_of,
     success_threshold,
@@ -56,7 +57,7 @@ class Evaluator:
         timed = env.spec is not None and env.spec.max_episode_steps is not None
         self.limit = math.inf if timed else float(ENDLESS_LIMIT)
         self.decode = action_decoder(env.action_space)
-        self.fps = float(env.metadata.get("render_fps") or 30) / cfg.frame_skip
+        self.fps = fps_of(env, cfg)
         self.env: Any = env
         if render_mode is None:  # nobody looks: as the training envs are, and as fast
             (inner,), limit = without_time_limit([env])

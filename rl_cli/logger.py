@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
+from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from rl_cli.config import RunConfig
 from rl_cli.errors import NonFinite, StorageError
 from rl_cli.files import CsvTable, storing, sync_files
-from rl_cli.statistics import Summary
+from rl_cli.statistics import Summary, Tally
 from rl_cli.types import Episode, Metrics
 
 FINAL_METRIC = "eval/episode_return"
@@ -25,6 +29,8 @@ class Logger:
         tensorboard: write event files beside the CSV.
         hparams: flat name -> value, for TensorBoard's HPARAMS tab.
         resumed_at: step a resumed run goes on from; later rows are cut and written again.
+        success_at: return from which on a training episode counts as a success.
+        window: training episodes of the running mean.
 
     """
 
@@ -34,6 +40,8 @@ class Logger:
         tensorboard: bool,
         hparams: Mapping[str, Any],
         resumed_at: int | None = None,
+        success_at: float | None = None,
+        window: int = 100,
     ) -> None:
         self.metrics = CsvTable(
             folder / "metrics.csv",
@@ -48,7 +56,8 @@ class Logger:
         self.events = _Events(folder / "tb", hparams, resumed_at) if tensorboard else None
         self.gathered: dict[str, list[torch.Tensor]] = {}
         self.episodes: list[Episode] = []
-        self.episodes_total = 0
+        self.tally = Tally(success_at)  # of all training episodes
+        self.window: deque[float] = deque(maxlen=window)
 
     def add(self, metrics: Metrics) -> None:
         """Metrics of an update. Nothing is computed before the row is due."""
@@ -57,15 +66,22 @@ class Logger:
 
     def add_episodes(self, episodes: list[Episode]) -> None:
         self.episodes += episodes
-        self.episodes_total += len(episodes)
+        for episode in episodes:
+            self.tally.add(episode)
+            self.window.append(episode.episode_return)
 
     def row(self, times: Mapping[str, float]) -> dict[str, float]:
         """Means over what came since the last row, and `times`."""
-        row: dict[str, float] = {"rollout/episodes": self.episodes_total}
+        row: dict[str, float] = {"rollout/episodes": self.tally.count}
         if self.episodes:
-            count = len(self.episodes)
-            row["rollout/episode_return"] = sum(e.episode_return for e in self.episodes) / count
+            returns, count = [e.episode_return for e in self.episodes], len(self.episodes)
+            row["rollout/episode_return"] = sum(returns) / count
+            row["rollout/episode_return_max"] = max(returns)
             row["rollout/episode_length"] = sum(e.length for e in self.episodes) / count
+            if (goal := self.tally.success_at) is not None:
+                row["rollout/success_rate"] = sum(r >= goal for r in returns) / count
+        if self.window:
+            row["rollout/running_return"] = sum(self.window) / len(self.window)
         for name, values in self.gathered.items():
             row[f"train/{name}"] = torch.stack([v.cpu() for v in values]).double().mean().item()
         self.gathered, self.episodes = {}, []
@@ -110,7 +126,8 @@ class Logger:
                 for name, v in self.gathered.items()
             },
             "episodes": [list(e) for e in self.episodes],
-            "episodes_total": self.episodes_total,
+            "tally": self.tally.state_dict(),
+            "window": list(self.window),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -118,7 +135,11 @@ class Logger:
             name: list(torch.from_numpy(values)) for name, values in state["gathered"].items()
         }
         self.episodes = [Episode(*e) for e in state["episodes"]]
-        self.episodes_total = state["episodes_total"]
+        if "tally" in state:
+            self.tally.load_state_dict(state["tally"])
+            self.window.extend(state["window"])
+        else:  # of a version that counted and nothing more
+            self.tally.count = self.tally.missed = state["episodes_total"]
 
     def flush(self) -> None:
         """Bring what has been written to the disk: a checkpoint goes on from here."""
@@ -181,6 +202,16 @@ class _Events:
         with storing(self.folder):
             self.add_summary(self.end)
             self.writer.close()
+
+
+def hparams(cfg: RunConfig) -> dict[str, Any]:
+    """The keys that tell runs apart, flat."""
+    values = {"seed": cfg.seed, "total_timesteps": cfg.total_timesteps}
+    values |= {f"algo.{key}": value for key, value in cfg.algo.items()}
+    values |= {f"env.{key}": value for key, value in dataclasses.asdict(cfg.env).items()}
+    return {
+        k: json.dumps(v) if isinstance(v, dict | list | tuple) else v for k, v in values.items()
+    }
 
 
 def check_finite(row: Mapping[str, float]) -> None:

@@ -13,19 +13,28 @@ RESERVE = 500_000_000
 """Bytes that Python, torch, networks and envs need beside the largest buffer."""
 
 
+_side_by_side = 1
+
+
+def share_among(runs: int) -> None:
+    """From now on so many runs, each in a process of its own, have the memory between them."""
+    global _side_by_side
+    _side_by_side = runs
+
+
 def physical() -> int:
     """Bytes of memory this machine has."""
     return int(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
 
 
 def limit(root: Path = Path("/")) -> int:
-    """Bytes this process may have: of the machine, of its control group and those around it.
+    """Bytes this process may have: its share of the machine, of its control group and those around.
 
     Args:
         root: where proc and sys are looked for.
 
     """
-    limits = [physical(), *_of_groups(root)]
+    limits = [amount // _side_by_side for amount in (physical(), *_of_groups(root))]
     allowed, _ = resource.getrlimit(resource.RLIMIT_AS)
     return min(limits if allowed == resource.RLIM_INFINITY else [*limits, allowed])
 
@@ -66,7 +75,11 @@ def require(key: str, number: int, each: int) -> None:
     if number > fits:
         raise BadInput(
             f"this would take {number * each / 1e9:,.1f} GB of memory, and "
-            f"{max(limit() - RESERVE, 0) / 1e9:,.1f} GB can be had",
+            f"{max(limit() - RESERVE, 0) / 1e9:,.1f} GB can be had{_together()}",
             f"{key}={number}",
             f"the largest that fits: {key}={fits:_}",
         )
+
+
+def _together() -> str:
+    return f" by each of {_side_by_side} runs side by side" if _side_by_side > 1 else ""

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from rl_cli import checkpoint, earlier, run_folder
-from rl_cli.config import AlgoConfig, EnvConfig
-from rl_cli.errors import BadInput
+from rl_cli import checkpoint, checkpoint_store, earlier, run_folder
+from rl_cli.config import AlgoConfig, EnvConfig, RunConfig
+from rl_cli.errors import BadInput, plain
+from rl_cli.terminal import relative
 from rl_cli.types import Arrays, State
 
 AUTO = "auto"
 HOW = ("resume", "run_dir", "jobs", "quiet")
 """Keys that say how a run was started, not what it is. They are not recorded."""
-MAY_CHANGE = ("total_timesteps", "device", "threads", "workers", "step_timeout")
+MAY_CHANGE = (
+    *("total_timesteps", "total_episodes"),
+    *("device", "threads", "workers", "step_timeout"),
+)
 MAY_CHANGE_GROUPS = ("eval.", "log.", "video.", "checkpoint.", "stop.")
 
 
@@ -26,6 +31,59 @@ class Saved:
     manifest: checkpoint.Manifest
     policy: Arrays
     state: State
+
+
+def begun(cfg: RunConfig) -> Path | None:
+    """The folder of the run to go on with; None: a new one begins.
+
+    Raises:
+        BadInput: it is to be looked for, and no folder is named.
+
+    """
+    if cfg.resume != AUTO:
+        return None if cfg.resume is None else Path(cfg.resume)
+    if cfg.run_dir is None:
+        raise BadInput(
+            "no folder is named to look for a run in", "resume=auto", "add run_dir=<folder>"
+        )
+    folder = Path(cfg.run_dir)
+    return folder if (folder / "config.yaml").exists() else None
+
+
+def go_on_from(folder: Path, cfg: RunConfig, algo_cfg: AlgoConfig) -> Saved | None:
+    """What to take up, nothing in the run's folder being half-written any more; None: from the start.
+
+    Raises:
+        BadInput: no checkpoint is whole, or that one is of another run or beyond the budget.
+
+    """
+    checkpoint_store.recover(folder / "checkpoints")
+    saved, broken = read(folder)
+    if saved is not None:
+        require_same_run(saved, cfg.seed, algo_cfg, cfg.env)
+        if saved.manifest.step > cfg.total_timesteps:
+            raise BadInput(
+                f"the run is already at step {saved.manifest.step}",
+                f"total_timesteps={cfg.total_timesteps}",
+                "give a larger budget",
+            )
+        _refuse_fewer_episodes(saved.state, cfg)
+    for path, why in broken:
+        kept = checkpoint_store.set_aside(path)
+        print(f"broken checkpoint set aside as {relative(kept)}: {plain(why)}", file=sys.stderr)
+    return saved
+
+
+def _refuse_fewer_episodes(state: State, cfg: RunConfig) -> None:
+    """A budget that was met may have been passed within the same step, by every env but one."""
+    logger = cast(dict[str, Any], state["logger"])
+    had = logger["tally"]["count"] if "tally" in logger else logger["episodes_total"]
+    if cfg.total_episodes is not None and had >= cfg.total_episodes + cfg.env.num_envs:
+        raise BadInput(
+            f"the run has already had {had} episodes",
+            f"total_episodes={cfg.total_episodes}",
+            "give a larger budget",
+        )
 
 
 def read(folder: Path) -> tuple[Saved | None, list[tuple[Path, str]]]:

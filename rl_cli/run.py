@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import gc
-import json
 import signal
 import sys
 import time
@@ -15,21 +14,31 @@ from typing import Any
 
 import torch
 
-from rl_cli import algos, checkpoint, checkpoint_store, resume, run_folder, trust, video
+from rl_cli import algos, checkpoint, films, resume, run_folder, trust
 from rl_cli.algos.base import Algorithm
 from rl_cli.assembly import make_algorithm, make_envs, worth_compiling
 from rl_cli.checkpoint_store import CheckpointStore, Identity
 from rl_cli.compiled import StepCompiler, source_digest
 from rl_cli.config import AlgoConfig, RunConfig, build
-from rl_cli.errors import BadInput, RunError, plain
+from rl_cli.errors import BadInput, RunError
 from rl_cli.evaluation import Evaluator
+from rl_cli.films import Filmer, Recorder
 from rl_cli.folder_lock import FolderLock
 from rl_cli.interruption import Interruption
-from rl_cli.logger import Logger
+from rl_cli.logger import Logger, hparams
+from rl_cli.periods import periods_of
 from rl_cli.policy import load_policy_arrays
 from rl_cli.statistics import Summary
-from rl_cli.terminal import Monitor, describe, duration, make_monitor, relative
-from rl_cli.trainer import Periods, Recorder, Trainer
+from rl_cli.stopping import Budget
+from rl_cli.terminal import (
+    Monitor,
+    describe,
+    describe_training,
+    duration,
+    make_monitor,
+    relative,
+)
+from rl_cli.trainer import Trainer
 from rl_cli.types import State
 from rl_cli.vector import VectorEnv
 from rl_cli.watchdog import Watchdog
@@ -62,61 +71,35 @@ def train(config: Mapping[str, Any], labels: tuple[str, str]) -> Outcome:
     algo_cls = algos.load(str(config["algo"].get("name")))
     algo_cfg = build(algo_cls.Config, config["algo"], "algo")  # first: env keys may refer to it
     cfg = build(RunConfig, config)
-    begun = _begun(cfg)
+    begun = resume.begun(cfg)
     changed: dict[str, Any] = {}
     if begun is not None:
         changed = resume.changes(resume.recorded(begun)[0], config)
         if not changed and run_folder.read_status(begun).get("state") == "completed":
-            return _nothing_to_do(begun, cfg.quiet)
-    envs = make_envs(cfg)  # before torch is touched: an env that is refused is refused in no time
-    torch.set_num_threads(cfg.threads)
-    algo = make_algorithm(algo_cls, algo_cfg, envs.spec, cfg.total_timesteps, cfg.seed, cfg.device)
-    recorded = {k: v for k, v in config.items() if k not in resume.HOW}
-    with _locked(begun) or run_folder.create(*labels, cfg.seed, cfg.run_dir) as folder:
-        saved = None if begun is None else _go_on_from(begun, cfg, algo_cfg)
-        run_folder.write_config(folder, {"labels": list(labels), **recorded})
-        resumed = None if begun is None else changed
-        return _Run(cfg, algo_cfg, algo, envs, folder, saved, labels, resumed).go()
+            return _nothing_to_do(begun, cfg)
+    # before torch is touched: an env that is refused is refused in no time
+    with contextlib.closing(make_envs(cfg)) as envs:
+        torch.set_num_threads(cfg.threads)
+        spec, device = envs.spec, cfg.device
+        algo = make_algorithm(algo_cls, algo_cfg, spec, cfg.total_timesteps, cfg.seed, device)
+        recorded = {k: v for k, v in config.items() if k not in resume.HOW}
+        with _locked(begun) or run_folder.create(*labels, cfg.seed, cfg.run_dir) as folder:
+            saved = None if begun is None else resume.go_on_from(begun, cfg, algo_cfg)
+            run_folder.write_config(folder, {"labels": list(labels), **recorded})
+            resumed = None if begun is None else changed
+            return _Run(cfg, algo_cfg, algo, envs, folder, saved, labels, resumed).go()
 
 
 def _locked(begun: Path | None) -> FolderLock | None:
     return None if begun is None else FolderLock.take(begun)
 
 
-def _begun(cfg: RunConfig) -> Path | None:
-    """The folder of the run to go on with; None: a new one begins."""
-    if cfg.resume != resume.AUTO:
-        return None if cfg.resume is None else Path(cfg.resume)
-    if cfg.run_dir is None:
-        raise BadInput(
-            "no folder is named to look for a run in", "resume=auto", "add run_dir=<folder>"
-        )
-    folder = Path(cfg.run_dir)
-    return folder if (folder / "config.yaml").exists() else None
-
-
-def _go_on_from(folder: Path, cfg: RunConfig, algo_cfg: AlgoConfig) -> resume.Saved | None:
-    checkpoint_store.recover(folder / "checkpoints")
-    saved, broken = resume.read(folder)
-    if saved is not None:
-        resume.require_same_run(saved, cfg.seed, algo_cfg, cfg.env)
-        if saved.manifest.step > cfg.total_timesteps:
-            raise BadInput(
-                f"the run is already at step {saved.manifest.step}",
-                f"total_timesteps={cfg.total_timesteps}",
-                "give a larger budget",
-            )
-    for path, why in broken:
-        kept = checkpoint_store.set_aside(path)
-        print(f"broken checkpoint set aside as {relative(kept)}: {plain(why)}", file=sys.stderr)
-    return saved
-
-
-def _nothing_to_do(folder: Path, quiet: bool) -> Outcome:
+def _nothing_to_do(folder: Path, cfg: RunConfig) -> Outcome:
     status = run_folder.read_status(folder)
-    if not quiet:
+    if not cfg.quiet:
+        longer = "total_timesteps" if cfg.total_episodes is None else "total_episodes"
         print(f"this run is complete: {relative(folder)}")
-        print(f"longer:  rl-train resume={relative(folder)} total_timesteps=<more>")
+        print(f"longer:  rl-train resume={relative(folder)} {longer}=<more>")
     step, value = status.get("step"), status.get("eval_return")
     return Outcome(
         0,
@@ -161,21 +144,27 @@ class _Run:
                 ) from None
         step = 0 if saved is None else saved.manifest.step
         self.logger = Logger(
-            folder, cfg.log.tensorboard, _hparams(cfg), None if resumed is None else step
+            folder,
+            cfg.log.tensorboard,
+            hparams(cfg),
+            None if resumed is None else step,
+            self.evaluator.success_at,
+            cfg.log.window,
         )
         identity = Identity(cfg.seed, algo_cfg, cfg.env)
         self.trainer = Trainer(
             algo,
             envs,
-            cfg.total_timesteps,
-            Periods(cfg.log.every, cfg.eval.every, cfg.video.every, cfg.checkpoint.every),
+            Budget(cfg.total_timesteps, cfg.total_episodes),
+            periods_of(cfg),
             self.evaluator,
             cfg.eval,
             cfg.stop,
             self.logger,
             self.monitor,
             CheckpointStore(folder / "checkpoints", identity, cfg.checkpoint.keep),
-            self._recorder() if cfg.video.episodes else None,
+            self._recorder(),
+            self._filmer(),
             self.interruption,
         )
         self.lost = [] if saved is None else self._take_up(saved.state)
@@ -203,27 +192,19 @@ class _Run:
             now | {"exact": not self.lost},
         ]
 
-    def _recorder(self) -> Recorder:
-        cfg, envs, algo = self.cfg, self.envs, self.algo
-
-        def film(step: int) -> str | None:
-            names = [f"step_{step:09d}_episode_{i}.mp4" for i in range(cfg.video.episodes)]
-            paths = [self.folder / "videos" / name for name in names]
-            try:
-                video.record(
-                    cfg.env,
-                    envs.obs_normalizer,
-                    algo.predict,
-                    paths,
-                    cfg.eval.seed,
-                    cfg.eval.greedy,
-                    self.interruption,
-                )
-            except video.VideoUnavailable as problem:
-                return f"no videos: {problem}; training goes on without"
+    def _recorder(self) -> Recorder | None:
+        cfg, envs = self.cfg, self.envs
+        if not cfg.video.episodes:
             return None
+        folder = self.folder / "videos"
+        return films.of_evaluation(
+            cfg, envs.obs_normalizer, self.algo.predict, folder, self.interruption
+        )
 
-        return film
+    def _filmer(self) -> Filmer | None:
+        if not self.cfg.video.every_episodes:
+            return None
+        return films.of_training(self.cfg, self.folder / "videos")
 
     def go(self) -> Outcome:
         """Train; whatever happens, leave a status and close what is open."""
@@ -231,11 +212,13 @@ class _Run:
         self._status("running", "")
         try:
             with self.interruption.listening(), Watchdog(self.cfg.step_timeout).watching():
+                most = self.cfg.total_episodes
                 self.monitor.start(
                     " · ".join(self.labels),
                     {"folder": relative(self.folder)},
                     self.trainer.step,
                     self.cfg.total_timesteps,
+                    None if most is None else (self.trainer.episodes, most),
                 )
                 if self.history:
                     self.monitor.note(f"going on from step {self.trainer.step:,}")
@@ -294,7 +277,6 @@ class _Run:
         self.monitor.close()
         with contextlib.suppress(RunError):  # a full disk has been reported where it mattered
             self.logger.close()
-        self.envs.close()
         self.evaluator.close()
 
     def _interrupted(self) -> Outcome:
@@ -312,12 +294,14 @@ class _Run:
 
     def _completed(self, reason: str, summary: Summary, seconds: float) -> Outcome:
         step, best = self.trainer.step, self.trainer.best_return
+        trained = self.logger.tally.summary()
         self._status(
             "completed",
             reason,
             exit_code=0,
             eval_return=summary.mean,
             best_eval_return=best,
+            training=trained,
             seconds=round(seconds, 2),
             compiled=self.algo.learner.is_compiled is True,
         )
@@ -329,6 +313,8 @@ class _Run:
             print(
                 f"done: {step:,} steps in {duration(seconds)}{why}; {describe(summary)}, best {best:.1f}"
             )
+            if trained:
+                print(f"trained: {describe_training(trained)}")
             print("replay:  rl-eval", here, *trust.words(self.cfg.env))
             if self.cfg.log.tensorboard:
                 among = "runs" if here.startswith("runs/") else here
@@ -336,13 +322,3 @@ class _Run:
             if films := sorted((self.folder / "videos").glob("*.mp4")):
                 print(f"video:   {relative(films[-1])}")
         return Outcome(0, "completed", reason, step, str(self.folder), summary.mean, seconds)
-
-
-def _hparams(cfg: RunConfig) -> dict[str, Any]:
-    """The keys that tell runs apart, flat."""
-    values = {"seed": cfg.seed, "total_timesteps": cfg.total_timesteps}
-    values |= {f"algo.{key}": value for key, value in cfg.algo.items()}
-    values |= {f"env.{key}": value for key, value in dataclasses.asdict(cfg.env).items()}
-    return {
-        k: json.dumps(v) if isinstance(v, dict | list | tuple) else v for k, v in values.items()
-    }

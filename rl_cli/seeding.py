@@ -26,6 +26,11 @@ def env_seeds(seed: int, num_envs: int) -> list[int]:
     return [int(s) for s in stream(seed, "env").integers(2**31, size=num_envs)]
 
 
+def episode_seed(first: int, number: int) -> int:
+    """Seed of an env's reset number `number` = 1, 2, ...; `first`: that of its reset number 0."""
+    return int(np.random.default_rng([first, number]).integers(2**31))
+
+
 def rng_state(rng: np.random.Generator) -> dict[str, object]:
     """Position of a stream, as plain JSON."""
     return dict(rng.bit_generator.state)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections import deque
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -71,6 +72,48 @@ def summarise(episodes: list[Episode], success_at: float | None = None) -> Summa
         success_rate=None if success_at is None else float((returns >= success_at).mean()),
         success_at=success_at,
     )
+
+
+class Tally:
+    """A run's training episodes in a few numbers, whatever their number: Welford's running sums.
+
+    Welford 1962 (doi:10.1080/00401706.1962.10490022).
+    """
+
+    def __init__(self, success_at: float | None) -> None:
+        self.success_at = success_at
+        self.count, self.steps, self.successes = 0, 0, 0
+        self.mean, self.squares = 0.0, 0.0  # of the returns; squared deviations from the mean
+        self.missed = 0  # episodes of a run's earlier part of which nothing but the count is known
+
+    def add(self, episode: Episode) -> None:
+        value = episode.episode_return
+        self.count, self.steps = self.count + 1, self.steps + episode.length
+        before = self.mean
+        self.mean += (value - before) / (self.count - self.missed)
+        self.squares += (value - before) * (value - self.mean)
+        if self.success_at is not None and value >= self.success_at:
+            self.successes += 1
+
+    def summary(self) -> dict[str, float]:
+        """What there is to tell; empty before the first episode."""
+        known = self.count - self.missed
+        if known == 0:
+            return {}
+        spread = math.sqrt(self.squares / (known - 1)) if known > 1 else 0.0
+        told = {"episodes": known, "mean": self.mean, "std": spread}
+        told["mean_length"] = self.steps / known
+        if self.success_at is not None:
+            told |= {"success_rate": self.successes / known, "success_at": self.success_at}
+        return told
+
+    def state_dict(self) -> dict[str, float]:
+        names = ("count", "steps", "successes", "mean", "squares", "missed")
+        return {name: getattr(self, name) for name in names}
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        for name in self.state_dict():
+            setattr(self, name, state[name])
 
 
 class Divergence:

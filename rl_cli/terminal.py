@@ -26,10 +26,21 @@ STOPPING = "stopping: finishing the step and saving; once more ends at once"
 SPARKS = "▁▂▃▄▅▆▇█"
 
 
+Episodes = tuple[int, int] | None
+"""Training episodes finished and their budget, where they are one; they then measure progress."""
+
+
 class Monitor(Protocol):
     """Told by the trainer what happens; the trainer never waits for it."""
 
-    def start(self, title: str, facts: Mapping[str, str], step: int, budget: int) -> None: ...
+    def start(
+        self,
+        title: str,
+        facts: Mapping[str, str],
+        step: int,
+        budget: int,
+        episodes: Episodes = None,
+    ) -> None: ...
 
     def row(self, step: int, row: Mapping[str, float]) -> None: ...
 
@@ -54,7 +65,14 @@ def make_monitor(quiet: bool) -> Monitor:
 class QuietMonitor:
     """Nothing but notes, which are warnings, on stderr."""
 
-    def start(self, title: str, facts: Mapping[str, str], step: int, budget: int) -> None:
+    def start(
+        self,
+        title: str,
+        facts: Mapping[str, str],
+        step: int,
+        budget: int,
+        episodes: Episodes = None,
+    ) -> None:
         """Silent."""
 
     def row(self, step: int, row: Mapping[str, float]) -> None:
@@ -80,17 +98,29 @@ class PlainMonitor(QuietMonitor):
 
     def __init__(self) -> None:
         self.budget, self.last = 1, -math.inf
+        self.episodes: int | None = None  # the budget of these
 
-    def start(self, title: str, facts: Mapping[str, str], step: int, budget: int) -> None:
-        self.budget = budget
+    def start(
+        self,
+        title: str,
+        facts: Mapping[str, str],
+        step: int,
+        budget: int,
+        episodes: Episodes = None,
+    ) -> None:
+        self.budget, self.episodes = budget, episodes and episodes[1]
         print(title, *(f"  {name}: {value}" for name, value in facts.items()), sep="\n", flush=True)
 
     def row(self, step: int, row: Mapping[str, float]) -> None:
         now = time.monotonic()
-        if now - self.last < self.INTERVAL and step < self.budget:
+        finished = int(row["rollout/episodes"])
+        last = step >= self.budget or (self.episodes is not None and finished >= self.episodes)
+        if now - self.last < self.INTERVAL and not last:
             return
         self.last = now
-        parts = [f"step {step:,}/{self.budget:,}"]
+        parts = [self._place(step)]
+        if self.episodes is not None:
+            parts.append(f"episode {finished:,}/{self.episodes:,}")
         if "rollout/episode_return" in row:
             parts.append(f"return {number(row['rollout/episode_return'])}")
         parts.append(f"{row['time/steps_per_second']:,.0f} steps/s")
@@ -99,10 +129,10 @@ class PlainMonitor(QuietMonitor):
         print("  ".join(parts), flush=True)
 
     def evaluation(self, step: int, summary: Summary, best: bool) -> None:
-        print(
-            f"step {step:,}/{self.budget:,}  {describe(summary)}{'  (best)' if best else ''}",
-            flush=True,
-        )
+        print(f"{self._place(step)}  {describe(summary)}{'  (best)' if best else ''}", flush=True)
+
+    def _place(self, step: int) -> str:
+        return f"step {step:,}/{self.budget:,}" if self.episodes is None else f"step {step:,}"
 
     def note(self, text: str) -> None:
         print(text, flush=True)
@@ -114,6 +144,7 @@ class LiveMonitor:
     def __init__(self, console: Console) -> None:
         self.console = console
         self.title, self.facts, self.budget = "", {}, 1  # type: tuple[str, Mapping[str, str], int]
+        self.unit = "steps"  # of progress; or episodes
         self.step, self.begun_at, self.begun = 0, 0, time.monotonic()
         self.stepped = self.begun  # when the last row came
         self.latest: dict[str, float] = {}
@@ -121,14 +152,26 @@ class LiveMonitor:
         self.last_evaluation = self.best_evaluation = ""
         self.live = Live(self, console=console, refresh_per_second=8, transient=False)
 
-    def start(self, title: str, facts: Mapping[str, str], step: int, budget: int) -> None:
+    def start(
+        self,
+        title: str,
+        facts: Mapping[str, str],
+        step: int,
+        budget: int,
+        episodes: Episodes = None,
+    ) -> None:
         self.title, self.facts, self.budget = title, facts, budget
         self.step = self.begun_at = step
+        if episodes is not None:
+            self.unit = "episodes"
+            self.step = self.begun_at = episodes[0]
+            self.budget = episodes[1]
         self.begun = time.monotonic()
         self.live.start()
 
     def row(self, step: int, row: Mapping[str, float]) -> None:
-        self.step, self.stepped = step, time.monotonic()
+        self.step = step if self.unit == "steps" else int(row["rollout/episodes"])
+        self.stepped = time.monotonic()
         self.latest = {**self.latest, **row}  # a new dict: rich may be drawing the old one
         if "rollout/episode_return" in row:
             self.returns.append(row["rollout/episode_return"])
@@ -155,7 +198,7 @@ class LiveMonitor:
         bar.add_column(justify="right", no_wrap=True)
         bar.add_row(
             ProgressBar(self.budget, self.step, complete_style="cyan", finished_style="green"),
-            f"{self.step:,} / {self.budget:,} steps   {self._time_left()}",
+            f"{self.step:,} / {self.budget:,} {self.unit}   {self._time_left()}",
         )
         body = Table.grid(padding=(0, 2))
         body.add_column(style="dim", no_wrap=True)
@@ -208,6 +251,17 @@ def describe(summary: Summary) -> str:
     )
     if summary.success_rate is not None:
         text += f", success {summary.success_rate:.0%}"
+    return text
+
+
+def describe_training(told: Mapping[str, float]) -> str:
+    """A run's training episodes in a line; `told` is `statistics.Tally.summary`."""
+    text = (
+        f"{told['episodes']:,} episodes, return {number(told['mean'])} ± {number(told['std'])}, "
+        f"mean length {told['mean_length']:,.1f}"
+    )
+    if "success_rate" in told:
+        text += f", success {told['success_rate']:.0%} (return >= {told['success_at']:g})"
     return text
 
 

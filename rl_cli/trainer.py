@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -17,32 +15,17 @@ from rl_cli.checkpoint_store import CheckpointStore
 from rl_cli.config import EvalConfig, StopConfig
 from rl_cli.errors import NonFinite
 from rl_cli.evaluation import Evaluator, evaluate
+from rl_cli.films import Filmer, Recorder
 from rl_cli.logger import Logger, check_finite
 from rl_cli.patience import Patience
+from rl_cli.periods import Periods
 from rl_cli.policy import policy_arrays
 from rl_cli.schedules import crossings
 from rl_cli.statistics import Divergence, Summary, summarise
+from rl_cli.stopping import Budget, Stopping
 from rl_cli.terminal import Monitor
-from rl_cli.types import Metrics, State
+from rl_cli.types import Metrics, Recording, State
 from rl_cli.vector import VectorEnv
-
-Recorder = Callable[[int], str | None]
-"""Films the policy at a step; a line to show when that is not possible."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Periods:
-    """Env steps between things that are done now and then; 0: never."""
-
-    log: int
-    evaluate: int
-    record: int
-    save: int
-
-    def next_due(self, step: int) -> int:
-        """First step after `step` at which any of them is due."""
-        periods: tuple[int, ...] = dataclasses.astuple(self)
-        return min((step // period + 1) * period for period in periods if period)
 
 
 class Trainer:
@@ -50,7 +33,8 @@ class Trainer:
 
     Args:
         interrupted: asked once per step; a signal's number ends the run after a checkpoint.
-        recorder: None films nothing.
+        recorder: films the policy; None: never.
+        filmer: films a training episode that is over; None: never.
 
     """
 
@@ -58,7 +42,7 @@ class Trainer:
         self,
         algo: Algorithm[Any],
         envs: VectorEnv,
-        budget: int,
+        budget: Budget,
         periods: Periods,
         evaluator: Evaluator,
         eval_cfg: EvalConfig,
@@ -67,19 +51,22 @@ class Trainer:
         monitor: Monitor,
         store: CheckpointStore,
         recorder: Recorder | None,
+        filmer: Filmer | None,
         interrupted: Callable[[], bool],
     ) -> None:
         self.algo, self.envs, self.budget, self.periods = algo, envs, budget, periods
-        self.evaluator, self.eval_cfg, self.stop = evaluator, eval_cfg, stop
+        self.evaluator, self.eval_cfg, self.stopping = evaluator, eval_cfg, Stopping(stop, budget)
         self.logger, self.monitor, self.store, self.recorder = logger, monitor, store, recorder
-        self.interrupted = interrupted
+        self.filmer, self.interrupted = filmer, interrupted
+        envs.keep_finished = filmer is not None
         self.saving = Patience("checkpoints", monitor.note)
         self.logging = Patience("curves", monitor.note)
         self.check_every = 1 if algo.learner.arrays is not None else 100  # elsewhere it waits
         self.unchecked = 0
         self.divergence = Divergence()
-        self.step = 0
-        self.recent: deque[float] = deque(maxlen=stop.window)  # training returns
+        self.step = self.due = 0  # steps taken; when something is to be done next
+        self.served = (0, 0)  # step and episodes up to which everything due has been done
+        self.to_film: dict[int, Recording] = {}  # by number of the episode
         self.best_return = -np.inf
         self.latest: Summary | None = None
         self.owes_evaluation = False  # the last one was interrupted
@@ -93,13 +80,15 @@ class Trainer:
         obs = self.envs.obs if self.step else self.envs.reset()
         if self.owes_evaluation:
             self._evaluate()
-            if reason := "interrupted" if self.interrupted() else self._reason_to_stop():
-                return reason
-        due = self.periods.next_due(self.step)
+            if self.interrupted():
+                return "interrupted"
+        if reason := self._reason_to_stop():  # it was killed between that and its end
+            return reason
+        self.due = self.periods.next_due(self.step)
         self._clock, self._row_clock, self._row_step = time.perf_counter(), self.elapsed, self.step
-        while self.step < self.budget:
+        while self.step < self.budget.steps:
             before = self.step
-            action = self.algo.act(obs[: self.budget - before], before)
+            action = self.algo.act(obs[: self.budget.steps - before], before)
             transition, obs = self.envs.step(action)
             self.algo.observe(transition)
             self.step += len(action)
@@ -109,9 +98,8 @@ class Trainer:
                 self.logger.add(metrics)
             if self.envs.episodes:
                 self._count_episodes()
-            if self.step >= due:
-                self._serve(before)
-                due = self.periods.next_due(self.step)
+            if self.step >= self.due:
+                self._serve()
             if self.interrupted():
                 return "interrupted"
             if reason := self._reason_to_stop():
@@ -134,6 +122,11 @@ class Trainer:
             self._record()
         return None if self.owes_evaluation else self.latest
 
+    @property
+    def episodes(self) -> int:
+        """Training episodes finished so far."""
+        return self.logger.tally.count
+
     def save(self) -> Path | None:
         """Checkpoint this step, unless it has been."""
         if self.saved_at == self.step:
@@ -141,34 +134,36 @@ class Trainer:
         return self._save(best=False)
 
     def _count_episodes(self) -> None:
-        episodes = self.envs.take_episodes()
+        """Take note of the episodes that ended at this step, one after the other in the envs' order."""
+        before, periods = self.episodes, self.periods
+        episodes, recordings = self.envs.take_episodes(), self.envs.take_recordings()
         self.logger.add_episodes(episodes)
-        self.recent.extend(e.episode_return for e in episodes)
+        self.stopping.add_episodes(episodes)
+        for number, recording in enumerate(recordings, before + 1):
+            if number % periods.film_episodes == 0:
+                self.to_film[number] = recording
+        if self.to_film or crossings(before, self.episodes, periods.evaluate_episodes):
+            self.due = self.step
 
     def _reason_to_stop(self) -> str | None:
-        goal = self.stop.eval_return
-        fresh = self.latest if self.evaluated_at == self.step else None
-        if goal is not None and fresh is not None and fresh.mean >= goal:
-            return f"eval return {fresh.mean:.1f} reached stop.eval_return={goal:g}"
-        goal = self.stop.train_return
-        if goal is not None and len(self.recent) == self.recent.maxlen:
-            mean = sum(self.recent) / len(self.recent)
-            if mean >= goal:
-                return f"mean training return {mean:.1f} reached stop.train_return={goal:g}"
-        return None
+        return self.stopping.reason(self.episodes, self.evaluated_at == self.step)
 
-    def _serve(self, before: int) -> None:
-        """Do what fell due in (before, step]; the clock of training stands still meanwhile."""
+    def _serve(self) -> None:
+        """Do what has fallen due since the last time; the clock of training stands still meanwhile."""
         self._stop_clock()
-        periods, step = self.periods, self.step
+        (before, episodes), periods, step = self.served, self.periods, self.step
+        self.served = (step, self.episodes)
+        self._film_training()  # first: what is saved below is not played again
         if crossings(before, step, periods.log):
             self._log()
-        if crossings(before, step, periods.evaluate):
+        by_episodes = crossings(episodes, self.episodes, periods.evaluate_episodes)
+        if by_episodes or crossings(before, step, periods.evaluate):
             self._evaluate()
         if crossings(before, step, periods.save):
             self.saving(self.save)
         if crossings(before, step, periods.record) and not self.interrupted():
             self._record()
+        self.due = periods.next_due(step)
         self._clock = time.perf_counter()
 
     def _stop_clock(self) -> None:
@@ -205,6 +200,7 @@ class Trainer:
             return
         self.latest = summary = summarise(episodes, self.evaluator.success_at)
         self.evaluated_at = self.step
+        self.stopping.add_evaluation(summary.mean)
         check_finite({"eval/episode_return": summary.mean})
         self.logging(lambda: self.logger.write_evaluation(self.step, episodes, cfg.seed, summary))
         best, before = summary.mean >= self.best_return, self.best_return
@@ -218,6 +214,13 @@ class Trainer:
         if self.recorder is not None and (problem := self.recorder(self.step)):
             self.monitor.note(problem)
             self.recorder = None  # said once; training goes on
+
+    def _film_training(self) -> None:
+        for number, recording in self.to_film.items():
+            if self.filmer is not None and (problem := self.filmer(number, recording)):
+                self.monitor.note(problem)
+                self.filmer, self.envs.keep_finished = None, False  # said once, as above
+        self.to_film = {}
 
     def _check_update(self, metrics: Metrics) -> None:
         """A gradient that is no number has spoilt the weights: no step is taken with them."""
@@ -261,7 +264,7 @@ class Trainer:
             "algo": self.algo.state_dict(),
             "envs": self.envs.state_dict(),
             "logger": self.logger.state_dict(),
-            "recent": list(self.recent),
+            **self.stopping.state_dict(),
             "best_return": None if np.isinf(self.best_return) else float(self.best_return),
             "elapsed": self.elapsed,
             "evaluated_at": self.evaluated_at,
@@ -275,7 +278,8 @@ class Trainer:
         self.algo.load_state_dict(cast(State, state["algo"]))
         lost = self.envs.load_state_dict(cast(State, state["envs"]))
         self.logger.load_state_dict(cast(State, state["logger"]))
-        self.recent.extend(cast(list[float], state["recent"]))
+        self.served = (self.step, self.episodes)
+        self.stopping.load_state_dict(state)
         best = state["best_return"]
         self.best_return = -np.inf if best is None else cast(float, best)
         self.elapsed = cast(float, state["elapsed"])

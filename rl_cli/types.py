@@ -121,3 +121,11 @@ class Episode(NamedTuple):
 
     episode_return: float
     length: int
+
+
+class Recording(NamedTuple):
+    """A finished episode with all that playing it again takes."""
+
+    episode: Episode
+    begun: State  # the seed of its reset, or where the env's stream stood before it
+    actions: list[np.ndarray]  # each (*action_shape)

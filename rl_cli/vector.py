@@ -13,8 +13,8 @@ from rl_cli.config import EnvConfig
 from rl_cli.envs import Env, action_decoder, env_fault, make_env, spec_of, without_time_limit
 from rl_cli.errors import NonFinite
 from rl_cli.normalization import ObservationNormalizer, RewardNormalizer
-from rl_cli.seeding import rng_state, set_rng_state
-from rl_cli.types import Episode, State, Transition
+from rl_cli.seeding import episode_seed, rng_state, set_rng_state
+from rl_cli.types import Episode, Recording, State, Transition
 
 FIX = "mend the env; a wrapper of your own may clip or replace the value"
 
@@ -27,7 +27,8 @@ class VectorEnv:
 
     Args:
         cfg: of the env.
-        seeds: of each copy's first reset; later resets draw from the copy's own stream.
+        seeds: of each copy's first reset; later resets draw from the copy's own stream or, with
+            `reseed_episodes`, have a seed of their own each.
 
     """
 
@@ -39,6 +40,12 @@ class VectorEnv:
         inner, self.time_limit = without_time_limit(made)
         self.envs = [lean(env) for env in inner]
         self.episodes: list[Episode] = []  # finished since the trainer last took them
+        self.recordings: list[Recording] = []  # of the same, where they are kept
+        self.keep_finished = False
+        self.reseed, self.numbers = (
+            cfg.reseed_episodes,
+            [0] * len(seeds),
+        )  # of the episode under way
         self.obs_normalizer = (
             ObservationNormalizer(spec.obs_shape, cfg.clip_obs) if cfg.normalize_obs else None
         )
@@ -167,12 +174,24 @@ class VectorEnv:
         """Reset the envs whose episode ended; the transition's arrays stay as they are."""
         self.raw, self.obs = self.raw.copy(), self.obs.copy()
         for i in ended:
-            self.episodes.append(Episode(float(self.returns[i]), self.lengths[i]))
+            episode = Episode(float(self.returns[i]), self.lengths[i])
+            self.episodes.append(episode)
+            if self.keep_finished:
+                self.recordings.append(Recording(episode, self.begun[i], self.actions[i]))
             self.returns[i], self.lengths[i], self.actions[i] = 0.0, 0, []
-            self.begun[i] = {"rng": self._rng_state(i)}
-            self.raw[i] = self._reset_one(i, None)
+            self.raw[i] = self._reset_one(i, self._next_seed(i))
         self._check_observations(self.raw[ended], ended, "reset")
         self.obs[ended] = self._normalized(self.raw[ended])
+
+    def _next_seed(self, i: int) -> int | None:
+        """Seed of env i's next episode; None: it goes on in its own stream."""
+        self.numbers[i] += 1
+        if not self.reseed:
+            self.begun[i] = {"rng": self._rng_state(i)}
+            return None
+        seed = episode_seed(self.seeds[i], self.numbers[i])
+        self.begun[i] = {"seed": seed}
+        return seed
 
     def _normalized(self, raw: np.ndarray) -> np.ndarray:
         if self.obs_normalizer is None:
@@ -182,6 +201,11 @@ class VectorEnv:
     def take_episodes(self) -> list[Episode]:
         """The episodes finished since the last call."""
         taken, self.episodes = self.episodes, []
+        return taken
+
+    def take_recordings(self) -> list[Recording]:
+        """The same, as they can be played again; none unless `keep_finished`."""
+        taken, self.recordings = self.recordings, []
         return taken
 
     def close(self) -> None:
@@ -196,6 +220,7 @@ class VectorEnv:
         """
         return {
             "begun": self.begun,
+            "numbers": self.numbers,
             "actions": [np.array(actions, self.spec.action.dtype) for actions in self.actions],
             "raw": self.raw,
             "obs": self.obs,
@@ -213,6 +238,7 @@ class VectorEnv:
         """
         actions = cast(list[np.ndarray], state["actions"])
         self.begun = cast(list[State], state["begun"])
+        self.numbers = list(cast(list[int], state.get("numbers", self.numbers)))
         for i, begun in enumerate(self.begun):
             self.raw[i] = self._replay(i, begun, actions[i])
         self.actions = [list(rows) for rows in actions]
@@ -227,22 +253,28 @@ class VectorEnv:
         lost = [i for i, row in enumerate(self.raw) if not np.array_equal(row, before[i])]
         if lost:
             self._begin_again(lost)
-            self.episodes = []  # what was cut off here is no episode
+            self.episodes, self.recordings = [], []  # what was cut off here is no episode
         return lost
 
     def _replay(self, i: int, begun: State, actions: np.ndarray) -> np.ndarray:
         env = self.envs[i]
-        if "seed" in begun:
-            obs, _ = env.reset(seed=cast(int, begun["seed"]))
-        else:
-            env.reset(seed=0)  # makes the generator whose state is then set
-            set_rng_state(_env_rng(env), cast(State, begun["rng"]))
-            obs, _ = env.reset()
+        obs = begin_again(env, begun)
         for choice in self.decode(actions.reshape(-1, *self.spec.action.shape)):  # (0,) for none
             obs, _, over, cut, _ = env.step(choice)
             if over or cut:  # the episode under way had not ended: this is another one
                 break
         return np.asarray(obs, self.spec.obs_dtype)
+
+
+def begin_again(env: Any, begun: State) -> Any:
+    """Reset an env to where another one like it began an episode. -> observation."""
+    if "seed" in begun:
+        obs, _ = env.reset(seed=cast(int, begun["seed"]))
+    else:
+        env.reset(seed=0)  # makes the generator whose state is then set
+        set_rng_state(_env_rng(env), cast(State, begun["rng"]))
+        obs, _ = env.reset()
+    return obs
 
 
 def _env_rng(env: Any) -> np.random.Generator:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rl_cli.config import EnvConfig
+from rl_cli.envs import action_decoder, fps_of, make_env
 from rl_cli.evaluation import Evaluator, Policy
 from rl_cli.normalization import ObservationNormalizer
-from rl_cli.types import Episode
+from rl_cli.types import Episode, Recording
+from rl_cli.vector import begin_again
 
 
 class VideoUnavailable(Exception):
@@ -86,8 +89,7 @@ def record(
         VideoUnavailable: the env cannot be rendered here; says why.
 
     """
-    if not os.environ.get("DISPLAY") and sys.platform.startswith("linux"):
-        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+    _without_screen()
     try:
         evaluator = Evaluator(cfg, normalizer, render_mode="rgb_array")
     except Exception as error:  # whatever a renderer fails with, a video is not worth a run
@@ -102,18 +104,65 @@ def record(
         evaluator.close()
 
 
+def play_again(cfg: EnvConfig, recording: Recording, path: Path) -> None:
+    """Film an episode that is over: its reset and its actions again, in an env with a renderer.
+
+    Raises:
+        VideoUnavailable: the env cannot be rendered here, or is not what it was; says why.
+
+    """
+    _without_screen()
+    with _whole(path) as video:
+        env = make_env(cfg, "rgb_array")
+        try:
+            video.fps = fps_of(env, cfg)
+            played = _play_again(env, recording, video)
+        finally:
+            env.close()
+        if played != recording.episode:
+            was, now = recording.episode, played
+            raise VideoUnavailable(
+                f"{cfg.id} does not replay: {was.length} steps with return {was.episode_return:g} "
+                f"came out as {now.length} with {now.episode_return:g}"
+            )
+
+
+def _play_again(env: Any, recording: Recording, video: Mp4) -> Episode:
+    begin_again(env, recording.begun)
+    video.write(env.render())
+    total, length = 0.0, 0
+    for choice in action_decoder(env.action_space)(np.array(recording.actions)):
+        _, reward, terminated, truncated, _ = env.step(choice)
+        total, length = total + float(reward), length + 1
+        video.write(env.render())
+        if terminated or truncated:
+            break
+    return Episode(total, length)
+
+
+def _without_screen() -> None:
+    if not os.environ.get("DISPLAY") and sys.platform.startswith("linux"):
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+
+
 def _film(evaluator: Evaluator, policy: Policy, path: Path, seed: int, greedy: bool) -> Episode:
-    video = Mp4(path, evaluator.fps)
+    with _whole(path) as video:
+        video.fps = evaluator.fps
+        return evaluator.episode(policy, seed, greedy, video)
+
+
+@contextlib.contextmanager
+def _whole(path: Path) -> Iterator[Mp4]:
+    """A film that is there when the body has come to its end, and otherwise not at all."""
+    video = Mp4(path, fps=30)
     try:
-        episode = evaluator.episode(policy, seed, greedy, video)
+        yield video
         video.close()
-    except VideoUnavailable:
-        video.discard()
-        raise
     except Exception as error:
         video.discard()
+        if isinstance(error, VideoUnavailable):
+            raise
         raise VideoUnavailable(_one_line(error)) from error
-    return episode
 
 
 def _one_line(error: Exception) -> str:

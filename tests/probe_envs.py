@@ -138,4 +138,5 @@ PROBES = {
 for _name, _cls in PROBES.items():
     gym.register(f"Probe{_name}-v0", entry_point=_cls, reward_threshold=1.0)
 gym.register("ProbeForeverOne-v0", entry_point=ForeverOne, max_episode_steps=5)
+gym.register("ProbeEndless-v0", entry_point=ForeverOne, reward_threshold=float("inf"))
 gym.register("ProbeWander-v0", entry_point=Wander, max_episode_steps=5)

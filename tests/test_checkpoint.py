@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 from test_algos import env_config
 from test_algos import settings as algo_settings
 
-from rl_cli import checkpoint, resume
+from rl_cli import checkpoint, checkpoint_store, resume
 from rl_cli.checkpoint import find, unpack
-from rl_cli.checkpoint_store import CheckpointStore, Identity, as_safetensors, pack
-from rl_cli.errors import BadInput, StorageError
+from rl_cli.checkpoint_store import CheckpointStore, Identity, pack
+from rl_cli.errors import BadInput, RunError, StorageError
 from rl_cli.manifest import FORMAT, seal
+from rl_cli.tensor_file import as_safetensors
 from rl_cli.types import Blocks
 
 WEIGHTS = {
@@ -238,6 +239,34 @@ def test_a_step_that_comes_again_replaces_its_checkpoint(tmp_path):
     assert [p.name for p in kept.folder.iterdir()] == ["000000100"]
 
 
+def assert_too_large(kept, weights, state, name):
+    with pytest.raises(RunError, match="too large to be read again") as caught:
+        kept.save(200, weights, state, None, best=False)
+    assert caught.value.where.startswith(name)
+    assert checkpoint.steps_in(kept.folder) == [100]
+    assert [p.name for p in kept.folder.iterdir()] == ["000000100"]
+
+
+def test_what_could_not_be_read_again_is_not_written(tmp_path, monkeypatch):
+    """To the byte: what has just so many bytes is written, and read."""
+    kept = store(tmp_path)
+    path = kept.save(100, WEIGHTS, STATE, None, best=False)
+    sizes = {p.name: p.stat().st_size for p in path.iterdir()}
+    header = int.from_bytes((path / "policy.safetensors").read_bytes()[:8], "little")
+    for limit, size, name in (
+        ("MAX_STATE_JSON_BYTES", sizes["state.json"], "state.json"),
+        ("MAX_POLICY_BYTES", sizes["policy.safetensors"], "policy.safetensors"),
+        ("MAX_HEADER_BYTES", header, "policy.safetensors"),
+    ):
+        with monkeypatch.context() as patched:
+            for room in (checkpoint, checkpoint_store):
+                patched.setattr(room, limit, size)
+            kept.save(100, WEIGHTS, STATE, None, best=False)
+            read(path)
+            patched.setattr(checkpoint_store, limit, size - 1)
+            assert_too_large(kept, WEIGHTS, STATE, name)
+
+
 # Tables in pieces
 
 
@@ -449,7 +478,7 @@ BREAKS = [
     *((name, flip_a_bit, "SHA-256") for name in DATA),
     *((name, cut_in_half, "bytes, not") for name in DATA),
     *((name, remove, "No such file or directory") for name in (*DATA, "manifest.json")),
-    ("manifest.json", cut_in_half, "Expecting"),
+    ("manifest.json", cut_in_half, " column "),
     ("manifest.json", flip_a_bit, ""),
     ("manifest.json", another_seed, "changed since it was written"),
     ("manifest.json", text(b""), "Expecting"),

@@ -78,7 +78,7 @@ def test_rl_eval_composes():
 
 
 def eval_values(**changes):
-    return {"every": 1, "episodes": 1, "seed": 0, "greedy": True} | changes
+    return {"every": 1, "every_episodes": 0, "episodes": 1, "seed": 0, "greedy": True} | changes
 
 
 @pytest.mark.parametrize(

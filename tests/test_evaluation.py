@@ -228,26 +228,9 @@ def test_the_threshold_of_success_is_told(success_at, expected):
     assert evaluator("CartPole-v1", success_at=success_at).success_at == expected
 
 
-class Endless(gym.Env):
-    """Never ends, and registers no time limit."""
-
-    action_space = gym.spaces.Discrete(2)
-    observation_space = gym.spaces.Box(0.0, 1.0, (1,), np.float32)
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        return np.zeros(1, np.float32), {}
-
-    def step(self, action):
-        return np.zeros(1, np.float32), 1.0, False, False, {}
-
-
-gym.register("TestEndless-v0", entry_point=Endless)
-
-
 def test_an_env_without_a_time_limit_does_not_hang_evaluation():
-    evaluator = Evaluator(env_config("TestEndless-v0"), None)
+    evaluator = Evaluator(env_config("ProbeEndless-v0"), None)
     episode = evaluator.episode(lambda obs, rng: np.zeros(len(obs), int), 0, greedy=True)
     assert episode == (10_000.0, 10_000)
-    limited = Evaluator(env_config("TestEndless-v0", max_episode_steps=7), None)
+    limited = Evaluator(env_config("ProbeEndless-v0", max_episode_steps=7), None)
     assert limited.episode(lambda obs, rng: np.zeros(len(obs), int), 0, greedy=True).length == 7

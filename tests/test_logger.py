@@ -71,18 +71,26 @@ def test_a_row_holds_the_means_of_what_came_since_the_last_one(tmp_path):
     assert row == {
         "rollout/episodes": 2,
         "rollout/episode_return": 3.0,
+        "rollout/episode_return_max": 10.0,
         "rollout/episode_length": 5.0,
+        "rollout/running_return": 3.0,
         "train/loss": 2.0,
         "train/kl": 0.5,
         "time/steps_per_second": 1000.0,
     }
     log.add(metrics(loss=8.0))
-    assert write(log, 200, TIMES) == {"rollout/episodes": 2, "train/loss": 8.0} | TIMES
+    assert write(log, 200, TIMES) == {
+        "rollout/episodes": 2,
+        "rollout/running_return": 3.0,
+        "train/loss": 8.0,
+        **TIMES,
+    }
     assert (tmp_path / "metrics.csv").read_text() == (
         "step,rollout/episode_return,rollout/episode_length,rollout/episodes,"
+        "rollout/episode_return_max,rollout/running_return,"
         "train/loss,train/kl,time/steps_per_second\n"
-        "100,3.0,5.0,2,2.0,0.5,1000.0\n"
-        "200,,,2,8.0,,1000.0\n"
+        "100,3.0,5.0,2,10.0,3.0,2.0,0.5,1000.0\n"
+        "200,,,2,,3.0,8.0,,1000.0\n"
     )
 
 
@@ -95,6 +103,25 @@ def test_episodes_are_counted_from_the_first_and_averaged_since_the_last_row(tmp
     written = rows(tmp_path / "metrics.csv")
     assert [row["rollout/episodes"] for row in written] == ["2", "2", "3"]
     assert [row["rollout/episode_return"] for row in written] == ["2.0", "", "10.0"]
+
+
+def test_the_running_mean_is_of_the_last_few_and_success_of_what_came_since_the_last_row(tmp_path):
+    log = Logger(tmp_path, False, HPARAMS, success_at=3.0, window=2)
+    told = []
+    for step, returns in ((100, [4.0]), (200, [1.0, 3.0, 2.0]), (300, [])):
+        log.add_episodes([Episode(value, 1) for value in returns])
+        row = write(log, step, TIMES)
+        told.append((row.get("rollout/running_return"), row.get("rollout/success_rate")))
+    assert told == [(4.0, 1.0), (2.5, 1 / 3), (2.5, None)]
+
+
+def test_a_state_of_a_version_that_only_counted_episodes_is_counted_on(tmp_path):
+    log = logger(tmp_path)
+    log.load_state_dict({"gathered": {}, "episodes": [], "episodes_total": 40})
+    log.add_episodes([Episode(2.0, 3), Episode(4.0, 5)])
+    assert log.row({})["rollout/episodes"] == 42
+    told = log.tally.summary()
+    assert (told["episodes"], told["mean"], told["mean_length"]) == (2, 3.0, 4.0)
 
 
 def test_a_metric_that_appears_later_is_empty_before(tmp_path):
@@ -160,7 +187,9 @@ def test_what_was_gathered_goes_through_a_checkpoint_into_the_next_row(tmp_path)
     expected = {
         "rollout/episodes": 3,
         "rollout/episode_return": 6.0,
+        "rollout/episode_return_max": 7.0,
         "rollout/episode_length": 8.0,
+        "rollout/running_return": 13 / 3,  # the episode before the last row belongs to it too
         "train/loss": 3.0,
         "train/kl": 4.0,
     }

@@ -1,9 +1,10 @@
+import json
 import math
 
 import numpy as np
 import pytest
 
-from rl_cli.statistics import Divergence, iqm, iqm_interval, summarise
+from rl_cli.statistics import Divergence, Tally, iqm, iqm_interval, summarise
 from rl_cli.types import Episode
 
 
@@ -103,3 +104,28 @@ def test_divergence_is_said_once_and_never_too_soon():
     assert not watch.begins(20_000.0)
     assert watch.begins(20_001.0)
     assert not watch.begins(1e12)
+
+
+def test_a_tally_is_what_numpy_says_of_all_episodes():
+    """Returns 2, 4, 9 of lengths 10, 20, 30: mean 5, deviations 3, 1, 4, so std sqrt(26 / 2)."""
+    tally = Tally(success_at=4.0)
+    assert tally.summary() == {}
+    for episode in episodes(2, 4):
+        tally.add(episode)
+    half = Tally(success_at=4.0)
+    half.load_state_dict(json.loads(json.dumps(tally.state_dict())))
+    for one in (tally, half):
+        one.add(Episode(9.0, 30))
+    told = tally.summary()
+    assert half.summary() == told  # to the bit
+    assert (told["episodes"], told["mean_length"], told["success_at"]) == (3, 20.0, 4.0)
+    assert (told["mean"], told["success_rate"]) == (pytest.approx(5.0), 2 / 3)
+    assert told["std"] == pytest.approx(math.sqrt(13))
+
+
+def test_a_tally_keeps_its_digits_where_squares_would_lose_them():
+    tally = Tally(None)
+    for value in (1e9 + 1, 1e9 + 2, 1e9 + 3):
+        tally.add(Episode(value, 1))
+    assert tally.summary()["std"] == pytest.approx(1.0)
+    assert "success_rate" not in tally.summary()

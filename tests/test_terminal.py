@@ -155,6 +155,22 @@ def test_plain_prints_one_line_per_report(capsys, clock):
     assert capsys.readouterr().out == "no videos\n"
 
 
+def test_plain_tells_episodes_where_they_are_the_budget_and_always_the_last(capsys, clock):
+    monitor = PlainMonitor()
+    monitor.start("t", {}, 0, 50_000, (0, 1_234))
+    capsys.readouterr()
+    monitor.row(1_400, ROW | {"rollout/episodes": 1_200})
+    monitor.row(1_450, ROW | {"rollout/episodes": 1_220})  # too soon
+    monitor.row(1_500, ROW)
+    monitor.evaluation(1_500, SUMMARY, best=True)
+    numbers = "return 87.7  9,876 steps/s  loss 0.123"
+    assert capsys.readouterr().out.splitlines() == [
+        f"step 1,400  episode 1,200/1,234  {numbers}",
+        f"step 1,500  episode 1,234/1,234  {numbers}",
+        "step 1,500  eval return 201.2 ± 11.5 (17 episodes), success 64%  (best)",
+    ]
+
+
 def test_plain_leaves_out_what_is_not_known_yet(capsys, clock):
     monitor = PlainMonitor()
     monitor.row(100, {"rollout/episodes": 0, "time/steps_per_second": 10.0})
@@ -256,6 +272,14 @@ def test_live_shows_step_return_evaluation_learning_speed_and_folder(live, clock
     assert line(live, "learning") == "loss 0.123   q_mean 45.7"
     assert line(live, "speed") == "9,876 steps/s"
     assert line(live, "folder") == "runs/dqn/cartpole/x"
+
+
+def test_live_measures_progress_in_episodes_where_they_are_the_budget(live, clock):
+    live.start("t", FACTS, 0, 50_000, (1_000, 1_300))
+    assert "1,000 / 1,300 episodes   --:--" in picture(live)
+    clock.seconds += 78
+    live.row(40_000, ROW)  # 234 episodes in 78 seconds: 3 a second, 66 to go
+    assert "1,234 / 1,300 episodes   0:22 left" in picture(live)
 
 
 def test_live_keeps_the_last_known_return_while_no_episode_ends(live):

@@ -15,8 +15,8 @@ from test_config import compose
 
 from rl_cli import checkpoint
 from rl_cli.errors import NonFinite
+from rl_cli.periods import Periods
 from rl_cli.run import train
-from rl_cli.trainer import Periods
 
 ALGOS = ("dqn", "ppo", "reinforce")
 SMALL = {
@@ -210,7 +210,7 @@ def test_stops_at_its_threshold(here, tiny, overrides, step, reason):
 
 def test_an_env_that_cannot_be_filmed_costs_one_line(here, tiny, capsys):
     config = compose("algo=dqn", "env=custom", "env.id=ProbeConstant-v0", *tiny, "quiet=false")
-    config["video"] = {"every": 100, "episodes": 1}
+    config["video"] |= {"every": 100, "episodes": 1}
     outcome = train(config | {"run_dir": str(here / "r")}, ("dqn", "probe"))
     assert outcome.exit_code == 0
     said = [line for line in capsys.readouterr().out.splitlines() if "no videos" in line]

@@ -24,7 +24,8 @@ rl-train: train an agent, or a sweep of them.
 Tuned values for an algorithm and an env are picked up by name (hparams/<algo>_<env>); what you
 write on the command line wins; hparams=none turns them off. A conf/ folder where you start adds
 your own env, hparams and experiment files. --cfg job shows the composed configuration,
---config-dir adds another folder. Every interval counts env steps over all envs.
+--config-dir adds another folder. Every interval counts env steps over all envs, or, where
+its name says so, training episodes.
 """
 EVAL = """\
 rl-eval: replay a checkpoint.

@@ -17,7 +17,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rl_cli import algos, run_folder
+from rl_cli import algos, memory, run_folder
 from rl_cli.cli.jobs import Pool
 from rl_cli.config import RunConfig, build
 from rl_cli.errors import BadInput, RunError
@@ -68,13 +68,14 @@ class Sweep:
     """
 
     def __init__(self, folder: Path, size: int) -> None:
-        self.folder, self.size = folder, size
+        self.folder, self.size, self.together = folder, size, 1
         self.places: dict[int, Path] = {}  # records of the jobs of this start, by number
         self.before = _records(folder)
         self.exit_code = 0  # of an interruption
 
     def run(self, jobs: list[Job]) -> None:
         """Carry out what is not complete."""
+        self.together = min(self.size, len(jobs))
         _import_everything(jobs)
         pool = Pool(self.size, self._ended)
         try:
@@ -116,6 +117,7 @@ class Sweep:
         write_json(path, record | {"eval_return": None, "seconds": 0.0, "step": 0} | unfinished)
 
         def work() -> int:
+            memory.share_among(self.together)
             if not job.config["quiet"]:
                 print(f"[{job.number}] {job.name}", flush=True)
             outcome = _guarded(config, job.labels)

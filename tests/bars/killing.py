@@ -136,6 +136,10 @@ SMALL = {
     ],
     "reinforce": ["algo=reinforce", "algo.episodes_per_update=2", "env.normalize_obs=true"],
 }
+SMALL["dqn_by_episodes"] = [
+    *SMALL["dqn"],
+    *("total_episodes=12", "eval.every_episodes=3", "env.reseed_episodes=true", "log.window=5"),
+]
 
 
 def arguments(algo: str, env: str, folder: Path) -> list[str]:

@@ -9,7 +9,7 @@ import pytest
 from killing import FULL, arguments, at, die, digests, start
 
 KILLS = 25 if FULL else 6
-CASES = (
+CASES = [("dqn_by_episodes", "mountaincar")] + (
     [
         (algo, env)
         for algo in ("dqn", "ppo", "reinforce")

@@ -63,7 +63,15 @@ def _gathered(state):
 
 
 def _episodes(state):
-    state["logger"]["episodes_total"] += 1
+    state["logger"]["tally"]["count"] += 1
+
+
+def _window(state):
+    state["logger"]["window"] = []
+
+
+def _last_evaluations(state):
+    state["evaluations"] = []
 
 
 QUICK = [
@@ -83,6 +91,8 @@ MORE = [
     ("ppo", "best return so far", _best),
     ("ppo", "metrics of the row under way", _gathered),
     ("ppo", "count of episodes", _episodes),
+    ("ppo", "running mean of returns", _window),
+    ("ppo", "means of the last evaluations", _last_evaluations),
 ]
 
 

@@ -22,6 +22,7 @@ from rl_cli import folder_lock, run_folder
 from rl_cli.cli import train as rl_train
 from rl_cli.errors import BadInput
 from rl_cli.folder_lock import FolderLock
+from rl_cli.vector import VectorEnv
 
 FULL = os.environ.get("RL_CLI_BARS") == "full"
 STARTS, ROUNDS = (16, 10) if FULL else (4, 2)
@@ -179,8 +180,11 @@ def test_a_run_at_work_keeps_its_folder_from_a_second_one(here, tiny, capsys, mo
         assert time.monotonic() < deadline
         time.sleep(0.05)
     monkeypatch.setattr(sys, "argv", ["rl-train"])
-    for second in (args, ["resume=r"]):
+    close, closed = VectorEnv.close, []
+    monkeypatch.setattr(VectorEnv, "close", lambda envs: closed.append(close(envs)))
+    for tries, second in enumerate((args, ["resume=r"]), start=1):
         assert rl_train.run(list(second)) == 2
+        assert len(closed) == tries
         said = capsys.readouterr().err
         assert f"pid {process.pid} on {socket.gethostname()}" in said
         assert len(said.splitlines()) == 3

@@ -22,6 +22,7 @@ from rl_cli.types import ActionSpec, EnvSpec
 FULL = os.environ.get("RL_CLI_BARS") == "full"
 CPU = torch.device("cpu")
 GIGABYTE = 10**9
+CART = EnvSpec((4,), "float32", ActionSpec("discrete", (), (2,)), 1)
 
 
 def spec(shape=(8,), dtype="float32", num_envs=1):
@@ -100,6 +101,36 @@ def test_the_limits_of_control_groups_count(tmp_path):
         sys__fs__cgroup__memory__docker__1__memory_DOT_limit_in_bytes=f"{2 * GIGABYTE}\n",
     )
     assert memory.limit(first) == 2 * GIGABYTE
+
+
+def test_runs_side_by_side_have_a_share_each(here, tiny, monkeypatch, capfd):
+    """A thousand rows fit each of two; one run has room for the other's half as well."""
+    monkeypatch.setattr(memory, "physical", lambda: 2 * (memory.RESERVE + 1_000 * row_bytes(CART)))
+    monkeypatch.setattr(memory, "_of_groups", lambda root: [])
+    args = ["-m", "algo=dqn", "env=cartpole", "hparams=none", *tiny, "seed=0,1"]
+    big = "algo.buffer_size=1001"
+    ends = {
+        "refused": rl_train.run([*args, big, "jobs=2", "hydra.sweep.dir=refused"]),
+        "after each other": rl_train.run([*args, big, "jobs=1", "hydra.sweep.dir=after"]),
+        "small": rl_train.run([*args, "algo.buffer_size=1000", "jobs=5", "hydra.sweep.dir=small"]),
+    }
+    assert {how: code == 0 for how, code in ends.items()} == {
+        "refused": False,
+        "after each other": True,
+        "small": True,
+    }
+    said = capfd.readouterr().err
+    assert said.count("0.0 GB can be had by each of 2 runs side by side") == 2
+    assert said.count("the largest that fits: algo.buffer_size=1_000") == 2
+
+
+def test_the_limit_of_the_process_is_not_shared(monkeypatch, tmp_path):
+    monkeypatch.setattr(memory, "_side_by_side", 1)
+    monkeypatch.setattr(memory, "physical", lambda: 6 * GIGABYTE)
+    memory.share_among(2)
+    assert memory.limit(tmp_path) == 3 * GIGABYTE
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (GIGABYTE, GIGABYTE))
+    assert memory.limit(tmp_path) == GIGABYTE
 
 
 def test_the_limit_of_the_process_counts(tmp_path, monkeypatch):

@@ -61,7 +61,7 @@ def make_pixels(folder: Path) -> None:
     Two envs, two frames of 36x36 to an observation, episodes of seven steps.
     """
     from rl_cli import frames
-    from rl_cli.checkpoint_store import as_safetensors
+    from rl_cli.tensor_file import as_safetensors
 
     film = np.random.default_rng(0).integers(0, 256, (2, 22, 36, 36), dtype=np.uint8)
     obs, next_obs = [], []
