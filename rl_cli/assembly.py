@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from rl_cli import algos
+from rl_cli import algos, checkpoint, transitions
 from rl_cli.algos.base import Algorithm
 from rl_cli.config import AlgoConfig, RunConfig
 from rl_cli.errors import BadInput
 from rl_cli.seeding import env_seeds
-from rl_cli.types import EnvSpec
+from rl_cli.types import EnvSpec, Transition
 from rl_cli.vector import VectorEnv
 from rl_cli.workers import WorkerVectorEnv
 
@@ -57,6 +58,30 @@ def make_algorithm(
             f"algo={cfg.name}",
             "smaller networks or a smaller buffer may fit",
         ) from None
+
+
+def read_prefill(
+    cfg: RunConfig, algo_cfg: AlgoConfig, spec: EnvSpec, begun: Path | None
+) -> Transition | None:
+    """The transitions that the run is to begin with; None: it begins with nothing.
+
+    A run that has `begun` has them in its checkpoints, if it has any.
+
+    Raises:
+        BadInput: the file is not there or not of this env, or the run sees what is in it normalised.
+
+    """
+    path = getattr(algo_cfg, "prefill", None)
+    if path is None or (begun is not None and checkpoint.steps_in(begun / "checkpoints")):
+        return None
+    for key in ("normalize_obs", "normalize_reward"):
+        if getattr(cfg.env, key):
+            raise BadInput(
+                "what was recorded is not normalised, and this run would learn from what is",
+                f"algo.prefill={path} env.{key}=true",
+                f"leave env.{key} out",
+            )
+    return transitions.read(Path(path), spec, "algo.prefill")
 
 
 def pick_device(device: str, spec: EnvSpec) -> torch.device:

@@ -13,8 +13,8 @@ from pydantic import AfterValidator, Field
 from rl_cli.schema import SEE_HELP, Int, Key, Scalar, Size, build, keys, schema, suggest
 
 __all__ = [
-    "SEE_HELP", "AlgoConfig", "CheckpointConfig", "EnvConfig", "EvalConfig", "Int", "Jobs", "Key",
-    "LogConfig", "ReplayConfig", "RunConfig", "StopConfig", "VideoConfig",
+    "SEE_HELP", "AlgoConfig", "CheckpointConfig", "EnvConfig", "EvalConfig", "Folder", "Int", "Jobs", "Key",
+    "LogConfig", "PlayConfig", "ReplayConfig", "RunConfig", "StopConfig", "VideoConfig",
     "build", "keys", "schema", "suggest",
 ]  # fmt: skip
 
@@ -215,6 +215,18 @@ class ReplayConfig:
     env: dict[str, Any] = Field(
         description="env keys that replace the run's own, e.g. env.kwargs.*"
     )
+
+
+@schema
+class PlayConfig:
+    """What rl-play is asked to do."""
+
+    seed: Int = Field(ge=0, description="episode i is reset with seed + i")
+    episodes: Int = Field(ge=0, description="episodes to play; 0: until the window is closed")
+    fps: float | None = Field(gt=0, description="steps a second; null: as the env would have it")
+    record: bool = Field(description="write each episode as mp4, and all transitions as a file")
+    output: Folder | None = Field(description="folder of what is recorded; null: runs/play/<env>/…")
+    env: EnvConfig
 
 
 @schema

@@ -21,7 +21,7 @@ GROUPS: dict[str, Values] = {
     "stop": {"eval_window": 1},
 }
 ALGOS: dict[str, Values] = {
-    "dqn": {},
+    "dqn": {"prefill": None},
     "ppo": {
         "rollout_episodes": None,
         "advantage": "gae",

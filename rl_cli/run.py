@@ -16,7 +16,7 @@ import torch
 
 from rl_cli import algos, checkpoint, films, resume, run_folder, trust
 from rl_cli.algos.base import Algorithm
-from rl_cli.assembly import make_algorithm, make_envs, worth_compiling
+from rl_cli.assembly import make_algorithm, make_envs, read_prefill, worth_compiling
 from rl_cli.checkpoint_store import CheckpointStore, Identity
 from rl_cli.compiled import StepCompiler, source_digest
 from rl_cli.config import AlgoConfig, RunConfig, build
@@ -79,6 +79,7 @@ def train(config: Mapping[str, Any], labels: tuple[str, str]) -> Outcome:
             return _nothing_to_do(begun, cfg)
     # before torch is touched: an env that is refused is refused in no time
     with contextlib.closing(make_envs(cfg)) as envs:
+        prefill = read_prefill(cfg, algo_cfg, envs.spec, begun)
         torch.set_num_threads(cfg.threads)
         spec, device = envs.spec, cfg.device
         algo = make_algorithm(algo_cls, algo_cfg, spec, cfg.total_timesteps, cfg.seed, device)
@@ -86,6 +87,8 @@ def train(config: Mapping[str, Any], labels: tuple[str, str]) -> Outcome:
         with _locked(begun) or run_folder.create(*labels, cfg.seed, cfg.run_dir) as folder:
             saved = None if begun is None else resume.go_on_from(begun, cfg, algo_cfg)
             run_folder.write_config(folder, {"labels": list(labels), **recorded})
+            if saved is None and prefill is not None:
+                algo.prefill(prefill)
             resumed = None if begun is None else changed
             return _Run(cfg, algo_cfg, algo, envs, folder, saved, labels, resumed).go()
 

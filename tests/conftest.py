@@ -32,10 +32,14 @@ def here(tmp_path, monkeypatch):
 
 @pytest.fixture
 def command(here):
-    """Run rl-train or rl-eval as a person would, in the empty folder; -> CompletedProcess."""
+    """Run rl-train, rl-eval or rl-play as a person would, in the empty folder; -> CompletedProcess."""
 
     def run(name: str, *args: str, env: dict[str, str] | None = None, timeout: float = 120):
-        module = {"rl-train": "rl_cli.cli.train", "rl-eval": "rl_cli.cli.evaluate"}[name]
+        module = {
+            "rl-train": "rl_cli.cli.train",
+            "rl-eval": "rl_cli.cli.evaluate",
+            "rl-play": "rl_cli.cli.play",
+        }[name]
         code = f"import sys; from {module} import main; sys.argv[0] = {name!r}; main()"
         # -I: neither the current folder nor PYTHONPATH helps, as with an installed command
         return subprocess.run(

@@ -36,6 +36,7 @@ LAYERS = [
         "classic",
         "manifest",
         "periods",
+        "keyboard",
     },
     {"acting", "compiled", "vector"},
     {"workers"},
@@ -50,12 +51,13 @@ LAYERS = [
         "run_folder",
         "trust",
         "stopping",
+        "transitions",
     },
     {"video", "patience", "watchdog", "interruption", "checkpoint_store", "assembly"},
     {"films", "resume"},
     {"trainer"},
     {"run"},
-    {"replay"},
+    {"replay", "play"},
     {"cli"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}

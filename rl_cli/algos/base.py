@@ -74,6 +74,11 @@ class Algorithm(ABC, Generic[C]):
         """Remember a step of all envs."""
         self.buffer.add(transition)
 
+    def prefill(self, transitions: Transition) -> None:
+        """Remember transitions of somebody else, (R, ...), one after the other."""
+        for i in range(len(transitions.reward)):
+            self.buffer.add(Transition(*(column[i : i + 1] for column in transitions)))
+
     def learning_rate(self, step: int) -> float:
         """Adam's step size now: constant, or decaying to 0 at the end of the budget."""
         return self.annealed(self.cfg.learning_rate, self.cfg.anneal_learning_rate, step)

@@ -12,7 +12,7 @@ from rl_cli import functional, schedules
 from rl_cli.acting import outputs
 from rl_cli.algos.base import Algorithm
 from rl_cli.buffers import ReplayBuffer
-from rl_cli.config import AlgoConfig, Int, schema
+from rl_cli.config import AlgoConfig, Folder, Int, schema
 from rl_cli.learner import Learner
 from rl_cli.networks import MLP, make_encoder
 from rl_cli.seeding import torch_generator
@@ -24,6 +24,9 @@ class DQNConfig(AlgoConfig):
     """Keys of `algo=dqn`."""
 
     buffer_size: Int = Field(ge=1, description="transitions the replay buffer holds")
+    prefill: Folder | None = Field(
+        description="file of transitions (rl-play record=true) that the buffer begins with; null: none"
+    )
     batch_size: Int = Field(ge=1, description="transitions of one update")
     learning_starts: Int = Field(ge=0, description="env steps of random actions before learning")
     train_every: Int = Field(ge=1, description="env steps between rounds of updates")

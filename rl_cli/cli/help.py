@@ -11,7 +11,7 @@ import yaml
 from rl_cli import algos
 from rl_cli.cli.arguments import value_of
 from rl_cli.cli.launch import CONF, GROUPS, env_id_of, members, user_folders
-from rl_cli.config import ReplayConfig, RunConfig, keys
+from rl_cli.config import PlayConfig, ReplayConfig, RunConfig, keys
 
 TRAIN = """\
 rl-train: train an agent, or a sweep of them.
@@ -37,6 +37,17 @@ rl-eval: replay a checkpoint.
 """
 
 
+PLAY = """\
+rl-play: play an env by hand.
+
+  rl-play env=mountaincar                              arrow keys or a, s, d, w; escape leaves
+  rl-play env=carracing env.max_episode_steps=500
+  rl-play env.id=FrozenLake-v1                         any other env: what its keys do is told first
+  rl-play env=mountaincar record=true                  each episode as mp4, the transitions as a file
+  rl-train algo=dqn env=mountaincar algo.prefill=<transitions.safetensors>
+"""
+
+
 HEADER = f"{'key':<28}{'type':<24}{'range':<18}{'default':<16}meaning"
 
 
@@ -59,6 +70,14 @@ def eval_help() -> str:
     """The text of `rl-eval --help`."""
     rows = _rows(ReplayConfig, "", _defaults("eval.yaml"))
     return "\n".join([EVAL, *_choices([CONF]), "", HEADER, *rows])
+
+
+def play_help(argv: list[str]) -> str:
+    """The text of `rl-play --help`."""
+    folders = [CONF, *user_folders(argv)]
+    defaults = _defaults("play.yaml") | {"env": _defaults("env/_base.yaml")}
+    rows = _rows(PlayConfig, "", defaults)
+    return "\n".join([PLAY, *_choices(folders)[len(algos.names()) + 1 :], "", HEADER, *rows])
 
 
 def _choices(folders: list[Path]) -> list[str]:

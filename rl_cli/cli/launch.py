@@ -157,14 +157,20 @@ def prepare(argv: list[str]) -> list[str]:
             check_member(group, name.strip(), folders)
     out = [re.sub(r"^(env\.kwargs(\.|=))", r"++\1", arg) for arg in overrides]
     out += _choices_implied(argv, folders)
-    here = Path.cwd() / "conf"
-    if here in folders and value_of(argv, "hydra.searchpath") is None:
-        quoted = str(here).replace("\\", "\\\\").replace("'", "\\'")
-        out.append(f"hydra.searchpath=['file://{quoted}']")
+    out += search_path(argv, folders)
     if value_of(argv, "hydra.sweep.dir") is None:
         stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
         out.append(f"hydra.sweep.dir=runs/sweeps/{stamp}_{os.urandom(2).hex()}")
     return flags + out
+
+
+def search_path(argv: list[str], folders: list[Path]) -> list[str]:
+    """Hydra looks into a conf/ folder here as well."""
+    here = Path.cwd() / "conf"
+    if here not in folders or value_of(argv, "hydra.searchpath") is not None:
+        return []
+    quoted = str(here).replace("\\", "\\\\").replace("'", "\\'")
+    return [f"hydra.searchpath=['file://{quoted}']"]
 
 
 def _refuse_contradictions(argv: list[str]) -> None:
@@ -239,6 +245,16 @@ def env_id_of(group: str, folders: list[Path]) -> str | None:
         if path.is_file():
             return (yaml.safe_load(path.read_text()) or {}).get("id")
     return None
+
+
+def env_label(choice: str, config: Any) -> str:
+    """Name of the env in paths and titles: the group, or the id of an env without one."""
+    env_id = config["env"]["id"]
+    if choice != "custom" and env_id == env_id_of(choice, [CONF]):
+        return choice
+    if choice not in members("env", [CONF]):  # a file of the person's own
+        return choice
+    return str(config["env"]["id"]).replace(":", "-").replace("/", "-").lower()
 
 
 def refuse_foreign_values(algo: str, env: str, hparams: str, env_id: str) -> None:

@@ -92,7 +92,7 @@ class _Task:
             str(choices["algo"]), str(choices["env"]), str(choices["hparams"]), config["env"]["id"]
         )
         _refuse_idle(config, hydra_cfg.overrides.task)
-        labels = (str(choices["algo"]), _env_label(str(choices["env"]), config))
+        labels = (str(choices["algo"]), launch.env_label(str(choices["env"]), config))
         if hydra_cfg.mode != RunMode.MULTIRUN:
             outcome = _train(config, labels)
             self.exit_code = outcome.exit_code
@@ -142,16 +142,6 @@ def _refuse_idle(config: dict[str, Any], overrides: list[str]) -> None:
             f"algo.learning_starts={asked} total_timesteps={budget}",
             "a smaller algo.learning_starts, or a larger total_timesteps",
         )
-
-
-def _env_label(choice: str, config: Any) -> str:
-    """Name of the env in paths and titles: the group, or the id of an env without one."""
-    env_id = config["env"]["id"]
-    if choice != "custom" and env_id == launch.env_id_of(choice, [launch.CONF]):
-        return choice
-    if choice not in launch.members("env", [launch.CONF]):  # a file of the person's own
-        return choice
-    return str(config["env"]["id"]).replace(":", "-").replace("/", "-").lower()
 
 
 def _resume(argv: list[str]) -> int:
