@@ -12,7 +12,7 @@ import safetensors.numpy
 
 from rl_cli.errors import BadInput
 from rl_cli.files import storing, write_atomic
-from rl_cli.memory import physical
+from rl_cli.memory import limit
 from rl_cli.types import EnvSpec, Transition
 from rl_cli.untrusted import read as read_plain
 
@@ -40,7 +40,7 @@ def read(path: Path, spec: EnvSpec, key: str) -> Transition:
 
     """
     try:
-        data = read_plain(path, physical() // 4)
+        data = read_plain(path, limit() // 4)
         if int.from_bytes(data[:8], "little") > MAX_HEADER_BYTES:
             raise ValueError("a header that is too large")
         rows = _checked(safetensors.numpy.load(data), spec)

@@ -10,7 +10,8 @@ from conftest import REPO
 from test_config import checked, compose
 
 from rl_cli.cli import launch
-from rl_cli.config import ReplayConfig, build, keys
+from rl_cli.cli import play as rl_play
+from rl_cli.config import PlayConfig, ReplayConfig, build, keys
 
 PAGES = [REPO / "README.md", REPO / "CONTRIBUTING.md", *sorted((REPO / "docs").glob("*.md"))]
 
@@ -44,6 +45,11 @@ def test_every_replay_command_is_understood(args):
     assert all(k in keys(ReplayConfig) or k.startswith("env.") for k in changes)
     plain = [f"{k}={v}" for k, v in changes.items() if not k.startswith("env.")]
     build(ReplayConfig, compose(*plain, config_name="eval"))
+
+
+@pytest.mark.parametrize("args", commands("rl-play"))
+def test_every_playing_command_composes(here, args):
+    build(PlayConfig, compose(*rl_play.prepared(args), config_name="play"))
 
 
 def test_links_and_pictures_exist():

@@ -41,11 +41,11 @@ def run(argv: list[str]) -> int:
             raise BadInput("one env is played at a time", " ".join(argv), "leave -m out")
         free = r"env\.kwargs\."
         overrides = plain_overrides(words, known, free, lambda key: suggest(key, known))
-        launch.run_hydra("play", _prepared(flags + overrides), _task)
+        launch.run_hydra("play", prepared(flags + overrides), _task)
     return code[0]
 
 
-def _prepared(argv: list[str]) -> list[str]:
+def prepared(argv: list[str]) -> list[str]:
     """The command line as Hydra should see it: as `launch.prepare`, but that only envs are chosen."""
     flags, overrides = split_flags(argv)
     folders = [launch.CONF, *launch.user_folders(argv)]
