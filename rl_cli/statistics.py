@@ -54,6 +54,21 @@ def iqm_interval(values: np.ndarray, level: float = 0.95, seed: int = 0) -> tupl
     return float(low), float(high)
 
 
+T_QUANTILES = (
+    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
+    *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
+)
+"""97.5 % quantiles of Student's t with 1, 2, ... degrees of freedom; beyond: that of 20, a little wide."""
+
+
+def mean_interval(values: np.ndarray) -> tuple[float, float]:
+    """95 % interval of the mean of (n,) values, n > 1, by Student's t: right for few of them."""
+    n = len(values)
+    t = T_QUANTILES[min(n - 1, len(T_QUANTILES)) - 1]
+    half = t * float(values.std(ddof=1)) / math.sqrt(n)
+    return float(values.mean()) - half, float(values.mean()) + half
+
+
 def summarise(episodes: list[Episode], success_at: float | None = None) -> Summary:
     """Summary of finished episodes; success: a return of at least `success_at`."""
     returns = np.array([e.episode_return for e in episodes])

@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pytest
 
-from rl_cli.statistics import Divergence, Tally, iqm, iqm_interval, summarise
+from rl_cli.statistics import Divergence, Tally, iqm, iqm_interval, mean_interval, summarise
 from rl_cli.types import Episode
 
 
@@ -129,3 +129,13 @@ def test_a_tally_keeps_its_digits_where_squares_would_lose_them():
         tally.add(Episode(value, 1))
     assert tally.summary()["std"] == pytest.approx(1.0)
     assert "success_rate" not in tally.summary()
+
+
+def test_the_interval_of_a_mean_is_students():
+    """Of 1 to 5: mean 3, std sqrt(2.5), t of 4 degrees 2.776, so 3 -+ 2.776 sqrt(0.5)."""
+    low, high = mean_interval(np.arange(1.0, 6.0))
+    assert (low + high) / 2 == pytest.approx(3)
+    assert high - low == pytest.approx(2 * 2.776 * math.sqrt(0.5))
+    assert mean_interval(np.array([0.0, 2.0])) == pytest.approx((1 - 12.706, 1 + 12.706))
+    wide = mean_interval(np.random.default_rng(0).normal(size=1_000))
+    assert wide[1] - wide[0] == pytest.approx(2 * 2.086 / math.sqrt(1_000), rel=0.05)
