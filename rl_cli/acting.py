@@ -2,21 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 
 from rl_cli.learner import Learner
-from rl_cli.networks import MLP, Encoder, Identity
+from rl_cli.networks import Encoder, Head, Identity
+from rl_cli.types import Arrays
 
 
-def outputs(learner: Learner, encoder: Encoder, head: MLP, obs: np.ndarray) -> np.ndarray:
+def outputs(
+    learner: Learner,
+    encoder: Encoder,
+    head: Head,
+    obs: np.ndarray,
+    beside: Arrays | None = None,
+) -> np.ndarray:
     """head(encoder(obs)) with the learner's parameters. (N, *obs_shape) -> (N, outputs).
+
+    `beside`: what stands among the parameters but is not learned, by name.
 
     Small networks on the CPU are evaluated in numpy, on the same memory: on a single row torch
     spends several times as long on its own account as on the arithmetic.
     """
     if learner.arrays is not None and isinstance(encoder, Identity):
-        return head.in_numpy(learner.arrays, obs)
+        return head.in_numpy(learner.arrays | beside if beside else learner.arrays, obs)
+    device = learner.flat.device
     with torch.no_grad():
-        x = torch.from_numpy(obs).to(learner.flat.device)
-        return head(learner.params, encoder(learner.params, x)).cpu().numpy()
+        x, params = torch.from_numpy(obs).to(device), learner.params
+        if beside:
+            params = params | {k: torch.from_numpy(v).to(device) for k, v in beside.items()}
+        return head(params, encoder(params, x)).cpu().numpy()
+
+
+def epsilon_greedy(
+    greedy: Callable[[], np.ndarray],
+    num_envs: int,
+    num_actions: int,
+    epsilon: float,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """For each env the greedy action, or with probability epsilon any. -> (N,) int64.
+
+    `greedy` is asked only if any env wants it.
+    """
+    coins = rng.random(num_envs).tolist()
+    action = greedy() if max(coins) >= epsilon else np.empty(num_envs, np.int64)
+    for i, coin in enumerate(coins):
+        if coin < epsilon:  # and where below epsilon it lies is as good as another draw
+            action[i] = int(coin / epsilon * num_actions)
+    return action

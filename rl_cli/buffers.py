@@ -5,80 +5,136 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping
-from typing import cast
+from typing import Protocol, cast
 
 import numpy as np
 import torch
 
 from rl_cli import frames, memory
-from rl_cli.types import Arrays, Batch, Blocks, EnvSpec, Rows, State, Transition
+from rl_cli.types import (
+    Arrays,
+    Batch,
+    Blocks,
+    EnvSpec,
+    Experience,
+    ExperienceBatch,
+    Rows,
+    State,
+    Transition,
+)
 
 BLOCK_BYTES, MOST_BLOCKS = 1 << 20, 64
 """Of the pieces a replay buffer is saved in: small, but not too many."""
+MOST_ROWS = 10**12
+"""More than are ever added."""
 
 
-def row_bytes(spec: EnvSpec) -> int:
+Row = type[Transition] | type[Experience]
+BATCHES: dict[Row, type[Batch] | type[ExperienceBatch]] = {
+    Transition: Batch,
+    Experience: ExperienceBatch,
+}
+
+
+def _column(name: str, spec: EnvSpec) -> tuple[tuple[int, ...], type[np.generic] | str]:
+    """Shape and type of one row of a field."""
+    if name in ("obs", "next_obs"):
+        return spec.obs_shape, spec.obs_dtype
+    if name in ("action", "next_action"):
+        return spec.action.shape, spec.action.dtype
+    return (), np.float32
+
+
+def row_bytes(spec: EnvSpec, row: Row = Transition) -> int:
     """Memory of one transition of one env."""
-    obs = math.prod(spec.obs_shape) * np.dtype(spec.obs_dtype).itemsize
-    action = math.prod(spec.action.shape) * np.dtype(spec.action.dtype).itemsize
-    return 2 * obs + action + 3 * np.dtype(np.float32).itemsize
+    columns = (_column(name, spec) for name in row._fields)
+    return sum(math.prod(shape) * np.dtype(kind).itemsize for shape, kind in columns)
 
 
 class Columns:
-    """One preallocated array per field of a `Transition`, `shape` rows each.
+    """One preallocated array per field of a row, `shape` rows each.
 
     Memory is touched only when rows are written, so an unused buffer costs nothing.
     """
 
-    def __init__(self, shape: tuple[int, ...], spec: EnvSpec) -> None:
-        self.arrays = Transition(
-            obs=np.empty((*shape, *spec.obs_shape), spec.obs_dtype),
-            action=np.empty((*shape, *spec.action.shape), spec.action.dtype),
-            reward=np.empty(shape, np.float32),
-            next_obs=np.empty((*shape, *spec.obs_shape), spec.obs_dtype),
-            terminated=np.empty(shape, np.float32),
-            truncated=np.empty(shape, np.float32),
-        )
-        self.tensors = Batch(*(torch.from_numpy(a) for a in self.arrays))
-        self.singly = Transition(*(a[:, None] for a in self.arrays))  # [i] is a batch of row i
+    def __init__(self, shape: tuple[int, ...], spec: EnvSpec, row: Row = Transition) -> None:
+        columns = [_column(name, spec) for name in row._fields]
+        self.names = row._fields
+        self.arrays = row(*(np.empty((*shape, *each), kind) for each, kind in columns))
+        self.tensors = BATCHES[row](*(torch.from_numpy(a) for a in self.arrays))
+        self.singly = row(*(a[:, None] for a in self.arrays))  # [i] is a batch of row i
 
-    def write_one(self, row: int, transition: Transition) -> None:
+    def write_one(self, row: int, transition: Transition | Experience) -> None:
         """A transition of one env; half the time of `write` with a slice."""
         for array, value in zip(self.singly, transition, strict=True):
             array[row] = value
 
-    def write(self, rows: int | slice | np.ndarray, transition: Transition) -> None:
+    def write(self, rows: int | slice | np.ndarray, transition: Transition | Experience) -> None:
         for array, value in zip(self.arrays, transition, strict=True):
             array[rows] = value
 
     def filled(self, rows: int) -> State:
-        return {name: a[:rows] for name, a in zip(Transition._fields, self.arrays, strict=True)}
+        return {name: a[:rows] for name, a in zip(self.names, self.arrays, strict=True)}
 
     def piece(self, start: int, end: int) -> Arrays:
-        return {n: a[start:end] for n, a in zip(Transition._fields, self.arrays, strict=True)}
+        return {n: a[start:end] for n, a in zip(self.names, self.arrays, strict=True)}
+
+    def reorder(self, order: np.ndarray) -> None:
+        """Row i becomes what row order[i] was, for the first len(order) rows."""
+        for array in self.arrays:
+            array[: len(order)] = array[order]
 
     def refill(self, state: Mapping[str, object], start: int = 0) -> int:
         """Put rows back, from row `start` on. -> the row after them."""
-        for name, array in zip(Transition._fields, self.arrays, strict=True):
+        for name, array in zip(self.names, self.arrays, strict=True):
             rows = cast(np.ndarray, state[name])
             array[start : start + len(rows)] = rows
         return start + len(rows)
 
 
-class ReplayBuffer:
-    """The last `capacity` transitions, sampled uniformly with replacement (Lin 1992)."""
+class Gatherer(Protocol):
+    """Makes experiences of transitions; None: none is complete yet."""
 
-    def __init__(self, capacity: int, spec: EnvSpec, device: torch.device) -> None:
-        memory.require("algo.buffer_size", capacity, row_bytes(spec))
+    def add(self, transition: Transition) -> Experience | None: ...
+
+    def state_dict(self) -> State: ...
+
+    def load_state_dict(self, state: State) -> None: ...
+
+
+class ReplayBuffer:
+    """The last `capacity` transitions, sampled uniformly with replacement (Lin 1992).
+
+    Args:
+        gatherer: what is remembered are the experiences that it makes of the transitions.
+
+    """
+
+    def __init__(
+        self,
+        capacity: int,
+        spec: EnvSpec,
+        device: torch.device,
+        gatherer: Gatherer | None = None,
+    ) -> None:
+        row = Transition if gatherer is None else Experience
+        size, self.gatherer = row_bytes(spec, row), gatherer
+        memory.require("algo.buffer_size", capacity, size)
         self.capacity, self.num_envs, self.device = capacity, spec.num_envs, device
-        self.columns = Columns((capacity,), spec)
+        self.columns = Columns((capacity,), spec, row)
         self.position, self.size = 0, 0
         self.added = 0  # rows ever added
-        row = row_bytes(spec)
-        self.block_rows = -(-max(BLOCK_BYTES, capacity * row // MOST_BLOCKS) // row)
+        self.reorderings = 0  # times that rows changed places
+        self.block_rows = -(-max(BLOCK_BYTES, capacity * size // MOST_BLOCKS) // size)
 
     def add(self, transition: Transition) -> None:
-        """Append a row per env; the oldest rows are overwritten."""
+        """Append what there is to remember of a step, a row per env."""
+        found = transition if self.gatherer is None else self.gatherer.add(transition)
+        if found is not None:
+            self.append(found)
+
+    def append(self, transition: Transition | Experience) -> None:
+        """Append rows; the oldest ones are overwritten."""
         rows = len(transition.reward)
         end = self.position + rows
         if rows == 1:
@@ -96,10 +152,13 @@ class ReplayBuffer:
         return Rows(self.columns.tensors, torch.from_numpy(positions))
 
     def state_dict(self) -> State:
+        gathered = {} if self.gatherer is None else {"gathered": self.gatherer.state_dict()}
         return {
+            **gathered,
             "position": self.position,
             "size": self.size,
             "added": self.added,
+            "reorderings": self.reorderings,
             "rows": self._blocks(),
         }
 
@@ -111,13 +170,17 @@ class ReplayBuffer:
             end = min(start + self.block_rows, self.size)
             begun = lap if start < self.position else lap - self.capacity
             blocks.pieces.append(self.columns.piece(start, end))
-            blocks.versions.append(min(begun + end, self.added))
+            version = min(begun + end, self.added)
+            blocks.versions.append(version + self.reorderings * MOST_ROWS)
         return blocks
 
     def load_state_dict(self, state: State) -> None:
         """Take the rows over; pieces that were read are let go one by one, or memory doubles."""
+        if self.gatherer is not None:
+            self.gatherer.load_state_dict(cast(State, state["gathered"]))
         self.position, self.size = cast(int, state["position"]), cast(int, state["size"])
         self.added = cast(int, state.get("added", self.size + self.position))
+        self.reorderings = cast(int, state.get("reorderings", 0))
         rows = state["rows"]
         if isinstance(rows, dict):  # of the time when they were saved in one piece
             self.columns.refill(cast(State, rows))

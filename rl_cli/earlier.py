@@ -21,7 +21,25 @@ GROUPS: dict[str, Values] = {
     "stop": {"eval_window": 1},
 }
 ALGOS: dict[str, Values] = {
-    "dqn": {"prefill": None},
+    "dqn": {
+        "prefill": None,
+        "bootstrap": "q_learning",
+        "bootstrap_truncated": True,
+        "n_step": 1,
+        "dueling": False,
+        "noisy": False,
+        "distributional": "none",
+        "num_atoms": 51,
+        "v_min": -10.0,
+        "v_max": 10.0,
+        "q_l1_coef": 0.0,
+        "max_grad_value": None,
+        "replay": "uniform",
+        "priority_alpha": 0.6,
+        "priority_beta": 0.4,
+        "sort_every": 0,
+        "epsilon_factor": None,
+    },
     "ppo": {
         "rollout_episodes": None,
         "advantage": "gae",
@@ -37,6 +55,7 @@ ALGOS: dict[str, Values] = {
     "reinforce": {"discount_weighting": False, "sum_over_steps": False, "baseline_decay": 0.9},
 }
 RENAMED: dict[tuple[str, str], dict[Any, Values]] = {
+    ("dqn", "double_q"): {True: {"bootstrap": "double"}, False: {"bootstrap": "q_learning"}},
     ("ppo", "normalize_advantage"): {
         True: {"normalize_advantage": "minibatch"},
         False: {"normalize_advantage": "none"},
@@ -47,6 +66,8 @@ RENAMED: dict[tuple[str, str], dict[Any, Values]] = {
     },
 }
 """Algorithm and key -> what a value of then is in keys of now."""
+NOW = {"algo.double_q": "algo.bootstrap=double"}
+"""Keys that are gone -> what to write instead."""
 
 
 def run(config: Mapping[str, Any]) -> Values:

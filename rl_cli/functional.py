@@ -5,6 +5,11 @@ from __future__ import annotations
 import torch
 
 
+def one_hot(index: torch.Tensor, size: int) -> torch.Tensor:
+    """1 at the index, else 0. (B,) int64 -> (B, size) float32."""
+    return (index.unsqueeze(-1) == torch.arange(size, device=index.device)).float()
+
+
 def td_target(
     reward: torch.Tensor, terminated: torch.Tensor, next_value: torch.Tensor, gamma: float
 ) -> torch.Tensor:
@@ -13,6 +18,37 @@ def td_target(
     A truncated step is bootstrapped like any other: its next_obs is the true one.
     """
     return reward + gamma * next_value * (1.0 - terminated)
+
+
+def categorical_projection(
+    probability: torch.Tensor, position: torch.Tensor, support: torch.Tensor
+) -> torch.Tensor:
+    """Probabilities at `position` shared out over an even support. (B, K), (B, K), (K,) -> (B, K).
+
+    Bellemare et al. 2017, eq. 7: each goes to its two neighbours in proportion to its nearness;
+    what lies outside goes to the nearest end.
+    """
+    step = support[1] - support[0]
+    inside = position.clamp(support[0], support[-1])
+    nearness = (
+        1.0 - (inside.unsqueeze(1) - support.view(1, -1, 1)).abs() / step
+    )  # (B, K to, K from)
+    return (nearness.clamp(0.0, 1.0) * probability.unsqueeze(1)).sum(-1)
+
+
+def quantile_huber(quantiles: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Quantile Huber loss with kappa 1 (Dabney et al. 2018, eq. 10). (B, K), (B, K) -> (B,).
+
+    sum over i of the mean over j of |tau_i - 1{y_j < theta_i}| L(y_j - theta_i), where
+    tau_i = (i - 1/2) / K is the middle of the i-th share.
+    """
+    count = quantiles.shape[-1]
+    tau = (torch.arange(count, dtype=quantiles.dtype, device=quantiles.device) + 0.5) / count
+    error = target.unsqueeze(1) - quantiles.unsqueeze(2)  # (B, i, j)
+    size = error.abs()
+    huber = torch.where(size <= 1.0, 0.5 * error.square(), size - 0.5)
+    weight = (tau.view(1, -1, 1) - (error.detach() < 0).to(error.dtype)).abs()
+    return (weight * huber).mean(-1).sum(-1)
 
 
 def gae(

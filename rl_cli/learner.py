@@ -34,6 +34,7 @@ class Learner:
         params: initial values by name.
         loss: loss(params, *inputs) -> ((), metrics); with a target: loss(params, target, *inputs).
         max_grad_norm: the whole gradient is scaled down to this norm; None: never.
+        max_grad_value: before that, each entry is clipped to this size; None: never.
         with_target: keep a second copy of the parameters that moves only by `update_target`.
         rate_factors: of the step size, for parameters of these names; 1 for the others.
 
@@ -47,11 +48,13 @@ class Learner:
         adam_eps: float,
         max_grad_norm: float | None,
         device: torch.device,
+        max_grad_value: float | None = None,
         with_target: bool = False,
         rate_factors: Mapping[str, float] | None = None,
     ) -> None:
         self.loss = loss
-        self.adam_eps, self.max_grad_norm = adam_eps, max_grad_norm
+        self.adam_eps = adam_eps
+        self.max_grad_norm, self.max_grad_value = max_grad_norm, max_grad_value
         self.shapes = {name: value.shape for name, value in params.items()}
         factors = rate_factors or {}
         self.rate_factors = [(s.numel(), factors.get(n, 1.0)) for n, s in self.shapes.items()]
@@ -121,8 +124,12 @@ class Learner:
         loss, metrics = self.loss(params, *targets, *inputs)
         gradient = _gradient(loss, params)
         norm = torch.linalg.vector_norm(gradient)
+        length = norm
+        if self.max_grad_value is not None:
+            gradient = gradient.clamp(-self.max_grad_value, self.max_grad_value)
+            length = torch.linalg.vector_norm(gradient)
         if self.max_grad_norm is not None:
-            gradient = gradient * (self.max_grad_norm / (norm + 1e-6)).clamp_max(1.0)
+            gradient = gradient * (self.max_grad_norm / (length + 1e-6)).clamp_max(1.0)
         with torch.no_grad():  # Kingma & Ba 2015, Algorithm 1, on the whole vector at once
             rate = rate if self.one_rate else self._rates(rate)
             momentum.lerp_(gradient, 1 - BETA1)

@@ -92,6 +92,23 @@ class Transition(NamedTuple):
     truncated: np.ndarray  # (N,) bool
 
 
+class Experience(NamedTuple):
+    """A `Transition` over up to n steps: from obs and action on, to where the last of them led.
+
+    `reward` is their discounted sum. The flags are those of the last step. `next_action` is what
+    was done after it; -1 where nothing was, because the episode ended there.
+    """
+
+    obs: np.ndarray  # (N, *obs_shape)
+    action: np.ndarray  # (N,) int64
+    reward: np.ndarray  # (N,) float32
+    next_obs: np.ndarray  # (N, *obs_shape)
+    terminated: np.ndarray  # (N,) bool
+    truncated: np.ndarray  # (N,) bool
+    discount: np.ndarray  # (N,) float32, gamma to the number of steps
+    next_action: np.ndarray  # (N,) int64
+
+
 class Batch(NamedTuple):
     """Transitions to learn from, as tensors; rows as in `Transition`, flags as 0.0 or 1.0."""
 
@@ -101,6 +118,19 @@ class Batch(NamedTuple):
     next_obs: torch.Tensor  # (B, *obs_shape)
     terminated: torch.Tensor  # (B,)
     truncated: torch.Tensor  # (B,)
+
+
+class ExperienceBatch(NamedTuple):
+    """`Experience` to learn from, as `Batch`."""
+
+    obs: torch.Tensor  # (B, *obs_shape)
+    action: torch.Tensor  # (B,)
+    reward: torch.Tensor  # (B,)
+    next_obs: torch.Tensor  # (B, *obs_shape)
+    terminated: torch.Tensor  # (B,)
+    truncated: torch.Tensor  # (B,)
+    discount: torch.Tensor  # (B,)
+    next_action: torch.Tensor  # (B,)
 
 
 class Rows(NamedTuple):

@@ -171,19 +171,20 @@ def two_transitions():
 
 
 @pytest.mark.parametrize(
-    ("double_q", "loss", "expected"),
+    ("bootstrap", "loss", "expected"),
     [
         # online Q(s)=(3, 1), Q(s')=(6, 2); target Q(s')=(2, 10); gamma 0.5.
         # y = 1 + 0.5 * max(2, 10) = 6 and 1 where terminated; Q(s, 0) = 3.
-        (False, "mse", ((3 - 6) ** 2 + (3 - 1) ** 2) / 2),
-        (False, "huber", ((3 - 0.5) + (2 - 0.5)) / 2),
+        ("q_learning", "mse", ((3 - 6) ** 2 + (3 - 1) ** 2) / 2),
+        ("q_learning", "huber", ((3 - 0.5) + (2 - 0.5)) / 2),
         # double: the online net picks action 0, the target rates it 2: y = 1 + 0.5 * 2 = 2.
-        (True, "mse", ((3 - 2) ** 2 + (3 - 1) ** 2) / 2),
+        ("double", "mse", ((3 - 2) ** 2 + (3 - 1) ** 2) / 2),
     ],
 )
-def test_dqn_loss_is_the_papers(double_q, loss, expected):
-    algo = dqn(hidden_sizes=[], double_q=double_q, loss=loss)
-    got, metrics = algo.loss(linear_q([3.0, 1.0]), linear_q([1.0, 5.0]), two_transitions())
+def test_dqn_loss_is_the_papers(bootstrap, loss, expected):
+    algo = dqn(hidden_sizes=[], bootstrap=bootstrap, loss=loss)
+    online, target = linear_q([3.0, 1.0]), linear_q([1.0, 5.0])
+    got, metrics = algo.loss(online, target, two_transitions(), torch.tensor(0.1))
     assert got.item() == pytest.approx(expected)
     assert metrics["q_mean"].item() == pytest.approx(3.0)
 
@@ -247,7 +248,7 @@ def test_soft_target_updates_are_counted_in_env_steps(num_envs):
 
 
 def test_dqn_target_moves_only_when_due():
-    algo = dqn(learning_starts=0, train_every=1, target_update_every=10)
+    algo = dqn(learning_starts=0, train_every=1, target_update_every=10, batch_size=1)
     obs = np.ones((1, 1), np.float32)
     no = np.array([False])
     begin = algo.learner.flat_target.clone()

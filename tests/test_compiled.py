@@ -26,7 +26,7 @@ COMMON = {
 KEYS = {
     "dqn": {
         "buffer_size": 50, "batch_size": 16, "learning_starts": 0, "train_every": 1,
-        "gradient_steps": 1, "target_update_every": 3, "tau": 1.0, "double_q": True, "loss": "huber",
+        "gradient_steps": 1, "target_update_every": 3, "tau": 1.0, "bootstrap": "double", "loss": "huber",
         "epsilon_start": 1.0, "epsilon_end": 0.1, "epsilon_steps": 10, "epsilon_decay": "linear",
         "activation": "relu",
     },
@@ -141,7 +141,7 @@ def test_what_is_not_in_the_arithmetic_needs_no_compiling():
     ("name", "change"),
     [
         ("dqn", {"gamma": 0.99}),
-        ("dqn", {"double_q": False}),
+        ("dqn", {"bootstrap": "q_learning"}),
         ("dqn", {"max_grad_norm": None}),
         ("dqn", {"adam_eps": 1e-8}),
         ("ppo", {"vf_learning_rate": 0.1}),

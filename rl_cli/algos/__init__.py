@@ -18,8 +18,13 @@ ENTRY_POINT_GROUP = "rl_cli.algos"
 
 def names() -> list[str]:
     """Every algorithm, shipped or installed beside us."""
-    shipped = [m.name for m in pkgutil.iter_modules(__path__) if m.name != "base"]
-    return sorted({*shipped, *(e.name for e in entry_points(group=ENTRY_POINT_GROUP))})
+    return sorted({*_shipped(), *(e.name for e in entry_points(group=ENTRY_POINT_GROUP))})
+
+
+def _shipped() -> list[str]:
+    """Files here, but for the base; one that begins with _ is a part of another."""
+    found = (module.name for module in pkgutil.iter_modules(__path__))
+    return [name for name in found if name != "base" and not name.startswith("_")]
 
 
 def load(name: str) -> type[Algorithm]:  # type: ignore[type-arg]
@@ -36,7 +41,7 @@ def load(name: str) -> type[Algorithm]:  # type: ignore[type-arg]
             f"algo.name={name}",
             did_you_mean(name, names(), f"one of: {known}"),
         )
-    if name in (m.name for m in pkgutil.iter_modules(__path__)):
+    if name in _shipped():
         return _algorithm_in(importlib.import_module(f"{__name__}.{name}"))
     (entry,) = entry_points(group=ENTRY_POINT_GROUP, name=name)
     found: type[Algorithm] = entry.load()  # type: ignore[type-arg]

@@ -2,58 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Literal, cast
+from typing import cast
 
 import numpy as np
 import torch
-from pydantic import Field
 
-from rl_cli import functional, schedules
-from rl_cli.acting import outputs
+from rl_cli import schedules
+from rl_cli.acting import epsilon_greedy
+from rl_cli.algos._dqn_config import DQNConfig
 from rl_cli.algos.base import Algorithm
-from rl_cli.buffers import ReplayBuffer
-from rl_cli.config import AlgoConfig, Folder, Int, schema
+from rl_cli.functional import one_hot
 from rl_cli.learner import Learner
-from rl_cli.networks import MLP, make_encoder
+from rl_cli.n_step import make_lookahead
+from rl_cli.prioritized import PrioritizedReplay, make_replay
+from rl_cli.q_network import QNetwork
 from rl_cli.seeding import torch_generator
-from rl_cli.types import Batch, EnvSpec, Metrics, Params, State
+from rl_cli.types import Batch, EnvSpec, ExperienceBatch, Metrics, Params, State, Transition
+from rl_cli.value_distributions import make_value_distribution
 
-
-@schema
-class DQNConfig(AlgoConfig):
-    """Keys of `algo=dqn`."""
-
-    buffer_size: Int = Field(ge=1, description="transitions the replay buffer holds")
-    prefill: Folder | None = Field(
-        description="file of transitions (rl-play record=true) that the buffer begins with; null: none"
-    )
-    batch_size: Int = Field(ge=1, description="transitions of one update")
-    learning_starts: Int = Field(ge=0, description="env steps of random actions before learning")
-    train_every: Int = Field(ge=1, description="env steps between rounds of updates")
-    gradient_steps: Int = Field(ge=1, description="updates of one round")
-    target_update_every: Int = Field(ge=1, description="env steps between target updates")
-    tau: float = Field(gt=0, le=1, description="share of a target update; 1: hard copy")
-    double_q: bool = Field(description="the online net chooses the action, the target net rates it")
-    loss: Literal["huber", "mse"] = Field(description="of the TD error")
-    epsilon_start: float = Field(ge=0, le=1, description="share of random actions at first")
-    epsilon_end: float = Field(ge=0, le=1, description="share of random actions at last")
-    epsilon_steps: Int = Field(ge=1, description="env steps from the first to the last")
-    epsilon_decay: Literal["linear", "exponential"] = Field(description="way between them")
-
-    def __post_init__(self) -> None:
-        if self.epsilon_decay == "exponential" and min(self.epsilon_start, self.epsilon_end) == 0:
-            raise ValueError("an exponential epsilon_decay needs both ends above 0")
-        if self.batch_size > self.buffer_size:
-            raise ValueError(
-                f"algo.batch_size={self.batch_size} is more than algo.buffer_size={self.buffer_size} holds"
-            )
+ONLINE, TARGET, CHOICE = range(3)  # copies of a noisy network in one update
 
 
 class DQN(Algorithm[DQNConfig]):
     """Deep Q-learning with experience replay and a target network.
 
     Mnih et al. 2015, "Human-level control through deep reinforcement learning", Algorithm 1
-    (doi:10.1038/nature14236). `double_q`: van Hasselt et al. 2016 (arXiv:1509.06461), eq. 4.
+    (doi:10.1038/nature14236), and what came after, each a switch: double (van Hasselt et al. 2016,
+    arXiv:1509.06461), dueling, noisy (`networks`), n-step (`n_step`), prioritised (`prioritized`)
+    and distributional (`value_distributions`); all of them together are Rainbow (Hessel et al.
+    2018, arXiv:1710.02298).
     """
 
     Config = DQNConfig
@@ -64,21 +41,39 @@ class DQN(Algorithm[DQNConfig]):
     ) -> None:
         super().__init__(cfg, spec, total_timesteps, seed, device)
         (self.num_actions,) = spec.action.sizes
-        self.encoder = make_encoder(spec.obs_shape)
-        self.head = MLP(
-            "q", self.encoder.features, cfg.hidden_sizes, self.num_actions, cfg.activation
+        self.returns = make_value_distribution(
+            cfg.distributional, cfg.loss, cfg.num_atoms, cfg.v_min, cfg.v_max
         )
-        init = torch_generator(seed, "init")
+        self.net = QNetwork(
+            spec.obs_shape,
+            self.num_actions,
+            cfg.hidden_sizes,
+            cfg.activation,
+            self.returns,
+            cfg.dueling,
+            cfg.noisy,
+        )
+        has_target = cfg.target_update_every > 0
         self.learner = Learner(
-            self.encoder.init(init) | self.head.init(init),
-            self.loss,
+            self.net.init(torch_generator(seed, "init")),
+            self.loss if has_target else self.semi_gradient_loss,
             adam_eps=cfg.adam_eps,
             max_grad_norm=cfg.max_grad_norm,
+            max_grad_value=cfg.max_grad_value,
             device=device,
-            with_target=True,
+            with_target=has_target,
         )
-        self.buffer = self.replay = ReplayBuffer(cfg.buffer_size, spec, device)
+        self.buffer = self.replay = make_replay(
+            cfg.replay,
+            cfg.buffer_size,
+            spec,
+            device,
+            make_lookahead(cfg.n_step, cfg.gamma, cfg.bootstrap == "sarsa", spec),
+            cfg.priority_alpha,
+            cfg.sort_every,
+        )
         self.updated_at = 0  # step of the last call of update
+        self.episodes = 0  # finished so far; counted where epsilon asks
 
     def planned_updates(self) -> int:
         cfg = self.cfg
@@ -87,65 +82,136 @@ class DQN(Algorithm[DQNConfig]):
 
     def q(self, params: Params, obs: torch.Tensor) -> torch.Tensor:
         """Q(s, .; theta). (B, *obs_shape) -> (B, A)."""
-        return self.head(params, self.encoder(params, obs))
+        return self.returns.mean(self.net(params, obs))
 
     def epsilon(self, step: int) -> float:
         """Share of random actions; all of them until learning starts."""
         cfg = self.cfg
         if step < cfg.learning_starts:
             return 1.0
+        if cfg.epsilon_factor is not None:
+            return max(cfg.epsilon_start * cfg.epsilon_factor**self.episodes, cfg.epsilon_end)
         way = schedules.linear if cfg.epsilon_decay == "linear" else schedules.exponential
         return way(cfg.epsilon_start, cfg.epsilon_end, cfg.epsilon_steps, step)
 
     def act(self, obs: np.ndarray, step: int) -> np.ndarray:
-        return self._epsilon_greedy(obs, self.epsilon(step), self.explore_rng)
+        return self._explore(obs, self.epsilon(step), self.explore_rng)
 
     def predict(self, obs: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
         if rng is None:
             return self._greedy(obs)
-        return self._epsilon_greedy(obs, self.cfg.epsilon_end, rng)
+        return self._explore(obs, self.cfg.epsilon_end, rng)
 
-    def _epsilon_greedy(
-        self, obs: np.ndarray, epsilon: float, rng: np.random.Generator
-    ) -> np.ndarray:
-        coins = rng.random(len(obs)).tolist()  # one per env
-        some_greedy = max(coins) >= epsilon
-        action = self._greedy(obs) if some_greedy else np.empty(len(obs), np.int64)
-        for i, coin in enumerate(coins):
-            if coin < epsilon:  # and where below epsilon it lies is as good as another draw
-                action[i] = int(coin / epsilon * self.num_actions)
-        return action
+    def _explore(self, obs: np.ndarray, epsilon: float, rng: np.random.Generator) -> np.ndarray:
+        def greedy() -> np.ndarray:
+            return self._greedy(obs, rng if self.cfg.noisy else None)
 
-    def _greedy(self, obs: np.ndarray) -> np.ndarray:
-        q = outputs(self.learner, self.encoder, self.head, obs)  # (N, A)
-        return cast(np.ndarray, q.argmax(-1))
+        return epsilon_greedy(greedy, len(obs), self.num_actions, epsilon, rng)
+
+    def _greedy(self, obs: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
+        noise = None if rng is None else self.net.named(self.net.draw_noise(rng, 1)[0])
+        return cast(np.ndarray, self.net.values(self.learner, obs, noise).argmax(-1))
+
+    def observe(self, transition: Transition) -> None:
+        if self.cfg.epsilon_factor is not None:
+            self.episodes += int((transition.terminated | transition.truncated).sum())
+        self.replay.add(transition)
 
     def update(self, step: int) -> Metrics | None:
         cfg = self.cfg
         before, self.updated_at = max(self.updated_at, cfg.learning_starts), step
         metrics = None
-        for _ in range(schedules.crossings(before, step, cfg.train_every) * cfg.gradient_steps):
-            rows = self.replay.sample(cfg.batch_size, self.sample_rng)
-            metrics = self.learner.step(rows, learning_rate=self.learning_rate(step))
+        if self.replay.size >= cfg.batch_size:
+            for _ in range(schedules.crossings(before, step, cfg.train_every) * cfg.gradient_steps):
+                metrics = self._learn(step)
         for _ in range(schedules.crossings(before, step, cfg.target_update_every)):
             self.learner.update_target(cfg.tau)
         return metrics
 
-    def loss(self, params: Params, target: Params, batch: Batch) -> tuple[torch.Tensor, Metrics]:
-        """L(theta) = E[(y - Q(s, a; theta))^2], y = r + gamma max_a' Q(s', a'; theta^-) (eq. 2)."""
-        cfg, functions = self.cfg, torch.nn.functional
+    def _learn(self, step: int) -> Metrics:
+        """One gradient step on a batch of replay."""
+        cfg, rng, replay = self.cfg, self.sample_rng, self.replay
+        rows = replay.sample(cfg.batch_size, rng)
+        inputs: list[object] = [rows, self.epsilon(step)]
+        if cfg.noisy:
+            inputs.append(torch.from_numpy(self.net.draw_noise(rng, 3)).to(self.device))
+        if isinstance(replay, PrioritizedReplay):
+            beta = schedules.linear(cfg.priority_beta, 1.0, self.total_timesteps, step)
+            weight = replay.importance(rows.positions.numpy(), beta)
+            inputs.append(torch.from_numpy(weight).to(self.device))
+        metrics = self.learner.step(*inputs, learning_rate=self.learning_rate(step))
+        if isinstance(replay, PrioritizedReplay):
+            replay.learned(rows.positions.numpy(), metrics.pop("surprise").cpu().numpy())
+        return metrics
+
+    def loss(
+        self,
+        params: Params,
+        target: Params,
+        batch: Batch | ExperienceBatch,
+        epsilon: torch.Tensor,
+        *drawn: torch.Tensor,
+    ) -> tuple[torch.Tensor, Metrics]:
+        """L(theta) = E[w d(y, Z(s, a; theta))], d the squared TD error in eq. 2 of Mnih et al. 2015.
+
+        `drawn`: factors of noise (3, E) if noisy, importance weights w (B,) if prioritised.
+        """
+        noise = [self.net.named(copy) for copy in drawn[0]] if self.cfg.noisy else [{}, {}, {}]
         with torch.no_grad():
-            next_q = self.q(target, batch.next_obs)  # (B, A)
-            best = self.q(params, batch.next_obs) if cfg.double_q else next_q
-            next_value = next_q.gather(-1, best.argmax(-1, keepdim=True)).squeeze(-1)  # (B,)
-            y = functional.td_target(batch.reward, batch.terminated, next_value, cfg.gamma)
-        q = self.q(params, batch.obs).gather(-1, batch.action.unsqueeze(-1)).squeeze(-1)  # (B,)
-        distance = functions.smooth_l1_loss if cfg.loss == "huber" else functions.mse_loss
-        return distance(q, y), {"q_mean": q.mean().detach()}
+            choice, rated = params | noise[CHOICE], target | noise[TARGET]
+            y = self.target_of(choice, rated, batch, epsilon)  # (B, K)
+        z = self.net(params | noise[ONLINE], batch.obs)  # (B, A, K)
+        z = (one_hot(batch.action, self.num_actions).unsqueeze(-1) * z).sum(1)  # (B, K)
+        distance, q = self.returns.distance(z, y), self.returns.mean(z)  # (B,), (B,)
+        metrics = {"q_mean": q.mean().detach()}
+        if self.cfg.replay != "uniform":
+            metrics["surprise"] = self.returns.surprise(z, y).detach()
+            distance = distance * drawn[-1]
+        loss = distance.mean()
+        if self.cfg.q_l1_coef > 0:
+            loss = loss + self.cfg.q_l1_coef * q.abs().mean()
+        return loss, metrics
+
+    def semi_gradient_loss(self, params: Params, *inputs: object) -> tuple[torch.Tensor, Metrics]:
+        """The same without a second network: the target comes from the parameters themselves."""
+        return self.loss(params, params, *inputs)  # type: ignore[arg-type]
+
+    def target_of(
+        self, params: Params, target: Params, batch: Batch | ExperienceBatch, epsilon: torch.Tensor
+    ) -> torch.Tensor:
+        """The target y = R + gamma^n Z(s', a'; theta^-), a' ~ pi; R alone at an end. -> (B, K)."""
+        cfg, over = self.cfg, batch.terminated
+        if not cfg.bootstrap_truncated:
+            over = torch.maximum(over, batch.truncated)
+        z = self.net(target, batch.next_obs)  # (B, A, K)
+        best = self.net(params, batch.next_obs) if cfg.bootstrap == "double" else z
+        greedy = self.returns.mean(best).argmax(-1)  # (B,)
+        step = batch.discount if isinstance(batch, ExperienceBatch) else cfg.gamma
+        pi = self.next_policy(greedy, batch, epsilon)
+        return self.returns.target(batch.reward, step * (1.0 - over), pi, z)
+
+    def next_policy(
+        self, greedy: torch.Tensor, batch: Batch | ExperienceBatch, epsilon: torch.Tensor
+    ) -> torch.Tensor:
+        """pi(. | s'), by which the target goes on: greedy (B,) -> (B, A).
+
+        Greedy itself (Q-learning); 1 for the action that was taken (SARSA; the greedy one where a
+        time limit left none); or what an epsilon-greedy agent would do (expected SARSA, van Seijen
+        et al. 2009, eq. 2).
+        """
+        chosen = greedy
+        if self.cfg.bootstrap == "sarsa" and isinstance(batch, ExperienceBatch):
+            chosen = torch.where(batch.next_action >= 0, batch.next_action, greedy)
+        pi = one_hot(chosen, self.num_actions)
+        if self.cfg.bootstrap == "expected_sarsa":
+            pi = (1.0 - epsilon) * pi + epsilon / self.num_actions
+        return pi
 
     def state_dict(self) -> State:
-        return {**super().state_dict(), "updated_at": self.updated_at}
+        own = {"updated_at": self.updated_at, "episodes": self.episodes}
+        return {**super().state_dict(), **own}
 
     def load_state_dict(self, state: State) -> None:
         super().load_state_dict(state)
         self.updated_at = cast(int, state["updated_at"])
+        self.episodes = cast(int, state.get("episodes", 0))

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import yaml
 
-from rl_cli import algos
+from rl_cli import algos, earlier
 from rl_cli.cli.arguments import check_flags, plain_overrides, split_flags, value_of
 from rl_cli.config import SEE_HELP, AlgoConfig, Key, RunConfig, keys, suggest
 from rl_cli.errors import BadInput, RunError, did_you_mean, nearest
@@ -324,6 +324,8 @@ def _unreadable(argv: list[str]) -> str | None:
 
 def advise(name: str, known: dict[str, Key]) -> str:
     """What to do about a key that does not exist; other algorithms' keys are known as such."""
+    if name in earlier.RENAMED:
+        return f"this is now {earlier.RENAMED[name]}"
     owners = [f"algo={a}" for a in algos.names() if name in keys(algos.load(a).Config, "algo")]
     if owners:
         return f"{name} is a key of {' and '.join(owners)}"

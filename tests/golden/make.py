@@ -25,7 +25,7 @@ ALGOS = {
             "algo.gamma=0.9",
             "algo.activation=tanh",
             "algo.learning_rate=5e-3",
-            "algo.double_q=true",
+            "algo.bootstrap=double",
         ),
         *("algo.train_every=2", "algo.target_update_every=20"),
     ],

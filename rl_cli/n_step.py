@@ -1,0 +1,80 @@
+"""Steps gathered into experiences that reach over several of them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rl_cli.buffers import Columns
+from rl_cli.types import EnvSpec, Experience, State, Transition
+
+
+def make_lookahead(n: int, gamma: float, with_next_action: bool, spec: EnvSpec) -> Lookahead | None:
+    """None where a step is all that is asked for."""
+    return Lookahead(n, gamma, with_next_action, spec) if n > 1 or with_next_action else None
+
+
+class Lookahead:
+    """Turns each step into what came of it within n steps (Sutton & Barto 2018, section 7.1).
+
+    R = r_t + gamma r_{t+1} + ... over m = n steps, or fewer where the episode ends before; with
+    the observation that the last of them led to and gamma^m. A row comes out when the n steps
+    are there, and with `next_action` one step later: one row in, one row out, whether an episode
+    ends or not.
+
+    Args:
+        n: steps, at least 1.
+        gamma: discount of a step.
+        with_next_action: wait for the action after the last step (SARSA).
+
+    """
+
+    def __init__(self, n: int, gamma: float, with_next_action: bool, spec: EnvSpec) -> None:
+        self.n, self.gamma, self.with_next_action = n, gamma, with_next_action
+        self.depth = n + with_next_action
+        self.steps = Columns((self.depth, spec.num_envs), spec)
+        for column in self.steps.arrays:
+            column.fill(0)  # what is saved of an unused place is the same each time
+        self.taken = np.zeros(spec.num_envs, np.int64)  # steps of each env so far
+
+    def add(self, transition: Transition) -> Experience | None:
+        """Take in a step of the first envs. -> the rows that are now complete; None: not yet any."""
+        envs = np.arange(len(transition.reward))
+        for column, value in zip(self.steps.arrays, transition, strict=True):
+            column[self.taken[envs] % self.depth, envs] = value
+        self.taken[envs] += 1
+        ready = envs[self.taken[envs] >= self.depth]
+        return self._experience(ready) if len(ready) else None
+
+    def _experience(self, envs: np.ndarray) -> Experience:
+        """The oldest step of each of these envs, and what came of it."""
+        steps, first = self.steps.arrays, self.taken[envs] - self.depth
+        end = np.full(len(envs), self.n - 1)  # the last step that counts, from the first
+        reward, discount = np.zeros(len(envs)), np.ones(len(envs))
+        under_way = np.ones(len(envs), bool)
+        for k in range(self.n):
+            at = (first + k) % self.depth, envs
+            reward += np.where(under_way, discount * steps.reward[at], 0.0)
+            discount *= np.where(under_way, self.gamma, 1.0)
+            over = (steps.terminated[at] + steps.truncated[at]) > 0
+            end[under_way & over] = k
+            under_way &= ~over
+        begun, last = (first % self.depth, envs), ((first + end) % self.depth, envs)
+        after = (first + end + 1) % self.depth, envs
+        follows = under_way if self.with_next_action else np.zeros(len(envs), bool)
+        return Experience(
+            obs=steps.obs[begun],
+            action=steps.action[begun],
+            reward=reward.astype(np.float32),
+            next_obs=steps.next_obs[last],
+            terminated=steps.terminated[last],
+            truncated=steps.truncated[last],
+            discount=discount.astype(np.float32),
+            next_action=np.where(follows, steps.action[after], -1),
+        )
+
+    def state_dict(self) -> State:
+        return {**self.steps.filled(self.depth), "taken": self.taken}
+
+    def load_state_dict(self, state: State) -> None:
+        self.taken = np.array(state["taken"], np.int64)
+        self.steps.refill(state)
