@@ -2,12 +2,15 @@
 
 import json
 import math
+import os
 import shutil
 import signal
 
 import numpy as np
 import pytest
 import torch
+import yaml
+from conftest import REPO
 from safetensors.numpy import load_file
 
 from rl_cli import algos, compiled
@@ -15,7 +18,7 @@ from rl_cli.algos.ppo import Samples
 from rl_cli.assembly import COMPILE_FROM, worth_compiling
 from rl_cli.compiled import StepCompiler, product_of_narrow, rational_tanh, trace
 from rl_cli.config import build
-from rl_cli.types import ActionSpec, Batch, EnvSpec, Rows
+from rl_cli.types import ActionSpec, Batch, EnvSpec, Rows, Transition
 
 CPU = torch.device("cpu")
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
@@ -47,7 +50,8 @@ def make(name, steps=1_000, **changes):
     kind = ActionSpec("discrete", (), (3,))
     if name == "ppo":
         kind = ActionSpec("box", (2,), (), (-1.0, -1.0), (1.0, 1.0))
-    cfg = build(cls.Config, {"name": name, **COMMON, **KEYS[name], **changes}, "algo")
+    defaults = yaml.safe_load((REPO / "conf/algo" / f"{name}.yaml").read_text())
+    cfg = build(cls.Config, {**defaults, **COMMON, **KEYS[name], **changes}, "algo")
     return cls(cfg, EnvSpec((5,), "float32", kind, 1), steps, 0, CPU)
 
 
@@ -60,7 +64,7 @@ def inputs(name, seed=0, batch=16):
     positions = torch.randint(50, (batch,), generator=g)
     if name == "dqn":
         action = torch.randint(3, (50,), generator=g)
-        return (Rows(Batch(obs, action, numbers[0], other, ends, ends), positions),)
+        return (Rows(Batch(obs, action, numbers[0], other, ends, ends), positions), 0.1)
     action = torch.randn(50, 2, generator=g)
     return Rows(Samples(obs, action, -numbers[0].abs() - 2, *numbers[1:]), positions), 0.2, 0.01
 
@@ -185,9 +189,9 @@ def test_numbers_that_are_none_are_not_the_compilers_fault():
     """They end the run where policies are checked, with the right words."""
     learner = make("dqn").learner
     learner.compiler = lambda function, arguments: function
-    (rows,) = inputs("dqn")
+    rows, epsilon = inputs("dqn")
     rows.table.reward[:] = math.nan
-    metrics = learner.step(rows, learning_rate=1e-3)
+    metrics = learner.step(rows, epsilon, learning_rate=1e-3)
     assert math.isnan(metrics["loss"])
 
 
@@ -294,3 +298,56 @@ def test_without_a_compiler_a_line_is_said_and_the_run_goes_on(command, tiny, he
     assert done.returncode == 0, done.stderr
     assert "runs uncompiled, slower: no C++ compiler is installed" in done.stdout + done.stderr
     assert json.loads((here / "run" / "status.json").read_text())["state"] == "completed"
+
+
+RAINBOW = {
+    "bootstrap": "double", "n_step": 3, "dueling": True, "noisy": True, "distributional": "c51",
+    "num_atoms": 11, "replay": "proportional",
+}  # fmt: skip
+FAMILIES = {
+    "rainbow": RAINBOW,
+    "qr": {"bootstrap": "sarsa", "distributional": "qr", "num_atoms": 7, "replay": "softmax"},
+    "online": {"target_update_every": 0, "bootstrap": "expected_sarsa", "q_l1_coef": 0.1},
+    "clipped": {"bootstrap_truncated": False, "max_grad_value": 0.01, "loss": "mse"},
+}
+
+
+def lived(algo, steps=40):
+    """An agent's first steps on random observations."""
+    rng = np.random.default_rng(0)
+    for step in range(steps):
+        obs, following = rng.standard_normal((2, 1, 5)).astype(np.float32)
+        ends = rng.random((2, 1)) < 0.1
+        algo.observe(Transition(obs, algo.act(obs, step), obs[:, 0], following, *ends))
+        algo.update(step + 1)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_can_be_traced_and_its_trace_is_the_step(family):
+    algo, seen = make("dqn", **FAMILIES[family]), []
+
+    def tracing(function, arguments):
+        graph = trace(function, compiled.copied(arguments))
+        seen.append(graph)
+        return compiled.checked(graph, function, arguments)
+
+    algo.learner.compiler = tracing
+    lived(algo)
+    plain = make("dqn", **FAMILIES[family])
+    lived(plain)
+    assert len(seen) == 1
+    assert algo.learner.is_compiled
+    torch.testing.assert_close(algo.learner.flat, plain.learner.flat, rtol=1e-3, atol=1e-4)
+
+
+@needs_compiler
+@pytest.mark.skipif(os.environ.get("RL_CLI_BARS") != "full", reason="half a minute; make bars")
+def test_rainbow_compiled_agrees_with_rainbow_plain(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    notes, plain, fast = [], make("dqn", **RAINBOW), make("dqn", **RAINBOW)
+    fast.learner.compiler = compiler(notes)
+    for algo in (plain, fast):
+        lived(algo, 30)
+    assert notes == [compiled.COMPILING]
+    torch.testing.assert_close(fast.learner.flat, plain.learner.flat, rtol=1e-2, atol=1e-3)
+    np.testing.assert_allclose(fast.replay.priority[:20], plain.replay.priority[:20], atol=1e-2)

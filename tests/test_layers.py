@@ -22,7 +22,9 @@ LAYERS = [
         "files",
         "folder_lock",
         "untrusted",
-        "lander", "earlier", "sum_tree",
+        "lander",
+        "earlier",
+        "sum_tree",
     },
     {
         "networks",

@@ -8,12 +8,13 @@ from rl_cli.learner import Learner, averaged
 CPU = torch.device("cpu")
 
 
-def make_learner(params, loss, max_grad_norm=None, with_target=False):
+def make_learner(params, loss, max_grad_norm=None, with_target=False, max_grad_value=None):
     return Learner(
         params,
         loss,
         adam_eps=1e-5,
         max_grad_norm=max_grad_norm,
+        max_grad_value=max_grad_value,
         device=CPU,
         with_target=with_target,
     )
@@ -99,6 +100,16 @@ def test_clipping_bounds_the_norm_of_the_whole_gradient(max_grad_norm, momentum)
     metrics = learner.step(learning_rate=0.1)
     assert learner.momentum.tolist() == pytest.approx(momentum, rel=1e-5)
     assert metrics["grad_norm"].item() == pytest.approx(500.0)
+
+
+def test_clipping_by_value_bounds_each_entry():
+    """Gradients 3 and -0.2, bound 0.5: m = 0.1 g, so 0.05 and -0.02; the norm is told as it was."""
+    params = {"w": torch.tensor([1.0, 1.0])}
+    slope = torch.tensor([3.0, -0.2])
+    learner = make_learner(params, lambda p: ((p["w"] * slope).sum(), {}), max_grad_value=0.5)
+    metrics = learner.step(learning_rate=0.1)
+    assert learner.momentum.tolist() == pytest.approx([0.05, -0.02])
+    assert metrics["grad_norm"].item() == pytest.approx((9 + 0.04) ** 0.5)
 
 
 def test_the_losss_metrics_are_passed_on():

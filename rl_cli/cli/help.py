@@ -10,7 +10,7 @@ import yaml
 
 from rl_cli import algos
 from rl_cli.cli.arguments import value_of
-from rl_cli.cli.launch import CONF, GROUPS, env_id_of, members, user_folders
+from rl_cli.cli.launch import CONF, GROUPS, algorithm_of, env_id_of, members, user_folders
 from rl_cli.config import PlayConfig, ReplayConfig, RunConfig, keys
 
 TRAIN = """\
@@ -54,7 +54,7 @@ HEADER = f"{'key':<28}{'type':<24}{'range':<18}{'default':<16}meaning"
 def train_help(argv: list[str]) -> str:
     """The text of `rl-train --help`; with algo=<name> only that algorithm's keys."""
     folders = [CONF, *user_folders(argv)]
-    asked = value_of(argv, "algo")
+    asked = algorithm_of(value_of(argv, "algo") or "", folders)
     names = [asked] if asked in algos.names() else algos.names()
     parts = [TRAIN, *_choices(folders)]
     parts += [f"{group}\n  {', '.join(members(group, folders))}" for group in GROUPS[2:]]
@@ -84,6 +84,8 @@ def _choices(folders: list[Path]) -> list[str]:
     """The algorithms and envs there are, a line each; the default ones are marked."""
     chosen = [value for item in _defaults("config.yaml")["defaults"] for value in _values(item)]
     texts = {name: _summary_of(name) for name in algos.names()}
+    presets = [name for name in members("algo", folders) if name not in texts]
+    texts |= {name: _first_comment(name, folders) for name in presets}
     env_texts = {name: _env_text(name, folders) for name in members("env", folders)}
 
     def line(name: str, text: str) -> str:
@@ -132,6 +134,13 @@ def _defaults(name: str) -> dict[str, Any]:
 def _summary_of(name: str) -> str:
     doc = inspect.getdoc(algos.load(name)) or ""
     return doc.splitlines()[0] if doc else ""
+
+
+def _first_comment(name: str, folders: list[Path]) -> str:
+    """What the file of a set of an algorithm's switches says of itself."""
+    path = next(p for f in folders if (p := f / "algo" / f"{name}.yaml").is_file())
+    first, *_ = [*path.read_text().splitlines(), ""]
+    return first.removeprefix("# ") if first.startswith("#") else ""
 
 
 def _env_text(name: str, folders: list[Path]) -> str:

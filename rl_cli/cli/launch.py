@@ -336,8 +336,18 @@ def training_keys(argv: list[str]) -> dict[str, Key]:
     """Every key that rl-train could set with this command line, by its dotted path."""
     found = {k: v for k, v in keys(RunConfig).items() if k != "algo"}
     found |= dict.fromkeys(GROUPS, Key("name", "", "configuration group"))
-    names = (value_of(argv, "algo") or "dqn").split(",")
+    groups = (value_of(argv, "algo") or "dqn").split(",")
+    names = [algorithm_of(group, user_folders(argv)) for group in groups]
     classes = [algos.load(name).Config for name in names if name in algos.names()]
     for cls in classes or [AlgoConfig]:
         found |= keys(cls, "algo")
     return found
+
+
+def algorithm_of(group: str, folders: list[Path]) -> str:
+    """The algorithm that a member of the group `algo` sets up: rainbow is one of dqn's."""
+    for folder in [CONF, *folders]:
+        path = folder / "algo" / f"{group}.yaml"
+        if path.is_file():
+            return str((yaml.safe_load(path.read_text()) or {}).get("name", group))
+    return group
