@@ -13,7 +13,7 @@ from rl_cli.networks import MLP, Dueling, Head, NoisyMLP, make_encoder
 from rl_cli.types import Arrays, Params
 from rl_cli.value_distributions import ValueDistribution
 
-V = TypeVar("V", torch.Tensor, np.ndarray)
+V = TypeVar("V", "torch.Tensor", np.ndarray)
 
 
 class QNetwork:

@@ -81,6 +81,12 @@ def test_help_of_one_algorithm_leaves_the_others_out(said):
     assert "algo.buffer_size" not in out
 
 
+def test_help_of_a_set_of_switches_is_that_of_its_algorithm(said):
+    _, out, _ = said(rl_train.run, "algo=rainbow", "--help")
+    assert "algo.n_step" in out
+    assert "algo.clip_coef" not in out
+
+
 def test_eval_help_explains_every_key(said):
     code, out, _ = said(rl_eval.run, "--help")
     assert code == 0
@@ -120,6 +126,9 @@ MISTAKES = [
     (["algo.learning_rate=inf"], ["algo.learning_rate"]),
     (["algo.gamma=1.01"], ["algo.gamma=1.01", "[0, 1]"]),
     (["algo.hidden_sizes=[64,0]"], ["algo.hidden_sizes"]),
+    (["algo.double_q=true"], ["this is now algo.bootstrap=double"]),
+    (["algo=rainbow", "algo.nstep=2"], ["did you mean algo.n_step?"]),
+    (["algo=rainbow", "algo.loss=mse"], ["distributional=c51 has a loss of its own"]),
     (["algo.loss=hubber"], ["huber | mse"]),
     (["seed=1.5"], ["seed=1.5", "int"]),
     (["seed=0,1"], ["seed=0,1", "rl-train -m"]),

@@ -118,7 +118,7 @@ def test_whole_numbers_may_be_written_as_powers():
 def test_floats_refuse_infinity(name):
     values = compose(f"algo={name}", "hparams=none")["algo"] | {"learning_rate": float("inf")}
     with pytest.raises(BadInput, match=r"algo\.learning_rate"):
-        build(algos.load(name).Config, values, "algo")
+        build(algos.load(values["name"]).Config, values, "algo")
 
 
 def test_configurations_are_frozen():
@@ -135,7 +135,7 @@ def test_settings_that_contradict_each_other_are_refused():
 
 
 @pytest.mark.parametrize(
-    "schema", [RunConfig, ReplayConfig, *(algos.load(a).Config for a in ALGOS)]
+    "schema", [RunConfig, ReplayConfig, *(algos.load(a).Config for a in algos.names())]
 )
 def test_every_key_says_what_it_means(schema):
     for name, key in keys(schema).items():

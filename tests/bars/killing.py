@@ -140,6 +140,15 @@ SMALL["dqn_by_episodes"] = [
     *SMALL["dqn"],
     *("total_episodes=12", "eval.every_episodes=3", "env.reseed_episodes=true", "log.window=5"),
 ]
+SMALL["dqn_rainbow"] = [
+    *(word.replace("algo=dqn", "algo=rainbow") for word in SMALL["dqn"]),
+    *("algo.num_atoms=11", "algo.v_min=-100", "algo.v_max=100", "algo.hidden_sizes=[8,8]"),
+]
+SMALL["dqn_sarsa"] = [
+    *SMALL["dqn"],
+    *("algo.bootstrap=sarsa", "algo.replay=softmax", "algo.sort_every=150"),
+    *("algo.target_update_every=0", "algo.epsilon_factor=0.9", "algo.hidden_sizes=[8]"),
+]
 
 
 def arguments(algo: str, env: str, folder: Path) -> list[str]:

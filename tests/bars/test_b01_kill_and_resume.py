@@ -9,7 +9,11 @@ import pytest
 from killing import FULL, arguments, at, die, digests, start
 
 KILLS = 25 if FULL else 6
-CASES = [("dqn_by_episodes", "mountaincar")] + (
+CASES = [
+    ("dqn_by_episodes", "mountaincar"),
+    ("dqn_rainbow", "mountaincar"),
+    ("dqn_sarsa", "cartpole"),
+] + (
     [
         (algo, env)
         for algo in ("dqn", "ppo", "reinforce")
