@@ -9,7 +9,8 @@ import torch
 
 from rl_cli.acting import outputs
 from rl_cli.learner import Learner
-from rl_cli.networks import MLP, Dueling, Head, NoisyMLP, make_encoder
+from rl_cli.networks import MLP, Head, make_encoder
+from rl_cli.q_heads import Dueling, NoisyMLP
 from rl_cli.types import Arrays, Params
 from rl_cli.value_distributions import ValueDistribution
 
@@ -21,8 +22,8 @@ class QNetwork:
 
     Args:
         obs_shape: pixels go through convolutions first.
-        dueling: two streams (`networks.Dueling`).
-        noisy: all fully connected layers are noisy (`networks.NoisyMLP`).
+        dueling: two streams (`q_heads.Dueling`).
+        noisy: all fully connected layers are noisy (`q_heads.NoisyMLP`).
 
     """
 

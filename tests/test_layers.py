@@ -40,7 +40,7 @@ LAYERS = [
         "periods",
         "keyboard",
     },
-    {"acting", "compiled", "vector", "n_step", "prioritized"},
+    {"acting", "compiled", "vector", "n_step", "prioritized", "q_heads"},
     {"workers"},
     {"actor_critic", "q_network"},
     {"algos"},

@@ -28,7 +28,7 @@ class DQN(Algorithm[DQNConfig]):
 
     Mnih et al. 2015, "Human-level control through deep reinforcement learning", Algorithm 1
     (doi:10.1038/nature14236), and what came after, each a switch: double (van Hasselt et al. 2016,
-    arXiv:1509.06461), dueling, noisy (`networks`), n-step (`n_step`), prioritised (`prioritized`)
+    arXiv:1509.06461), dueling, noisy (`q_heads`), n-step (`n_step`), prioritised (`prioritized`)
     and distributional (`value_distributions`); all of them together are Rainbow (Hessel et al.
     2018, arXiv:1710.02298).
     """

@@ -324,8 +324,8 @@ def _unreadable(argv: list[str]) -> str | None:
 
 def advise(name: str, known: dict[str, Key]) -> str:
     """What to do about a key that does not exist; other algorithms' keys are known as such."""
-    if name in earlier.RENAMED:
-        return f"this is now {earlier.RENAMED[name]}"
+    if name in earlier.NOW:
+        return f"this is now {earlier.NOW[name]}"
     owners = [f"algo={a}" for a in algos.names() if name in keys(algos.load(a).Config, "algo")]
     if owners:
         return f"{name} is a key of {' and '.join(owners)}"
