@@ -149,6 +149,15 @@ SMALL["dqn_sarsa"] = [
     *("algo.bootstrap=sarsa", "algo.replay=softmax", "algo.sort_every=150"),
     *("algo.target_update_every=0", "algo.epsilon_factor=0.9", "algo.hidden_sizes=[8]"),
 ]
+SMALL["ppo_by_episodes"] = [
+    *("algo=ppo", "algo.rollout_length=null", "algo.rollout_episodes=2", "algo.minibatch_size=20"),
+    *("algo.std=gsde", "algo.sde_sample_every=7", "algo.squash_actions=true"),
+    *("algo.recompute_advantage=true", "algo.ent_coef=0.01", "algo.anneal_ent_coef=true"),
+]
+SMALL["reinforce_mean"] = [
+    *SMALL["reinforce"],
+    *("algo.baseline=mean", "algo.bootstrap_truncated=false", "algo.discount_weighting=true"),
+]
 
 
 def arguments(algo: str, env: str, folder: Path) -> list[str]:

@@ -13,6 +13,7 @@ CASES = [
     ("dqn_by_episodes", "mountaincar"),
     ("dqn_rainbow", "mountaincar"),
     ("dqn_sarsa", "cartpole"),
+    ("ppo_by_episodes", "pendulum"),
 ] + (
     [
         (algo, env)
@@ -20,6 +21,7 @@ CASES = [
         for env in ("mountaincar", "cartpole", "pendulum", "lunarlander")
         if (algo, env) != ("dqn", "pendulum")  # DQN has no continuous actions
     ]
+    + [("reinforce_mean", "cartpole")]
     if FULL
     else [("dqn", "mountaincar"), ("ppo", "mountaincar")]
 )

@@ -74,6 +74,18 @@ def _last_evaluations(state):
     state["evaluations"] = []
 
 
+def _noise(state):
+    state["algo"]["noise"]["matrices"] = _zero(state["algo"]["noise"]["matrices"])
+
+
+def _steps(state):
+    state["algo"]["buffer"]["steps"] += 100
+
+
+def _mean_return(state):
+    state["algo"]["mean"] += 1.0
+
+
 QUICK = [
     ("dqn", "Adam's m", _learner("momentum")),
     ("dqn", "replay", _replay),
@@ -93,6 +105,9 @@ MORE = [
     ("ppo", "count of episodes", _episodes),
     ("ppo", "running mean of returns", _window),
     ("ppo", "means of the last evaluations", _last_evaluations),
+    ("ppo_by_episodes", "gSDE's noise", _noise),
+    ("ppo_by_episodes", "steps since the update", _steps),
+    ("reinforce_mean", "mean of earlier returns", _mean_return),
 ]
 
 
@@ -100,7 +115,8 @@ MORE = [
     ("algo", "what", "drop"), [pytest.param(*c, id=c[1]) for c in QUICK + (MORE if FULL else [])]
 )
 def test_without_it_the_bits_differ(here, algo, what, drop):
-    base = arguments(algo, "mountaincar", here / "r")
+    env = "pendulum" if algo == "ppo_by_episodes" else "mountaincar"
+    base = arguments(algo, env, here / "r")
     assert (
         start(base, lambda: at("step", 195, die)) == -9
     )  # the last checkpoint: mid-episode, mid-rollout, mid-row
