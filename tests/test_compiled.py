@@ -21,6 +21,7 @@ from rl_cli.config import build
 from rl_cli.types import ActionSpec, Batch, EnvSpec, Rows, Transition
 
 CPU = torch.device("cpu")
+FULL = os.environ.get("RL_CLI_BARS") == "full"
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
 COMMON = {
     "gamma": 0.9, "learning_rate": 1e-2, "anneal_learning_rate": False, "adam_eps": 1e-5,
@@ -42,13 +43,19 @@ KEYS = {
         "shared_network": False, "target_kl": None, "std": "learned", "log_std_init": 0.0,
         "sde_sample_every": 4, "squash_actions": False, "activation": "tanh",
     },
+    "reinforce": {
+        "episodes_per_update": 1, "normalize_returns": True, "discount_weighting": True,
+        "sum_over_steps": True, "baseline": "value", "baseline_decay": 0.9,
+        "bootstrap_truncated": True, "vf_coef": 0.5, "ent_coef": 0.01, "log_std_init": 0.0,
+        "activation": "tanh",
+    },
 }  # fmt: skip
 
 
 def make(name, steps=1_000, **changes):
     cls = algos.load(name)
     kind = ActionSpec("discrete", (), (3,))
-    if name == "ppo":
+    if name != "dqn":
         kind = ActionSpec("box", (2,), (), (-1.0, -1.0), (1.0, 1.0))
     defaults = yaml.safe_load((REPO / "conf/algo" / f"{name}.yaml").read_text())
     cfg = build(cls.Config, {**defaults, **COMMON, **KEYS[name], **changes}, "algo")
@@ -66,6 +73,8 @@ def inputs(name, seed=0, batch=16):
         action = torch.randint(3, (50,), generator=g)
         return (Rows(Batch(obs, action, numbers[0], other, ends, ends), positions), 0.1)
     action = torch.randn(50, 2, generator=g)
+    if name == "reinforce":
+        return obs, action, numbers[0], numbers[1].abs()
     return Rows(Samples(obs, action, -numbers[0].abs() - 2, *numbers[1:]), positions), 0.2, 0.01
 
 
@@ -124,6 +133,44 @@ def test_a_broken_library_is_made_again(tmp_path, monkeypatch):
     second.compiler = compiler(notes)
     second.step(*inputs("dqn"), learning_rate=1e-3)
     assert made == [1]
+
+
+FAMILIES = [
+    ("ppo", {"std": "fixed", "ent_coef": 0.0, "shared_network": True}),
+    ("ppo", {"std": "state_dependent", "normalize_advantage": "rollout", "squash_actions": True}),
+    ("ppo", {"std": "gsde", "squash_actions": True, "vf_learning_rate": 0.3}),
+    ("reinforce", {}),
+    ("reinforce", {"baseline": "none", "bootstrap_truncated": False, "normalize_returns": False}),
+]
+
+
+@pytest.mark.parametrize(("name", "changes"), FAMILIES)
+def test_what_is_compiled_of_each_family_is_the_plain_step(name, changes):
+    """The traced operations, those of the compiler's cheaper ways among them, give the same numbers."""
+    plain, traced = make(name, **changes).learner, make(name, **changes).learner
+    traced.compiler = lambda function, arguments: trace(function, compiled.copied(arguments))
+    for _ in range(3):
+        expected = plain.step(*inputs(name), learning_rate=1e-2)
+        found = traced.step(*inputs(name), learning_rate=1e-2)
+        for key, value in expected.items():
+            torch.testing.assert_close(found[key], value, rtol=1e-3, atol=1e-5)
+        assert traced.is_compiled
+    torch.testing.assert_close(traced.flat, plain.flat, rtol=1e-3, atol=2e-5)
+
+
+@needs_compiler
+@pytest.mark.parametrize(("name", "changes"), FAMILIES if FULL else FAMILIES[2:3])
+def test_compiled_families_agree_with_plain_ones(name, changes):
+    """In the tests' own cache, which is kept: the compiler is at work the first time only."""
+    notes, plain, fast = [], make(name, **changes).learner, make(name, **changes).learner
+    fast.compiler = compiler(notes, f"{compiled.source_digest()} {name} {changes}")
+    for step in range(10):
+        expected = plain.step(*inputs(name, step), learning_rate=1e-3)
+        found = fast.step(*inputs(name, step), learning_rate=1e-3)
+        for key, value in expected.items():
+            torch.testing.assert_close(found[key], value, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(fast.flat, plain.flat, rtol=1e-3, atol=5e-5)
+    assert fast.is_compiled, notes
 
 
 def digest(name, **changes):
