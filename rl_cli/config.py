@@ -70,9 +70,30 @@ class EnvConfig:
     resize: Int | None = Field(
         ge=36, le=1_000, description="pixel observations: side in pixels; null: as is"
     )
+    sign_reward: bool = Field(
+        description="learn from the sign of rewards, -1, 0 or 1; returns are told as they are"
+    )
+    atari: bool = Field(
+        description="Atari games: of the last two of the frames skipped the brighter of each pixel"
+    )
+    noop_max: Int = Field(
+        ge=0,
+        le=1_000,
+        description="Atari: at a reset a random number of no-ops up to this; 0: none",
+    )
+    fire_reset: bool = Field(
+        description="Atari: press fire after a reset and a lost life, where the game has it"
+    )
+    episodic_life: bool = Field(
+        description="Atari: in training, nothing is expected beyond the loss of a life"
+    )
     success_at: float | None = Field(
         description="return that counts as success; null: the env's registered threshold"
     )
+
+    def __post_init__(self) -> None:
+        if self.sign_reward and self.normalize_reward:
+            raise ValueError("of sign_reward and normalize_reward one at a time")
 
 
 @schema

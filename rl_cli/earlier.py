@@ -13,7 +13,10 @@ Values = dict[str, Any]
 
 RUN: Values = {"compile": False, "workers": 0, "step_timeout": 300.0, "total_episodes": None}
 GROUPS: dict[str, Values] = {
-    "env": {"reseed_episodes": False},
+    "env": {
+        **{"reseed_episodes": False, "sign_reward": False},
+        **{"atari": False, "noop_max": 0, "fire_reset": False, "episodic_life": False},
+    },
     "eval": {"every_episodes": 0},
     "checkpoint": {},
     "video": {"every_episodes": 0},

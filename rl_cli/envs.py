@@ -16,6 +16,7 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium import wrappers as w
 
+from rl_cli import atari
 from rl_cli.config import EnvConfig
 from rl_cli.errors import BadInput, EnvFault, RunError, did_you_mean
 from rl_cli.types import ActionSpec, EnvSpec
@@ -64,7 +65,7 @@ class FreshWorld(gym.Wrapper[Any, Any, Any, Any]):
         return self.env.reset(**kwargs)
 
 
-def make_env(cfg: EnvConfig, render_mode: str | None = None) -> Env:
+def make_env(cfg: EnvConfig, render_mode: str | None = None, training: bool = False) -> Env:
     """The env, its observations brought to (C, H, W) bytes or a flat vector.
 
     Training envs are made without a renderer: with one, LunarLander fills its physics with
@@ -75,7 +76,7 @@ def make_env(cfg: EnvConfig, render_mode: str | None = None) -> Env:
             cannot be flattened.
 
     """
-    env = _make(cfg, render_mode)
+    env, cfg = atari.prepared(_make(cfg, render_mode), cfg, training)
     if cfg.id.startswith("BipedalWalker"):
         env = FreshWorld(env)
     if cfg.frame_skip > 1:
@@ -169,6 +170,7 @@ def _register_extras(env_id: str) -> None:
             import ale_py  # type: ignore[import-not-found,unused-ignore]
         except ImportError:
             return
+        ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)  # no banner
         gym.register_envs(ale_py)
 
 

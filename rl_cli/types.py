@@ -15,6 +15,7 @@ Params = dict[str, "torch.Tensor"]  # name -> tensor, e.g. "actor.0.weight"
 Metrics = dict[str, "torch.Tensor"]  # name -> (), detached; read only by the logger
 Arrays = dict[str, np.ndarray]  # the same as Params, for numpy
 State = dict[str, object]  # nested: arrays, tensors, Blocks, numbers, strings, lists, dicts
+LIFE = 2  # an env's `terminated`: what is learned from ends here, the episode goes on
 EnvStep = tuple[Any, Any, bool, bool, dict[str, Any]]  # what gymnasium's `step` answers
 
 

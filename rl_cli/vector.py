@@ -14,7 +14,7 @@ from rl_cli.envs import Env, action_decoder, env_fault, make_env, spec_of, witho
 from rl_cli.errors import NonFinite
 from rl_cli.normalization import ObservationNormalizer, RewardNormalizer
 from rl_cli.seeding import episode_seed, rng_state, set_rng_state
-from rl_cli.types import Episode, Recording, State, Transition
+from rl_cli.types import LIFE, Episode, Recording, State, Transition
 
 FIX = "mend the env; a wrapper of your own may clip or replace the value"
 
@@ -54,6 +54,7 @@ class VectorEnv:
             if cfg.normalize_reward
             else None
         )
+        self.sign_reward = cfg.sign_reward
         shape = (self.num_envs, *spec.obs_shape)
         self.raw = np.empty(shape, spec.obs_dtype)  # observations to act on, as the envs gave them
         self.spare = np.empty(shape, spec.obs_dtype)  # the next step writes here
@@ -67,7 +68,7 @@ class VectorEnv:
         self.actions: list[list[np.ndarray]] = [[] for _ in seeds]  # of the episode under way
 
     def _make(self, cfg: EnvConfig, count: int) -> list[Env]:
-        return [make_env(cfg) for _ in range(count)]
+        return [make_env(cfg, training=True) for _ in range(count)]
 
     def reset(self) -> np.ndarray:
         """Begin every env's first episode. -> (N, *obs_shape)."""
@@ -100,6 +101,8 @@ class VectorEnv:
         )
         if self.reward_normalizer:
             reward = self.reward_normalizer(raw_reward, terminated | truncated)
+        elif self.sign_reward:
+            reward[:] = np.sign(raw_reward)
         else:
             reward[:] = raw_reward
         transition = Transition(obs, action, reward, next_obs, terminated, truncated)
@@ -122,7 +125,7 @@ class VectorEnv:
                 lengths[i] += 1
                 cut = cut or lengths[i] >= self.time_limit
                 rewards[i], terminated[i], truncated[i] = reward, over, cut
-                if over or cut:
+                if cut or (over and over is not LIFE):
                     ended.append(i)
         except Exception as error:
             raise env_fault(error, self._where(i, action[i], 1)) from error
@@ -261,7 +264,9 @@ class VectorEnv:
         obs = begin_again(env, begun)
         for choice in self.decode(actions.reshape(-1, *self.spec.action.shape)):  # (0,) for none
             obs, _, over, cut, _ = env.step(choice)
-            if over or cut:  # the episode under way had not ended: this is another one
+            if cut or (
+                over and over is not LIFE
+            ):  # the episode under way had not ended: this is another one
                 break
         return np.asarray(obs, self.spec.obs_dtype)
 

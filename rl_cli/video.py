@@ -143,6 +143,7 @@ def _play_again(env: Any, recording: Recording, video: Mp4) -> Episode:
 def _without_screen() -> None:
     if not os.environ.get("DISPLAY") and sys.platform.startswith("linux"):
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+        os.environ.setdefault("MUJOCO_GL", "egl")  # asked for when a renderer is made
 
 
 def _film(evaluator: Evaluator, policy: Policy, path: Path, seed: int, greedy: bool) -> Episode:

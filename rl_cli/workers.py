@@ -23,7 +23,7 @@ import numpy as np
 from rl_cli.config import EnvConfig
 from rl_cli.envs import Env, env_fault, make_env
 from rl_cli.errors import EnvFault, RunError
-from rl_cli.types import EnvSpec, State
+from rl_cli.types import LIFE, EnvSpec, State
 from rl_cli.vector import VectorEnv
 
 STEP, RESET, REPLAY, CLOSE = b"s", b"r", b"p", b"c"
@@ -39,6 +39,7 @@ class Shared:
         self.reward = _shared((num_envs,), np.dtype(np.float64))
         self.terminated = _shared((num_envs,), np.dtype(bool))
         self.truncated = _shared((num_envs,), np.dtype(bool))
+        self.goes_on = _shared((num_envs,), np.dtype(bool))  # terminated by the loss of a life
         self.busy = _shared((num_envs,), np.dtype(bool))  # whose code is running
 
 
@@ -89,7 +90,8 @@ class WorkerVectorEnv(VectorEnv):
             self.returns[i] += reward
             self.lengths[i] += 1
             truncated[i] = shared.truncated[i] or self.lengths[i] >= self.time_limit
-        return np.flatnonzero(terminated[:n] | truncated[:n]).tolist()
+        over = terminated[:n] & ~shared.goes_on[:n]
+        return np.flatnonzero(over | truncated[:n]).tolist()
 
     def _reset_one(self, i: int, seed: int | None) -> np.ndarray:
         self._ask(self.of[i], RESET + json.dumps({"env": i, "seed": seed}).encode())
@@ -259,4 +261,5 @@ class _Served:
         obs, reward, terminated, truncated, _ = self.envs.envs[place].step(choice)
         shared.obs[i], shared.reward[i] = obs, reward
         shared.terminated[i], shared.truncated[i] = terminated, truncated
+        shared.goes_on[i] = terminated is LIFE
         shared.busy[i] = False

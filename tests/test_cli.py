@@ -16,7 +16,7 @@ from pathlib import Path
 
 import imageio_ffmpeg
 import pytest
-from conftest import REPO
+from conftest import REPO, of_this_machine
 from test_config import ALGOS, ENVS
 
 from rl_cli.cli import evaluate as rl_eval
@@ -143,7 +143,9 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(("args", "words"), MISTAKES, ids=lambda v: " ".join(v) if v else "")
+@pytest.mark.parametrize(
+    ("args", "words"), of_this_machine(MISTAKES), ids=lambda v: " ".join(v) if v else ""
+)
 def test_a_mistake_is_explained_in_a_few_lines_and_leaves_nothing(said, here, args, words):
     code, out, err = said(rl_train.run, *args)
     assert code == 2

@@ -23,6 +23,7 @@ LAYERS = [
         "folder_lock",
         "untrusted",
         "lander",
+        "atari",
         "earlier",
         "sum_tree",
     },

@@ -10,7 +10,7 @@ import yaml
 
 from rl_cli import algos
 from rl_cli.cli.arguments import value_of
-from rl_cli.cli.launch import CONF, GROUPS, algorithm_of, env_id_of, members, user_folders
+from rl_cli.cli.groups import ANY_ID, CONF, GROUPS, algorithm_of, env_id_of, members, user_folders
 from rl_cli.config import PlayConfig, ReplayConfig, RunConfig, keys
 
 TRAIN = """\
@@ -89,7 +89,7 @@ def _choices(folders: list[Path]) -> list[str]:
     env_texts = {name: _env_text(name, folders) for name in members("env", folders)}
 
     def line(name: str, text: str) -> str:
-        return f"  {name:<24}{text}{' (default)' if name in chosen else ''}"
+        return f"  {name:<28}{text}{' (default)' if name in chosen else ''}"
 
     algo_lines = [line(*item) for item in texts.items()]
     return ["algorithms", *algo_lines, "envs", *(line(*item) for item in env_texts.items())]
@@ -145,7 +145,8 @@ def _first_comment(name: str, folders: list[Path]) -> str:
 
 def _env_text(name: str, folders: list[Path]) -> str:
     try:
-        text = env_id_of(name, folders) or "any other: env.id=<id>"
+        found = env_id_of(name, folders)
+        text = "any game: env.id=<id>" if found == ANY_ID else found or "any other: env.id=<id>"
     except yaml.YAMLError:
         return "(not readable as YAML)"
     return f"{text} with continuous actions" if name == "lunarlander_continuous" else text

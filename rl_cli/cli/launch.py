@@ -12,17 +12,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
-import yaml
-
 from rl_cli import algos, earlier
 from rl_cli.cli.arguments import check_flags, plain_overrides, split_flags, value_of
+from rl_cli.cli.groups import (
+    CONF,
+    GROUPS,
+    algorithm_of,
+    check_member,
+    choices_implied,
+    user_folders,
+)
 from rl_cli.config import SEE_HELP, AlgoConfig, Key, RunConfig, keys, suggest
-from rl_cli.errors import BadInput, RunError, did_you_mean, nearest
+from rl_cli.errors import BadInput, RunError
 
-_PACKAGE = Path(__file__).resolve().parents[1]
-CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
-"""Inside the package once installed, beside it in a checkout."""
-GROUPS = ("algo", "env", "hparams", "experiment", "sweep")
 INTERRUPTED = (129, 130, 138, 143)
 
 
@@ -141,7 +143,8 @@ def plain(argv: list[str]) -> list[str]:
 def prepare(argv: list[str]) -> list[str]:
     """The command line as Hydra should see it.
 
-    env.kwargs.x=1 may name a new key; a bare env.id chooses the `custom` group; tuned values of
+    env.kwargs.x=1 may name a new key; a bare env.id chooses the `custom` group, or that of
+    Atari games; tuned values of
     one env are not applied to another; a conf/ folder here joins the search path.
 
     Raises:
@@ -156,7 +159,7 @@ def prepare(argv: list[str]) -> list[str]:
         for name in [] if given is None else given.split(","):
             check_member(group, name.strip(), folders)
     out = [re.sub(r"^(env\.kwargs(\.|=))", r"++\1", arg) for arg in overrides]
-    out += _choices_implied(argv, folders)
+    out += choices_implied(argv, folders)
     out += search_path(argv, folders)
     if value_of(argv, "hydra.sweep.dir") is None:
         stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
@@ -181,101 +184,6 @@ def _refuse_contradictions(argv: list[str]) -> None:
             "the runs of a sweep cannot share one folder",
             f"run_dir={value_of(argv, 'run_dir')}",
             "leave run_dir out, or name the sweep's folder: hydra.sweep.dir=<folder>",
-        )
-
-
-def user_folders(argv: list[str]) -> list[Path]:
-    """Configuration folders of the person's own: --config-dir, and conf/ in the current folder."""
-    folders = []
-    for i, arg in enumerate(argv):
-        if arg in ("--config-dir", "-cd") and i + 1 < len(argv):
-            folders.append(Path(argv[i + 1]).resolve())
-        elif arg.startswith("--config-dir="):
-            folders.append(Path(arg.split("=", 1)[1]).resolve())
-    here = Path.cwd() / "conf"
-    if (
-        here.is_dir()
-        and here.resolve() != CONF.resolve()
-        and any((here / g).is_dir() for g in GROUPS)
-    ):
-        folders.append(here)
-    return folders
-
-
-def members(group: str, folders: list[Path]) -> list[str]:
-    """Names that can be given to `group=`."""
-    found = {p.stem for f in folders for p in (f / group).glob("*.yaml") if p.stem[0] != "_"}
-    return sorted(found)
-
-
-def check_member(group: str, name: str, folders: list[Path]) -> None:
-    """Raise BadInput for a name that the group does not have."""
-    known = members(group, folders)
-    optional = name == "null" and group in ("sweep", "experiment")
-    if optional or name in known or (name and not re.fullmatch(r"[\w\-/.]+", name)):
-        return
-    every = f"one of: {', '.join(known)}"
-    if not name:
-        raise BadInput(f"{group}= names nothing", f"{group}=", every)
-    if group == "env" and re.search(r"-v\d+$", name):
-        ids = [found for g in known if (found := env_id_of(g, folders))]
-        fix = f"a gymnasium id is given as env.id={nearest(name, ids) or name}"
-    else:
-        fix = did_you_mean(name, known, every)
-    raise BadInput(f"no {group} called {name}", f"{group}={name}", fix)
-
-
-def _choices_implied(argv: list[str], folders: list[Path]) -> list[str]:
-    """What env.id= says about the groups: env=custom without env=, and no values tuned elsewhere."""
-    env_id = value_of(argv, "env.id")
-    if env_id is None:
-        return []
-    group = value_of(argv, "env")
-    if group is None:
-        return ["env=custom"]
-    if value_of(argv, "hparams") is None and env_id != env_id_of(group, folders):
-        return ["hparams=none"]
-    return []
-
-
-def env_id_of(group: str, folders: list[Path]) -> str | None:
-    """The id that an env group begins with."""
-    for folder in folders:
-        path = folder / "env" / f"{group}.yaml"
-        if path.is_file():
-            return (yaml.safe_load(path.read_text()) or {}).get("id")
-    return None
-
-
-def env_label(choice: str, config: Any) -> str:
-    """Name of the env in paths and titles: the group, or the id of an env without one."""
-    env_id = config["env"]["id"]
-    if choice != "custom" and env_id == env_id_of(choice, [CONF]):
-        return choice
-    if choice not in members("env", [CONF]):  # a file of the person's own
-        return choice
-    return str(config["env"]["id"]).replace(":", "-").replace("/", "-").lower()
-
-
-def refuse_foreign_values(algo: str, env: str, hparams: str, env_id: str) -> None:
-    """Raise BadInput for values tuned for another algorithm or, in an experiment, another env.
-
-    On the command line `prepare` has seen to the env; inside a file nobody has.
-    """
-    tuned_for = hparams.split("_")[0]
-    if tuned_for in algos.names() and tuned_for != algo:
-        raise BadInput(
-            f"hparams={hparams} holds values of algo={tuned_for}",
-            f"algo={algo} hparams={hparams}",
-            f"choose algo={tuned_for}, or leave hparams out",
-        )
-    usual = env_id_of(env, [CONF])
-    tuned = hparams in members("hparams", [CONF]) and hparams.endswith(f"_{env}")
-    if tuned and usual is not None and env_id != usual:
-        raise BadInput(
-            f"values tuned for {usual} would be applied to {env_id}",
-            f"env={env} hparams={hparams}",
-            "add hparams=none, or choose env: custom in the experiment's defaults",
         )
 
 
@@ -342,12 +250,3 @@ def training_keys(argv: list[str]) -> dict[str, Key]:
     for cls in classes or [AlgoConfig]:
         found |= keys(cls, "algo")
     return found
-
-
-def algorithm_of(group: str, folders: list[Path]) -> str:
-    """The algorithm that a member of the group `algo` sets up: rainbow is one of dqn's."""
-    for folder in [CONF, *folders]:
-        path = folder / "algo" / f"{group}.yaml"
-        if path.is_file():
-            return str((yaml.safe_load(path.read_text()) or {}).get("name", group))
-    return group

@@ -10,7 +10,7 @@ from rl_cli.cli.deferred import defer
 
 defer("torch")
 
-from rl_cli.cli import launch  # noqa: E402
+from rl_cli.cli import groups, launch  # noqa: E402
 from rl_cli.cli.arguments import check_flags, plain_overrides, split_flags, value_of  # noqa: E402
 from rl_cli.config import Key, PlayConfig, keys, suggest  # noqa: E402
 from rl_cli.errors import BadInput  # noqa: E402
@@ -48,9 +48,9 @@ def run(argv: list[str]) -> int:
 def prepared(argv: list[str]) -> list[str]:
     """The command line as Hydra should see it: as `launch.prepare`, but that only envs are chosen."""
     flags, overrides = split_flags(argv)
-    folders = [launch.CONF, *launch.user_folders(argv)]
+    folders = [groups.CONF, *groups.user_folders(argv)]
     if (name := value_of(argv, "env")) is not None:
-        launch.check_member("env", name, folders)
+        groups.check_member("env", name, folders)
     elif value_of(argv, "env.id") is not None:
         overrides = ["env=custom", *overrides]
     out = [re.sub(r"^(env\.kwargs(\.|=))", r"++\1", arg) for arg in overrides]
@@ -64,4 +64,4 @@ def _task(cfg: Any) -> None:
 
     config = launch.values(cfg)
     choice = str(HydraConfig.get().runtime.choices["env"])
-    play(config, launch.env_label(choice, config))
+    play(config, groups.env_label(choice, config))

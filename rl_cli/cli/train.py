@@ -13,7 +13,7 @@ from rl_cli.cli.deferred import defer
 defer("torch")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's products are small; threads cost more
 
-from rl_cli.cli import launch  # noqa: E402
+from rl_cli.cli import groups, launch  # noqa: E402
 from rl_cli.cli.arguments import value_of  # noqa: E402
 from rl_cli.cli.sweep import Job, Sweep  # noqa: E402
 from rl_cli.config import EnvConfig, RunConfig, build, keys, suggest  # noqa: E402
@@ -88,11 +88,11 @@ class _Task:
         hydra_cfg = HydraConfig.get()
         config = launch.values(cfg)
         choices = hydra_cfg.runtime.choices
-        launch.refuse_foreign_values(
+        groups.refuse_foreign_values(
             str(choices["algo"]), str(choices["env"]), str(choices["hparams"]), config["env"]["id"]
         )
         _refuse_idle(config, hydra_cfg.overrides.task)
-        labels = (str(choices["algo"]), launch.env_label(str(choices["env"]), config))
+        labels = (str(choices["algo"]), groups.env_label(str(choices["env"]), config))
         if hydra_cfg.mode != RunMode.MULTIRUN:
             outcome = _train(config, labels)
             self.exit_code = outcome.exit_code
@@ -164,7 +164,7 @@ def _resume(argv: list[str]) -> int:
             ("algo", "env"), labels, strict=True
         ):
             continue
-        if not equals or key in launch.GROUPS:
+        if not equals or key in groups.GROUPS:
             raise BadInput(
                 "a resumed run keeps its configuration", arg, f"rl-train resume={folder}"
             )

@@ -10,6 +10,7 @@ import sys
 
 import pytest
 from asking import FULL, ask
+from conftest import of_this_machine
 from test_cli import MISTAKES
 
 from rl_cli import manifest
@@ -173,8 +174,11 @@ def runs(tmp_path_factory):
 def cases():
     if not FULL:
         quick = TRAIN[:QUICK_TRAIN], EVAL[:QUICK_EVAL]
-        return [("rl-train", *c) for c in quick[0]] + [("rl-eval", *c) for c in quick[1]]
-    return [("rl-train", *c) for c in [*TRAIN, *MISTAKES]] + [("rl-eval", *c) for c in EVAL]
+        return [("rl-train", *c) for c in of_this_machine(quick[0])] + [
+            ("rl-eval", *c) for c in quick[1]
+        ]
+    train = of_this_machine([*TRAIN, *MISTAKES])
+    return [("rl-train", *c) for c in train] + [("rl-eval", *c) for c in EVAL]
 
 
 def test_bad_input_is_refused_as_promised(runs, monkeypatch):

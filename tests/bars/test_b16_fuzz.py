@@ -30,9 +30,9 @@ BASE = (
     *("total_timesteps=50", "eval.episodes=1", "video.episodes=0", "quiet=true"),
     *("log.tensorboard=false", "compile=false", "algo.hidden_sizes=[8]"),
 )
-KEYS = {k: v for k, v in keys(RunConfig).items() if k not in ("algo", "resume", "run_dir")}
-for _name in algos.names():
-    KEYS |= keys(algos.load(_name).Config, "algo")
+RUN_KEYS = {k: v for k, v in keys(RunConfig).items() if k not in ("algo", "resume", "run_dir")}
+KEYS_OF = {name: RUN_KEYS | keys(algos.load(name).Config, "algo") for name in algos.names()}
+KEYS = {k: v for known in KEYS_OF.values() for k, v in known.items()}
 GROUPS = {
     "algo": ["dqn", "ppo", "reinforce"],
     "env": ["cartpole", "acrobot", "pendulum", "mountaincar"],
@@ -97,9 +97,10 @@ def meant(key):
 
 
 @st.composite
-def plain(draw):
-    """key=value, and what is to be recorded if it is taken."""
-    key = draw(st.sampled_from(sorted(KEYS)))
+def plain(draw, algo=None):
+    """key=value, and what is to be recorded if it is taken; not of another algorithm than `algo`."""
+    known = KEYS_OF[algo] if algo else KEYS
+    key = draw(st.sampled_from(sorted(known)))
     text, meaning = draw(meant(key))
     return f"{draw(st.sampled_from(['', '', '', '+', '++']))}{key}={text}", (key, meaning)
 
@@ -141,7 +142,13 @@ def mutated(draw):
     return word[:at] + draw(st.sampled_from(["", *ODD])) + word[kept:], None
 
 
-ARGUMENTS = st.lists(st.one_of(plain(), plain(), grouped(), by_grammar(), mutated()), max_size=3)
+def of_algo(name):
+    """Words for an algorithm, of which most may be taken."""
+    word = st.one_of(plain(name), plain(name), plain(), grouped(), by_grammar(), mutated())
+    return st.lists(word, max_size=3).map(lambda words: [(f"algo={name}", None), *words])
+
+
+ARGUMENTS = st.sampled_from(algos.names()).flatmap(of_algo)
 
 
 used: dict[str, object] = {}
@@ -154,7 +161,7 @@ def one_step(monkeypatch):
 
     def train(self):
         obs = self.envs.reset()
-        action = self.algo.act(obs[: self.budget], 0)
+        action = self.algo.act(obs[: self.budget.steps], 0)
         transition, _ = self.envs.step(action)
         self.algo.observe(transition)
         self.step += len(action)
