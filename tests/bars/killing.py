@@ -171,6 +171,7 @@ def arguments(algo: str, env: str, folder: Path) -> list[str]:
         "total_timesteps=900",
         "eval.every=300",
         "eval.episodes=2",
+        "stop.eval_window=5",
         "checkpoint.every=120",
         "log.every=100",
         "log.tensorboard=false",

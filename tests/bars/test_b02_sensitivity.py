@@ -70,6 +70,10 @@ def _window(state):
     state["logger"]["window"] = []
 
 
+def _numbers(state):
+    state["envs"]["numbers"] = [0, 0]
+
+
 def _last_evaluations(state):
     state["evaluations"] = []
 
@@ -108,6 +112,7 @@ MORE = [
     ("ppo_by_episodes", "gSDE's noise", _noise),
     ("ppo_by_episodes", "steps since the update", _steps),
     ("reinforce_mean", "mean of earlier returns", _mean_return),
+    ("dqn_by_episodes", "numbers of the episodes", _numbers),
 ]
 
 
