@@ -56,6 +56,7 @@ class Logger:
         self.events = _Events(folder / "tb", hparams, resumed_at) if tensorboard else None
         self.gathered: dict[str, list[torch.Tensor]] = {}
         self.episodes: list[Episode] = []
+        self.row_at = self.evaluation_at = resumed_at or 0  # steps of the last ones written
         self.tally = Tally(success_at)  # of all training episodes
         self.window: deque[float] = deque(maxlen=window)
 
@@ -94,6 +95,7 @@ class Logger:
             StorageError: it waits, and is written with the next one.
 
         """
+        self.row_at = step
         self.metrics.append({"step": step, **row})
         self._scalars(row, step)
 
@@ -101,6 +103,7 @@ class Logger:
         self, step: int, episodes: list[Episode], seed: int, summary: Summary
     ) -> None:
         """One row per evaluation episode, and the mean as a curve. Raises as `write` does."""
+        self.evaluation_at = step
         self.evaluations.append(
             *(
                 {
@@ -128,6 +131,8 @@ class Logger:
             "episodes": [list(e) for e in self.episodes],
             "tally": self.tally.state_dict(),
             "window": list(self.window),
+            "row_at": self.row_at,
+            "evaluation_at": self.evaluation_at,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -138,6 +143,10 @@ class Logger:
         if "tally" in state:
             self.tally.load_state_dict(state["tally"])
             self.window.extend(state["window"])
+            self.row_at = state.get("row_at", self.row_at)
+            self.evaluation_at = state.get("evaluation_at", self.evaluation_at)
+            self.metrics.cut_after(self.row_at)  # this step's came after the checkpoint, if at all
+            self.evaluations.cut_after(self.evaluation_at)
         else:  # of a version that counted and nothing more
             self.tally.count = self.tally.missed = state["episodes_total"]
 

@@ -73,7 +73,7 @@ class Trainer:
         self.evaluated_at = self.saved_at = self.filmed_at = -1
         self.elapsed = 0.0  # seconds in the loop, services left out
         self._clock = self._row_clock = 0.0
-        self._row_step = 0
+        self._row_step = 0  # what speed is measured from
 
     def train(self) -> str:
         """Run to the end of the budget, a stop.* threshold, or an interruption; says which."""
@@ -82,10 +82,10 @@ class Trainer:
             self._evaluate()
             if self.interrupted():
                 return "interrupted"
-        if reason := self._reason_to_stop():  # it was killed between that and its end
-            return reason
         self.due = self.periods.next_due(self.step)
         self._clock, self._row_clock, self._row_step = time.perf_counter(), self.elapsed, self.step
+        if reason := self._reason_to_stop():  # it was killed between that and its end
+            return reason
         while self.step < self.budget.steps:
             before = self.step
             action = self.algo.act(obs[: self.budget.steps - before], before)
@@ -111,7 +111,7 @@ class Trainer:
 
         None: interrupted meanwhile; what is missing is made up for when the run goes on.
         """
-        if self._row_step < self.step:
+        if self.logger.row_at < self.step:
             self._log()
             self.saved_at = -1  # what was saved of this step is no longer all there is
         if self.evaluated_at < self.step:

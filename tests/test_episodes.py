@@ -177,7 +177,9 @@ def test_a_run_that_had_reached_its_threshold_does_not_go_past_it_when_resumed(h
     assert run(here / "r", *base).step == 6
     status = json.loads((here / "r/status.json").read_text())
     (here / "r/status.json").write_text(json.dumps(status | {"state": "running"}))
+    curves = [(here / "r" / name).read_bytes() for name in ("metrics.csv", "eval.csv")]
     outcome = run(here / "r", *base, resume=True)
+    assert [(here / "r" / name).read_bytes() for name in ("metrics.csv", "eval.csv")] == curves
     assert (outcome.step, outcome.reason) == (6, "eval return 3.0 reached stop.eval_return=3")
 
 

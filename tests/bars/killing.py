@@ -33,6 +33,7 @@ POINTS: dict[str, tuple[Any, str]] = {
     "update": (Learner, "step"),
     "evaluation": (Evaluator, "_batch"),
     "row": (Logger, "write"),
+    "summary": (Logger, "write_evaluation"),
     "save": (os, "fsync"),
 }
 """Name of a point -> what is called there."""

@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
-from killing import FULL, arguments, at, die, digests, start
+from killing import FULL, arguments, at, die, digests, start, table
 
 KILLS = 25 if FULL else 6
 CASES = [
@@ -54,6 +54,26 @@ def test_killed_and_resumed_is_as_never_touched(here, algo, env):
     assert start(command) == 0
     assert digests(here / "killed") == digests(here / "whole"), kills
     print(f"B1 got/needed: {len(kills)}/{KILLS} kills of {algo} on {env}, the same bits")
+
+
+@pytest.mark.parametrize(
+    ("point", "after"), [("row", 0), ("row", 1), ("summary", 0), ("summary", 1)]
+)
+def test_killed_while_it_ends(here, point, after):
+    """At an evaluation in the last step, which is saved, and the last row, which is not yet."""
+    extra = ["log.every=100", "eval.every=0", "checkpoint.every=60"]
+    drop = ("log.every=", "eval.every=", "checkpoint.every=")
+
+    def command(name):
+        plain = arguments("dqn_by_episodes", "mountaincar", here / name)
+        return [*(a for a in plain if not a.startswith(drop)), *extra]
+
+    assert start(command("whole")) == 0
+    count = len(table(here / "whole/metrics.csv")) if point == "row" else 4
+    assert table(here / "whole/metrics.csv")[-1]["step"] == "840"
+    assert start(command("r"), lambda: at(point, count, die, before=after == 0)) == -9
+    assert start(["resume=r", "quiet=true"]) == 0
+    assert digests(here / "r") == digests(here / "whole")
 
 
 def _remove(folder):
