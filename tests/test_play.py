@@ -285,6 +285,16 @@ def test_a_prefilled_run_resumes_exactly_and_without_its_file(here):
     assert "prefill: t.safetensors" in (here / "r/config.yaml").read_text()
 
 
+def test_what_was_played_is_looked_ahead_in_but_not_beyond_its_end(here):
+    """Rewards 0, 1, ... 9 and then the end, of which three count, each worth half the one before."""
+    write(here / "t.safetensors")
+    args = ["algo.n_step=3", "algo.gamma=0.5", "env.num_envs=2", "algo.prefill=t.safetensors"]
+    assert rl_train.run([*TINY, *args, "run_dir=r"]) == 0
+    rewards = buffer_of(here / "r")["rows"][0]["reward"][:10]
+    assert rewards[:8].tolist() == [k + (k + 1) / 2 + (k + 2) / 4 for k in range(8)]
+    assert rewards[8:].tolist() == [8 + 9 / 2, 9.0]
+
+
 def test_more_than_the_buffer_holds_leaves_the_newest(here):
     write(here / "t.safetensors")
     args = ["algo.buffer_size=8", "total_timesteps=2", "algo.learning_starts=0"]
