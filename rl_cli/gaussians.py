@@ -127,8 +127,8 @@ class GSDE(Gaussian):
     Raffin et al. 2021 (arXiv:2005.05719), section 3. The noise of action j is theta_j . z(s), z the
     features that the mean's last layer sees, theta (F, A) drawn from N(0, sigma^2) now and then: the
     same state has the same noise until the next draw. At any one step the action is normal about the
-    mean with variance sum_i (sigma_ij z_i(s))^2 (eq. 7), and that is the log-probability here. Its
-    gradient is taken through z as well.
+    mean with variance sum_i (sigma_ij z_i(s))^2 (eq. 7), and that is the log-probability here. Features
+    are learned for the mean alone: no gradient reaches them through the variance.
     """
 
     def __init__(
@@ -142,6 +142,7 @@ class GSDE(Gaussian):
 
     def moments(self, params: Params, out: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         mean, z = out.split([self.actions, self.latent], dim=-1)
+        z = z.detach()
         variance = z.square() @ torch.exp(2 * params[LOG_STD]) + LEAST_VARIANCE
         return mean, 0.5 * variance.log()
 

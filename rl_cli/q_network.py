@@ -11,7 +11,7 @@ from rl_cli.acting import outputs
 from rl_cli.learner import Learner
 from rl_cli.networks import MLP, Head, make_encoder
 from rl_cli.q_heads import Dueling, NoisyMLP
-from rl_cli.types import Arrays, Params
+from rl_cli.types import Arrays, EnvSpec, Params
 from rl_cli.value_distributions import ValueDistribution
 
 V = TypeVar("V", "torch.Tensor", np.ndarray)
@@ -21,7 +21,7 @@ class QNetwork:
     """Z(s, .; theta): for each of A actions the K numbers that `returns` reads.
 
     Args:
-        obs_shape: pixels go through convolutions first.
+        spec: pixels go through convolutions first; one discrete action.
         dueling: two streams (`q_heads.Dueling`).
         noisy: all fully connected layers are noisy (`q_heads.NoisyMLP`).
 
@@ -29,16 +29,16 @@ class QNetwork:
 
     def __init__(
         self,
-        obs_shape: tuple[int, ...],
-        num_actions: int,
+        spec: EnvSpec,
         hidden_sizes: tuple[int, ...],
         activation: str,
         returns: ValueDistribution,
         dueling: bool,
         noisy: bool,
     ) -> None:
+        (num_actions,) = spec.action.sizes
         self.num_actions, self.returns = num_actions, returns
-        self.encoder = make_encoder(obs_shape)
+        self.encoder = make_encoder(spec.obs_shape)
         make, features, atoms = NoisyMLP if noisy else MLP, self.encoder.features, returns.atoms
         self.head: Head
         if dueling:

@@ -40,23 +40,16 @@ class DQN(Algorithm[DQNConfig]):
         self, cfg: DQNConfig, spec: EnvSpec, total_timesteps: int, seed: int, device: torch.device
     ) -> None:
         super().__init__(cfg, spec, total_timesteps, seed, device)
-        (self.num_actions,) = spec.action.sizes
         self.returns = make_value_distribution(
             cfg.distributional, cfg.loss, cfg.num_atoms, cfg.v_min, cfg.v_max
         )
         self.net = QNetwork(
-            spec.obs_shape,
-            self.num_actions,
-            cfg.hidden_sizes,
-            cfg.activation,
-            self.returns,
-            cfg.dueling,
-            cfg.noisy,
+            spec, cfg.hidden_sizes, cfg.activation, self.returns, cfg.dueling, cfg.noisy
         )
         has_target = cfg.target_update_every > 0
         self.learner = Learner(
             self.net.init(torch_generator(seed, "init")),
-            self.loss if has_target else self.semi_gradient_loss,
+            self.loss if has_target else lambda params, *rest: self.loss(params, params, *rest),
             adam_eps=cfg.adam_eps,
             max_grad_norm=cfg.max_grad_norm,
             max_grad_value=cfg.max_grad_value,
@@ -103,10 +96,9 @@ class DQN(Algorithm[DQNConfig]):
         return self._explore(obs, self.cfg.epsilon_end, rng)
 
     def _explore(self, obs: np.ndarray, epsilon: float, rng: np.random.Generator) -> np.ndarray:
-        def greedy() -> np.ndarray:
-            return self._greedy(obs, rng if self.cfg.noisy else None)
-
-        return epsilon_greedy(greedy, len(obs), self.num_actions, epsilon, rng)
+        chance = rng if self.cfg.noisy else None
+        actions = self.net.num_actions
+        return epsilon_greedy(lambda: self._greedy(obs, chance), len(obs), actions, epsilon, rng)
 
     def _greedy(self, obs: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
         noise = None if rng is None else self.net.named(self.net.draw_noise(rng, 1)[0])
@@ -161,7 +153,7 @@ class DQN(Algorithm[DQNConfig]):
             choice, rated = params | noise[CHOICE], target | noise[TARGET]
             y = self.target_of(choice, rated, batch, epsilon)  # (B, K)
         z = self.net(params | noise[ONLINE], batch.obs)  # (B, A, K)
-        z = (one_hot(batch.action, self.num_actions).unsqueeze(-1) * z).sum(1)  # (B, K)
+        z = (one_hot(batch.action, self.net.num_actions).unsqueeze(-1) * z).sum(1)  # (B, K)
         distance, q = self.returns.distance(z, y), self.returns.mean(z)  # (B,), (B,)
         metrics = {"q_mean": q.mean().detach()}
         if self.cfg.replay != "uniform":
@@ -171,10 +163,6 @@ class DQN(Algorithm[DQNConfig]):
         if self.cfg.q_l1_coef > 0:
             loss = loss + self.cfg.q_l1_coef * q.abs().mean()
         return loss, metrics
-
-    def semi_gradient_loss(self, params: Params, *inputs: object) -> tuple[torch.Tensor, Metrics]:
-        """The same without a second network: the target comes from the parameters themselves."""
-        return self.loss(params, params, *inputs)  # type: ignore[arg-type]
 
     def target_of(
         self, params: Params, target: Params, batch: Batch | ExperienceBatch, epsilon: torch.Tensor
@@ -202,9 +190,9 @@ class DQN(Algorithm[DQNConfig]):
         chosen = greedy
         if self.cfg.bootstrap == "sarsa" and isinstance(batch, ExperienceBatch):
             chosen = torch.where(batch.next_action >= 0, batch.next_action, greedy)
-        pi = one_hot(chosen, self.num_actions)
+        pi = one_hot(chosen, self.net.num_actions)
         if self.cfg.bootstrap == "expected_sarsa":
-            pi = (1.0 - epsilon) * pi + epsilon / self.num_actions
+            pi = (1.0 - epsilon) * pi + epsilon / self.net.num_actions
         return pi
 
     def state_dict(self) -> State:
