@@ -380,3 +380,12 @@ def test_what_was_written_is_what_is_read(tmp_path):
 
 def test_the_entry_point_is_declared():
     assert 'rl-play = "rl_cli.cli.play:main"' in (REPO / "pyproject.toml").read_text()
+
+
+def test_an_id_chooses_the_group_that_prepares_such_envs():
+    """The one that rl-train would choose, or what is recorded would not fit."""
+    from rl_cli.cli.play import prepared
+
+    assert prepared(["env.id=ALE/Qbert-v5"])[:2] == ["env=atari", "env.id=ALE/Qbert-v5"]
+    assert prepared(["env.id=FrozenLake-v1"])[0] == "env=custom"
+    assert prepared(["env=atari", "env.id=ALE/Qbert-v5"])[0] == "env=atari"

@@ -51,8 +51,9 @@ def prepared(argv: list[str]) -> list[str]:
     folders = [groups.CONF, *groups.user_folders(argv)]
     if (name := value_of(argv, "env")) is not None:
         groups.check_member("env", name, folders)
-    elif value_of(argv, "env.id") is not None:
-        overrides = ["env=custom", *overrides]
+    else:
+        implied = groups.choices_implied(argv, folders)
+        overrides = [*(word for word in implied if word.startswith("env=")), *overrides]
     out = [re.sub(r"^(env\.kwargs(\.|=))", r"++\1", arg) for arg in overrides]
     return flags + out + launch.search_path(argv, folders)
 
