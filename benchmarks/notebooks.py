@@ -5,8 +5,9 @@
     python benchmarks/notebooks.py --quick                      a few episodes of each, to see that all of it runs
 
 Each preset is a sweep in runs/notebooks/<preset>, so the same command again does what is left. Reported
-are the mean of the last 100 training episodes and of 100 greedy episodes of the last checkpoint, over
-seeds, with the 95 % interval of Student's t. Writes benchmarks/notebooks.json and the table in
+are the mean of the last 100 training episodes and of 100 greedy episodes, of the preset with its last
+weights, which is what a notebook has, of today's with its best checkpoint, which is what rl-eval
+replays; over seeds, with the 95 % interval of Student's t. Writes benchmarks/notebooks.json and the table in
 docs/notebooks.md, where that has a place for it; with any option it prints the table alone.
 """
 
@@ -85,7 +86,7 @@ def call(module: str, words: list[str]) -> int:
     return subprocess.run([sys.executable, "-c", code, *words], cwd=REPO, check=False).returncode
 
 
-def measure(name: str, words: str, asked: Options) -> list[dict[str, Any]]:
+def measure(name: str, words: str, which: str, asked: Options) -> list[dict[str, Any]]:
     """Train what is left of a preset's seeds and evaluate each; -> a row a seed, in their order."""
     folder = asked.folder / name
     sweep = ["-m", *words.split(), f"seed={','.join(map(str, asked.seeds))}", *ALWAYS]
@@ -94,7 +95,7 @@ def measure(name: str, words: str, asked: Options) -> list[dict[str, Any]]:
     rows = [
         row
         for path in sorted(folder.glob("job_*.json"))
-        if (row := gathered(folder, json.loads(path.read_text()), asked)) is not None
+        if (row := gathered(folder, json.loads(path.read_text()), which, asked)) is not None
     ]
     if len({row["seed"] for row in rows}) < len(rows):
         sys.exit(
@@ -103,16 +104,18 @@ def measure(name: str, words: str, asked: Options) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: row["seed"])
 
 
-def gathered(folder: Path, job: dict[str, Any], asked: Options) -> dict[str, Any] | None:
+def gathered(
+    folder: Path, job: dict[str, Any], which: str, asked: Options
+) -> dict[str, Any] | None:
     """What came of one run; None: it is of other seeds, or did not come to its end."""
     if job["seed"] not in asked.seeds or job["state"] != "completed":
         return None
     run = REPO / job["run_dir"]
     status = json.loads((run / "status.json").read_text())
-    out = folder / f"evaluation_{job['config']}"
+    out = folder / f"evaluation_{which}_{job['config']}"
     if not (out / "evaluation.json").exists():
         episodes = 2 if asked.quick else EPISODES
-        words = [str(run), "checkpoint=latest", f"episodes={episodes}", f"output={out}"]
+        words = [str(run), f"checkpoint={which}", f"episodes={episodes}", f"output={out}"]
         if call("evaluate", words):
             return None
     with (run / "metrics.csv").open() as file:
@@ -172,10 +175,12 @@ def collect(cases: list[Case], asked: Options) -> dict[str, list[dict[str, Any]]
             print(f"there is no experiment={case.preset} yet", file=sys.stderr)
             results[case.preset] = []
         else:
-            results[case.preset] = measure(case.preset, f"experiment={case.preset}", asked)
+            results[case.preset] = measure(
+                case.preset, f"experiment={case.preset}", "latest", asked
+            )
         if case.counterpart is not None and case.counterpart not in results:
             name = re.sub(r"[^\w]+", "_", case.counterpart.replace("algo=", "").replace("env=", ""))
-            results[case.counterpart] = measure(name, case.counterpart, asked)
+            results[case.counterpart] = measure(name, case.counterpart, "best", asked)
     return results
 
 
