@@ -49,6 +49,8 @@ class PrioritizedReplay(ReplayBuffer):
 
     """
 
+    BYTES_BESIDE = 13  # its priority, its leaf, its share of the nodes above
+
     def __init__(
         self,
         capacity: int,

@@ -3,6 +3,9 @@ import pytest
 import torch
 from test_buffers import spec, through_a_checkpoint, transition
 
+from rl_cli import memory
+from rl_cli.buffers import row_bytes
+from rl_cli.errors import BadInput
 from rl_cli.prioritized import LEAST, PrioritizedReplay
 
 CPU = torch.device("cpu")
@@ -130,3 +133,12 @@ def test_replay_goes_on_from_a_checkpoint_with_the_same_draws(kind):
         for each, draw in zip((buffer, other), draws, strict=True):
             each.learned(draw.positions.numpy(), priority)
     assert other.top == buffer.top
+
+
+def test_what_is_kept_about_a_row_counts_for_memory(monkeypatch):
+    """36 bytes of a row and 13 about it, 1,000 to be had: 20 rows."""
+    monkeypatch.setattr(memory, "limit", lambda: memory.RESERVE + 1_000)
+    assert row_bytes(spec(1)) == 36
+    replay(capacity=20)
+    with pytest.raises(BadInput, match="buffer_size=20"):
+        replay(capacity=21)
