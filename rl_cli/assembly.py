@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 
 from rl_cli import algos, checkpoint, transitions
@@ -81,7 +82,8 @@ def read_prefill(
                 f"algo.prefill={path} env.{key}=true",
                 f"leave env.{key} out",
             )
-    return transitions.read(Path(path), spec, "algo.prefill")
+    rows = transitions.read(Path(path), spec, "algo.prefill")
+    return rows._replace(reward=np.sign(rows.reward)) if cfg.env.sign_reward else rows
 
 
 def pick_device(device: str, spec: EnvSpec) -> torch.device:
@@ -101,4 +103,5 @@ def worth_compiling(wish: bool | Literal["auto"], algo: Algorithm[Any]) -> bool:
     if wish == "auto":
         vectors = len(algo.spec.obs_shape) == 1
         return on_cpu and vectors and algo.planned_updates() >= COMPILE_FROM
-    return wish and on_cpu  # what is compiled here is code for the CPU
+    fixed = algo.planned_updates() > 0  # of one shape, or which are compiled is a matter of chance
+    return wish and on_cpu and fixed  # what is compiled here is code for the CPU

@@ -110,7 +110,7 @@ class ReplayBuffer:
 
     """
 
-    BYTES_BESIDE = 0  # of each row, for what is kept about it
+    bytes_beside = 0  # of each row, for what is kept about it
 
     def __init__(
         self,
@@ -121,7 +121,7 @@ class ReplayBuffer:
     ) -> None:
         row = Transition if gatherer is None else Experience
         size, self.gatherer = row_bytes(spec, row), gatherer
-        memory.require("algo.buffer_size", capacity, size + self.BYTES_BESIDE)
+        memory.require("algo.buffer_size", capacity, size + self.bytes_beside)
         self.capacity, self.num_envs, self.device = capacity, spec.num_envs, device
         self.columns = Columns((capacity,), spec, row)
         self.position, self.size = 0, 0

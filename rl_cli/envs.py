@@ -181,7 +181,7 @@ def _first_line(error: Exception) -> str:
 def _pip_line(message: str) -> str:
     for word, extra in EXTRAS.items():
         if word in message.lower():
-            return f'pip install "rl-cli[{extra}]"'
+            return f'from a clone: pip install -c constraints.txt ".[{extra}]"'
     return "install what it names"
 
 

@@ -194,7 +194,7 @@ class Game:
         return self.played
 
     def _episode(self, seed: int) -> None:
-        obs, _ = self.env.reset(seed=seed)
+        obs = np.array(self.env.reset(seed=seed)[0])  # an env may write into what it gave
         self.total, self.length = 0.0, 0
         if self.recorder is not None:
             self.recorder.begin(len(self.played))
@@ -204,7 +204,7 @@ class Game:
             if self.recorder is not None:
                 fields = (obs, action, reward, next_obs, terminated, truncated)
                 self.recorder.add(Transition(*(np.array(field) for field in fields)))
-            obs = next_obs
+            obs = np.array(next_obs)
             self._show(self._score())
             if terminated or truncated:
                 self._tell()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal, cast
 
 import numpy as np
 import torch
 
 from rl_cli.buffers import Gatherer, ReplayBuffer
+from rl_cli.errors import NonFinite
 from rl_cli.schedules import crossings
 from rl_cli.sum_tree import SumTree
 from rl_cli.types import EnvSpec, Experience, Rows, State, Transition
@@ -49,8 +51,6 @@ class PrioritizedReplay(ReplayBuffer):
 
     """
 
-    BYTES_BESIDE = 13  # its priority, its leaf, its share of the nodes above
-
     def __init__(
         self,
         capacity: int,
@@ -61,6 +61,9 @@ class PrioritizedReplay(ReplayBuffer):
         alpha: float,
         sort_every: int,
     ) -> None:
+        self.bytes_beside = 13  # of a row: its priority, its leaf, its share of the nodes above
+        if sort_every > 0:  # which takes a second copy of a column, for a moment
+            self.bytes_beside += math.prod(spec.obs_shape) * np.dtype(spec.obs_dtype).itemsize
         super().__init__(capacity, spec, device, gatherer)
         self.kind, self.alpha, self.sort_every = kind, alpha, sort_every
         self.tree = SumTree(capacity)
@@ -89,7 +92,14 @@ class PrioritizedReplay(ReplayBuffer):
         return corrected.astype(np.float32)
 
     def learned(self, positions: np.ndarray, priority: np.ndarray) -> None:
-        """Rows have been learned from: their priorities now. (B,), (B,) float32."""
+        """Rows have been learned from: their priorities now. (B,), (B,) float32.
+
+        Raises:
+            NonFinite: one of them is no number; the weights are spoilt, and the tree must not be.
+
+        """
+        if not np.isfinite(priority).all():
+            raise NonFinite("a TD error is not finite", "train/loss", "lower algo.learning_rate")
         self.top = max(self.top, float(priority.max()))
         self._set(positions, priority)
 

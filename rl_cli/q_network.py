@@ -23,7 +23,7 @@ class QNetwork:
     Args:
         spec: pixels go through convolutions first; one discrete action.
         dueling: two streams (`q_heads.Dueling`).
-        noisy: all fully connected layers are noisy (`q_heads.NoisyMLP`).
+        noisy: all fully connected layers of the head are noisy (`q_heads.NoisyMLP`).
 
     """
 

@@ -100,7 +100,8 @@ def _locked(begun: Path | None) -> FolderLock | None:
 def _nothing_to_do(folder: Path, cfg: RunConfig) -> Outcome:
     status = run_folder.read_status(folder)
     if not cfg.quiet:
-        longer = "total_timesteps" if cfg.total_episodes is None else "total_episodes"
+        by_episodes = str(status.get("reason")).startswith("total_episodes")
+        longer = "total_episodes" if by_episodes else "total_timesteps"
         print(f"this run is complete: {relative(folder)}")
         print(f"longer:  rl-train resume={relative(folder)} {longer}=<more>")
     step, value = status.get("step"), status.get("eval_return")

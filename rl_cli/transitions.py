@@ -46,10 +46,17 @@ def read(path: Path, spec: EnvSpec, key: str) -> Transition:
         rows = _checked(safetensors.numpy.load(data), spec)
     except OSError as error:
         raise BadInput(error.strerror or str(error), f"{key}={path}", HINT) from None
-    except (ValueError, safetensors.SafetensorError) as error:
+    except (ValueError, KeyError, safetensors.SafetensorError) as error:
         told = str(error).splitlines()[0]
         raise BadInput(f"not transitions of this env: {told}", f"{key}={path}", HINT) from None
-    return rows
+    return _cut_off(rows)
+
+
+def _cut_off(rows: Transition) -> Transition:
+    """The last episode ends with the file: what comes after it is another one."""
+    truncated = rows.truncated.copy()
+    truncated[-1] |= not rows.terminated[-1]
+    return rows._replace(truncated=truncated)
 
 
 HINT = "record some in an env with the same settings: rl-play env=<name> record=true"

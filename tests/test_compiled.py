@@ -306,6 +306,7 @@ def test_narrow_products_are_the_same_products():
         ("dqn", 10 * COMPILE_FROM, False, False),
         ("ppo", COMPILE_FROM * 16, "auto", True),  # two minibatches of 16 a rollout of 32
         ("ppo", COMPILE_FROM * 16 - 32, "auto", False),
+        ("reinforce", COMPILE_FROM, True, False),  # episodes, no two of a length
     ],
 )
 def test_compiling_is_decided_from_the_configuration(name, steps, wish, answer):

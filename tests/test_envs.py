@@ -410,7 +410,7 @@ def test_a_missing_package_is_answered_with_the_pip_line(monkeypatch, env_id, er
     with pytest.raises(BadInput) as caught:
         made(env_id)
     assert caught.value.where == f"env.id={env_id}"
-    assert caught.value.fix == f'pip install "rl-cli[{extra}]"'
+    assert caught.value.fix == f'from a clone: pip install -c constraints.txt ".[{extra}]"'
 
 
 def test_every_extra_that_a_pip_line_may_name_exists():

@@ -61,7 +61,7 @@ SWITCHES = {
         {"normalize_returns": False},
         {"discount_weighting": True},
         {"sum_over_steps": True},
-        {"baseline": "mean", "bootstrap_truncated": False},
+        {"baseline": "mean", "bootstrap_truncated": False, "normalize_returns": False},
         {"baseline": "none", "bootstrap_truncated": False},
         {"bootstrap_truncated": False},
         {"ent_coef": 0.1},
@@ -77,6 +77,11 @@ REFUSED = [
     ("ppo", {"std": "state_dependent", "log_std_init": 3.0}, r"kept in \[-20, 2\]"),
     ("reinforce", {"baseline": "none"}, "algo.bootstrap_truncated=false"),
     ("reinforce", {"baseline": "mean"}, "algo.bootstrap_truncated=false"),
+    (
+        "reinforce",
+        {"baseline": "mean", "bootstrap_truncated": False, "normalize_returns": True},
+        "algo.normalize_returns=false",
+    ),
 ]
 
 

@@ -21,7 +21,7 @@ from rl_cli.envs import action_decoder, make_env, spec_of
 from rl_cli.errors import BadInput
 from rl_cli.keyboard import KEYBOARDS, keyboard_of
 from rl_cli.terminal import number
-from rl_cli.types import ActionSpec
+from rl_cli.types import ActionSpec, EnvSpec
 
 DOWN, UP = pygame.KEYDOWN, pygame.KEYUP
 ESCAPE = (DOWN, pygame.K_ESCAPE)
@@ -345,6 +345,9 @@ class Bomb:
         b"\xff" * 64,
         (1 << 40).to_bytes(8, "little") + b"{}",
         json.dumps({"obs": [0.0]}).encode(),
+        (60).to_bytes(8, "little")
+        + b'{"obs":{"dtype":"BF16","shape":[1],"data_offsets":[0,2]}}'.ljust(60)
+        + b"\0\0",
     ],
 )
 def test_a_file_that_is_something_else_is_read_as_data_only(here, capsys, data):
@@ -389,3 +392,11 @@ def test_an_id_chooses_the_group_that_prepares_such_envs():
     assert prepared(["env.id=ALE/Qbert-v5"])[:2] == ["env=atari", "env.id=ALE/Qbert-v5"]
     assert prepared(["env.id=FrozenLake-v1"])[0] == "env=custom"
     assert prepared(["env=atari", "env.id=ALE/Qbert-v5"])[0] == "env=atari"
+
+
+def test_a_file_ends_an_episode(here):
+    """What follows it in the buffer is another one, whoever wrote the file."""
+    write(here / "t.safetensors", terminated=np.zeros(10, bool))
+    spec = EnvSpec((4,), "float32", ActionSpec("discrete", (), (2,)), 1)
+    rows = transitions.read(here / "t.safetensors", spec, "algo.prefill")
+    assert rows.truncated.tolist() == [False] * 9 + [True]

@@ -5,7 +5,7 @@ from test_buffers import spec, through_a_checkpoint, transition
 
 from rl_cli import memory
 from rl_cli.buffers import row_bytes
-from rl_cli.errors import BadInput
+from rl_cli.errors import BadInput, NonFinite
 from rl_cli.prioritized import LEAST, PrioritizedReplay
 
 CPU = torch.device("cpu")
@@ -142,3 +142,18 @@ def test_what_is_kept_about_a_row_counts_for_memory(monkeypatch):
     replay(capacity=20)
     with pytest.raises(BadInput, match="buffer_size=20"):
         replay(capacity=21)
+
+
+def test_a_priority_that_is_no_number_ends_the_run_and_spoils_no_tree():
+    buffer = replay(rows=(1, 2))
+    with pytest.raises(NonFinite, match="TD error"):
+        learned(buffer, np.nan, 1.0)
+    assert buffer.tree.total == pytest.approx(2.0, abs=1e-5)
+
+
+def test_sorting_counts_a_second_copy_of_its_largest_column(monkeypatch):
+    """36 bytes of a row, 13 about it, 8 of an observation: 17 rows of 1,000 bytes."""
+    monkeypatch.setattr(memory, "limit", lambda: memory.RESERVE + 1_000)
+    replay(capacity=17, sort_every=5)
+    with pytest.raises(BadInput, match="buffer_size=17"):
+        replay(capacity=18, sort_every=5)

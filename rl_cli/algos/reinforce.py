@@ -52,7 +52,12 @@ class ReinforceConfig(AlgoConfig):
         if self.bootstrap_truncated and self.baseline != "value":
             raise ValueError(
                 f"with algo.baseline={self.baseline} nothing is known of what a time limit cuts "
-                "off: algo.bootstrap_truncated=false"
+                "off: add algo.bootstrap_truncated=false"
+            )
+        if self.baseline == "mean" and self.normalize_returns:
+            raise ValueError(
+                "algo.normalize_returns=true takes the mean off as well, whatever it is: "
+                "algo.baseline=mean wants algo.normalize_returns=false"
             )
 
 

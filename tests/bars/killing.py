@@ -158,6 +158,7 @@ SMALL["ppo_by_episodes"] = [
 SMALL["reinforce_mean"] = [
     *SMALL["reinforce"],
     *("algo.baseline=mean", "algo.bootstrap_truncated=false", "algo.discount_weighting=true"),
+    "algo.normalize_returns=false",
 ]
 
 

@@ -26,7 +26,7 @@ TRAIN = [  # (arguments, what is to be said); the first ones are the quick form
     (["algo.learning_rate=nan"], ["algo.learning_rate=NaN", "finite", "(0, 10]"]),
     (["algo.buffer_size=true"], ["algo.buffer_size=true", "integer"]),
     (["algo.batch_size=64", "algo.buffer_size=32"], ["batch_size=64", "buffer_size=32"]),
-    (["env.id=HalfCheetah-v5"], ["HalfCheetah-v5", 'pip install "rl-cli[mujoco]"']),
+    (["env.id=HalfCheetah-v5"], ["HalfCheetah-v5", 'pip install -c constraints.txt ".[mujoco]"']),
     (["algo=ppo,dqn", "env=cartpole"], ["algo=ppo,dqn", "rl-train -m"]),
     ([f"env.id='{ESCAPE}CartPole-v1'"], [r"\x1b[31mCartPole-v1"]),
     (["run_dir='\udcff'"], [r"run_dir='\udcff'", "UTF-8"]),
