@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +47,8 @@ def play(config: Mapping[str, Any], label: str) -> list[Episode]:
     print(*keyboard.told(), f"{'escape':<12}leave", sep="\n", flush=True)
     window = Window(plain(f"rl-play {cfg.env.id}"), cfg.fps or fps_of(env, cfg.env))
     try:
-        played = Game(cfg, env, spec, keyboard, window, recorder).run()
+        with _ctrl_c_leaves(window):
+            played = Game(cfg, env, spec, keyboard, window, recorder).run()
     finally:
         if recorder is not None:
             recorder.close()
@@ -53,8 +56,24 @@ def play(config: Mapping[str, Any], label: str) -> list[Episode]:
         env.close()
     if recorder is not None and recorder.path.exists():
         print(f"recorded: {relative(folder)}")
-        print(f"learn from it:  rl-train algo=dqn algo.prefill={relative(recorder.path)} env=...")
+        slug = cfg.env.id.replace(":", "-").replace("/", "-").lower()
+        which = f"env.id={cfg.env.id}" if label == slug else f"env={label}"
+        print(f"learn from it:  rl-train algo=dqn {which} algo.prefill={relative(recorder.path)}")
     return played
+
+
+@contextlib.contextmanager
+def _ctrl_c_leaves(window: Window) -> Iterator[None]:
+    """As escape does: what was played so far is kept."""
+
+    def leave(*_: object) -> None:
+        window.closed = True
+
+    before = signal.signal(signal.SIGINT, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _require_screen() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import signal
 
 import gymnasium as gym
 import numpy as np
@@ -108,6 +109,25 @@ def test_time_goes_on_where_doing_nothing_is_an_action(here, fingers):
     assert played("env=mountaincar", "record=true") == 0
     rows = safetensors.numpy.load((here / "out/transitions.safetensors").read_bytes())
     assert rows["action"].tolist() == [1, 1, 1, 1, 1, 0, 0, 0, 0, 1]
+
+
+def test_ctrl_c_keeps_what_was_played(here, fingers, capsys, monkeypatch):
+    """As escape does: an episode half-way is one that was cut off."""
+    fingers({1: [BEGIN], 12: []})
+    plain, looks = play.Window._look, []
+
+    def look(self):
+        looks.append(None)
+        if len(looks) == 8:
+            signal.raise_signal(signal.SIGINT)
+        plain(self)
+
+    monkeypatch.setattr(play.Window, "_look", look)
+    assert played("env=mountaincar", "record=true") == 0
+    rows = safetensors.numpy.load((here / "out/transitions.safetensors").read_bytes())
+    assert rows["truncated"].tolist() == [False] * (len(rows["truncated"]) - 1) + [True]
+    told = capsys.readouterr().out
+    assert "rl-train algo=dqn env=mountaincar algo.prefill=" in told
 
 
 def test_who_leaves_before_the_first_step_leaves_nothing(here, fingers):
