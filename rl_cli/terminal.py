@@ -245,10 +245,11 @@ def sparkline(values: list[float], width: int) -> str:
 
 
 def describe(summary: Summary) -> str:
-    """An evaluation in half a line."""
-    text = (
-        f"eval return {number(summary.mean)} ± {number(summary.std)} ({summary.episodes} episodes)"
-    )
+    """An evaluation in half a line: mean and, of several, standard deviation."""
+    text = f"eval return {number(summary.mean)}"
+    if summary.episodes > 1:
+        text += f" ± {number(summary.std)}"
+    text += f" ({summary.episodes} episode{'s' if summary.episodes > 1 else ''})"
     if summary.success_rate is not None:
         text += f", success {summary.success_rate:.0%}"
     return text

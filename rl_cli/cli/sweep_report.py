@@ -48,7 +48,7 @@ def _jobs_table(jobs: list[dict[str, Any]]) -> Table:
         )
         table.add_row(
             str(job["job"]),
-            escape(" ".join(job["overrides"])),
+            escape("\n".join(job["overrides"])),
             value,
             duration(job["seconds"]),
             ended,
@@ -63,14 +63,15 @@ def _groups(jobs: list[dict[str, Any]]) -> dict[str, list[float]]:
     for job in jobs:
         if job["eval_return"] is not None:
             settings = [o for o in job["overrides"] if not o.startswith(("seed=", "run_dir="))]
-            groups.setdefault(" ".join(settings) or "all jobs", []).append(job["eval_return"])
+            groups.setdefault("\n".join(settings) or "all jobs", []).append(job["eval_return"])
     return {name: values for name, values in groups.items() if len(values) > 1}
 
 
 def _groups_table(groups: dict[str, list[float]]) -> Table:
     table = Table(title="over seeds", title_justify="left")
     for column in ("settings", "seeds", "mean", "IQM", "95% interval of the IQM", "min", "max"):
-        table.add_column(column, justify="left" if column == "settings" else "right")
+        left = column == "settings"
+        table.add_column(column, justify="left" if left else "right", overflow="fold")
     for name, values in groups.items():
         returns = np.array(values)
         low, high = iqm_interval(returns)
