@@ -126,6 +126,7 @@ MISTAKES = [
     (["algo.learning_rate=inf"], ["algo.learning_rate"]),
     (["algo.gamma=1.01"], ["algo.gamma=1.01", "[0, 1]"]),
     (["algo.hidden_sizes=[64,0]"], ["algo.hidden_sizes"]),
+    (["algo.gamma=${nosuch}", "algo.gamma=2"], ["algo.gamma=2", "[0, 1]"]),
     (["algo.double_q=true"], ["this is now algo.bootstrap=double"]),
     (["algo=rainbow", "algo.nstep=2"], ["did you mean algo.n_step?"]),
     (["algo=rainbow", "algo.loss=mse"], ["distributional=c51 has a loss of its own"]),

@@ -41,7 +41,7 @@ def user_folders(argv: list[str]) -> list[Path]:
 def members(group: str, folders: list[Path]) -> list[str]:
     """Names that can be given to `group=`."""
     found = {p.stem for f in folders for p in (f / group).glob("*.yaml") if p.stem[0] != "_"}
-    return sorted(found)
+    return sorted(found, key=lambda name: (name != "none", name))
 
 
 def check_member(group: str, name: str, folders: list[Path]) -> None:

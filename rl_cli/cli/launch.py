@@ -102,6 +102,13 @@ def values(cfg: Any) -> dict[str, Any]:
         raise Unreadable from error
 
 
+def as_typed(overrides: Any) -> list[str]:
+    """The overrides of a job, what they refer to left unlooked at."""
+    from omegaconf import OmegaConf
+
+    return cast(list[str], OmegaConf.to_container(overrides, resolve=False))
+
+
 def parsed(word: str) -> tuple[str, Any]:
     """Key and value of one override, read as Hydra reads it.
 

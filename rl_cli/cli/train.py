@@ -91,13 +91,14 @@ class _Task:
         groups.refuse_foreign_values(
             str(choices["algo"]), str(choices["env"]), str(choices["hparams"]), config["env"]["id"]
         )
-        _refuse_idle(config, hydra_cfg.overrides.task)
+        words = launch.as_typed(hydra_cfg.overrides.task)
+        _refuse_idle(config, words)
         labels = (str(choices["algo"]), groups.env_label(str(choices["env"]), config))
         if hydra_cfg.mode != RunMode.MULTIRUN:
             outcome = _train(config, labels)
             self.exit_code = outcome.exit_code
             return outcome.eval_return
-        words, name = list(hydra_cfg.overrides.task), str(hydra_cfg.job.override_dirname)
+        name = str(hydra_cfg.job.override_dirname)
         job = Job(int(hydra_cfg.job.num), config, labels, words, name)
         job.check()
         if choices["hydra/launcher"] == choices["hydra/sweeper"] == "basic":
@@ -133,7 +134,7 @@ def _refuse_idle(config: dict[str, Any], overrides: list[str]) -> None:
 
     Only one that was asked for: a short budget alone is how one tries things out.
     """
-    asked = value_of(list(overrides), "algo.learning_starts")
+    asked = value_of(overrides, "algo.learning_starts")
     starts, budget = config["algo"].get("learning_starts"), config["total_timesteps"]
     numbers = isinstance(starts, int | float) and isinstance(budget, int | float)
     if asked and numbers and starts >= budget:

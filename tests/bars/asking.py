@@ -60,4 +60,5 @@ def ask(program: str, args: list[str]) -> Answer:
 
 
 def contents() -> set[str]:
-    return {str(path) for path in Path().rglob("*")}
+    """But for what Python keeps of a module that was imported."""
+    return {str(path) for path in Path().rglob("*") if "__pycache__" not in path.parts}

@@ -162,6 +162,10 @@ SMALL["reinforce_mean"] = [
 ]
 
 
+ENV_OF = {"ppo_by_episodes": "pendulum", "dqn_by_episodes": "mountaincar"}
+"""Where a combination needs real-valued actions, or episodes of a known length."""
+
+
 def arguments(algo: str, env: str, folder: Path) -> list[str]:
     """A run of about a second in which everything happens several times."""
     return [

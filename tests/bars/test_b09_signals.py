@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from killing import FULL, SMALL, arguments, at, digests, start
+from killing import ENV_OF, FULL, SMALL, arguments, at, digests, start
 
 from rl_cli import checkpoint
 
@@ -21,17 +21,18 @@ SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1")
 @pytest.mark.parametrize("algo", list(SMALL) if FULL else ["ppo"])
 def test_a_signal_saves_and_ends(here, algo, name):
     number = signal.Signals[name]
-    assert start(arguments(algo, "cartpole", here / "whole")) == 0
+    env = ENV_OF.get(algo, "cartpole")
+    assert start(arguments(algo, env, here / "whole")) == 0
     chance = np.random.default_rng([number, len(algo)])
     for _ in range(EACH):
-        steps = int(chance.integers(5, 440))
+        steps = int(chance.integers(5, 400))
         sent = here / "sent"
 
         def send(sent=sent):
             sent.touch()
             os.kill(os.getpid(), number)
 
-        command = arguments(algo, "cartpole", here / "r")
+        command = arguments(algo, env, here / "r")
         assert start(command, lambda n=steps, f=send: at("step", n, f)) == 128 + number
         assert time.time() - sent.stat().st_mtime < 5
         saved = checkpoint.read_manifest(checkpoint.find(here / "r")).step

@@ -7,11 +7,11 @@ import subprocess
 import sys
 
 import pytest
-from killing import FULL, SMALL, digests, start
+from killing import ENV_OF, FULL, SMALL, digests, start
 
 STEPS = 300 if FULL else 120
 BASE = [
-    *(f"total_timesteps={STEPS}", "env=cartpole", "hparams=none", "log.every=40", "eval.every=100"),
+    *(f"total_timesteps={STEPS}", "hparams=none", "log.every=40", "eval.every=100"),
     *("eval.episodes=2", "checkpoint.every=0", "video.episodes=0", "log.tensorboard=false"),
     *("quiet=true", "compile=false"),
 ]
@@ -36,7 +36,8 @@ sys.exit(run(sys.argv[2:]))
 
 
 def arguments(algo, how, folder, seed=3):
-    return [*SMALL[algo], *BASE, *how, f"seed={seed}", f"run_dir={folder}"]
+    env = ENV_OF.get(algo, "cartpole")
+    return [*SMALL[algo], f"env={env}", *BASE, *how, f"seed={seed}", f"run_dir={folder}"]
 
 
 def learned(folder):
