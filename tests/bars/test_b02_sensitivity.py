@@ -90,6 +90,27 @@ def _mean_return(state):
     state["algo"]["mean"] += 1.0
 
 
+def _priorities(state):
+    state["algo"]["buffer"]["priority"] = state["algo"]["buffer"]["priority"] * 0
+
+
+def _top(state):
+    state["algo"]["buffer"]["top"] *= 3
+
+
+def _lookahead(state):
+    gathered = state["algo"]["buffer"]["gathered"]
+    gathered["reward"] = gathered["reward"] + 1
+
+
+def _sorted_at(state):
+    state["algo"]["buffer"]["sorted_at"] -= 100
+
+
+def _past_episodes(state):
+    state["algo"]["episodes"] += 3
+
+
 QUICK = [
     ("dqn", "Adam's m", _learner("momentum")),
     ("dqn", "replay", _replay),
@@ -111,6 +132,11 @@ MORE = [
     ("ppo", "means of the last evaluations", _last_evaluations),
     ("ppo_by_episodes", "gSDE's noise", _noise),
     ("ppo_by_episodes", "steps since the update", _steps),
+    ("dqn_rainbow", "priorities", _priorities),
+    ("dqn_rainbow", "largest priority", _top),
+    ("dqn_rainbow", "steps looked ahead in", _lookahead),
+    ("dqn_sarsa", "when it was sorted", _sorted_at),
+    ("dqn_sarsa", "episodes that epsilon counts", _past_episodes),
     ("reinforce_mean", "mean of earlier returns", _mean_return),
     ("dqn_by_episodes", "numbers of the episodes", _numbers),
 ]

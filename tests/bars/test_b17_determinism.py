@@ -13,7 +13,11 @@ STEPS = 300 if FULL else 120
 BASE = [
     *(f"total_timesteps={STEPS}", "hparams=none", "log.every=40", "eval.every=100"),
     *("eval.episodes=2", "checkpoint.every=0", "video.episodes=0", "log.tensorboard=false"),
-    *("quiet=true", "compile=false"),
+    *(
+        "quiet=true",
+        "compile=false",
+        "env.max_episode_steps=30",
+    ),  # learning by episodes learns, too
 ]
 MANY = ["env.num_envs=3", "env.normalize_obs=true", "env.normalize_reward=true"]
 CASES = [(algo, how) for algo in SMALL for how in ([], MANY)] if FULL else [("dqn", MANY)]
