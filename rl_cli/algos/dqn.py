@@ -129,11 +129,12 @@ class DQN(Algorithm[DQNConfig]):
             inputs.append(torch.from_numpy(self.net.draw_noise(rng, 3)).to(self.device))
         if isinstance(replay, PrioritizedReplay):
             beta = schedules.linear(cfg.priority_beta, 1.0, self.total_timesteps, step)
-            weight = replay.importance(rows.positions.numpy(), beta)
+            drawn = rows.positions.numpy()
+            weight = replay.importance(drawn, beta)
             inputs.append(torch.from_numpy(weight).to(self.device))
         metrics = self.learner.step(*inputs, learning_rate=self.learning_rate(step))
         if isinstance(replay, PrioritizedReplay):
-            replay.learned(rows.positions.numpy(), metrics.pop("surprise").cpu().numpy())
+            replay.learned(drawn, metrics.pop("surprise").cpu().numpy())
         return metrics
 
     def loss(
