@@ -53,7 +53,10 @@ class Logger:
         if resumed_at is not None:
             self.metrics.cut_after(resumed_at)
             self.evaluations.cut_after(resumed_at)
-        self.events = _Events(folder / "tb", hparams, resumed_at) if tensorboard else None
+        self.events: _Events | None = None
+        self.begin_events: Callable[[], _Events] | None = None  # None: without TensorBoard
+        if tensorboard:
+            self.begin_events = lambda: _Events(folder / "tb", hparams, resumed_at)
         self.gathered: dict[str, list[torch.Tensor]] = {}
         self.episodes: list[Episode] = []
         self.row_at = self.evaluation_at = resumed_at or 0  # steps of the last ones written
@@ -166,12 +169,19 @@ class Logger:
         self._view(lambda events: events.scalars(row, step))
 
     def _view(self, write: Callable[[_Events], None]) -> None:
-        """TensorBoard's files cannot be mended where the disk was full: they end there."""
+        """TensorBoard's files cannot be mended where the disk was full: they end there.
+
+        They begin with what is written first: the package takes longer to import than all of ours,
+        and training need not wait for it.
+        """
+        if self.begin_events is None:
+            return
         try:
-            if self.events:
-                write(self.events)
+            if self.events is None:
+                self.events = self.begin_events()
+            write(self.events)
         except StorageError:
-            self.events = None
+            self.begin_events = self.events = None
             raise
 
 
@@ -184,7 +194,8 @@ class _Events:
 
         self.folder = folder
         purge = None if resumed_at is None else resumed_at + 1
-        self.writer = SummaryWriter(str(folder), purge_step=purge)
+        with storing(folder):
+            self.writer = SummaryWriter(str(folder), purge_step=purge)
         assert self.writer.file_writer is not None
         self.add_summary: Callable[[Any], None] = self.writer.file_writer.add_summary
         self.end: Any

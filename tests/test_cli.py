@@ -20,6 +20,7 @@ from conftest import REPO, of_this_machine
 from test_config import ALGOS, ENVS
 
 from rl_cli.cli import evaluate as rl_eval
+from rl_cli.cli import launch
 from rl_cli.cli import train as rl_train
 from rl_cli.config import AlgoConfig, RunConfig, keys
 
@@ -52,6 +53,50 @@ def only_run(folder):
 
 
 # Help
+
+
+AT_THE_FIRST_STEP = """
+import os, sys
+from hydra._internal.config_loader_impl import ConfigLoaderImpl as Loader
+from rl_cli import vector
+from rl_cli.cli import train
+plain, composed = Loader.load_configuration, []
+def load(self, *args, **kwargs):
+    composed.append(1)
+    return plain(self, *args, **kwargs)
+def step(self, action):
+    late = [m for m in sys.modules if m.startswith(("tensorboard", "torch.utils.tensorboard"))]
+    print(len(composed), late, flush=True)
+    os._exit(0)
+Loader.load_configuration, vector.VectorEnv.step = load, step
+train.run(sys.argv[1:])
+"""
+
+
+def test_the_first_step_waits_for_one_composition_and_for_no_tensorboard(here):
+    args = [sys.executable, "-c", AT_THE_FIRST_STEP, "experiment=smoke", "log.tensorboard=true"]
+    done = subprocess.run(args, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "1 []"
+
+
+def composed(*argv):
+    """The configurations that a command line runs, as it would compose them."""
+    found = []
+    launch.run_hydra("config", launch.prepare(list(argv)), lambda cfg: found.append(cfg))
+    return found
+
+
+@pytest.mark.parametrize(
+    "chosen", ["hydra: {mode: MULTIRUN}", "defaults: [{override /sweep: seeds}]"]
+)
+def test_a_file_may_make_a_sweep_of_it(chosen, here):
+    (here / "conf/experiment").mkdir(parents=True)
+    (here / "conf/experiment/many.yaml").write_text(f"# @package _global_\n{chosen}\n")
+    found = composed("experiment=many", "seed=7,8", "eval.episodes=3")
+    assert [(cfg.seed, cfg.eval.episodes, "hydra" in cfg) for cfg in found] == [
+        (7, 3, False),
+        (8, 3, False),
+    ]
 
 
 def test_help_imports_no_torch():

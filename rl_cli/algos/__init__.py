@@ -5,9 +5,10 @@ Names come from this explicit table alone. No configuration or checkpoint can na
 
 from __future__ import annotations
 
+import functools
 import importlib
 import pkgutil
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 
 from rl_cli.algos.base import Algorithm
@@ -18,7 +19,13 @@ ENTRY_POINT_GROUP = "rl_cli.algos"
 
 def names() -> list[str]:
     """Every algorithm, shipped or installed beside us."""
-    return sorted({*_shipped(), *(e.name for e in entry_points(group=ENTRY_POINT_GROUP))})
+    return sorted({*_shipped(), *_installed()})
+
+
+@functools.cache
+def _installed() -> dict[str, EntryPoint]:
+    """By name. Looking for them opens a file of every package there is."""
+    return {entry.name: entry for entry in entry_points(group=ENTRY_POINT_GROUP)}
 
 
 def _shipped() -> list[str]:
@@ -43,8 +50,7 @@ def load(name: str) -> type[Algorithm]:  # type: ignore[type-arg]
         )
     if name in _shipped():
         return _algorithm_in(importlib.import_module(f"{__name__}.{name}"))
-    (entry,) = entry_points(group=ENTRY_POINT_GROUP, name=name)
-    found: type[Algorithm] = entry.load()  # type: ignore[type-arg]
+    found: type[Algorithm] = _installed()[name].load()  # type: ignore[type-arg]
     return found
 
 

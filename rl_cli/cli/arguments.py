@@ -93,8 +93,10 @@ def _plain_override(arg: str, known: Mapping[str, Key], free: str, suggest: Sugg
         raise BadInput("this argument is nested too deeply", arg, "write key=value")
     if re.match(free, key) or key.startswith("hydra"):
         return arg
+    if arg[0] not in "+~":
+        return arg
     exists = key in known or any(k.startswith(f"{key}.") for k in known)
-    if arg[0] in "+~" and not exists:
+    if not exists:
         raise BadInput(f"unknown key {key}", arg, suggest(key))
     if arg.startswith("~"):
         fix = "hparams=none" if key == "hparams" else "leave it as it is, or give it a value"

@@ -67,6 +67,9 @@ def run_hydra(config_name: str, argv: list[str], task: Callable[[Any], object]) 
 
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # raise to us rather than print and exit
+    if not _for_hydra(argv) and (cfg := _composed(config_name, argv)) is not None:
+        task(cfg)
+        return
     import hydra
 
     raised: list[Exception] = []
@@ -85,6 +88,43 @@ def run_hydra(config_name: str, argv: list[str], task: Callable[[Any], object]) 
         raise Unreadable from error
     if raised:
         raise raised[0]
+
+
+def _for_hydra(argv: list[str]) -> bool:
+    """Whether a command line asks for something of Hydra's beside a configuration."""
+    flags, words = split_flags(argv)
+    of_hydra = r"[+~]*(hydra(?!\.(sweep\.dir|searchpath)=)|sweep)\b"
+    return bool(flags) or any(re.match(of_hydra, word) for word in words)
+
+
+def _composed(config_name: str, argv: list[str]) -> Any:
+    """The configuration of a single run; None: it may be of several, which `hydra.main` looks into.
+
+    `hydra.main` composes twice, the first time to learn whether it is to run once, and copies it.
+
+    Raises:
+        Unreadable: it cannot be composed.
+
+    """
+    from hydra import compose, initialize_config_dir
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+    from omegaconf import open_dict
+
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            cfg = compose(config_name, argv, return_hydra_config=True)
+    except Exception as error:
+        if any(word.startswith(("experiment=", "hydra.searchpath=")) for word in argv):
+            return None  # a file may have made a sweep of it
+        raise Unreadable from error
+    if cfg.hydra.mode == RunMode.MULTIRUN:
+        return None
+    cfg.hydra.mode = RunMode.RUN
+    HydraConfig.instance().set_config(cfg)
+    with open_dict(cfg):
+        del cfg["hydra"]
+    return cfg
 
 
 def values(cfg: Any) -> dict[str, Any]:
@@ -140,10 +180,14 @@ def plain(argv: list[str]) -> list[str]:
     """
     flags, overrides = split_flags(argv)
     check_flags(flags)
-    every = {k: v for name in algos.names() for k, v in training_keys([f"algo={name}"]).items()}
-    known = training_keys(argv)
+    every: dict[str, Key] = {}
+    if any(
+        word.startswith(("+", "~")) for word in overrides
+    ):  # which asks for all algorithms' files
+        for name in algos.names():
+            every |= training_keys([f"algo={name}"])
     return flags + plain_overrides(
-        overrides, every, r"env\.kwargs\.", lambda key: advise(key, known)
+        overrides, every, r"env\.kwargs\.", lambda key: advise(key, training_keys(argv))
     )
 
 
