@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import gc
 import hashlib
 import json
 import os
@@ -19,8 +21,8 @@ import pytest
 from conftest import REPO, of_this_machine
 from test_config import ALGOS, ENVS
 
+from rl_cli.cli import deferred, launch
 from rl_cli.cli import evaluate as rl_eval
-from rl_cli.cli import launch
 from rl_cli.cli import train as rl_train
 from rl_cli.config import AlgoConfig, RunConfig, keys
 
@@ -77,6 +79,20 @@ def test_the_first_step_waits_for_one_composition_and_for_no_tensorboard(here):
     args = [sys.executable, "-c", AT_THE_FIRST_STEP, "experiment=smoke", "log.tensorboard=true"]
     done = subprocess.run(args, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "1 []"
+
+
+@pytest.mark.parametrize("package", ["json.tool", "no_such_package"])
+def test_an_import_leaves_the_collector_as_it_was(package):
+    frozen = gc.get_freeze_count()
+    try:
+        for switch in (gc.disable, gc.enable):
+            switch()
+            with contextlib.suppress(ImportError):
+                deferred._imported(package)
+            assert gc.isenabled() == (switch is gc.enable)
+        assert gc.get_freeze_count() > frozen
+    finally:
+        gc.unfreeze()
 
 
 def composed(*argv):

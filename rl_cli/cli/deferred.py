@@ -5,6 +5,7 @@ torch takes one to three seconds to import; `--help` and refused input need noth
 
 from __future__ import annotations
 
+import gc
 import importlib
 import importlib.util
 import sys
@@ -18,9 +19,25 @@ class _Deferred(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if sys.modules.get(self.__name__) is self:
             del sys.modules[self.__name__]
-        real = importlib.import_module(self.__name__)
+        real = _imported(self.__name__)
         self.__dict__.update(real.__dict__)
         return getattr(real, name)
+
+
+def _imported(package: str) -> ModuleType:
+    """The package, imported without the collector: what an import makes stays.
+
+    It would look through thousands of new modules again and again, a tenth of torch's import, and
+    is told to leave them out from here on.
+    """
+    collected = gc.isenabled()
+    gc.disable()
+    try:
+        return importlib.import_module(package)
+    finally:
+        gc.freeze()
+        if collected:
+            gc.enable()
 
 
 def defer(package: str) -> None:
