@@ -134,7 +134,13 @@ class VideoConfig:
 class LogConfig:
     """Curves."""
 
-    every: Int = Field(ge=1, description="env steps between rows of metrics.csv and TensorBoard")
+    every: Int = Field(
+        ge=0,
+        description="env steps between rows of metrics.csv and TensorBoard; 0: only at the end",
+    )
+    every_episodes: Int = Field(
+        ge=0, description="training episodes between rows; 0: none on their account"
+    )
     tensorboard: bool = Field(description="write TensorBoard event files")
     window: Int = Field(
         ge=1, description="training episodes that rollout/running_return is the mean of"

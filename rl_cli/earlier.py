@@ -20,7 +20,7 @@ GROUPS: dict[str, Values] = {
     "eval": {"every_episodes": 0},
     "checkpoint": {},
     "video": {"every_episodes": 0},
-    "log": {"window": 100},
+    "log": {"window": 100, "every_episodes": 0},
     "stop": {"eval_window": 1},
 }
 ALGOS: dict[str, Values] = {

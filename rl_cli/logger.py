@@ -19,6 +19,8 @@ from rl_cli.statistics import Summary, Tally
 from rl_cli.types import Episode, Metrics
 
 FINAL_METRIC = "eval/episode_return"
+PACKED_FROM = 10_000
+"""Numbers of one metric between two rows, from which on they are kept as one tensor, not as many."""
 
 
 class Logger:
@@ -66,7 +68,10 @@ class Logger:
     def add(self, metrics: Metrics) -> None:
         """Metrics of an update. Nothing is computed before the row is due."""
         for name, value in metrics.items():
-            self.gathered.setdefault(name, []).append(value)
+            values = self.gathered.setdefault(name, [])
+            values.append(value)
+            if len(values) >= PACKED_FROM:
+                self.gathered[name] = [_joined(values)]
 
     def add_episodes(self, episodes: list[Episode]) -> None:
         self.episodes += episodes
@@ -87,7 +92,7 @@ class Logger:
         if self.window:
             row["rollout/running_return"] = sum(self.window) / len(self.window)
         for name, values in self.gathered.items():
-            row[f"train/{name}"] = torch.stack([v.cpu() for v in values]).double().mean().item()
+            row[f"train/{name}"] = _joined(values).mean().item()
         self.gathered, self.episodes = {}, []
         return row | dict(times)
 
@@ -127,10 +132,7 @@ class Logger:
     def state_dict(self) -> dict[str, Any]:
         """What the next row would have been made of."""
         return {
-            "gathered": {
-                name: torch.stack([x.cpu() for x in v]).double()
-                for name, v in self.gathered.items()
-            },
+            "gathered": {name: _joined(values) for name, values in self.gathered.items()},
             "episodes": [list(e) for e in self.episodes],
             "tally": self.tally.state_dict(),
             "window": list(self.window),
@@ -183,6 +185,11 @@ class Logger:
         except StorageError:
             self.begin_events = self.events = None
             raise
+
+
+def _joined(values: list[torch.Tensor]) -> torch.Tensor:
+    """Numbers (), or several (n,) joined before, as one float64 tensor on the host."""
+    return torch.cat([value.cpu().view(-1) for value in values]).double()
 
 
 class _Events:

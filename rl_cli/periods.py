@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 
 from rl_cli.config import RunConfig
 
@@ -11,20 +12,25 @@ from rl_cli.config import RunConfig
 class Periods:
     """Env steps between things that are done now and then; 0: never.
 
-    The last two count finished training episodes instead.
+    The last three count finished training episodes instead.
     """
 
     log: int
     evaluate: int
     record: int
     save: int
+    log_episodes: int = 0
     evaluate_episodes: int = 0
     film_episodes: int = 0
 
     def next_due(self, step: int) -> int:
-        """First step after `step` at which any of those that count steps is due."""
+        """First step after `step` at which any of those that count steps is due.
+
+        Far away where none counts steps.
+        """
         periods = (self.log, self.evaluate, self.record, self.save)
-        return min((step // period + 1) * period for period in periods if period)
+        due = ((step // period + 1) * period for period in periods if period)
+        return min(due, default=sys.maxsize)
 
 
 def periods_of(cfg: RunConfig) -> Periods:
@@ -34,6 +40,7 @@ def periods_of(cfg: RunConfig) -> Periods:
         evaluate=cfg.eval.every,
         record=cfg.video.every,
         save=cfg.checkpoint.every,
+        log_episodes=cfg.log.every_episodes,
         evaluate_episodes=cfg.eval.every_episodes,
         film_episodes=cfg.video.every_episodes,
     )

@@ -296,6 +296,13 @@ class _Run:
             print("go on:  rl-train", f"resume={here}", *trust.words(self.cfg.env))
         return Outcome(code, "interrupted", name, self.trainer.step, str(self.folder))
 
+    def _tell_films(self, folder: Path) -> None:
+        if films := sorted(folder.glob("step_*.mp4")):
+            print(f"video:   {relative(films[-1])}")
+        if films := list(folder.glob("episode_*.mp4")):
+            count = f"{len(films)} training episode{'s' if len(films) > 1 else ''}"
+            print(f"films:   {count} in {relative(folder)}")
+
     def _completed(self, reason: str, summary: Summary, seconds: float) -> Outcome:
         step, best = self.trainer.step, self.trainer.best_return
         trained = self.logger.tally.summary()
@@ -323,6 +330,5 @@ class _Run:
             if self.cfg.log.tensorboard:
                 among = "runs" if here.startswith("runs/") else here
                 print(f"curves:  tensorboard --logdir {among}")
-            if films := sorted((self.folder / "videos").glob("*.mp4")):
-                print(f"video:   {relative(films[-1])}")
+            self._tell_films(self.folder / "videos")
         return Outcome(0, "completed", reason, step, str(self.folder), summary.mean, seconds)

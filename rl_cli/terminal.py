@@ -42,9 +42,11 @@ class Monitor(Protocol):
         episodes: Episodes = None,
     ) -> None: ...
 
-    def row(self, step: int, row: Mapping[str, float]) -> None: ...
+    def row(self, step: int, row: Mapping[str, float], in_any_case: bool = False) -> None:
+        """A row of curves; `in_any_case`: one that was asked for, never held back."""
 
-    def evaluation(self, step: int, summary: Summary, best: bool) -> None: ...
+    def evaluation(self, step: int, summary: Summary, standing: str) -> None:
+        """An evaluation; `standing`: among those so far, "best" or "tied for best", or empty."""
 
     def note(self, text: str) -> None: ...
 
@@ -75,10 +77,10 @@ class QuietMonitor:
     ) -> None:
         """Silent."""
 
-    def row(self, step: int, row: Mapping[str, float]) -> None:
+    def row(self, step: int, row: Mapping[str, float], in_any_case: bool = False) -> None:
         """Silent."""
 
-    def evaluation(self, step: int, summary: Summary, best: bool) -> None:
+    def evaluation(self, step: int, summary: Summary, standing: str) -> None:
         """Silent."""
 
     def note(self, text: str) -> None:
@@ -111,25 +113,18 @@ class PlainMonitor(QuietMonitor):
         self.budget, self.episodes = budget, episodes and episodes[1]
         print(title, *(f"  {name}: {value}" for name, value in facts.items()), sep="\n", flush=True)
 
-    def row(self, step: int, row: Mapping[str, float]) -> None:
+    def row(self, step: int, row: Mapping[str, float], in_any_case: bool = False) -> None:
         now = time.monotonic()
         finished = int(row["rollout/episodes"])
         last = step >= self.budget or (self.episodes is not None and finished >= self.episodes)
-        if now - self.last < self.INTERVAL and not last:
+        if now - self.last < self.INTERVAL and not (last or in_any_case):
             return
         self.last = now
-        parts = [self._place(step)]
-        if self.episodes is not None:
-            parts.append(f"episode {finished:,}/{self.episodes:,}")
-        if "rollout/episode_return" in row:
-            parts.append(f"return {number(row['rollout/episode_return'])}")
-        parts.append(f"{row['time/steps_per_second']:,.0f} steps/s")
-        if "train/loss" in row:
-            parts.append(f"loss {number(row['train/loss'])}")
-        print("  ".join(parts), flush=True)
+        print("  ".join([self._place(step), *describe_row(row, self.episodes)]), flush=True)
 
-    def evaluation(self, step: int, summary: Summary, best: bool) -> None:
-        print(f"{self._place(step)}  {describe(summary)}{'  (best)' if best else ''}", flush=True)
+    def evaluation(self, step: int, summary: Summary, standing: str) -> None:
+        told = f"  ({standing})" if standing else ""
+        print(f"{self._place(step)}  {describe(summary)}{told}", flush=True)
 
     def _place(self, step: int) -> str:
         return f"step {step:,}/{self.budget:,}" if self.episodes is None else f"step {step:,}"
@@ -169,16 +164,19 @@ class LiveMonitor:
         self.begun = time.monotonic()
         self.live.start()
 
-    def row(self, step: int, row: Mapping[str, float]) -> None:
+    def row(self, step: int, row: Mapping[str, float], in_any_case: bool = False) -> None:
         self.step = step if self.unit == "steps" else int(row["rollout/episodes"])
         self.stepped = time.monotonic()
         self.latest = {**self.latest, **row}  # a new dict: rich may be drawing the old one
         if "rollout/episode_return" in row:
             self.returns.append(row["rollout/episode_return"])
+        if in_any_case:  # it scrolls away above the picture, where it stays to be read
+            budget = self.budget if self.unit == "episodes" else None
+            self.note("  ".join([f"step {step:,}", *describe_row(row, budget)]))
 
-    def evaluation(self, step: int, summary: Summary, best: bool) -> None:
+    def evaluation(self, step: int, summary: Summary, standing: str) -> None:
         self.last_evaluation = f"{describe(summary)}  [dim]at step {step:,}[/]"
-        if best:
+        if standing:
             self.best_evaluation = self.last_evaluation
 
     def note(self, text: str) -> None:
@@ -205,12 +203,10 @@ class LiveMonitor:
         body.add_column(overflow="fold")
         latest = self.latest
         if "rollout/episode_return" in latest:
+            mean, *more = describe_returns(latest)
             length = latest.get("rollout/episode_length", 0.0)
-            body.add_row(
-                "training return",
-                f"[bold]{number(latest['rollout/episode_return'])}[/]   length {length:,.0f}"
-                f"   episodes {latest['rollout/episodes']:,.0f}",
-            )
+            more += [f"length {length:,.0f}", f"episodes {latest['rollout/episodes']:,.0f}"]
+            body.add_row("training return", "   ".join([f"[bold]{mean}[/]", *more]))
             body.add_row("", Text(sparkline(self.returns, 48), style="cyan"))
         if self.last_evaluation:
             body.add_row("evaluation", self.last_evaluation)
@@ -253,6 +249,29 @@ def describe(summary: Summary) -> str:
     if summary.success_rate is not None:
         text += f", success {summary.success_rate:.0%}"
     return text
+
+
+def describe_returns(row: Mapping[str, float]) -> list[str]:
+    """Mean, maximum and share of successes of a row's episodes; empty where none ended."""
+    if "rollout/episode_return" not in row:
+        return []
+    told = [number(row["rollout/episode_return"])]
+    if "rollout/episode_return_max" in row:
+        told.append(f"max {number(row['rollout/episode_return_max'])}")
+    if "rollout/success_rate" in row:
+        told.append(f"success {row['rollout/success_rate']:.0%}")
+    return told
+
+
+def describe_row(row: Mapping[str, float], episodes: int | None) -> list[str]:
+    """A row of curves in a few words; `episodes`: the budget of these, if that is the measure."""
+    told = [] if episodes is None else [f"episode {row['rollout/episodes']:,.0f}/{episodes:,}"]
+    if returns := describe_returns(row):
+        told += [f"return {returns[0]}", *returns[1:]]
+    told.append(f"{row['time/steps_per_second']:,.0f} steps/s")
+    if "train/loss" in row:
+        told.append(f"loss {number(row['train/loss'])}")
+    return told
 
 
 def describe_training(told: Mapping[str, float]) -> str:

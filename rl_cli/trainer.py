@@ -142,7 +142,8 @@ class Trainer:
         for number, recording in enumerate(recordings, before + 1):
             if number % periods.film_episodes == 0:
                 self.to_film[number] = recording
-        if self.to_film or crossings(before, self.episodes, periods.evaluate_episodes):
+        counted = (periods.log_episodes, periods.evaluate_episodes)
+        if self.to_film or any(crossings(before, self.episodes, period) for period in counted):
             self.due = self.step
 
     def _reason_to_stop(self) -> str | None:
@@ -154,8 +155,9 @@ class Trainer:
         (before, episodes), periods, step = self.served, self.periods, self.step
         self.served = (step, self.episodes)
         self._film_training()  # first: what is saved below is not played again
-        if crossings(before, step, periods.log):
-            self._log()
+        rows_by_episodes = crossings(episodes, self.episodes, periods.log_episodes)
+        if rows_by_episodes or crossings(before, step, periods.log):
+            self._log(in_any_case=rows_by_episodes > 0)
         by_episodes = crossings(episodes, self.episodes, periods.evaluate_episodes)
         if by_episodes or crossings(before, step, periods.evaluate):
             self._evaluate()
@@ -170,7 +172,7 @@ class Trainer:
         now = time.perf_counter()
         self.elapsed, self._clock = self.elapsed + now - self._clock, now
 
-    def _log(self) -> None:
+    def _log(self, in_any_case: bool = False) -> None:
         self._stop_clock()
         seconds = max(self.elapsed - self._row_clock, 1e-9)
         times = {
@@ -181,7 +183,7 @@ class Trainer:
         row = self.logger.row(times)
         self.logging(lambda: self.logger.write(self.step, row))
         check_finite(row)
-        self.monitor.row(self.step, row)
+        self.monitor.row(self.step, row, in_any_case)
         if "train/loss" in row and self.divergence.begins(row["train/loss"]):
             self.monitor.note(
                 f"the loss is {row['train/loss']:.1e} at step {self.step:,}, {Divergence.FACTOR:,} times "
@@ -204,8 +206,9 @@ class Trainer:
         check_finite({"eval/episode_return": summary.mean})
         self.logging(lambda: self.logger.write_evaluation(self.step, episodes, cfg.seed, summary))
         best, before = summary.mean >= self.best_return, self.best_return
+        standing = ("tied for best" if summary.mean == before else "best") if best else ""
         self.best_return = max(self.best_return, summary.mean)
-        self.monitor.evaluation(self.step, summary, best)
+        self.monitor.evaluation(self.step, summary, standing)
         if best and not self.saving(lambda: self._save(best=True)):
             self.best_return = before  # the best of those that are kept
 

@@ -71,6 +71,13 @@ def run(folder, *overrides, resume=False):
     return train(config, ("dqn", "triple"))
 
 
+def logged(folder):
+    """(step, episodes) of each row of curves."""
+    return [
+        (int(row["step"]), int(row["rollout/episodes"])) for row in rows(folder / "metrics.csv")
+    ]
+
+
 def evaluated(folder):
     return [int(row["step"]) for row in rows(folder / "eval.csv")]
 
@@ -148,6 +155,48 @@ def test_a_resumed_run_counts_on_and_more_may_be_asked_for(here, stop_at):
 def test_every_so_many_episodes_there_is_one_evaluation(here, overrides, steps):
     run(here / "r", "total_episodes=7", *overrides)
     assert evaluated(here / "r") == steps
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["log.every=0", "log.every_episodes=2"], [(6, 2), (12, 4), (18, 6), (21, 7)]),
+        (["log.every=9", "log.every_episodes=3"], [(9, 3), (18, 6), (21, 7)]),  # both at once: one
+        (["log.every=10", "log.every_episodes=3"], [(9, 3), (10, 3), (18, 6), (20, 6), (21, 7)]),
+        (["log.every=0", "log.every_episodes=2", "env.num_envs=3"], [(9, 3), (18, 6), (27, 9)]),
+        (["log.every=0"], [(21, 7)]),
+    ],
+)
+def test_every_so_many_episodes_there_is_one_row(here, overrides, expected):
+    run(here / "r", "total_episodes=7", *overrides)
+    assert logged(here / "r") == expected
+
+
+@pytest.mark.parametrize("kill", [5, 6, 7, 11, 12])
+def test_a_resumed_run_has_the_rows_of_one_that_was_never_stopped(here, stop_at, kill):
+    base = ["total_episodes=6", "log.every=0", "log.every_episodes=2"]
+    run(here / "whole", *base)
+    stop_at(kill)
+    assert run(here / "r", *base).exit_code == 130
+    assert run(here / "r", *base, resume=True).exit_code == 0
+    ours, theirs = (rows(here / name / "metrics.csv") for name in ("r", "whole"))
+    clock = ("time/steps_per_second", "time/elapsed")
+    assert logged(here / "r") == [(6, 2), (12, 4), (18, 6)]
+    assert [{k: v for k, v in row.items() if k not in clock} for row in ours] == [
+        {k: v for k, v in row.items() if k not in clock} for row in theirs
+    ]
+
+
+def test_a_row_by_episodes_is_of_these_episodes_and_of_what_was_learned_from_them(here):
+    """Two episodes of three steps an iteration: the first row comes after the first update."""
+    ppo = ["algo=ppo", "algo.rollout_length=null", "algo.rollout_episodes=2", "total_episodes=6"]
+    small = [word for word in TINY if not word.startswith("algo") or "hidden" in word]
+    config = compose(*ppo, *small, "algo.minibatch_size=6", "log.every=0", "log.every_episodes=2")
+    train(config | {"run_dir": str(here / "r")}, ("ppo", "triple"))
+    assert logged(here / "r") == [(6, 2), (12, 4), (18, 6)]
+    found = rows(here / "r/metrics.csv")
+    assert all(row["train/loss"] and row["rollout/episode_return"] == "3.0" for row in found)
+    assert [row["rollout/success_rate"] for row in found] == ["1.0"] * 3
 
 
 @pytest.mark.parametrize("kill", [5, 6, 7, 8, 9, 11])
@@ -228,6 +277,15 @@ def test_copies_have_seeds_of_their_own_and_the_same_seed_is_the_same_episode():
 
 
 # Films of training episodes
+
+
+def test_the_closing_lines_name_the_films_of_both_kinds(here, capsys):
+    run(here / "r", "total_episodes=6", "video.every_episodes=2", "video.episodes=1", "quiet=false")
+    told = [line for line in capsys.readouterr().out.splitlines() if line[:5] in ("films", "video")]
+    assert told == [
+        "video:   r/videos/step_000000018_episode_0.mp4",
+        "films:   3 training episodes in r/videos",
+    ]
 
 
 def films(folder):

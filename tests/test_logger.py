@@ -11,6 +11,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
+from rl_cli import logger as logger_module
 from rl_cli.checkpoint import unpack
 from rl_cli.checkpoint_store import pack
 from rl_cli.errors import NonFinite
@@ -158,6 +159,17 @@ def test_one_bad_value_among_many_is_not_averaged_away(tmp_path):
         log.add(metrics(loss=value))
     with pytest.raises(NonFinite, match="train/loss is nan"):
         write(log, 100, TIMES)
+
+
+def test_many_numbers_between_two_rows_are_kept_as_one_tensor(tmp_path, monkeypatch):
+    """0 to 6, joined at the third and every second after it; what is saved is them all."""
+    monkeypatch.setattr(logger_module, "PACKED_FROM", 3)
+    log = logger(tmp_path)
+    for value in range(7):
+        log.add(metrics(loss=float(value)))
+    assert len(log.gathered["loss"]) < 3
+    assert log.state_dict()["gathered"]["loss"].tolist() == [0, 1, 2, 3, 4, 5, 6]
+    assert log.row({})["train/loss"] == 3.0
 
 
 def test_each_evaluation_episode_is_a_row_with_its_seed(tmp_path):

@@ -41,6 +41,8 @@ SUMMARY = Summary(
 ROW = {
     "rollout/episodes": 1_234.0,
     "rollout/episode_return": 87.654,
+    "rollout/episode_return_max": 120.25,
+    "rollout/success_rate": 0.125,
     "rollout/episode_length": 55.0,
     "train/loss": 0.1234,
     "train/q_mean": 45.67,
@@ -143,13 +145,15 @@ def test_plain_prints_one_line_per_report(capsys, clock):
     capsys.readouterr()
     monitor.row(1_500, ROW)
     assert capsys.readouterr().out == (
-        "step 1,500/50,000  return 87.7  9,876 steps/s  loss 0.123\n"
+        "step 1,500/50,000  return 87.7  max 120.2  success 12%  9,876 steps/s  loss 0.123\n"
     )
-    monitor.evaluation(2_000, SUMMARY, best=False)
-    monitor.evaluation(3_000, SUMMARY, best=True)
+    monitor.evaluation(2_000, SUMMARY, "")
+    monitor.evaluation(3_000, SUMMARY, "best")
+    monitor.evaluation(4_000, SUMMARY, "tied for best")
     described = "eval return 201.2 ± 11.5 (17 episodes), success 64%"
     assert capsys.readouterr().out == (
         f"step 2,000/50,000  {described}\nstep 3,000/50,000  {described}  (best)\n"
+        f"step 4,000/50,000  {described}  (tied for best)\n"
     )
     monitor.note("no videos")
     assert capsys.readouterr().out == "no videos\n"
@@ -162,8 +166,8 @@ def test_plain_tells_episodes_where_they_are_the_budget_and_always_the_last(caps
     monitor.row(1_400, ROW | {"rollout/episodes": 1_200})
     monitor.row(1_450, ROW | {"rollout/episodes": 1_220})  # too soon
     monitor.row(1_500, ROW)
-    monitor.evaluation(1_500, SUMMARY, best=True)
-    numbers = "return 87.7  9,876 steps/s  loss 0.123"
+    monitor.evaluation(1_500, SUMMARY, "best")
+    numbers = "return 87.7  max 120.2  success 12%  9,876 steps/s  loss 0.123"
     assert capsys.readouterr().out.splitlines() == [
         f"step 1,400  episode 1,200/1,234  {numbers}",
         f"step 1,500  episode 1,234/1,234  {numbers}",
@@ -193,10 +197,28 @@ def test_plain_prints_no_row_more_often_than_its_interval_but_always_the_last(ca
     ]
 
 
+def test_a_row_that_was_asked_for_is_never_held_back(capsys, clock, live):
+    plain = PlainMonitor()
+    plain.start("t", {}, 0, 1_000, (0, 2_000))
+    capsys.readouterr()
+    for step in (100, 200, 300):
+        plain.row(step, ROW, in_any_case=step < 300)
+    rest = "episode 1,234/2,000  return 87.7  max 120.2  success 12%  9,876 steps/s  loss 0.123"
+    assert capsys.readouterr().out.splitlines() == [f"step 100  {rest}", f"step 200  {rest}"]
+    live.start("t", {}, 0, 1_000, (0, 2_000))
+    for step in (100, 200, 300):
+        live.row(step, ROW, in_any_case=step < 300)
+    lines = live.console.file.getvalue().splitlines()
+    shown = [text[text.find("step ") :] for text in lines]  # the first hides the cursor
+    assert [text for text in shown if text.endswith(rest)] == [
+        f"step {n}  {rest}" for n in (100, 200)
+    ]
+
+
 def test_plain_never_holds_back_an_evaluation(capsys, clock):
     monitor = PlainMonitor()
     for step in (100, 200, 300):
-        monitor.evaluation(step, SUMMARY, best=False)
+        monitor.evaluation(step, SUMMARY, "")
     assert len(capsys.readouterr().out.splitlines()) == 3
 
 
@@ -204,7 +226,7 @@ def test_quiet_prints_notes_only_and_to_stderr(capsys):
     monitor = QuietMonitor()
     monitor.start("title", FACTS, 0, 1_000)
     monitor.row(1_000, ROW)
-    monitor.evaluation(1_000, SUMMARY, best=True)
+    monitor.evaluation(1_000, SUMMARY, "best")
     monitor.note("no videos: [red]x[/red]")
     monitor.close()
     assert capsys.readouterr() == ("", "no videos: [red]x[/red]\n")
@@ -259,12 +281,15 @@ def test_live_shows_step_return_evaluation_learning_speed_and_folder(live, clock
     live.start("dqn · cartpole", FACTS, 0, 50_000)
     live.row(1_500, ROW)
     live.row(1_600, ROW | {"rollout/episode_return": 90.0})
-    live.evaluation(2_000, SUMMARY, best=True)
-    live.evaluation(3_000, SUMMARY._replace(mean=-44.0), best=False)
+    live.evaluation(2_000, SUMMARY, "best")
+    live.evaluation(3_000, SUMMARY._replace(mean=-44.0), "")
     text = picture(live)
     assert "dqn · cartpole" in text.splitlines()[0]
     assert "1,600 / 50,000 steps" in text
-    assert line(live, "training return") == "90.0   length 55   episodes 1,234"
+    assert (
+        line(live, "training return")
+        == "90.0   max 120.2   success 12%   length 55   episodes 1,234"
+    )
     assert "▁█" in text
     described = "± 11.5 (17 episodes), success 64%  at step"
     assert line(live, "evaluation") == f"eval return -44.0 {described} 3,000"
