@@ -9,6 +9,7 @@ from pydantic import Field
 from rl_cli.acting import outputs
 from rl_cli.config import AlgoConfig, Int, schema
 from rl_cli.distributions import make_distribution
+from rl_cli.errors import BadInput
 from rl_cli.gaussians import GSDE, LOG_STD_RANGE, HeldNoise, Std
 from rl_cli.learner import Learner
 from rl_cli.networks import MLP, Encoder, LatentMLP, Trunk, make_encoder
@@ -40,14 +41,24 @@ class ActorCriticConfig(AlgoConfig):
 
     def __post_init__(self) -> None:
         if self.shared_network and self.vf_learning_rate is not None:
-            raise ValueError("a shared network has one step size: algo.vf_learning_rate=null")
+            raise BadInput(
+                "a shared network has one step size",
+                self.told("shared_network", "vf_learning_rate"),
+                "algo.vf_learning_rate=null, or algo.shared_network=false",
+            )
         if self.shared_network and not self.hidden_sizes:
-            raise ValueError(
-                "algo.hidden_sizes=[] leaves algo.shared_network=true nothing to share"
+            raise BadInput(
+                "there is no hidden layer to share",
+                self.told("shared_network", "hidden_sizes"),
+                "algo.shared_network=false, or algo.hidden_sizes=[64,64]",
             )
         low, high = LOG_STD_RANGE
         if self.std == "state_dependent" and not low <= self.log_std_init <= high:
-            raise ValueError(f"a log std that a network gives is kept in [{low:g}, {high:g}]")
+            raise BadInput(
+                f"a log std that a network gives is kept in [{low:g}, {high:g}]",
+                self.told("std", "log_std_init"),
+                f"algo.log_std_init={min(max(self.log_std_init, low), high):g}",
+            )
 
 
 class ActorCritic:

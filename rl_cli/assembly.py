@@ -46,8 +46,8 @@ def make_algorithm(
     if spec.action.kind not in algo_cls.supports:
         fitting = [n for n in algos.names() if spec.action.kind in algos.load(n).supports]
         raise BadInput(
-            f"{cfg.name} takes {' or '.join(algo_cls.supports)} actions, this env has {spec.action.kind} ones",
-            f"algo={cfg.name}",
+            f"{cfg.title} takes {' or '.join(algo_cls.supports)} actions, this env has {spec.action.kind} ones",
+            f"algo={cfg.title}",
             f"these fit: {', '.join(f'algo={name}' for name in fitting)}",
         )
     where = pick_device(device, spec)
@@ -55,9 +55,9 @@ def make_algorithm(
         return algo_cls(cfg, spec, total_timesteps, seed, where)
     except (MemoryError, ValueError, RuntimeError) as error:  # numpy's and torch's ways to say it
         raise BadInput(
-            f"{cfg.name} cannot be built: {str(error).splitlines()[0]}",
-            f"algo={cfg.name}",
-            "smaller networks or a smaller buffer may fit",
+            f"{cfg.title} cannot be built: {str(error).splitlines()[0]}",
+            f"algo={cfg.title} {cfg.told('hidden_sizes')}",
+            "smaller networks may fit: algo.hidden_sizes=[64,64]",
         ) from None
 
 

@@ -10,10 +10,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from rl_cli.schema import SEE_HELP, Int, Key, Scalar, Size, build, keys, schema, suggest
+from rl_cli.errors import BadInput
+from rl_cli.schema import SEE_HELP, Int, Key, Scalar, Size, build, keys, schema, suggest, written
 
 __all__ = [
-    "SEE_HELP", "AlgoConfig", "CheckpointConfig", "EnvConfig", "EvalConfig", "Folder", "Int", "Jobs", "Key",
+    "SEE_HELP", "AlgoConfig", "CheckpointConfig", "EnvConfig", "EvalConfig", "Folder", "Idle", "Int", "Jobs", "Key",
     "LogConfig", "PlayConfig", "ReplayConfig", "RunConfig", "StopConfig", "VideoConfig",
     "build", "keys", "schema", "suggest",
 ]  # fmt: skip
@@ -36,6 +37,8 @@ def _named(value: str) -> str:
     return value
 
 
+Idle = list[tuple[bool, tuple[str, ...], tuple[str, ...]]]
+"""Whether it is so, the keys that then do nothing, and the keys that make it so."""
 Folder = Annotated[str, AfterValidator(_path)]
 EnvId = Annotated[str, AfterValidator(_named)]
 
@@ -93,7 +96,11 @@ class EnvConfig:
 
     def __post_init__(self) -> None:
         if self.sign_reward and self.normalize_reward:
-            raise ValueError("of sign_reward and normalize_reward one at a time")
+            raise BadInput(
+                "of sign_reward and normalize_reward one at a time",
+                "env.sign_reward=true env.normalize_reward=true",
+                "env.normalize_reward=false, or env.sign_reward=false",
+            )
 
 
 @schema
@@ -214,12 +221,17 @@ class RunConfig(Jobs):
 
     def __post_init__(self) -> None:
         if self.stop.eval_return is not None and not (self.eval.every or self.eval.every_episodes):
-            raise ValueError(
-                "stop.eval_return is asked at evaluations: set eval.every or eval.every_episodes"
+            raise BadInput(
+                "stop.eval_return is asked at evaluations, and there are none before the end",
+                f"stop.eval_return={self.stop.eval_return:g} eval.every=0",
+                "set eval.every or eval.every_episodes: eval.every=10_000",
             )
-        if self.workers > self.env.num_envs:
-            raise ValueError(
-                f"workers={self.workers} is more than env.num_envs={self.env.num_envs}"
+        workers, envs = self.workers, self.env.num_envs
+        if workers > envs:
+            raise BadInput(
+                "there are more workers than envs to share out among them",
+                f"workers={workers} env.num_envs={envs}",
+                f"workers={envs}, or env.num_envs={workers}",
             )
 
 
@@ -268,3 +280,21 @@ class AlgoConfig:
     max_grad_norm: float | None = Field(gt=0, description="gradient norm is clipped to this")
     hidden_sizes: tuple[Size, ...] = Field(description="units of each hidden layer")
     activation: Literal["relu", "tanh"] = Field(description="of the hidden layers")
+
+    def told(self, *names: str) -> str:
+        """Some keys with their values, as they would be typed."""
+        return " ".join(f"algo.{name}={written(getattr(self, name))}" for name in names)
+
+    def idle(self) -> Idle:
+        """Keys that do nothing while others are as they are; whoever types one is told."""
+        return []
+
+    def without_effect(self) -> dict[str, str]:
+        """Keys of `idle` that now do nothing -> those others, with their values."""
+        idle = [(keys, others) for is_so, keys, others in self.idle() if is_so]
+        return {f"algo.{key}": self.told(*others) for keys, others in idle for key in keys}
+
+    @property
+    def title(self) -> str:
+        """What a person would call it: the name, or that of a known set of switches."""
+        return self.name

@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from rl_cli.errors import BadInput
 from rl_cli.types import Arrays, Params
 
 ORTHOGONAL_HIDDEN_GAIN = 2**0.5
@@ -137,9 +138,16 @@ class NatureCNN:
 
     LAYERS = ((32, 8, 4), (64, 4, 2), (64, 3, 1))  # channels, kernel, stride
     WIDTH = 512
+    SMALLEST = 36  # pixels of a side, of which the last layer leaves one
 
     def __init__(self, obs_shape: tuple[int, ...], name: str = "encoder") -> None:
         channels, height, width = obs_shape
+        if min(height, width) < self.SMALLEST:
+            raise BadInput(
+                f"pictures of {height} x {width} are too small for convolutions",
+                f"observations of {list(obs_shape)}",
+                "env.resize=84",
+            )
         self.name, self.features, self.shapes = name, self.WIDTH, []
         for out, kernel, stride in self.LAYERS:
             self.shapes.append((out, channels, kernel, kernel))

@@ -152,7 +152,7 @@ def _report(
     summary = summarise(episodes, success_at)
     manifest = agent.manifest
     how = "greedy" if cfg.greedy else "sampled"
-    title = plain(f"{manifest.algo['name']} on {agent.env.id}, step {manifest.step:,}, {how}")
+    title = plain(f"{agent.algo.cfg.title} on {agent.env.id}, step {manifest.step:,}, {how}")
     Console().print(summary_table(summary, title))
     write_json(
         output / "evaluation.json",

@@ -91,7 +91,7 @@ def _explain(cls: type, error: ValidationError, prefix: str) -> BadInput:
         return BadInput(f"{name} is a group of keys", where, f"set {', '.join(inside[:6])}")
     documented = name if name in known else name.rpartition(".")[0]  # env.kwargs for one of them
     doc = known.get(documented)
-    fix = f"{documented}: {doc.describe()}" if doc else "change one of them"
+    fix = f"{documented}: {doc.describe()}" if doc else SEE_HELP
     return BadInput(_told(first, name, doc), where, fix)
 
 
@@ -129,6 +129,15 @@ def suggest(name: str, known: Mapping[str, Key]) -> str:
 
 
 SEE_HELP = "see --help for every key"
+
+
+def written(value: Any) -> str:
+    """A value as it would be typed on a command line."""
+    if isinstance(value, bool) or value is None:
+        return json.dumps(value)
+    if isinstance(value, tuple | list):
+        return f"[{','.join(map(written, value))}]"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 @dataclasses.dataclass(frozen=True)

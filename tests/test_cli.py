@@ -190,6 +190,11 @@ MISTAKES = [
     (["algo.gamma=${nosuch}", "algo.gamma=2"], ["algo.gamma=2", "[0, 1]"]),
     (["algo.double_q=true"], ["this is now algo.bootstrap=double"]),
     (["algo=rainbow", "algo.nstep=2"], ["did you mean algo.n_step?"]),
+    (
+        ["experiment=cartpole_dqn_replay", "algo=ppo"],
+        ["a preset of algo=dqn", "rl-train algo=ppo env=cartpole"],
+    ),
+    (["-m", "experiment=cartpole_dqn_replay", "algo=dqn,ppo"], ["a preset of algo=dqn"]),
     (["algo=rainbow", "algo.loss=mse"], ["distributional=c51 has a loss of its own"]),
     (["algo.loss=hubber"], ["huber | mse"]),
     (["seed=1.5"], ["seed=1.5", "int"]),

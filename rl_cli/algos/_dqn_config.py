@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from rl_cli.config import AlgoConfig, Folder, Int, schema
+from rl_cli.config import AlgoConfig, Folder, Idle, Int, schema
+from rl_cli.errors import BadInput
 
 
 @schema
@@ -58,45 +59,88 @@ class DQNConfig(AlgoConfig):
     )
 
     def __post_init__(self) -> None:
-        for is_so, why in self._contradictions():
+        for is_so, what, keys, fix in self._contradictions():
             if is_so:
-                raise ValueError(why)
+                raise BadInput(what, self.told(*keys), fix)
 
-    def _contradictions(self) -> list[tuple[bool, str]]:
+    def _contradictions(self) -> list[tuple[bool, str, tuple[str, ...], str]]:
+        """Whether it is one, what is wrong, with which keys, and what to write instead."""
         ends = min(self.epsilon_start, self.epsilon_end)
         no_target, batch, size = self.target_update_every == 0, self.batch_size, self.buffer_size
+        low, high = sorted((self.v_min, self.v_max))
         return [
             (
                 self.epsilon_decay == "exponential" and self.epsilon_factor is None and ends == 0,
                 "an exponential epsilon_decay needs both ends above 0",
+                ("epsilon_decay", "epsilon_start", "epsilon_end"),
+                "algo.epsilon_decay=linear",
             ),
             (
                 batch > size,
-                f"algo.batch_size={batch} is more than algo.buffer_size={size} holds",
+                "a batch is more than the buffer holds",
+                ("batch_size", "buffer_size"),
+                f"algo.buffer_size={batch}, or algo.batch_size={size}",
             ),
             (
                 no_target and self.bootstrap == "double",
-                "algo.bootstrap=double needs two networks: set algo.target_update_every",
+                "double Q-learning needs two networks, and there is no target network",
+                ("bootstrap", "target_update_every"),
+                "algo.target_update_every=500, or algo.bootstrap=q_learning",
             ),
             (
                 no_target and self.tau < 1,
-                "algo.tau moves a target network: set algo.target_update_every",
+                "tau moves a target network, and there is none",
+                ("tau", "target_update_every"),
+                "algo.target_update_every=1, or algo.tau=1",
             ),
             (
                 self.distributional != "none" and self.loss == "mse",
-                f"algo.distributional={self.distributional} has a loss of its own, not algo.loss=mse",
+                f"distributional={self.distributional} has a loss of its own",
+                ("distributional", "loss"),
+                "algo.loss=huber, or algo.distributional=none",
             ),
             (
                 self.distributional == "qr" and self.bootstrap == "expected_sarsa",
-                "quantiles of a mixture are not a mixture of quantiles: algo.distributional=qr "
-                "goes with one next action, not with algo.bootstrap=expected_sarsa",
+                "quantiles of a mixture of actions are not a mixture of their quantiles",
+                ("distributional", "bootstrap"),
+                "algo.bootstrap=sarsa, or algo.distributional=c51",
             ),
             (
                 self.distributional == "c51" and self.v_min >= self.v_max,
-                f"algo.v_min={self.v_min:g} is not below algo.v_max={self.v_max:g}",
+                "the least return that c51 knows is not below the largest",
+                ("distributional", "v_min", "v_max"),
+                f"algo.v_min={low:g} algo.v_max={high if high > low else low + 1:g}",
             ),
             (
                 self.sort_every > 0 and self.replay == "uniform",
-                "algo.sort_every sorts by priority, which algo.replay=uniform has not",
+                "sort_every sorts by priority, and there are no priorities",
+                ("sort_every", "replay"),
+                "algo.replay=proportional, or algo.sort_every=0",
             ),
         ]
+
+    def idle(self) -> Idle:
+        return [
+            (self.replay != "proportional", ("priority_alpha", "priority_beta"), ("replay",)),
+            (self.distributional == "none", ("num_atoms",), ("distributional",)),
+            (self.distributional != "c51", ("v_min", "v_max"), ("distributional",)),
+            (self.distributional == "c51", ("loss",), ("distributional",)),
+            (self.target_update_every == 0, ("tau",), ("target_update_every",)),
+            (
+                self.epsilon_factor is not None,
+                ("epsilon_steps", "epsilon_decay"),
+                ("epsilon_factor",),
+            ),
+            (
+                self.epsilon_start == self.epsilon_end,
+                ("epsilon_steps", "epsilon_decay", "epsilon_factor"),
+                ("epsilon_start", "epsilon_end"),
+            ),
+        ]
+
+    @property
+    def title(self) -> str:
+        """Rainbow is what has all of its six parts (Hessel et al. 2018)."""
+        values = self.bootstrap == "double" and self.distributional == "c51"
+        rest = self.dueling and self.noisy and self.n_step > 1 and self.replay == "proportional"
+        return "rainbow" if values and rest else super().title

@@ -7,7 +7,8 @@ from typing import Literal
 from pydantic import Field
 
 from rl_cli.actor_critic import ActorCriticConfig
-from rl_cli.config import Int, schema
+from rl_cli.config import Idle, Int, schema
+from rl_cli.errors import BadInput
 
 
 @schema
@@ -46,9 +47,24 @@ class PPOConfig(ActorCriticConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if (self.rollout_length is None) == (self.rollout_episodes is None):
-            raise ValueError(
-                "a rollout has a length in steps or in episodes: one of algo.rollout_length "
-                "and algo.rollout_episodes is null"
+            both = self.rollout_length is not None
+            raise BadInput(
+                "a rollout has a length in steps or in episodes, one of the two",
+                self.told("rollout_length", "rollout_episodes"),
+                f"algo.rollout_{'length=null' if both else 'length=256'}, or "
+                f"algo.rollout_{'episodes=null' if both else 'episodes=8'}",
             )
         if self.std == "fixed" and self.ent_coef > 0 and not self.squash_actions:
-            raise ValueError("a fixed std has a fixed entropy, no bonus moves it: algo.ent_coef=0")
+            raise BadInput(
+                "a fixed std has a fixed entropy, no bonus moves it",
+                self.told("std", "ent_coef"),
+                "algo.ent_coef=0, or algo.std=learned",
+            )
+
+    def idle(self) -> Idle:
+        return [
+            (self.advantage != "gae", ("gae_lambda",), ("advantage",)),
+            (self.std != "gsde", ("sde_sample_every",), ("std",)),
+            (self.ent_coef == 0, ("anneal_ent_coef",), ("ent_coef",)),
+            (self.num_epochs == 1, ("recompute_advantage",), ("num_epochs",)),
+        ]

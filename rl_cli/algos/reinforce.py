@@ -12,7 +12,8 @@ from rl_cli import functional
 from rl_cli.actor_critic import ActorCritic
 from rl_cli.algos.base import Algorithm
 from rl_cli.buffers import EpisodeBuffer
-from rl_cli.config import AlgoConfig, Int, schema
+from rl_cli.config import AlgoConfig, Idle, Int, schema
+from rl_cli.errors import BadInput
 from rl_cli.learner import Learner
 from rl_cli.seeding import torch_generator
 from rl_cli.types import Batch, EnvSpec, Metrics, Params, State
@@ -49,16 +50,26 @@ class ReinforceConfig(AlgoConfig):
     log_std_init: float = Field(description="log std of continuous actions at first")
 
     def __post_init__(self) -> None:
+        both_means = self.baseline == "mean" and self.normalize_returns
         if self.bootstrap_truncated and self.baseline != "value":
-            raise ValueError(
-                f"with algo.baseline={self.baseline} nothing is known of what a time limit cuts "
-                "off: add algo.bootstrap_truncated=false"
+            also = " algo.normalize_returns=false" if both_means else ""
+            raise BadInput(
+                "without a value network nothing is known of what a time limit cuts off",
+                self.told("baseline", "bootstrap_truncated"),
+                f"algo.bootstrap_truncated=false{also}, or algo.baseline=value",
             )
-        if self.baseline == "mean" and self.normalize_returns:
-            raise ValueError(
-                "algo.normalize_returns=true takes the mean off as well, whatever it is: "
-                "algo.baseline=mean wants algo.normalize_returns=false"
+        if both_means:
+            raise BadInput(
+                "normalising takes the mean off as well, whatever it is",
+                self.told("baseline", "normalize_returns"),
+                "algo.normalize_returns=false, or algo.baseline=none",
             )
+
+    def idle(self) -> Idle:
+        return [
+            (self.baseline != "mean", ("baseline_decay",), ("baseline",)),
+            (self.baseline != "value", ("vf_coef",), ("baseline",)),
+        ]
 
 
 class Reinforce(Algorithm[ReinforceConfig]):

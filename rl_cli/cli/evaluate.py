@@ -24,9 +24,9 @@ def main() -> None:
 def run(argv: list[str]) -> int:
     """Carry out a command line. -> exit code."""
     if not argv or any(arg in ("-h", "--help") for arg in argv):
-        from rl_cli.cli.help import eval_help
+        from rl_cli.cli.help import eval_help, show
 
-        print(eval_help())
+        show(eval_help())
         return 0 if argv else 2
     if "--version" in argv:
         from rl_cli import __version__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,49 @@ def _family(env_id: str) -> str:
     if env_id.startswith("ALE/"):
         return "atari"
     return "atari_noframeskip" if re.search("NoFrameskip-v[0-9]+$", env_id) else "custom"
+
+
+def refuse_another_algorithm(argv: list[str], folders: list[Path]) -> None:
+    """Raise BadInput for a preset with values of one algorithm where another one is named.
+
+    A preset that sets none of an algorithm's keys goes with any.
+    """
+    for name in _given(argv, "experiment"):
+        preset = _file("experiment", name, folders)
+        own, env = (_chosen(preset, group) for group in ("algo", "env"))
+        if own is None or "algo" not in preset:
+            continue
+        for algo in _given(argv, "algo"):
+            if algo and algorithm_of(algo, folders) != algorithm_of(own, folders):
+                there = value_of(argv, "env") or env or "<env>"
+                raise BadInput(
+                    f"experiment={name} is a preset of algo={own}",
+                    f"experiment={name} algo={algo}",
+                    f"leave algo={algo} out, or the preset: rl-train algo={algo} env={there}",
+                )
+
+
+def _given(argv: list[str], group: str) -> list[str]:
+    """What the command line chooses of a group; several of them in a sweep."""
+    return [name.strip() for name in (value_of(argv, group) or "").split(",")]
+
+
+def _chosen(preset: dict[str, Any], group: str) -> str | None:
+    """The member of a group that a preset's defaults name."""
+    entries = preset.get("defaults")
+    for entry in entries if isinstance(entries, list) else []:
+        if isinstance(entry, dict) and isinstance(name := entry.get(f"override /{group}"), str):
+            return name
+    return None
+
+
+def _file(group: str, name: str, folders: list[Path]) -> dict[str, Any]:
+    """What a group's file says; nothing where it cannot be read, of which Hydra will tell."""
+    for path in (folder / group / f"{name}.yaml" for folder in folders):
+        with contextlib.suppress(OSError, UnicodeError, yaml.YAMLError):
+            found = yaml.safe_load(path.read_text())
+            return found if isinstance(found, dict) else {}
+    return {}
 
 
 def env_id_of(group: str, folders: list[Path]) -> str | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -51,13 +53,25 @@ rl-play: play an env by hand.
 HEADER = f"{'key':<28}{'type':<24}{'range':<18}{'default':<16}meaning"
 
 
+def show(text: str) -> None:
+    """Print a help text, whether or not whoever reads it does so to the end."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def train_help(argv: list[str]) -> str:
     """The text of `rl-train --help`; with algo=<name> only that algorithm's keys."""
     folders = [CONF, *user_folders(argv)]
     asked = algorithm_of(value_of(argv, "algo") or "", folders)
     names = [asked] if asked in algos.names() else algos.names()
     parts = [TRAIN, *_choices(folders)]
-    parts += [f"{group}\n  {', '.join(members(group, folders))}" for group in GROUPS[2:]]
+    presets = members("experiment", folders)
+    told = [f"  {name:<37}{_first_comment('experiment', name, folders)}" for name in presets]
+    parts += ["presets: experiment=<name>", *told]
+    others = [group for group in GROUPS[2:] if group != "experiment"]
+    parts += [f"{group}\n  {', '.join(members(group, folders))}" for group in others]
     parts += ["", HEADER]
     parts += _rows(RunConfig, "", _defaults("config.yaml") | {"env": _defaults("env/_base.yaml")})
     for name in names:
@@ -85,7 +99,7 @@ def _choices(folders: list[Path]) -> list[str]:
     chosen = [value for item in _defaults("config.yaml")["defaults"] for value in _values(item)]
     texts = {name: _summary_of(name) for name in algos.names()}
     presets = [name for name in members("algo", folders) if name not in texts]
-    texts |= {name: _first_comment(name, folders) for name in presets}
+    texts |= {name: _first_comment("algo", name, folders) for name in presets}
     env_texts = {name: _env_text(name, folders) for name in members("env", folders)}
 
     def line(name: str, text: str) -> str:
@@ -136,11 +150,12 @@ def _summary_of(name: str) -> str:
     return doc.splitlines()[0] if doc else ""
 
 
-def _first_comment(name: str, folders: list[Path]) -> str:
-    """What the file of a set of an algorithm's switches says of itself."""
-    path = next(p for f in folders if (p := f / "algo" / f"{name}.yaml").is_file())
-    first, *_ = [*path.read_text().splitlines(), ""]
-    return first.removeprefix("# ") if first.startswith("#") else ""
+def _first_comment(group: str, name: str, folders: list[Path]) -> str:
+    """What the file of a set of switches, or of a preset, says of itself in its first line."""
+    path = next(p for f in folders if (p := f / group / f"{name}.yaml").is_file())
+    lines = path.read_text(errors="replace").splitlines()
+    first, *_ = [*(line for line in lines if not line.startswith("# @package")), ""]
+    return first.removeprefix("# ").split(": rl-train")[0] if first.startswith("#") else ""
 
 
 def _env_text(name: str, folders: list[Path]) -> str:

@@ -20,6 +20,7 @@ from rl_cli.cli.groups import (
     algorithm_of,
     check_member,
     choices_implied,
+    refuse_another_algorithm,
     user_folders,
 )
 from rl_cli.config import SEE_HELP, AlgoConfig, Key, RunConfig, keys, suggest
@@ -199,7 +200,7 @@ def prepare(argv: list[str]) -> list[str]:
     one env are not applied to another; a conf/ folder here joins the search path.
 
     Raises:
-        BadInput: a group has no such member.
+        BadInput: a group has no such member, or one that another contradicts.
 
     """
     flags, overrides = split_flags(argv)
@@ -209,6 +210,7 @@ def prepare(argv: list[str]) -> list[str]:
         given = value_of(argv, group)
         for name in [] if given is None else given.split(","):
             check_member(group, name.strip(), folders)
+    refuse_another_algorithm(argv, folders)
     out = [re.sub(r"^(env\.kwargs(\.|=))", r"++\1", arg) for arg in overrides]
     out += choices_implied(argv, folders)
     out += search_path(argv, folders)

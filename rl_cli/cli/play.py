@@ -24,9 +24,9 @@ def main() -> None:
 def run(argv: list[str]) -> int:
     """Carry out a command line. -> exit code."""
     if any(arg in ("-h", "--help") for arg in argv):
-        from rl_cli.cli.help import play_help
+        from rl_cli.cli.help import play_help, show
 
-        print(play_help(argv))
+        show(play_help(argv))
         return 0
     if "--version" in argv:
         from rl_cli import __version__

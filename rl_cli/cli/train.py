@@ -13,11 +13,12 @@ from rl_cli.cli.deferred import defer
 defer("torch")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's products are small; threads cost more
 
+from rl_cli import algos  # noqa: E402
 from rl_cli.cli import groups, launch  # noqa: E402
 from rl_cli.cli.arguments import value_of  # noqa: E402
 from rl_cli.cli.sweep import Job, Sweep  # noqa: E402
 from rl_cli.config import EnvConfig, RunConfig, build, keys, suggest  # noqa: E402
-from rl_cli.errors import BadInput  # noqa: E402
+from rl_cli.errors import BadInput, plain  # noqa: E402
 from rl_cli.folder_lock import FolderLock  # noqa: E402
 
 if TYPE_CHECKING:
@@ -32,9 +33,9 @@ def main() -> None:
 def run(argv: list[str]) -> int:
     """Carry out a command line. -> exit code."""
     if any(arg in ("-h", "--help") for arg in argv):
-        from rl_cli.cli.help import train_help
+        from rl_cli.cli.help import show, train_help
 
-        print(train_help(argv))
+        show(train_help(argv))
         return 0
     if "--version" in argv:
         from rl_cli import __version__
@@ -80,6 +81,7 @@ class _Task:
     def __init__(self, folder: Path) -> None:
         self.folder, self.exit_code = folder, 0
         self.jobs: list[Job] = []
+        self.told: set[str] = set()  # notes
 
     def __call__(self, cfg: Any) -> float | None:
         from hydra.core.hydra_config import HydraConfig
@@ -95,16 +97,29 @@ class _Task:
         _refuse_idle(config, words)
         labels = (str(choices["algo"]), groups.env_label(str(choices["env"]), config))
         if hydra_cfg.mode != RunMode.MULTIRUN:
+            self._tell_idle(config, words)
             outcome = _train(config, labels)
             self.exit_code = outcome.exit_code
             return outcome.eval_return
         name = str(hydra_cfg.job.override_dirname)
         job = Job(int(hydra_cfg.job.num), config, labels, words, name)
         job.check()
+        self._tell_idle(config, words)
         if choices["hydra/launcher"] == choices["hydra/sweeper"] == "basic":
             self.jobs.append(job)
             return None
         return self._at_once(job)
+
+    def _tell_idle(self, config: dict[str, Any], words: list[str]) -> None:
+        """Say once which keys were typed for nothing; a sweep may well have reason to."""
+        algo_cls = algos.load(str(config["algo"].get("name")))
+        without_effect = build(algo_cls.Config, config["algo"], "algo").without_effect()
+        typed = {word.lstrip("+").split("=", 1)[0] for word in words}
+        for key, others in without_effect.items():
+            note = f"note: {key} has no effect with {others}"
+            if key in typed and note not in self.told:
+                self.told.add(note)
+                print(plain(note), file=sys.stderr)
 
     def _at_once(self, job: Job) -> float | None:
         sweep = Sweep(self.folder, 1)
