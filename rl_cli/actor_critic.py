@@ -105,6 +105,12 @@ class ActorCritic:
             params |= self.critic.init(generator, output_gain=1.0)
         return params | self.distribution.init()
 
+    def size(self, with_critic: bool = True) -> int:
+        """Numbers that `init` makes."""
+        own = sum(value.numel() for value in self.distribution.init().values())
+        critic = self.critic.size if with_critic else 0
+        return self.encoder.size + self.actor.size + critic + own
+
     def critics_own(self) -> list[str]:
         """Names of the parameters that are the critic's alone."""
         return [name for layer in self.critic.layers for name in layer]

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from rl_cli import algos, checkpoint, transitions
+from rl_cli import algos, checkpoint, memory, transitions
 from rl_cli.algos.base import Algorithm
 from rl_cli.config import AlgoConfig, RunConfig
 from rl_cli.errors import BadInput
@@ -50,6 +50,7 @@ def make_algorithm(
             f"algo={cfg.title}",
             f"these fit: {', '.join(f'algo={name}' for name in fitting)}",
         )
+    require_room(cfg, algo_cls.size(cfg, spec))
     where = pick_device(device, spec)
     try:
         return algo_cls(cfg, spec, total_timesteps, seed, where)
@@ -59,6 +60,47 @@ def make_algorithm(
             f"algo={cfg.title} {cfg.told('hidden_sizes')}",
             "smaller networks may fit: algo.hidden_sizes=[64,64]",
         ) from None
+
+
+HARMLESS = 1 << 24
+"""Bytes of weights that may be asked for anyhow; what reads the file has more to say of it."""
+COPIES = 4
+"""Of every parameter: itself, its gradient and Adam's two moments."""
+
+
+def require_room(cfg: AlgoConfig, size: int) -> None:
+    """Refuse networks of more numbers than memory holds. Raises BadInput."""
+    room = max(memory.limit() - memory.RESERVE, 0)
+    if 4 * COPIES * size > room:
+        raise BadInput(
+            f"networks of {size:,} numbers would take {4 * COPIES * size / 1e9:,.1f} GB of memory, "
+            f"and {room / 1e9:,.1f} GB can be had",
+            f"algo={cfg.title} {cfg.told('hidden_sizes')}",
+            "smaller ones: algo.hidden_sizes=[64,64]",
+        )
+
+
+def refuse_other_sizes(
+    algo_cls: type[Algorithm[Any]], cfg: AlgoConfig, spec: EnvSpec, checkpoints: list[Path]
+) -> None:
+    """A few bytes of text must not ask for gigabytes of network, of which no checkpoint has any.
+
+    Raises:
+        BadInput: the networks have more numbers than there are in each of the checkpoints.
+
+    """
+    if spec.action.kind not in algo_cls.supports:
+        return  # of which `make_algorithm` tells
+    files = [folder / checkpoint.POLICY for folder in checkpoints]
+    largest = max((path.lstat().st_size for path in files if path.is_file()), default=0)
+    there = min(largest, checkpoint.MAX_POLICY_BYTES)
+    size = algo_cls.size(cfg, spec)
+    if 4 * size > max(there, HARMLESS):
+        raise BadInput(
+            f"the weights are not of these networks: {size:,} numbers, and {there:,} bytes are there",
+            str(files[-1]),
+            "get the checkpoint anew",
+        )
 
 
 def read_prefill(

@@ -60,7 +60,7 @@ class Columns:
     def __init__(self, shape: tuple[int, ...], spec: EnvSpec, row: Row = Transition) -> None:
         columns = [_column(name, spec) for name in row._fields]
         self.names = row._fields
-        self.arrays = row(*(np.empty((*shape, *each), kind) for each, kind in columns))
+        self.arrays = row(*(np.zeros((*shape, *each), kind) for each, kind in columns))
         self.tensors = BATCHES[row](*(torch.from_numpy(a) for a in self.arrays))
         self.singly = row(*(a[:, None] for a in self.arrays))  # [i] is a batch of row i
 

@@ -50,6 +50,11 @@ def steps_in(folder: Path) -> list[int]:
     return sorted(int(name) for name in names if name == f"{int(name):09d}")
 
 
+def folders_in(folder: Path) -> list[Path]:
+    """The checkpoints in a folder, oldest first."""
+    return [folder / f"{step:09d}" for step in steps_in(folder)]
+
+
 def best_step(folder: Path) -> int | None:
     """Step of the best checkpoint, if one has been evaluated and is still there."""
     try:

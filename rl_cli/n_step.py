@@ -32,8 +32,6 @@ class Lookahead:
         self.n, self.gamma, self.with_next_action = n, gamma, with_next_action
         self.depth = n + with_next_action
         self.steps = Columns((self.depth, spec.num_envs), spec)
-        for column in self.steps.arrays:
-            column.fill(0)  # what is saved of an unused place is the same each time
         self.taken = np.zeros(spec.num_envs, np.int64)  # steps of each env so far
 
     def add(self, transition: Transition) -> Experience | None:

@@ -7,6 +7,7 @@ them, so the same text runs on the online weights, the target weights or a stack
 from __future__ import annotations
 
 import copy
+import math
 from itertools import pairwise
 from typing import Protocol
 
@@ -24,6 +25,10 @@ class Encoder(Protocol):
 
     features: int
 
+    @property
+    def size(self) -> int:
+        """Numbers that `init` makes, known before it does."""
+
     def init(self, generator: torch.Generator) -> Params: ...
 
     def __call__(self, params: Params, obs: torch.Tensor) -> torch.Tensor: ...
@@ -31,6 +36,10 @@ class Encoder(Protocol):
 
 class Head(Protocol):
     """Features (B, features) -> (B, outputs), in torch and in numpy."""
+
+    @property
+    def size(self) -> int:
+        """As an encoder's."""
 
     @property
     def noise_sizes(self) -> dict[str, int]: ...
@@ -53,6 +62,11 @@ class MLP:
             (f"{name}.{i}.weight", f"{name}.{i}.bias") for i in range(len(hidden_sizes) + 1)
         ]
         self.tanh = activation == "tanh"
+
+    @property
+    def size(self) -> int:
+        """Numbers that `init` makes: weights and biases."""
+        return layers_size(self.sizes)
 
     @property
     def noise_sizes(self) -> dict[str, int]:
@@ -126,6 +140,11 @@ class Identity:
     def __init__(self, obs_shape: tuple[int, ...]) -> None:
         (self.features,) = obs_shape
 
+    @property
+    def size(self) -> int:
+        """There are no parameters."""
+        return 0
+
     def init(self, generator: torch.Generator) -> Params:
         return {}
 
@@ -155,6 +174,12 @@ class NatureCNN:
             channels = out
         self.flat = channels * height * width
 
+    @property
+    def size(self) -> int:
+        """Numbers that `init` makes."""
+        convolutions = sum(math.prod(shape) + shape[0] for shape in self.shapes)
+        return convolutions + layers_size((self.flat, self.WIDTH))
+
     def init(self, generator: torch.Generator) -> Params:
         params: Params = {}
         for i, shape in enumerate([*self.shapes, (self.WIDTH, self.flat)]):
@@ -182,6 +207,11 @@ class Trunk:
         self.layers = [(f"shared.{i}.weight", f"shared.{i}.bias") for i in range(len(hidden_sizes))]
         self.tanh = activation == "tanh"
 
+    @property
+    def size(self) -> int:
+        """Numbers that `init` makes, the encoder's among them."""
+        return self.encoder.size + layers_size(self.sizes)
+
     def init(self, generator: torch.Generator) -> Params:
         params = self.encoder.init(generator)
         for (weight, bias), (inputs, outputs) in zip(
@@ -199,6 +229,11 @@ class Trunk:
         whole = copy.copy(head)
         whole.layers, whole.sizes = self.layers + head.layers, self.sizes + head.sizes[1:]
         return whole
+
+
+def layers_size(sizes: tuple[int, ...]) -> int:
+    """Weights and biases of fully connected layers from each of these sizes to the next."""
+    return sum((inputs + 1) * outputs for inputs, outputs in pairwise(sizes))
 
 
 def active_layers(

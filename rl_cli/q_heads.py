@@ -29,6 +29,11 @@ class NoisyMLP(MLP):
         ]
 
     @property
+    def size(self) -> int:
+        """Every weight and bias has a mean and a size of its noise."""
+        return 2 * super().size
+
+    @property
     def noise_sizes(self) -> dict[str, int]:
         """Names of the factors and how many numbers each is."""
         ends = zip(self.noisy, self.sizes, self.sizes[1:], strict=False)
@@ -101,6 +106,11 @@ class Dueling:
         self.value = make("value", features, own, atoms, activation)
         self.advantage = make("advantage", features, own, actions * atoms, activation)
         self.parts = [part for part in (self.trunk, self.value, self.advantage) if part]
+
+    @property
+    def size(self) -> int:
+        """Of all parts together, as `MLP`'s."""
+        return sum(part.size for part in self.parts)
 
     @property
     def noise_sizes(self) -> dict[str, int]:

@@ -47,6 +47,11 @@ class QNetwork:
             self.head = make("q", features, hidden_sizes, num_actions * atoms, activation)
         self.noise_sizes = self.head.noise_sizes
 
+    @property
+    def size(self) -> int:
+        """Numbers that `init` makes."""
+        return self.encoder.size + self.head.size
+
     def init(self, generator: torch.Generator) -> Params:
         """Fresh parameters."""
         return self.encoder.init(generator) | self.head.init(generator)

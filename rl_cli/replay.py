@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import itertools
 import json
 import math
 import os
@@ -19,7 +18,7 @@ from rich.console import Console
 
 from rl_cli import algos, checkpoint, video
 from rl_cli.algos.base import Algorithm
-from rl_cli.assembly import make_algorithm
+from rl_cli.assembly import make_algorithm, refuse_other_sizes
 from rl_cli.config import EnvConfig, ReplayConfig, build
 from rl_cli.envs import make_env, spec_of
 from rl_cli.errors import BadInput, plain
@@ -88,10 +87,10 @@ def load_agent(folder: Path, env_changes: Mapping[str, Any], device: str) -> Age
     algo_cfg = build(algo_cls.Config, manifest.algo, "algo")
     env_cfg = build(EnvConfig, _merged(manifest.env, env_changes) | {"num_envs": 1}, "env")
     require_said(env_cfg, env_changes)
-    _refuse_other_sizes(algo_cfg.hidden_sizes, manifest.files[checkpoint.POLICY].bytes, folder)
     env = make_env(env_cfg)
     spec = spec_of(env, env_cfg)
     env.close()
+    refuse_other_sizes(algo_cls, algo_cfg, spec, [folder])
     algo = make_algorithm(algo_cls, algo_cfg, spec, 1, manifest.seed, device)
     normalizer = (
         ObservationNormalizer(spec.obs_shape, env_cfg.clip_obs) if env_cfg.normalize_obs else None
@@ -106,17 +105,6 @@ def load_agent(folder: Path, env_changes: Mapping[str, Any], device: str) -> Age
             "replay it on the env it was trained on",
         ) from None
     return Agent(algo, env_cfg, normalizer, manifest)
-
-
-def _refuse_other_sizes(hidden_sizes: tuple[int, ...], held: int, folder: Path) -> None:
-    """A few bytes of manifest must not ask for gigabytes of network: `held` bytes are there."""
-    products = sum(a * b for a, b in itertools.pairwise(hidden_sizes))
-    if 4 * (products + sum(hidden_sizes)) > min(held, checkpoint.MAX_POLICY_BYTES):
-        raise BadInput(
-            f"the weights are not of hidden layers of {list(hidden_sizes)}",
-            str(folder / checkpoint.MANIFEST),
-            "get the checkpoint anew",
-        )
 
 
 def _merged(env: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,13 @@ import torch
 
 from rl_cli import algos, checkpoint, films, resume, run_folder, trust
 from rl_cli.algos.base import Algorithm
-from rl_cli.assembly import make_algorithm, make_envs, read_prefill, worth_compiling
+from rl_cli.assembly import (
+    make_algorithm,
+    make_envs,
+    read_prefill,
+    refuse_other_sizes,
+    worth_compiling,
+)
 from rl_cli.checkpoint_store import CheckpointStore, Identity
 from rl_cli.compiled import StepCompiler, source_digest
 from rl_cli.config import AlgoConfig, RunConfig, build
@@ -82,6 +88,8 @@ def train(config: Mapping[str, Any], labels: tuple[str, str]) -> Outcome:
         prefill = read_prefill(cfg, algo_cfg, envs.spec, begun)
         torch.set_num_threads(cfg.threads)
         spec, device = envs.spec, cfg.device
+        if begun is not None and (kept := checkpoint.folders_in(begun / "checkpoints")):
+            refuse_other_sizes(algo_cls, algo_cfg, spec, kept)
         algo = make_algorithm(algo_cls, algo_cfg, spec, cfg.total_timesteps, cfg.seed, device)
         recorded = {k: v for k, v in config.items() if k not in resume.HOW}
         with _locked(begun) or run_folder.create(*labels, cfg.seed, cfg.run_dir) as folder:

@@ -1,8 +1,11 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from test_buffers import spec, through_a_checkpoint, transition
 
 from rl_cli.n_step import Lookahead
+from rl_cli.types import ActionSpec, EnvSpec
 
 
 def gathered(n, steps, gamma=0.5, with_next_action=False, num_envs=1):
@@ -85,3 +88,16 @@ def test_a_window_goes_on_from_a_checkpoint(with_next_action):
         ours, theirs = (w.add(transition(number, 20 + number, terminated=(8,))) for w in made)
         for a, b in zip(ours, theirs, strict=True):
             assert np.array_equal(a, b)
+
+
+def test_a_long_lookahead_takes_memory_only_as_it_fills():
+    """A stranger's thousand steps of large pictures are 2 GB that nobody asked a machine for."""
+
+    def resident():
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4_096
+
+    pixels = EnvSpec((4, 500, 500), "uint8", ActionSpec("discrete", (), (2,)), 1)
+    before = resident()
+    lookahead = Lookahead(1_000, 0.9, False, pixels)
+    assert lookahead.steps.arrays.obs.nbytes == 10**9
+    assert resident() - before < 50 * 2**20

@@ -3,9 +3,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from test_config import checked, compose
 from torch import nn
 
+from rl_cli import algos
+from rl_cli.config import build, keys
 from rl_cli.networks import MLP, Identity, NatureCNN, make_encoder
+from rl_cli.types import ActionSpec, EnvSpec
 
 
 def seeded(seed=0):
@@ -163,3 +167,44 @@ def test_numpy_gives_what_torch_gives(activation, rows):
     )
     assert found.shape == (rows, 2)
     np.testing.assert_array_equal(x, kept)
+
+
+@pytest.mark.parametrize("algo", ["dqn", "ppo"])
+@pytest.mark.parametrize("env", ["pong", "pong_noframeskip", "breakout", "space_invaders"])
+def test_the_atari_presets_have_natures_network(algo, env):
+    """Mnih et al. 2015, Methods: 32, 64 and 64 filters, 512 units, one output for each action."""
+    _, cfg = checked(compose(f"algo={algo}", f"env={env}"))
+    spec = EnvSpec((4, 84, 84), "uint8", ActionSpec("discrete", (), (6,)), 1)
+    net = algos.load(algo).network(cfg, spec)
+    shapes = {k: tuple(v.shape) for k, v in net.init(torch.Generator()).items() if "weight" in k}
+    convolutions = [(32, 4, 8, 8), (64, 32, 4, 4), (64, 64, 3, 3)]
+    own = {"dqn": {"q.0.weight": (6, 512)}}.get(
+        algo, {"actor.0.weight": (6, 512), "critic.0.weight": (1, 512)}
+    )
+    layers = dict(enumerate([*convolutions, (512, 3136)]))
+    assert shapes == {f"encoder.{i}.weight": shape for i, shape in layers.items()} | own
+
+
+SWITCHES = {
+    "dqn": [{}, {"noisy": True}, {"dueling": True}, {"hidden_sizes": []}, {"hidden_sizes": [7]}],
+    "rainbow": [{}, {"hidden_sizes": [5, 6, 7]}, {"distributional": "qr"}],
+    "ppo": [{}, {"shared_network": True}, {"std": "gsde"}, {"std": "state_dependent"}],
+    "reinforce": [{}, {"baseline": "none", "bootstrap_truncated": False}],
+}
+CASES = [(algo, changes) for algo, every in SWITCHES.items() for changes in every]
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 40, 44)])
+@pytest.mark.parametrize(("algo", "changes"), CASES)
+def test_the_number_of_parameters_is_known_before_they_are_made(algo, changes, shape):
+    values = compose(f"algo={algo}", "hparams=none")["algo"] | {"buffer_size": 64, "batch_size": 8}
+    cls = algos.load(values["name"])
+    values = {k: v for k, v in values.items() if k in keys(cls.Config)} | changes
+    box = changes.get("std") is not None
+    action = (
+        ActionSpec("box", (2,), (), (-1, -1), (1, 1)) if box else ActionSpec("discrete", (), (4,))
+    )
+    spec = EnvSpec(shape, "float32" if len(shape) == 1 else "uint8", action, 1)
+    cfg = build(cls.Config, values, "algo")
+    made = cls(cfg, spec, 100, 0, torch.device("cpu"))
+    assert cls.size(cfg, spec) == made.learner.flat.numel()

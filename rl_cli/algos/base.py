@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import ClassVar, Generic, Protocol, TypeVar, cast
 
 import numpy as np
@@ -53,6 +55,11 @@ class Algorithm(ABC, Generic[C]):
         self.seed, self.device = seed, device
         self.explore_rng = stream(seed, "explore")
         self.sample_rng = stream(seed, "sample")
+
+    @classmethod
+    def size(cls, cfg: C, spec: EnvSpec) -> int:
+        """Numbers the policy has, told before any of them takes memory; no fewer than these."""
+        return sum(map(math.prod, pairwise(cfg.hidden_sizes)))
 
     @abstractmethod
     def act(self, obs: np.ndarray, step: int) -> np.ndarray:

@@ -40,12 +40,8 @@ class DQN(Algorithm[DQNConfig]):
         self, cfg: DQNConfig, spec: EnvSpec, total_timesteps: int, seed: int, device: torch.device
     ) -> None:
         super().__init__(cfg, spec, total_timesteps, seed, device)
-        self.returns = make_value_distribution(
-            cfg.distributional, cfg.loss, cfg.num_atoms, cfg.v_min, cfg.v_max
-        )
-        self.net = QNetwork(
-            spec, cfg.hidden_sizes, cfg.activation, self.returns, cfg.dueling, cfg.noisy
-        )
+        self.net = self.network(cfg, spec)
+        self.returns = self.net.returns
         has_target = cfg.target_update_every > 0
         self.learner = Learner(
             self.net.init(torch_generator(seed, "init")),
@@ -67,6 +63,18 @@ class DQN(Algorithm[DQNConfig]):
         )
         self.updated_at = 0  # step of the last call of update
         self.episodes = 0  # finished so far; counted where epsilon asks
+
+    @staticmethod
+    def network(cfg: DQNConfig, spec: EnvSpec) -> QNetwork:
+        """Z, without its parameters."""
+        returns = make_value_distribution(
+            cfg.distributional, cfg.loss, cfg.num_atoms, cfg.v_min, cfg.v_max
+        )
+        return QNetwork(spec, cfg.hidden_sizes, cfg.activation, returns, cfg.dueling, cfg.noisy)
+
+    @classmethod
+    def size(cls, cfg: DQNConfig, spec: EnvSpec) -> int:
+        return cls.network(cfg, spec).size
 
     def planned_updates(self) -> int:
         cfg = self.cfg

@@ -44,10 +44,7 @@ class PPO(Algorithm[PPOConfig]):
         self, cfg: PPOConfig, spec: EnvSpec, total_timesteps: int, seed: int, device: torch.device
     ) -> None:
         super().__init__(cfg, spec, total_timesteps, seed, device)
-        self.net = net = ActorCritic(
-            spec, cfg.hidden_sizes, cfg.activation, cfg.log_std_init,
-            cfg.std, cfg.squash_actions, cfg.shared_network,
-        )  # fmt: skip
+        self.net = net = self.network(cfg, spec)
         ratio = (cfg.vf_learning_rate or cfg.learning_rate) / cfg.learning_rate
         self.learner = Learner(
             net.init(torch_generator(seed, "init")),
@@ -61,6 +58,18 @@ class PPO(Algorithm[PPOConfig]):
         self.buffer = self.rollout = make_rollout(
             cfg.rollout_length, cfg.rollout_episodes, spec, device
         )
+
+    @staticmethod
+    def network(cfg: PPOConfig, spec: EnvSpec) -> ActorCritic:
+        """Policy and value, without their parameters."""
+        return ActorCritic(
+            spec, cfg.hidden_sizes, cfg.activation, cfg.log_std_init,
+            cfg.std, cfg.squash_actions, cfg.shared_network,
+        )  # fmt: skip
+
+    @classmethod
+    def size(cls, cfg: PPOConfig, spec: EnvSpec) -> int:
+        return cls.network(cfg, spec).size()
 
     def planned_updates(self) -> int:
         if self.cfg.rollout_length is None:

@@ -93,7 +93,7 @@ class Reinforce(Algorithm[ReinforceConfig]):
         device: torch.device,
     ) -> None:
         super().__init__(cfg, spec, total_timesteps, seed, device)
-        self.net = ActorCritic(spec, cfg.hidden_sizes, cfg.activation, cfg.log_std_init)
+        self.net = self.network(cfg, spec)
         self.learner = Learner(
             self.net.init(torch_generator(seed, "init"), with_critic=cfg.baseline == "value"),
             self.loss,
@@ -105,6 +105,15 @@ class Reinforce(Algorithm[ReinforceConfig]):
         self.buffer = self.episodes = EpisodeBuffer(per_env, spec, device)
         self.begun = 0  # step at which the episodes being gathered began
         self.mean = self.seen = 0.0  # decaying sum of mean returns, and of the shares in it
+
+    @staticmethod
+    def network(cfg: ReinforceConfig, spec: EnvSpec) -> ActorCritic:
+        """The policy and, for baseline=value, V, without their parameters."""
+        return ActorCritic(spec, cfg.hidden_sizes, cfg.activation, cfg.log_std_init)
+
+    @classmethod
+    def size(cls, cfg: ReinforceConfig, spec: EnvSpec) -> int:
+        return cls.network(cfg, spec).size(with_critic=cfg.baseline == "value")
 
     def act(self, obs: np.ndarray, step: int) -> np.ndarray:
         return self.predict(obs, self.explore_rng)

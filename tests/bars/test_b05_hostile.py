@@ -278,6 +278,14 @@ def huge_layers(place):
     place.manifest(algo__hidden_sizes=[12_000, 12_000])
 
 
+def huge_output(place):
+    """Small layers, and beyond them a thousand noisy atoms for every action, twice."""
+    place.both(
+        **{"algo__hidden_sizes": [16_000], "algo__num_atoms": 1_000, "algo__noisy": True},
+        **{"algo__distributional": "c51", "algo__dueling": True, "algo__loss": "huber"},
+    )
+
+
 def sparse(place):
     """A terabyte of nothing, as the manifest says."""
     place.manifest()
@@ -410,6 +418,8 @@ GROUPS = {
             case("huge-header", BOTH, huge_header),
             case("huge-header-of-state", TRAIN, huge_header_of_state),
             case("huge-layers", BOTH, huge_layers),
+            case("huge-layers-everywhere", BOTH, changed, algo__hidden_sizes=[12_000, 12_000]),
+            case("huge-output", BOTH, huge_output),
             case("long-yaml", TRAIN, config_text, "algo: {name: dqn}\n" + "a: [1, 2]\n" * 100_000),
         ],
     ),
