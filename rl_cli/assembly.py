@@ -70,11 +70,11 @@ COPIES = 4
 
 def require_room(cfg: AlgoConfig, size: int) -> None:
     """Refuse networks of more numbers than memory holds. Raises BadInput."""
-    room = max(memory.limit() - memory.RESERVE, 0)
+    room = memory.limit()
     if 4 * COPIES * size > room:
         raise BadInput(
             f"networks of {size:,} numbers would take {4 * COPIES * size / 1e9:,.1f} GB of memory, "
-            f"and {room / 1e9:,.1f} GB can be had",
+            f"and there are {room / 1e9:,.1f} GB",
             f"algo={cfg.title} {cfg.told('hidden_sizes')}",
             "smaller ones: algo.hidden_sizes=[64,64]",
         )

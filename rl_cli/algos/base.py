@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from itertools import pairwise
 from typing import ClassVar, Generic, Protocol, TypeVar, cast
 
 import numpy as np
@@ -13,6 +11,7 @@ import torch
 
 from rl_cli.config import AlgoConfig
 from rl_cli.learner import Learner
+from rl_cli.networks import layers_size
 from rl_cli.schedules import linear
 from rl_cli.seeding import rng_state, set_rng_state, stream
 from rl_cli.types import EnvSpec, Metrics, Params, State, Transition
@@ -59,7 +58,7 @@ class Algorithm(ABC, Generic[C]):
     @classmethod
     def size(cls, cfg: C, spec: EnvSpec) -> int:
         """Numbers the policy has, told before any of them takes memory; no fewer than these."""
-        return sum(map(math.prod, pairwise(cfg.hidden_sizes)))
+        return layers_size(cfg.hidden_sizes)
 
     @abstractmethod
     def act(self, obs: np.ndarray, step: int) -> np.ndarray:
