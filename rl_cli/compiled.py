@@ -10,24 +10,29 @@ import contextlib
 import hashlib
 import logging
 import os
-import platform
 import shutil
-import signal
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from rl_cli.learner import WRITTEN, Function
+from rl_cli.library_cache import (
+    alone,
+    cache_folder,
+    digest,
+    forget_oldest,
+    machine,
+    place,
+    undisturbed,
+)
 
 COMPILING = (
     "compiling the learning step: some fifteen seconds, the first time; compile=false: without"
 )
-KEEP = 100
-"""Libraries in the cache, of 1.6 MB each; the least recently used make room."""
 
 
 class StepCompiler:
@@ -50,11 +55,11 @@ class StepCompiler:
         """
         shapes = str([(tuple(a.shape), a.dtype) for a in arguments])
         try:
-            known = cache_folder() / f"{_digest(self.identity, shapes, _machine())}.txt"
+            known = cache_folder() / f"{digest(self.identity, shapes, machine())}.txt"
             with contextlib.suppress(OSError, RuntimeError):  # nothing there, or nothing of use
                 return checked(load(cache_folder() / known.read_text()), function, arguments)
             library = self._compile(function, arguments, shapes)
-            _place(known, lambda path: path.write_text(library.name))
+            place(known, lambda path: path.write_text(library.name))
             return checked(load(library), function, arguments)
         except Exception as error:  # a compiler, a linker, a disk: anything may be missing
             reason = (str(error).strip() or repr(error)).splitlines()[0]
@@ -65,13 +70,13 @@ class StepCompiler:
         if not any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "clang++")):
             raise RuntimeError("no C++ compiler is installed (g++)")
         graph = trace(function, copied(arguments))
-        library = cache_folder() / f"{_digest(arithmetic(graph), shapes, _machine())}.so"
-        with _alone(library.with_suffix(".lock")):  # runs of a sweep want the same at the same time
+        library = cache_folder() / f"{digest(arithmetic(graph), shapes, machine())}.so"
+        with alone(library.with_suffix(".lock")):  # runs of a sweep want the same at the same time
             if not _loads(library):
                 self.notify(COMPILING)
-                with _undisturbed():
-                    _place(library, lambda path: build(graph, arguments, path))
-                _forget_oldest()
+                with undisturbed():
+                    place(library, lambda path: build(graph, arguments, path))
+                forget_oldest()
         return library
 
 
@@ -190,67 +195,6 @@ def _loads(library: Path) -> bool:
     except (OSError, RuntimeError):
         return False
     return True
-
-
-def cache_folder() -> Path:
-    """$XDG_CACHE_HOME/rl-cli, or ~/.cache/rl-cli; readable by its owner alone."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(base) / "rl-cli"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return folder
-
-
-@contextlib.contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """Wait for other processes that hold this lock; it is free when its holder dies."""
-    import fcntl
-
-    with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-    lock.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Signals wait: they would reach the compiler too, and the run go on plain and be another run."""
-    signals = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _forget_oldest() -> None:
-    with contextlib.suppress(OSError):  # another process forgets at the same time
-        _forget(cache_folder())
-
-
-def _forget(folder: Path) -> None:
-    libraries = sorted(folder.glob("*.so"), key=lambda path: path.stat().st_mtime)
-    for path in libraries[:-KEEP]:
-        path.unlink(missing_ok=True)
-
-
-def _place(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file that appears whole or not at all."""
-    scratch = path.with_name(f"{path.name}.{os.getpid()}")
-    write(scratch)
-    scratch.replace(path)
-
-
-def _digest(*parts: str) -> str:
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
-
-
-def _machine() -> str:
-    """What a library is good for: this torch on this kind of processor, with as many threads."""
-    parts = [torch.__version__, platform.machine(), torch.backends.cpu.get_cpu_capability()]
-    with contextlib.suppress(OSError):  # the compiler uses all that this processor has
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        parts += [next(line for line in lines if line.startswith(("flags", "Features")))]
-    return " ".join([*parts, str(torch.get_num_threads())])
 
 
 def source_digest(*modules: Any) -> str:

@@ -40,6 +40,7 @@ LAYERS = [
         "manifest",
         "periods",
         "keyboard",
+        "library_cache",
     },
     {"acting", "compiled", "vector", "n_step", "prioritized", "q_heads"},
     {"workers"},

@@ -1,0 +1,77 @@
+"""Machine code that was compiled here, kept on disk for the next run."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import platform
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+
+KEEP = 100
+"""Libraries in the cache, of 1.6 MB each; the least recently used make room."""
+
+
+def cache_folder() -> Path:
+    """$XDG_CACHE_HOME/rl-cli, or ~/.cache/rl-cli; readable by its owner alone."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(base) / "rl-cli"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
+@contextlib.contextmanager
+def alone(lock: Path) -> Iterator[None]:
+    """Wait for other processes that hold this lock; it is free when its holder dies."""
+    import fcntl
+
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+    lock.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Signals wait: they would reach the compiler too, and the run go on plain and be another run."""
+    signals = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def forget_oldest() -> None:
+    with contextlib.suppress(OSError):  # another process forgets at the same time
+        _forget(cache_folder())
+
+
+def _forget(folder: Path) -> None:
+    libraries = sorted(folder.glob("*.so"), key=lambda path: path.stat().st_mtime)
+    for path in libraries[:-KEEP]:
+        path.unlink(missing_ok=True)
+
+
+def place(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file that appears whole or not at all."""
+    scratch = path.with_name(f"{path.name}.{os.getpid()}")
+    write(scratch)
+    scratch.replace(path)
+
+
+def digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+
+
+def machine() -> str:
+    """What a library is good for: this torch on this kind of processor, with as many threads."""
+    parts = [torch.__version__, platform.machine(), torch.backends.cpu.get_cpu_capability()]
+    with contextlib.suppress(OSError):  # the compiler uses all that this processor has
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        parts += [next(line for line in lines if line.startswith(("flags", "Features")))]
+    return " ".join([*parts, str(torch.get_num_threads())])
