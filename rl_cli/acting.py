@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from rl_cli.learner import Learner
-from rl_cli.networks import Encoder, Head, Identity
+from rl_cli.networks import MLP, Encoder, Head, Identity
 from rl_cli.types import Arrays
 
 
@@ -18,15 +18,20 @@ def outputs(
     head: Head,
     obs: np.ndarray,
     beside: Arrays | None = None,
+    quick: bool = False,
 ) -> np.ndarray:
     """head(encoder(obs)) with the learner's parameters. (N, *obs_shape) -> (N, outputs).
 
-    `beside`: what stands among the parameters but is not learned, by name.
+    `beside`: what stands among the parameters but is not learned, by name. `quick`: in machine code,
+    if the learner has some for it, into an array that the next call writes over. Rounding differs, so
+    evaluation does without: what a checkpoint is worth must not depend on who has a compiler.
 
     Small networks on the CPU are evaluated in numpy, on the same memory: on a single row torch
     spends several times as long on its own account as on the arithmetic.
     """
     if learner.arrays is not None and isinstance(encoder, Identity):
+        if quick and learner.native is not None and type(head) is MLP:
+            return learner.native(head, learner.arrays, obs)
         return head.in_numpy(learner.arrays | beside if beside else learner.arrays, obs)
     device = learner.flat.device
     with torch.no_grad():

@@ -132,10 +132,17 @@ class ActorCritic:
         return next_value
 
     def choose(
-        self, learner: Learner, obs: np.ndarray, rng: np.random.Generator | None
+        self,
+        learner: Learner,
+        obs: np.ndarray,
+        rng: np.random.Generator | None,
+        quick: bool = False,
     ) -> np.ndarray:
-        """Actions drawn from `rng`, or the most likely ones. (N, *obs_shape) -> (N, *shape)."""
-        out = outputs(learner, self.eyes, self.policy, obs)
+        """Actions drawn from `rng`, or the most likely ones. (N, *obs_shape) -> (N, *shape).
+
+        `quick`: see `acting.outputs`.
+        """
+        out = outputs(learner, self.eyes, self.policy, obs, quick=quick)
         if rng is None:
             return self.distribution.mode(out)
         return self.distribution.sample(learner.on_host(self.own), out, rng)

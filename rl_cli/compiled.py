@@ -24,6 +24,7 @@ from rl_cli.library_cache import (
     alone,
     cache_folder,
     digest,
+    find_compiler,
     forget_oldest,
     machine,
     place,
@@ -67,8 +68,7 @@ class StepCompiler:
             return None
 
     def _compile(self, function: Function, arguments: list[torch.Tensor], shapes: str) -> Path:
-        if not any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "clang++")):
-            raise RuntimeError("no C++ compiler is installed (g++)")
+        find_compiler()  # torch's own complaint would be a page
         graph = trace(function, copied(arguments))
         library = cache_folder() / f"{digest(arithmetic(graph), shapes, machine())}.so"
         with alone(library.with_suffix(".lock")):  # runs of a sweep want the same at the same time

@@ -21,6 +21,8 @@ Function = Callable[..., "list[torch.Tensor]"]
 Compiler = Callable[[Function, "list[torch.Tensor]"], "Function | None"]
 """compiler(function, arguments) -> the same function, faster; None: it cannot be had. It may call the
 function with copies of the first `WRITTEN` arguments, which it writes to."""
+Acting = Callable[[Any, Arrays, np.ndarray], np.ndarray]
+"""acting(net, parameters, observations) -> outputs, faster than `net.in_numpy`."""
 WRITTEN = 3  # parameters, Adam's m and v
 
 BETA1, BETA2 = 0.9, 0.999  # Adam's, as in the paper
@@ -71,6 +73,7 @@ class Learner:
             self.arrays = {name: v.numpy() for name, v in self._views(self.flat).items()}
         self.metric_names: tuple[str, ...] = ()
         self.compiler: Compiler | None = None
+        self.native: Acting | None = None  # only together with compiled steps
         self.compiled: dict[tuple[torch.Size, ...], Function] = {}  # by the shapes of the inputs
         self.is_compiled: bool | None = None  # None: not known before the first step
         self.was_compiled: bool | None = None  # where the state was saved that was loaded
@@ -152,6 +155,8 @@ class Learner:
         many = len(self.compiled) >= MAX_SHAPES  # a loss whose inputs are never alike
         fast = None if many else compiler(plain, arguments)
         self.is_compiled = fast is not None
+        if fast is None:
+            self.native = None  # all of a run is compiled or nothing, or resuming would mix them
         return plain if fast is None else fast
 
     def update_target(self, tau: float) -> None:
@@ -204,6 +209,8 @@ class Learner:
         self.variance.copy_(torch.as_tensor(state["variance"]))
         self.updates = cast(int, state["updates"])
         self.was_compiled = cast("bool | None", state.get("compiled"))
+        if self.was_compiled is False:
+            self.native = None
         if self.flat_target is not None:
             self.flat_target.copy_(torch.as_tensor(state["target"]))
 

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import platform
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +23,19 @@ def cache_folder() -> Path:
     folder = Path(base) / "rl-cli"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder
+
+
+def find_compiler() -> str:
+    """$CXX, g++ or clang++.
+
+    Raises:
+        RuntimeError: there is none.
+
+    """
+    for name in (os.environ.get("CXX", "g++"), "clang++"):
+        if path := shutil.which(name):
+            return path
+    raise RuntimeError("no C++ compiler is installed (g++)")
 
 
 @contextlib.contextmanager

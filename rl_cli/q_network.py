@@ -61,9 +61,12 @@ class QNetwork:
         out = self.head(params, self.encoder(params, obs))
         return out.view(len(obs), self.num_actions, self.returns.atoms)
 
-    def values(self, learner: Learner, obs: np.ndarray, noise: Arrays | None = None) -> np.ndarray:
-        """Q(s, .) for acting. (N, *obs_shape) -> (N, A)."""
-        return self.returns.mean_in_numpy(outputs(learner, self.encoder, self.head, obs, noise))
+    def values(
+        self, learner: Learner, obs: np.ndarray, noise: Arrays | None = None, quick: bool = False
+    ) -> np.ndarray:
+        """Q(s, .) for acting. (N, *obs_shape) -> (N, A). `quick`: see `acting.outputs`."""
+        out = outputs(learner, self.encoder, self.head, obs, noise, quick)
+        return self.returns.mean_in_numpy(out)
 
     def draw_noise(self, rng: np.random.Generator, count: int) -> np.ndarray:
         """Factors of noise for `count` copies of the network, side by side. -> (count, E) float32.

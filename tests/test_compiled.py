@@ -13,7 +13,7 @@ import yaml
 from conftest import REPO
 from safetensors.numpy import load_file
 
-from rl_cli import algos, compiled
+from rl_cli import algos, compiled, library_cache
 from rl_cli.algos.ppo import Samples
 from rl_cli.assembly import COMPILE_FROM, worth_compiling
 from rl_cli.compiled import StepCompiler, product_of_narrow, rational_tanh, trace
@@ -253,7 +253,7 @@ def test_ctrl_c_does_not_reach_the_compiler(tmp_path, monkeypatch):
         path.write_text("junk")
 
     monkeypatch.setattr(compiled, "build", build)
-    monkeypatch.setattr(compiled.shutil, "which", lambda _: "g++")
+    monkeypatch.setattr(library_cache.shutil, "which", lambda _: "g++")
     before = signal.signal(signal.SIGINT, lambda *_: heard.append(1))
     try:
         learner = make("dqn").learner

@@ -42,7 +42,7 @@ LAYERS = [
         "keyboard",
         "library_cache",
     },
-    {"acting", "compiled", "vector", "n_step", "prioritized", "q_heads"},
+    {"acting", "compiled", "native", "vector", "n_step", "prioritized", "q_heads"},
     {"workers"},
     {"actor_critic", "q_network"},
     {"algos"},

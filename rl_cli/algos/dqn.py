@@ -96,21 +96,25 @@ class DQN(Algorithm[DQNConfig]):
         return way(cfg.epsilon_start, cfg.epsilon_end, cfg.epsilon_steps, step)
 
     def act(self, obs: np.ndarray, step: int) -> np.ndarray:
-        return self._explore(obs, self.epsilon(step), self.explore_rng)
+        return self._explore(obs, self.epsilon(step), self.explore_rng, quick=True)
 
     def predict(self, obs: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
         if rng is None:
             return self._greedy(obs)
         return self._explore(obs, self.cfg.epsilon_end, rng)
 
-    def _explore(self, obs: np.ndarray, epsilon: float, rng: np.random.Generator) -> np.ndarray:
+    def _explore(
+        self, obs: np.ndarray, epsilon: float, rng: np.random.Generator, quick: bool = False
+    ) -> np.ndarray:
         chance = rng if self.cfg.noisy else None
-        actions = self.net.num_actions
-        return epsilon_greedy(lambda: self._greedy(obs, chance), len(obs), actions, epsilon, rng)
+        greedy, actions = (lambda: self._greedy(obs, chance, quick)), self.net.num_actions
+        return epsilon_greedy(greedy, len(obs), actions, epsilon, rng)
 
-    def _greedy(self, obs: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
+    def _greedy(
+        self, obs: np.ndarray, rng: np.random.Generator | None = None, quick: bool = False
+    ) -> np.ndarray:
         noise = None if rng is None else self.net.named(self.net.draw_noise(rng, 1)[0])
-        return cast(np.ndarray, self.net.values(self.learner, obs, noise).argmax(-1))
+        return cast(np.ndarray, self.net.values(self.learner, obs, noise, quick).argmax(-1))
 
     def observe(self, transition: Transition) -> None:
         if self.cfg.epsilon_factor is not None:

@@ -80,7 +80,7 @@ class PPO(Algorithm[PPOConfig]):
 
     def act(self, obs: np.ndarray, step: int) -> np.ndarray:
         if self.noise is None:
-            return self.predict(obs, self.explore_rng)
+            return self.net.choose(self.learner, obs, self.explore_rng, quick=True)
         return self.net.explore(self.learner, obs, self.noise.at_step(len(obs), self.explore_rng))
 
     def predict(self, obs: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
