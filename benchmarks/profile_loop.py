@@ -18,7 +18,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from speed import CASES, Case
 
-from rl_cli import algos
+from rl_cli import algos, native
 from rl_cli.compiled import StepCompiler, source_digest
 from rl_cli.config import RunConfig, build
 from rl_cli.seeding import env_seeds
@@ -36,6 +36,7 @@ def profile(name: str, case: Case) -> str:
     envs = VectorEnv(cfg.env, env_seeds(0, cfg.env.num_envs))
     algo = algo_cls(algo_cfg, envs.spec, case.steps, 0, torch.device("cpu"))
     source = source_digest(sys.modules[algo_cls.__module__])
+    algo.learner.native = native.load()
     algo.learner.compiler = StepCompiler(repr((algo_cfg, envs.spec, source)), print)
     obs, clock = envs.reset(), time.thread_time  # other processes' turns are left out
     calls = 2 * case.steps // cfg.env.num_envs
