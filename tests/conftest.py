@@ -72,7 +72,7 @@ def tiny():
     ]
 
 
-PIP_LINE = re.compile(r'pip install "rl-cli\[(\w+)\]"')
+PIP_LINE = re.compile(r'pip install [^"]*"(?:rl-cli|\.)\[(\w+)\]"')
 MODULES = {"mujoco": "mujoco", "atari": "ale_py"}
 
 

@@ -154,6 +154,17 @@ def test_eval_help_explains_every_key(said):
     assert re.search(r"^episodes +int +\[1, inf\) +100 ", out, re.MULTILINE)
 
 
+def test_what_was_made_before_an_import_is_still_taken_apart_at_the_end():
+    """An env refers to itself: only the collector frees it, which Atari's emulator complains without."""
+    code = (
+        "import sys; from rl_cli.cli.deferred import defer; defer('tomllib'); import tomllib\n"
+        "class Env:\n  def __del__(self): sys.__stdout__.write('closed')\n"
+        "env = Env(); env.unwrapped = env; tomllib.loads; del env"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "closed"
+
+
 # Mistakes
 
 MISTAKES = [

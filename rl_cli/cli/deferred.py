@@ -5,6 +5,7 @@ torch takes one to three seconds to import; `--help` and refused input need noth
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib
 import importlib.util
@@ -36,6 +37,7 @@ def _imported(package: str) -> ModuleType:
         return importlib.import_module(package)
     finally:
         gc.freeze()
+        atexit.register(gc.unfreeze)  # or an env made before would never be taken apart
         if collected:
             gc.enable()
 
