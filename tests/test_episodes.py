@@ -279,6 +279,15 @@ def test_copies_have_seeds_of_their_own_and_the_same_seed_is_the_same_episode():
 # Films of training episodes
 
 
+def test_an_evaluation_as_good_as_the_best_is_said_to_be_tied(here, capsys):
+    run(here / "r", "total_episodes=4", "eval.every_episodes=2", "quiet=false")
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("step")]
+    assert [line.rpartition("  ")[2] for line in told if "eval" in line] == [
+        "(best)",
+        "(tied for best)",
+    ]
+
+
 def test_the_closing_lines_name_the_films_of_both_kinds(here, capsys):
     run(here / "r", "total_episodes=6", "video.every_episodes=2", "video.episodes=1", "quiet=false")
     told = [line for line in capsys.readouterr().out.splitlines() if line[:5] in ("films", "video")]
