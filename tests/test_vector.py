@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from itertools import count
 
 import gymnasium as gym
@@ -14,6 +15,7 @@ from test_algos import env_config
 
 from rl_cli.checkpoint import unpack
 from rl_cli.checkpoint_store import pack
+from rl_cli.errors import NonFinite
 from rl_cli.types import Episode
 from rl_cli.vector import VectorEnv
 
@@ -370,3 +372,21 @@ def test_an_env_with_several_actions_resumes_at_an_episodes_end_too(steps):
     (expected, obs), (found, other) = envs.step(action), resumed.step(action)
     assert np.array_equal(obs, other)
     assert np.array_equal(expected.next_obs, found.next_obs)
+
+
+@pytest.mark.parametrize("num_envs", [1, 2])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("at", [0, 3, "reward"])
+def test_a_number_that_is_none_is_named_whichever_way_it_is_looked_for(num_envs, value, at):
+    """One env's short row is summed by Python, several ones' by numpy."""
+    envs = VectorEnv(env_config("CartPole-v1", num_envs=num_envs), list(range(num_envs)))
+    envs.reset()
+    obs, last = np.full(4, 1e18, np.float32), envs.envs[-1]
+    last.step = lambda action: (obs, value if at == "reward" else 1.0, False, False, {})
+    if at != "reward":
+        envs.step(np.zeros(num_envs, np.int64))
+        obs[at] = value
+    with pytest.raises(NonFinite) as caught:
+        envs.step(np.zeros(num_envs, np.int64))
+    assert str(value) in caught.value.what
+    assert f"env={num_envs - 1}, step" in caught.value.where
