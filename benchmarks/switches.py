@@ -1,0 +1,145 @@
+"""What does a switch cost? Processor time per env step, beside that of the algorithm without it.
+
+    python benchmarks/switches.py
+
+All loops of an algorithm live in one process, each compiled where `compile=auto` would in a long run,
+and step in turns, so many steps each time: what a switch costs is the median over the turns of the
+difference to the default in the same turn. A hyper-parameter that another switch needs is said with it.
+Writes benchmarks/switches.json and the table in docs/performance.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from rl_cli import algos, native
+from rl_cli.assembly import make_algorithm, worth_compiling
+from rl_cli.compiled import StepCompiler, source_digest
+from rl_cli.config import RunConfig, build
+from rl_cli.seeding import env_seeds
+from rl_cli.vector import VectorEnv
+
+REPO = Path(__file__).resolve().parents[1]
+STEPS = 2_048  # of a turn: eight of PPO's rollouts, 512 of DQN's updates
+BUDGET = 1_000_000  # of the run that the loops pretend to be
+DQN = [
+    "replay=proportional", "replay=softmax", "n_step=3", "bootstrap=double", "bootstrap=sarsa",
+    "bootstrap=expected_sarsa", "target_update_every=0", "target_update_every=1 tau=0.01",
+    "dueling=true", "noisy=true", "distributional=c51", "distributional=qr", "loss=mse",
+    "max_grad_value=1.0", "q_l1_coef=0.1", "epsilon_factor=0.99",
+]  # fmt: skip
+PPO = [
+    "advantage=monte_carlo", "shared_network=true", "vf_learning_rate=1e-3", "target_kl=0.05",
+    "clip_value_loss=true", "recompute_advantage=true", "normalize_advantage=rollout",
+    "anneal_clip_coef=true", "ent_coef=0.01", "rollout_length=null rollout_episodes=8",
+]  # fmt: skip
+GAUSSIAN = [
+    "std=fixed", "std=state_dependent", "std=gsde", "squash_actions=true",
+    "std=gsde squash_actions=true",
+]  # fmt: skip
+CASES = {
+    "dqn": ("algo=dqn env=cartpole", DQN),
+    "ppo": ("algo=ppo env=cartpole", PPO),
+    "ppo, continuous actions": ("algo=ppo env=pendulum", GAUSSIAN),
+}
+
+
+class Loop:
+    """A run without its services."""
+
+    def __init__(self, words: list[str]) -> None:
+        with initialize_config_dir(str(REPO / "conf"), version_base=None):
+            composed = compose("config", [*words, "hparams=none", f"total_timesteps={BUDGET}"])
+            config: Any = OmegaConf.to_container(composed, resolve=True)
+        algo_cls = algos.load(config["algo"]["name"])
+        algo_cfg, cfg = build(algo_cls.Config, config["algo"], "algo"), build(RunConfig, config)
+        self.envs = VectorEnv(cfg.env, env_seeds(0, cfg.env.num_envs))
+        self.algo = make_algorithm(algo_cls, algo_cfg, self.envs.spec, BUDGET, 0, "cpu")
+        self.compiles = worth_compiling(cfg.compile, self.algo)
+        if self.compiles:
+            source = source_digest(sys.modules[algo_cls.__module__])
+            identity = repr((algo_cfg, self.envs.spec, source))
+            self.algo.learner.native = native.load()
+            self.algo.learner.compiler = StepCompiler(identity, print)
+        self.obs, self.at = self.envs.reset(), 0
+
+    def turn(self, steps: int) -> float:
+        """Take some steps. -> microseconds of processor time of each."""
+        algo, envs, begun, until = self.algo, self.envs, time.thread_time(), self.at + steps
+        while self.at < until:
+            action = algo.act(self.obs, self.at)
+            transition, self.obs = envs.step(action)
+            algo.observe(transition)
+            self.at += len(action)
+            algo.update(self.at)
+            if envs.episodes:
+                envs.take_episodes()
+        return (time.thread_time() - begun) / steps * 1e6
+
+
+def measure(base: str, switches: list[str], turns: int) -> list[dict[str, Any]]:
+    """Rows of the table: the default first."""
+    named = {"default": []} | {s: [f"algo.{word}" for word in s.split()] for s in switches}
+    if base.startswith("algo=dqn"):
+        named["algo=rainbow"] = ["algo=rainbow"]
+    loops = {name: Loop([*base.split(), *words]) for name, words in named.items()}
+    for name, loop in loops.items():
+        print(f"{base}: {name}", flush=True)
+        loop.turn(2 * STEPS)
+    times = np.array([[loop.turn(STEPS) for loop in loops.values()] for _ in range(turns)])
+    more = times - times[:, :1]
+    return [
+        {
+            "switch": name, "us": float(np.median(times[:, i])), "compiled": loop.compiles,
+            "more": float(np.median(more[:, i])),
+            "quartiles": np.quantile(more[:, i], (0.25, 0.75)).tolist(),
+        }
+        for i, (name, loop) in enumerate(loops.items())
+    ]  # fmt: skip
+
+
+def table(record: dict[str, list[dict[str, Any]]]) -> str:
+    lines = ["| algorithm | switch | us per env step | more than the default (quartiles) | times |"]
+    lines.append("|---|---|---|---|---|")
+    for name, rows in record.items():
+        usual = rows[0]["us"]
+        for row in rows:
+            low, high = row["quartiles"]
+            more = f"{row['more']:+.1f} ({low:+.1f}, {high:+.1f})" if row is not rows[0] else ""
+            plain = "" if row["compiled"] else ", not compiled"
+            words = row["switch"] if row["switch"] == "default" else f"`{row['switch']}`"
+            times = (usual + row["more"]) / usual
+            lines.append(f"| {name} | {words}{plain} | {row['us']:.1f} | {more} | {times:.2f} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--turns", type=int, default=25)
+    parser.add_argument("--quick", action="store_true", help="three turns; writes nothing")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    turns = 3 if args.quick else args.turns
+    record = {name: measure(base, switches, turns) for name, (base, switches) in CASES.items()}
+    print(table(record))
+    if args.quick:
+        return
+    (REPO / "benchmarks/switches.json").write_text(json.dumps(record, indent=1) + "\n")
+    page = REPO / "docs/performance.md"
+    marked = re.compile(r"(<!-- switches -->\n).*?(<!-- end switches -->)", re.DOTALL)
+    page.write_text(marked.sub(lambda m: m[1] + table(record) + "\n" + m[2], page.read_text()))
+
+
+if __name__ == "__main__":
+    main()
