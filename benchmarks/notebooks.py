@@ -32,6 +32,7 @@ REPO = Path(__file__).resolve().parents[1]
 RUNS = REPO / "runs" / "notebooks"
 PAGE, RECORD = REPO / "docs" / "notebooks.md", REPO / "benchmarks" / "notebooks.json"
 FIRST_SEED = 400  # 0 to 319 have been looked at
+TODAYS_OFFSET = 5  # today's values were changed after their runs of 400 to 404 had been looked at
 EPISODES = 100
 
 
@@ -45,7 +46,7 @@ class Case(NamedTuple):
 
 LANDER, CARTPOLE = "algo=ppo env=lunarlander", "algo=ppo env=cartpole"
 CASES = (
-    Case("mountaincar_dqn_hard_target", "000", "algo=dqn env=mountaincar"),
+    Case("mountaincar_dqn_hard_target", "000", "algo=ppo env=mountaincar"),
     Case("lunarlander_continuous_ppo_episodes", "000", "algo=ppo env=lunarlander_continuous"),
     Case("cartpole_reinforce", "001", CARTPOLE),
     Case("lunarlander_reinforce", "001", LANDER),
@@ -180,7 +181,8 @@ def collect(cases: list[Case], asked: Options) -> dict[str, list[dict[str, Any]]
             )
         if case.counterpart is not None and case.counterpart not in results:
             name = re.sub(r"[^\w]+", "_", case.counterpart.replace("algo=", "").replace("env=", ""))
-            results[case.counterpart] = measure(name, case.counterpart, "best", asked)
+            fresh = asked._replace(seeds=[seed + TODAYS_OFFSET for seed in asked.seeds])
+            results[case.counterpart] = measure(name, case.counterpart, "best", fresh)
     return results
 
 
@@ -199,7 +201,7 @@ def main() -> None:
     )
     names = [case.preset for case in CASES]
     parser.add_argument("--preset", nargs="*", default=names, choices=names)
-    parser.add_argument("--seeds", type=int, default=5, help="how many, from 400 on")
+    parser.add_argument("--seeds", type=int, default=5, help="how many, from 400 on; today's from 405 on")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
     parser.add_argument("--quick", action="store_true", help="a few episodes, two seeds")
     args = parser.parse_args()
