@@ -201,7 +201,9 @@ def main() -> None:
     )
     names = [case.preset for case in CASES]
     parser.add_argument("--preset", nargs="*", default=names, choices=names)
-    parser.add_argument("--seeds", type=int, default=5, help="how many, from 400 on; today's from 405 on")
+    parser.add_argument(
+        "--seeds", type=int, default=5, help="how many, from 400 on; today's from 405 on"
+    )
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
     parser.add_argument("--quick", action="store_true", help="a few episodes, two seeds")
     args = parser.parse_args()

@@ -35,6 +35,10 @@ class Steppable(Protocol):
 
 
 class _Lean:
+    always_finite = (
+        False  # True: no number it gives can be infinite or none, whatever is done in it
+    )
+
     def __init__(self, env: Any) -> None:
         self.unwrapped = env
 
@@ -49,6 +53,8 @@ class _Lean:
 
 class CartPole(_Lean):
     """Barto, Sutton & Anderson 1983, with gymnasium's constants."""
+
+    always_finite = True  # sums and products of bounded numbers, for as long as an episode lasts
 
     def __init__(self, env: CartPoleEnv) -> None:
         super().__init__(env)
@@ -75,6 +81,8 @@ class CartPole(_Lean):
 
 class MountainCar(_Lean):
     """Moore 1990, as in Sutton & Barto's example 10.1."""
+
+    always_finite = True  # position and speed are clipped
 
     def __init__(self, env: MountainCarEnv) -> None:
         super().__init__(env)
@@ -112,6 +120,8 @@ class Pendulum(_Lean):
 
 class Acrobot(_Lean):
     """Sutton & Barto's example 11.3, their equations; all masses and lengths are 1."""
+
+    always_finite = True  # angles are wrapped, speeds clipped
 
     def step(self, action: int, /) -> EnvStep:
         first, second, speed, speed2 = _runge_kutta(self.state, action - 1.0)

@@ -39,6 +39,7 @@ class VectorEnv:
         self.decode = action_decoder(made[0].action_space)
         inner, self.time_limit = without_time_limit(made)
         self.envs = [lean(env) for env in inner]
+        self.doubtful = not all(getattr(env, "always_finite", False) for env in self.envs)
         self.episodes: list[Episode] = []  # finished since the trainer last took them
         self.recordings: list[Recording] = []  # of the same, where they are kept
         self.keep_finished = False
@@ -90,7 +91,8 @@ class VectorEnv:
         """
         n = len(action)
         ended = self._step_each(action)
-        self._check_finite(action)
+        if self.doubtful:
+            self._check_finite(action)
         if n == self.num_envs:
             obs, next_obs = self.obs, self._normalized(self.spare)
             self.raw, self.spare, self.obs = self.spare, self.raw, next_obs

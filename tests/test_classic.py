@@ -83,3 +83,13 @@ def test_constants_given_to_an_env_reach_its_twin():
             expected, found = plain.step(action), quick.step(action)
             assert np.array_equal(expected[0], np.array(found[0], np.float32))
             assert expected[2] == found[2]
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_only_envs_that_no_action_can_spoil_go_unchecked(env_id):
+    """Pendulum takes real numbers, and none of them need be one."""
+    quick = lean(bare(env_id))
+    quick.reset(seed=0)
+    if env_id == "Pendulum-v1":
+        assert not np.isfinite(quick.step(np.array([np.nan], np.float32))[0]).all()
+    assert quick.always_finite == (env_id != "Pendulum-v1")

@@ -380,6 +380,8 @@ def test_an_env_with_several_actions_resumes_at_an_episodes_end_too(steps):
 def test_a_number_that_is_none_is_named_whichever_way_it_is_looked_for(num_envs, value, at):
     """One env's short row is summed by Python, several ones' by numpy."""
     envs = VectorEnv(env_config("CartPole-v1", num_envs=num_envs), list(range(num_envs)))
+    assert not envs.doubtful  # CartPole itself cannot give such numbers, and is not looked at
+    envs.doubtful = True
     envs.reset()
     obs, last = np.full(4, 1e18, np.float32), envs.envs[-1]
     last.step = lambda action: (obs, value if at == "reward" else 1.0, False, False, {})
