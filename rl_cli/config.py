@@ -6,7 +6,7 @@ An algorithm's own schema stands in its file under `algos/`, made with the same 
 from __future__ import annotations
 
 import unicodedata
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field
 
@@ -284,6 +284,10 @@ class AlgoConfig:
     def told(self, *names: str) -> str:
         """Some keys with their values, as they would be typed."""
         return " ".join(f"algo.{name}={written(getattr(self, name))}" for name in names)
+
+    def to_replay(self) -> Self:
+        """The same policy, with as little memory for learning as there can be."""
+        return self
 
     def idle(self) -> Idle:
         """Keys that do nothing while others are as they are; whoever types one is told."""

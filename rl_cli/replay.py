@@ -91,7 +91,7 @@ def load_agent(folder: Path, env_changes: Mapping[str, Any], device: str) -> Age
     spec = spec_of(env, env_cfg)
     env.close()
     refuse_other_sizes(algo_cls, algo_cfg, spec, [folder])
-    algo = make_algorithm(algo_cls, algo_cfg, spec, 1, manifest.seed, device)
+    algo = make_algorithm(algo_cls, algo_cfg.to_replay(), spec, 1, manifest.seed, device)
     normalizer = (
         ObservationNormalizer(spec.obs_shape, env_cfg.clip_obs) if env_cfg.normalize_obs else None
     )

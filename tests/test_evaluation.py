@@ -8,8 +8,11 @@ import pytest
 from gymnasium import spaces
 from test_algos import env_config
 
+from rl_cli import memory
+from rl_cli.checkpoint import find
 from rl_cli.evaluation import Evaluator, evaluate
 from rl_cli.normalization import ObservationNormalizer
+from rl_cli.replay import load_agent
 from rl_cli.types import Episode
 
 
@@ -234,3 +237,15 @@ def test_an_env_without_a_time_limit_does_not_hang_evaluation():
     assert episode == (10_000.0, 10_000)
     limited = Evaluator(env_config("ProbeEndless-v0", max_episode_steps=7), None)
     assert limited.episode(lambda obs, rng: np.zeros(len(obs), int), 0, greedy=True).length == 7
+
+
+def test_a_policy_is_replayed_where_its_buffer_would_not_fit(command, tiny, here, monkeypatch):
+    words = ["algo=dqn", "env=cartpole", "run_dir=run", "algo.buffer_size=100_000"]
+    done = command("rl-train", *words, "algo.learning_starts=100", "algo.batch_size=32", *tiny)
+    assert done.returncode == 0, done.stderr
+    monkeypatch.setattr(
+        memory, "limit", lambda: memory.RESERVE + 10_000
+    )  # for some 190 transitions
+    agent = load_agent(find(here / "run", "best"), {}, "cpu")
+    assert agent.algo.buffer.capacity == 32
+    assert agent.algo.predict(np.zeros((1, 4), np.float32), None).shape == (1,)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import dataclasses
+from typing import Literal, Self
 
 from pydantic import Field
 
@@ -57,6 +58,9 @@ class DQNConfig(AlgoConfig):
     epsilon_factor: float | None = Field(
         gt=0, le=1, description="instead: epsilon times this after each episode, down to the last"
     )
+
+    def to_replay(self) -> Self:
+        return dataclasses.replace(self, buffer_size=min(self.buffer_size, self.batch_size))
 
     def __post_init__(self) -> None:
         for is_so, what, keys, fix in self._contradictions():
