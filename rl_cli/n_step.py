@@ -7,6 +7,9 @@ import numpy as np
 from rl_cli.buffers import Columns
 from rl_cli.types import EnvSpec, Experience, State, Transition
 
+NOTHING = np.array([-1])
+"""The action after an episode's end, of one env."""
+
 
 def make_lookahead(n: int, gamma: float, with_next_action: bool, spec: EnvSpec) -> Lookahead | None:
     """None where a step is all that is asked for."""
@@ -36,12 +39,43 @@ class Lookahead:
 
     def add(self, transition: Transition) -> Experience | None:
         """Take in a step of the first envs. -> the rows that are now complete; None: not yet any."""
+        if len(self.taken) == 1:
+            return self._add_one(transition)
         envs = np.arange(len(transition.reward))
         for column, value in zip(self.steps.arrays, transition, strict=True):
             column[self.taken[envs] % self.depth, envs] = value
         self.taken[envs] += 1
         ready = envs[self.taken[envs] >= self.depth]
         return self._experience(ready) if len(ready) else None
+
+    def _add_one(self, transition: Transition) -> Experience | None:
+        """The same for an only env, of Python's numbers: to the last bit, in a fraction of the time."""
+        taken = int(self.taken[0])
+        self.steps.write(taken % self.depth, transition)
+        self.taken[0] = taken + 1
+        return self._experience_of_one(taken + 1) if taken + 1 >= self.depth else None
+
+    def _experience_of_one(self, taken: int) -> Experience:
+        steps, begun = self.steps.arrays, taken % self.depth  # the oldest is the next to go
+        last, total, discount, over = begun, 0.0, 1.0, False
+        for k in range(self.n):
+            last = (begun + k) % self.depth
+            total += discount * steps.reward.item(last)
+            discount *= self.gamma
+            over = bool(steps.terminated.item(last) or steps.truncated.item(last))
+            if over:
+                break
+        follows = self.with_next_action and not over
+        return Experience(
+            obs=steps.obs[begun].copy(),
+            action=steps.action[begun].copy(),
+            reward=np.array([total], np.float32),
+            next_obs=steps.next_obs[last].copy(),
+            terminated=steps.terminated[last].copy(),
+            truncated=steps.truncated[last].copy(),
+            discount=np.array([discount], np.float32),
+            next_action=steps.action[(last + 1) % self.depth].copy() if follows else NOTHING,
+        )
 
     def _experience(self, envs: np.ndarray) -> Experience:
         """The oldest step of each of these envs, and what came of it."""

@@ -70,16 +70,17 @@ class PrioritizedReplay(ReplayBuffer):
         self.priority = np.zeros(capacity, np.float32)  # p of each row
         self.top = 1.0  # the largest so far
         self.sorted_at = 0  # count of rows added
+        self.fresh = 0  # rows added since the tree last heard of them
 
     def append(self, transition: Transition | Experience) -> None:
-        rows = np.arange(self.position, self.position + len(transition.reward)) % self.capacity
         super().append(transition)
-        self._set(rows, np.full(len(rows), self.top, np.float32))
+        self.fresh += len(transition.reward)
         if crossings(self.sorted_at, self.added, self.sort_every):
             self._sort()
 
     def sample(self, batch_size: int, rng: np.random.Generator) -> Rows:
         """(batch_size,) rows, drawn from `rng`, one from each of as many equal strata."""
+        self.welcome()
         points = (np.arange(batch_size) + rng.random(batch_size)) * (self.tree.total / batch_size)
         return Rows(self.columns.tensors, torch.from_numpy(self.tree.find(points)))
 
@@ -100,8 +101,17 @@ class PrioritizedReplay(ReplayBuffer):
         """
         if not np.isfinite(priority).all():
             raise NonFinite("a TD error is not finite", "train/loss", "lower algo.learning_rate")
+        self.welcome()  # those that were added before have the top of before
         self.top = max(self.top, float(priority.max()))
         self._set(positions, priority)
+
+    def welcome(self) -> None:
+        """Give the rows added since the last time their priority: many cost what one does."""
+        if self.fresh:
+            count = min(self.fresh, self.capacity)
+            rows = np.arange(self.position - count, self.position) % self.capacity
+            self._set(rows, np.full(count, self.top, np.float32))
+            self.fresh = 0
 
     def _set(self, positions: np.ndarray, priority: np.ndarray) -> None:
         self.priority[positions] = priority
@@ -113,6 +123,7 @@ class PrioritizedReplay(ReplayBuffer):
 
     def _sort(self) -> None:
         """Rows in order of priority; the next ones overwrite the least."""
+        self.welcome()
         order = self.priority[: self.size].argsort(kind="stable")
         self.columns.reorder(order)
         self.priority[: self.size] = self.priority[order]
@@ -122,6 +133,7 @@ class PrioritizedReplay(ReplayBuffer):
         self.reorderings += 1
 
     def state_dict(self) -> State:
+        self.welcome()
         return {
             **super().state_dict(),
             "priority": self.priority[: self.size],
@@ -133,4 +145,5 @@ class PrioritizedReplay(ReplayBuffer):
         super().load_state_dict(state)
         self.priority[: self.size] = cast(np.ndarray, state["priority"])
         self.tree.fill(self._weights(self.priority[: self.size]))
+        self.fresh = 0
         self.top, self.sorted_at = cast(float, state["top"]), cast(int, state["sorted_at"])

@@ -299,8 +299,8 @@ KEEPING += ("monte_carlo", "state_dependent", "gsde", "target_kl", "recompute")
 
 @pytest.mark.parametrize(("name", "switch"), [s for s in SWITCHES if s[1] in KEEPING])
 def test_memory_stands_still_whatever_is_switched_on(name, switch):
-    held, peak = growth(warm(switched(name, switch), 150), 300)
+    held, peak = growth(warm(switched(name, switch), 150), 600)
     assert (
-        held < 15_000
-    )  # it comes and goes by ten; an array kept each step would be thirty and more
-    assert peak < 80_000
+        held < 45_000
+    )  # it comes and goes by twenty; an array kept each step would be 67 and more
+    assert peak < 150_000  # with the actions and the ended episodes that nobody takes here

@@ -5,7 +5,7 @@ import pytest
 from test_buffers import spec, through_a_checkpoint, transition
 
 from rl_cli.n_step import Lookahead
-from rl_cli.types import ActionSpec, EnvSpec
+from rl_cli.types import ActionSpec, EnvSpec, Transition
 
 
 def gathered(n, steps, gamma=0.5, with_next_action=False, num_envs=1):
@@ -101,3 +101,29 @@ def test_a_long_lookahead_takes_memory_only_as_it_fills():
     lookahead = Lookahead(1_000, 0.9, False, pixels)
     assert lookahead.steps.arrays.obs.nbytes == 10**9
     assert resident() - before < 50 * 2**20
+
+
+@pytest.mark.parametrize("with_next_action", [False, True])
+@pytest.mark.parametrize("n", [1, 3, 5])
+def test_an_only_envs_rows_are_those_of_many_to_the_last_bit(n, with_next_action):
+    """Python's numbers against numpy's, which two envs go through that live the same life."""
+    rng, kind = np.random.default_rng(n), ActionSpec("discrete", (), (4,))
+    one, two = (
+        Lookahead(n, 0.97, with_next_action, EnvSpec((3,), "float32", kind, envs))
+        for envs in (1, 2)
+    )
+    seen = 0
+    for _ in range(300):
+        obs, next_obs = rng.normal(size=(2, 1, 3)).astype(np.float32)
+        action, reward = rng.integers(4, size=1), rng.normal(size=1).astype(np.float32)
+        terminated, truncated = rng.random((2, 1)) < 0.15
+        step = Transition(obs, action, reward, next_obs, terminated, truncated)
+        found, expected = one.add(step), two.add(Transition(*(np.repeat(x, 2, 0) for x in step)))
+        assert (found is None) == (expected is None)
+        if found is not None and expected is not None:
+            for mine, theirs in zip(found, expected, strict=True):
+                assert mine.dtype == theirs.dtype
+                assert np.array_equal(mine, theirs[:1])
+                assert np.array_equal(mine, theirs[1:])
+            seen += int(found.discount[0] < 0.97 ** (n - 1))
+    assert n == 1 or seen > 50

@@ -56,6 +56,7 @@ def test_a_new_row_has_the_largest_priority_so_far():
     assert shares(buffer) == pytest.approx([1 / 15, 7 / 15, 7 / 15], abs=0.01)
     learned(buffer, 1.0, 1.0, 1.0)  # what was once the largest is remembered
     buffer.add(transition(4))
+    buffer.welcome()
     assert buffer.priority[3] == 7.0
 
 
@@ -148,6 +149,7 @@ def test_a_priority_that_is_no_number_ends_the_run_and_spoils_no_tree():
     buffer = replay(rows=(1, 2))
     with pytest.raises(NonFinite, match="TD error"):
         learned(buffer, np.nan, 1.0)
+    buffer.welcome()
     assert buffer.tree.total == pytest.approx(2.0, abs=1e-5)
 
 
@@ -157,3 +159,26 @@ def test_sorting_counts_a_second_copy_of_its_largest_column(monkeypatch):
     replay(capacity=17, sort_every=5)
     with pytest.raises(BadInput, match="buffer_size=17"):
         replay(capacity=18, sort_every=5)
+
+
+def test_rows_added_one_by_one_weigh_as_if_each_had_been_told_at_once():
+    """To the last bit, round the end of the buffer and across what was learned in between."""
+    late, prompt = replay(capacity=7), replay(capacity=7)
+    rng = np.random.default_rng(0)
+    for i in range(60):
+        late.add(transition(i))
+        prompt.add(transition(i))
+        prompt.welcome()
+        if i % 5 == 4:
+            priorities = rng.random(late.size).astype(np.float32) * i
+            learned(late, *priorities)
+            learned(prompt, *priorities)
+        if i % 9 == 8:
+            drawn = [
+                b.sample(4, np.random.default_rng(i)).positions.tolist() for b in (late, prompt)
+            ]
+            assert drawn[0] == drawn[1]
+    late.welcome()
+    assert np.array_equal(late.priority, prompt.priority)
+    for mine, theirs in zip(late.tree.levels, prompt.tree.levels, strict=True):
+        assert np.array_equal(mine, theirs)
