@@ -7,25 +7,15 @@ numpy: the same numbers but for rounding, which is why a run keeps to one of the
 from __future__ import annotations
 
 import ctypes
-import subprocess
 from pathlib import Path
 
 import numpy as np
 
-from rl_cli.library_cache import (
-    alone,
-    cache_folder,
-    digest,
-    find_compiler,
-    machine,
-    place,
-    undisturbed,
-)
+from rl_cli import c_library
 from rl_cli.networks import MLP
 from rl_cli.types import Arrays
 
 SOURCE = Path(__file__).with_name("forward.c")
-FLAGS = ("-O3", "-march=native", "-fopenmp-simd", "-shared", "-fPIC")
 
 Floats = ctypes.POINTER(ctypes.c_float)
 
@@ -105,25 +95,7 @@ def load() -> Native:
         OSError, RuntimeError: there is no compiler, it failed, or no place to write to.
 
     """
-    source = SOURCE.read_text()
-    path = cache_folder() / f"forward_{digest(source, *FLAGS, machine())}.so"
-    try:
-        library = ctypes.CDLL(str(path))
-    except OSError:  # not there yet, or broken
-        with alone(path.with_suffix(".lock")), undisturbed():
-            place(path, _build)
-        library = ctypes.CDLL(str(path))
-    return Native(library)
-
-
-def _build(path: Path) -> None:
-    compiler = find_compiler()
-    command = [compiler, *FLAGS, "-x", "c", str(SOURCE), "-o", str(path)]
-    made = subprocess.run(command, capture_output=True, text=True, check=False)
-    if made.returncode:
-        raise RuntimeError(
-            f"{compiler} failed: {(made.stderr.strip() or 'silently').splitlines()[-1]}"
-        )
+    return Native(c_library.load(SOURCE))
 
 
 def _pointer(array: np.ndarray) -> ctypes._Pointer[ctypes.c_float]:

@@ -11,7 +11,7 @@ PACKAGE = REPO / "rl_cli"
 LAYERS = [
     {"errors", "__init__"},
     {"schema"},
-    {"types", "config", "memory"},
+    {"types", "config", "memory", "library_cache"},
     {
         "frames",
         "tensor_file",
@@ -25,7 +25,7 @@ LAYERS = [
         "lander",
         "atari",
         "earlier",
-        "sum_tree",
+        "c_library",
     },
     {
         "networks",
@@ -40,7 +40,7 @@ LAYERS = [
         "manifest",
         "periods",
         "keyboard",
-        "library_cache",
+        "sum_tree",
     },
     {"acting", "compiled", "native", "vector", "n_step", "prioritized", "q_heads"},
     {"workers"},

@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 
@@ -47,3 +49,31 @@ def test_of_a_position_that_occurs_twice_the_last_weight_counts():
     tree = SumTree(4)
     tree.set(np.array([2, 2]), np.array([5.0, 1.0]))
     assert tree.total == 1.0
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
+@pytest.mark.parametrize("capacity", [1, 15, 16, 17, 300, 5_000])
+def test_in_c_it_is_numpys_tree_to_the_last_bit(capacity):
+    quick, plain = SumTree(capacity), SumTree(capacity)
+    assert quick.quick is not None
+    plain.quick = None
+    rng = np.random.default_rng(capacity)
+    for turn in range(60):
+        rows = rng.integers(capacity, size=40)
+        weights = rng.random(40) ** 9 * 10.0 ** rng.integers(-8, 8, 40) * (rng.random(40) > 0.2)
+        for tree in (quick, plain):
+            tree.set(rows, weights if turn % 7 else 0.25)
+        for mine, theirs in zip(quick.levels, plain.levels, strict=True):
+            assert np.array_equal(mine, theirs)
+        edges = np.concatenate([rng.random(50), [0.0, 1.0, 1.0 + 1e-15]]) * quick.total
+        assert np.array_equal(quick.find(edges), plain.find(edges))
+
+
+@pytest.mark.parametrize("in_c", [False, True])
+def test_weights_that_are_none_are_no_way_out_of_the_tree(in_c):
+    tree = SumTree(300)
+    if not in_c:
+        tree.quick = None
+    tree.set(np.arange(300), np.full(300, np.nan))
+    with pytest.raises(IndexError):
+        tree.find(np.array([0.5]))
