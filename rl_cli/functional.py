@@ -133,12 +133,6 @@ def explained_variance(predicted: torch.Tensor, target: torch.Tensor) -> torch.T
     return 1.0 - left / target.var(correction=0).clamp_min(1e-8)
 
 
-def padded(x: torch.Tensor) -> torch.Tensor:
-    """Rows of zeros added up to a power of two, so that tables of any length have few shapes."""
-    rows = 1 << (len(x) - 1).bit_length()
-    return torch.cat([x, x.new_zeros((rows - len(x), *x.shape[1:]))])
-
-
 def standardise(x: torch.Tensor) -> torch.Tensor:
     """Mean 0 and standard deviation 1; a single value becomes 0."""
     return (x - x.mean()) / (x.std(correction=0) + 1e-8)

@@ -72,11 +72,11 @@ class PPO(Algorithm[PPOConfig]):
         return cls.network(cfg, spec).size()
 
     def planned_updates(self) -> int:
-        if self.cfg.rollout_length is None:
-            return 0
-        rows = self.cfg.rollout_length * self.spec.num_envs
-        minibatches = -(-rows // self.cfg.minibatch_size)
-        return self.total_timesteps // rows * self.cfg.num_epochs * minibatches
+        cfg = self.cfg
+        if cfg.rollout_length is None:  # every step is learned from, at most
+            return self.total_timesteps * cfg.num_epochs // cfg.minibatch_size
+        rows = cfg.rollout_length * self.spec.num_envs
+        return self.total_timesteps // rows * cfg.num_epochs * -(-rows // cfg.minibatch_size)
 
     def act(self, obs: np.ndarray, step: int) -> np.ndarray:
         if self.noise is None:
@@ -141,9 +141,12 @@ class PPO(Algorithm[PPOConfig]):
         """One pass over a rollout; of episodes, whose number of steps differs, in steps of one shape."""
         size, rows = self.cfg.minibatch_size, len(samples.advantage)
         ragged = self.cfg.rollout_episodes is not None
-        table = Samples(*map(functional.padded, samples)) if ragged else samples
         parts = minibatches(rows, size, self.sample_rng, same_size=ragged)
-        return [self.learner.step(Rows(table, p), *coefs, learning_rate=rate) for p in parts]
+        batches: list[Rows | Samples] = [
+            Samples(*(column[part] for column in samples)) if ragged else Rows(samples, part)
+            for part in parts
+        ]
+        return [self.learner.step(batch, *coefs, learning_rate=rate) for batch in batches]
 
     def loss(
         self, params: Params, samples: Samples, clip_coef: torch.Tensor, ent_coef: torch.Tensor
