@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import os
 import subprocess
 from pathlib import Path
 
@@ -31,18 +33,28 @@ def load(source: Path, *more_flags: str) -> ctypes.CDLL:
     flags = (*FLAGS, *more_flags)
     name = f"{source.stem}_{digest(source.read_text(), *flags, machine())}.so"
     path = cache_folder() / name
-    try:
-        return ctypes.CDLL(str(path))
-    except OSError:  # not there yet, or broken
-        with alone(path.with_suffix(".lock")), undisturbed():
+    if (library := _loaded(path)) is not None:
+        return library
+    with alone(path.with_suffix(".lock")), undisturbed():
+        if (library := _loaded(path)) is None:  # and nobody else has made it meanwhile
             place(path, lambda scratch: _build(source, flags, scratch))
-        return ctypes.CDLL(str(path))
+            library = ctypes.CDLL(str(path))
+    return library
+
+
+def _loaded(path: Path) -> ctypes.CDLL | None:
+    """None: not there yet, or broken."""
+    with contextlib.suppress(OSError):
+        library = ctypes.CDLL(str(path))
+        os.utime(path)  # the cache keeps what was used last
+        return library
+    return None
 
 
 def _build(source: Path, flags: tuple[str, ...], path: Path) -> None:
     compiler = find_compiler()
     command = [compiler, *flags, "-x", "c", str(source), "-o", str(path)]
-    made = subprocess.run(command, capture_output=True, text=True, check=False)
+    made = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if made.returncode:
         why = (made.stderr.strip() or "silently").splitlines()[-1]
         raise RuntimeError(f"{compiler} failed: {why}")

@@ -204,7 +204,9 @@ class RunConfig(Jobs):
         description="processes that step the envs; 0: the run's own, best for fast envs",
     )
     step_timeout: float = Field(
-        ge=0, description="seconds after which a step of an env counts as hung; 0: never"
+        ge=0,
+        le=1_000_000,
+        description="seconds after which a step of an env counts as hung; 0: never",
     )
     run_dir: Folder | None = Field(description="folder of the run; null: runs/<algo>/<env>/<stamp>")
     resume: Folder | None = Field(

@@ -77,6 +77,7 @@ class Learner:
         self.compiled: dict[tuple[torch.Size, ...], Function] = {}  # by the shapes of the inputs
         self.is_compiled: bool | None = None  # None: not known before the first step
         self.was_compiled: bool | None = None  # where the state was saved that was loaded
+        self.was_native = False  # the same
 
     def _views(self, flat: torch.Tensor) -> Params:
         sizes = [shape.numel() for shape in self.shapes.values()]
@@ -198,6 +199,7 @@ class Learner:
             "variance": self.variance,
             "updates": self.updates,
             "compiled": self.was_compiled if self.is_compiled is None else self.is_compiled,
+            "native": self.native is not None,
         }
         if self.flat_target is not None:
             state["target"] = self.flat_target
@@ -209,7 +211,8 @@ class Learner:
         self.variance.copy_(torch.as_tensor(state["variance"]))
         self.updates = cast(int, state["updates"])
         self.was_compiled = cast("bool | None", state.get("compiled"))
-        if self.was_compiled is False:
+        self.was_native = bool(state.get("native", False))
+        if not self.was_native:  # nor does a run begin to on its way
             self.native = None
         if self.flat_target is not None:
             self.flat_target.copy_(torch.as_tensor(state["target"]))

@@ -142,7 +142,7 @@ class Logger:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.gathered = {
-            name: list(torch.from_numpy(values)) for name, values in state["gathered"].items()
+            name: [torch.from_numpy(values)] for name, values in state["gathered"].items()
         }
         self.episodes = [Episode(*e) for e in state["episodes"]]
         if "tally" in state:

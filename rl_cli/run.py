@@ -275,14 +275,17 @@ class _Run:
             learner.compiler = StepCompiler(arithmetic, self.monitor.note)
 
     def _compare_steps(self) -> None:
-        now, before = self.algo.learner.is_compiled, self.algo.learner.was_compiled
+        learner, kinds = self.algo.learner, ("plain", "compiled")
+        now, before = learner.is_compiled, learner.was_compiled
         if None not in (now, before) and now != before:
-            kinds = ("plain", "compiled")
-            self.monitor.note(
-                f"approximate resume: the learning step was {kinds[bool(before)]} before the "
-                f"interruption and is {kinds[bool(now)]} now"
-            )
-            self.history[-1]["exact"] = False
+            changed = f"the learning step was {kinds[bool(before)]} before the interruption"
+            self._approximate(f"{changed} and is {kinds[bool(now)]} now")
+        elif learner.was_native and learner.native is None:
+            self._approximate("acting was compiled before the interruption and is plain now")
+
+    def _approximate(self, why: str) -> None:
+        self.monitor.note(f"approximate resume: {why}")
+        self.history[-1]["exact"] = False
 
     def _status(self, state: str, reason: str, **more: Any) -> None:
         run_folder.write_status(

@@ -152,6 +152,7 @@ def test_a_preset_of_one_algorithm_is_not_mixed_with_another(here):
         "experiment=lunarlander_windy algo=dqn",  # sets no key of an algorithm
         "experiment=lunarlander_windy_dqn algo=rainbow",  # switches of the same one
         "experiment=cartpole_dqn_replay algo=dqn",
+        "experiment=cartpole_dqn_replay algo='dqn'",
     ],
 )
 def test_what_a_preset_goes_with_is_taken(words):

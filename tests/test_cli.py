@@ -619,3 +619,19 @@ def test_the_wheel_trains_from_any_folder(here, tiny):
     scripts = (next(site.glob("rl_cli-*.dist-info")) / "entry_points.txt").read_text()
     assert "rl-train" in scripts
     assert "rl-eval" in scripts
+
+
+@pytest.mark.parametrize(
+    ("preset", "word"),
+    [
+        ("hydra: {job: {env_set: {RL_CLI_SEEN: yes}}}", ""),
+        ("run_dir: ${hydra:job.name}_mine", ""),
+        ("seed: 1", "run_dir=${hydra:job.name}_mine"),
+    ],
+)
+def test_what_only_a_run_of_hydras_knows_is_left_to_it(here, preset, word):
+    """Composed by ourselves, ${hydra:...} would be of another run, and env_set nobody's."""
+    (here / "conf/experiment").mkdir(parents=True)
+    (here / "conf/experiment/mine.yaml").write_text(f"# @package _global_\n{preset}\n")
+    words = ["experiment=mine", f"hydra.searchpath=[file://{here}/conf]", *([word] if word else [])]
+    assert launch._for_hydra(words) or launch._composed("config", words) is None

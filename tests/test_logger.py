@@ -193,6 +193,7 @@ def test_what_was_gathered_goes_through_a_checkpoint_into_the_next_row(tmp_path)
     tree, arrays, _ = pack(whole.state_dict())
     tree, data = json.dumps(tree), safetensors.numpy.save(arrays)
     resumed.load_state_dict(unpack(json.loads(tree), safetensors.numpy.load(data), {}.__getitem__))
+    assert [len(v) for v in resumed.gathered.values()] == [1, 1]  # not a tensor for each number
     for log in (whole, resumed):
         log.add(metrics(loss=6.0))
         log.add_episodes([Episode(7.0, 9)])

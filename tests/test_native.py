@@ -1,5 +1,6 @@
 """Acting in machine code: numpy's outputs but for rounding, and only where a run may have them."""
 
+import os
 import shutil
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 import yaml
 from conftest import REPO
 
-from rl_cli import algos, native
+from rl_cli import algos, c_library, native
 from rl_cli.config import build
 from rl_cli.networks import MLP
 from rl_cli.types import ActionSpec, EnvSpec, Transition
@@ -68,8 +69,14 @@ def test_a_broken_library_is_made_again(tmp_path, monkeypatch):
     (path,) = (tmp_path / "rl-cli").glob("forward_*.so")
     path.unlink()
     path.write_text("junk")
+    os.utime(path, (0, 0))
     net = MLP("q", 2, (8,), 3, "relu")
     assert native.load()(net, arrays_of(net), np.ones((2, 2), np.float32)).shape == (2, 3)
+
+    os.utime(path, (0, 0))
+    monkeypatch.setattr(c_library, "_build", None)  # not made again
+    native.load()
+    assert path.stat().st_mtime > 0  # and known to be in use, or the cache would forget it first
 
 
 def make(name):
@@ -100,10 +107,19 @@ def test_training_acts_with_it_and_evaluation_does_not(name):
 def test_a_run_whose_step_is_not_compiled_acts_in_numpy_too():
     algo = make("dqn")
     algo.learner.native = lambda *_: None
-    algo.learner.load_state_dict({**algo.learner.state_dict(), "compiled": True})
+    saved = algo.learner.state_dict()
+    assert saved["native"] is True
+    algo.learner.load_state_dict({**saved, "compiled": True})
     assert algo.learner.native is not None
-    algo.learner.load_state_dict({**algo.learner.state_dict(), "compiled": False})
-    assert algo.learner.native is None
+    algo.learner.load_state_dict({**saved, "compiled": True, "native": False})
+    assert algo.learner.native is None  # as a run that became compiled on its way goes on
+    assert algo.learner.state_dict()["native"] is False
+
+    before = make("dqn").learner
+    before.native = lambda *_: None
+    del saved["native"]  # of the time when all acted in numpy
+    before.load_state_dict({**saved, "compiled": True})
+    assert before.native is None
 
     other = make("dqn")
     other.learner.native, other.learner.compiler = (lambda *_: None), (lambda *_: None)

@@ -13,6 +13,8 @@ from rl_cli import algos
 from rl_cli.cli.arguments import value_of
 from rl_cli.errors import BadInput, did_you_mean, nearest
 
+PLAIN = re.compile(r"[\w\-/.]+")
+"""A name, not a sweep or an expression of Hydra's."""
 _PACKAGE = Path(__file__).resolve().parents[1]
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
 """Inside the package once installed, beside it in a checkout."""
@@ -49,7 +51,7 @@ def check_member(group: str, name: str, folders: list[Path]) -> None:
     """Raise BadInput for a name that the group does not have."""
     known = members(group, folders)
     optional = name == "null" and group in ("sweep", "experiment")
-    if optional or name in known or (name and not re.fullmatch(r"[\w\-/.]+", name)):
+    if optional or name in known or (name and not PLAIN.fullmatch(name)):
         return
     every = f"one of: {', '.join(known)}"
     if not name:
@@ -86,21 +88,27 @@ def _family(env_id: str) -> str:
 def refuse_another_algorithm(argv: list[str], folders: list[Path]) -> None:
     """Raise BadInput for a preset with values of one algorithm where another one is named.
 
-    A preset that sets none of an algorithm's keys goes with any.
+    A preset that sets none of an algorithm's keys goes with any; of a sweep each job has to be fine.
     """
     for name in _given(argv, "experiment"):
-        preset = _file("experiment", name, folders)
-        own, env = (_chosen(preset, group) for group in ("algo", "env"))
-        if own is None or "algo" not in preset:
-            continue
         for algo in _given(argv, "algo"):
-            if algo and algorithm_of(algo, folders) != algorithm_of(own, folders):
-                there = value_of(argv, "env") or env or "<env>"
-                raise BadInput(
-                    f"experiment={name} is a preset of algo={own}",
-                    f"experiment={name} algo={algo}",
-                    f"leave algo={algo} out, or the preset: rl-train algo={algo} env={there}",
-                )
+            if (problem := _contradiction(argv, name, algo, folders)) is not None:
+                raise problem
+
+
+def _contradiction(argv: list[str], name: str, algo: str, folders: list[Path]) -> BadInput | None:
+    preset = _file("experiment", name, folders)
+    own, env = (_chosen(preset, group) for group in ("algo", "env"))
+    if own is None or "algo" not in preset:
+        return None
+    if not PLAIN.fullmatch(algo) or algorithm_of(algo, folders) == algorithm_of(own, folders):
+        return None
+    there = value_of(argv, "env") or env or "<env>"
+    return BadInput(
+        f"experiment={name} is a preset of algo={own}",
+        f"experiment={name} algo={algo}",
+        f"leave algo={algo} out, or the preset: rl-train algo={algo} env={there}",
+    )
 
 
 def _given(argv: list[str], group: str) -> list[str]:

@@ -91,11 +91,14 @@ def run_hydra(config_name: str, argv: list[str], task: Callable[[Any], object]) 
         raise raised[0]
 
 
+OF_HYDRA = "${hydra:"
+
+
 def _for_hydra(argv: list[str]) -> bool:
     """Whether a command line asks for something of Hydra's beside a configuration."""
     flags, words = split_flags(argv)
     of_hydra = r"[+~]*(hydra(?!\.(sweep\.dir|searchpath)=)|sweep)\b"
-    return bool(flags) or any(re.match(of_hydra, word) for word in words)
+    return bool(flags) or any(re.match(of_hydra, word) or OF_HYDRA in word for word in words)
 
 
 def _composed(config_name: str, argv: list[str]) -> Any:
@@ -110,7 +113,7 @@ def _composed(config_name: str, argv: list[str]) -> Any:
     from hydra import compose, initialize_config_dir
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
-    from omegaconf import open_dict
+    from omegaconf import OmegaConf, open_dict
 
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -119,9 +122,13 @@ def _composed(config_name: str, argv: list[str]) -> Any:
         if any(word.startswith(("experiment=", "hydra.searchpath=")) for word in argv):
             return None  # a file may have made a sweep of it
         raise Unreadable from error
-    if cfg.hydra.mode == RunMode.MULTIRUN:
+    job = cfg.hydra.job
+    if cfg.hydra.mode == RunMode.MULTIRUN or job.chdir or job.env_set or cfg.hydra.callbacks:
         return None
     cfg.hydra.mode = RunMode.RUN
+    ours = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+    if OF_HYDRA in OmegaConf.to_yaml(ours):  # what stands there only `hydra.main` knows
+        return None
     HydraConfig.instance().set_config(cfg)
     with open_dict(cfg):
         del cfg["hydra"]
