@@ -177,6 +177,10 @@ class Jobs:
     jobs: Int = Field(ge=1, le=256, description="runs of a sweep at a time, each a process")
 
 
+LEAST_TIMEOUT = 0.1
+"""Seconds. Much less, and looking whether it is over would be all that a run does."""
+
+
 @schema
 class RunConfig(Jobs):
     """Everything one run needs to know, but for the algorithm's own keys."""
@@ -227,6 +231,12 @@ class RunConfig(Jobs):
                 "stop.eval_return is asked at evaluations, and there are none before the end",
                 f"stop.eval_return={self.stop.eval_return:g} eval.every=0",
                 "set eval.every or eval.every_episodes: eval.every=10_000",
+            )
+        if 0 < self.step_timeout < LEAST_TIMEOUT:
+            raise BadInput(
+                f"in less than {LEAST_TIMEOUT:g} s an env need not have answered",
+                f"step_timeout={self.step_timeout:g}",
+                f"step_timeout=0 for never, or {LEAST_TIMEOUT:g} and more: step_timeout=10",
             )
         workers, envs = self.workers, self.env.num_envs
         if workers > envs:

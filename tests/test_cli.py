@@ -174,6 +174,8 @@ MISTAKES = [
     ),
     (["+algo.learnin_rate=1"], ["unknown key algo.learnin_rate", "algo.learning_rate"]),
     (["gamma=0.9"], ["unknown key gamma", "did you mean algo.gamma?"]),
+    (["step_timeout=1e-8"], ["less than 0.1 s", "step_timeout=0 for never"]),
+    (["step_timeout=4611686018427387904"], ["step_timeout must be", "1000000"]),
     (["algo=dqnn"], ["no algo called dqnn", "dqn"]),
     (["env=mountain"], ["no env called mountain", "mountaincar"]),
     (["env=CartPole-v1"], ["env.id=CartPole-v1"]),
