@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 
-from rl_cli import algos, checkpoint, memory, transitions
+from rl_cli import algos, checkpoint, memory, native, transitions
 from rl_cli.algos.base import Algorithm
+from rl_cli.compiled import StepCompiler
 from rl_cli.config import AlgoConfig, RunConfig
 from rl_cli.errors import BadInput
+from rl_cli.learner import Learner
 from rl_cli.seeding import env_seeds
 from rl_cli.types import EnvSpec, Transition
 from rl_cli.vector import VectorEnv
@@ -147,3 +150,16 @@ def worth_compiling(wish: bool | Literal["auto"], algo: Algorithm[Any]) -> bool:
         return on_cpu and vectors and algo.planned_updates() >= COMPILE_FROM
     fixed = algo.planned_updates() > 0  # of one shape, or which are compiled is a matter of chance
     return wish and on_cpu and fixed  # what is compiled here is code for the CPU
+
+
+def use_machine_code(learner: Learner, arithmetic: str, notify: Callable[[str], None]) -> None:
+    """Learn and act in machine code: both or neither, so that going on can be the same.
+
+    `arithmetic`: all that the learning step depends on beside the shapes of its inputs.
+    """
+    try:
+        learner.native = native.load()
+    except (OSError, RuntimeError) as problem:
+        notify(f"the learning step runs uncompiled, slower: {problem}")
+    else:
+        learner.compiler = StepCompiler(arithmetic, notify)

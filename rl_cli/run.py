@@ -14,24 +14,24 @@ from typing import Any
 
 import torch
 
-from rl_cli import algos, checkpoint, films, native, resume, run_folder, trust
+from rl_cli import algos, checkpoint, films, resume, run_folder, trust
 from rl_cli.algos.base import Algorithm
 from rl_cli.assembly import (
     make_algorithm,
     make_envs,
     read_prefill,
     refuse_other_sizes,
+    use_machine_code,
     worth_compiling,
 )
 from rl_cli.checkpoint_store import CheckpointStore, Identity
-from rl_cli.compiled import StepCompiler, source_digest
+from rl_cli.compiled import source_digest
 from rl_cli.config import AlgoConfig, RunConfig, build
 from rl_cli.errors import BadInput, RunError
 from rl_cli.evaluation import Evaluator
 from rl_cli.films import Filmer, Recorder
 from rl_cli.folder_lock import FolderLock
 from rl_cli.interruption import Interruption
-from rl_cli.learner import Learner
 from rl_cli.logger import Logger, hparams
 from rl_cli.periods import periods_of
 from rl_cli.policy import load_policy_arrays
@@ -144,7 +144,7 @@ class _Run:
         if worth_compiling(cfg.compile, algo):
             source = source_digest(sys.modules[type(algo).__module__])
             arithmetic = repr((algo_cfg, envs.spec, source))
-            self._compile(algo.learner, arithmetic)
+            use_machine_code(algo.learner, arithmetic, self.monitor.note)
         self.evaluator = Evaluator(cfg.env, envs.obs_normalizer)
         if saved is not None:
             try:
@@ -264,15 +264,6 @@ class _Run:
         error.where = f"step={self.trainer.step}, {error.where}"
         if steps := checkpoint.steps_in(self.folder / "checkpoints"):
             error.kept = f"checkpoint {steps[-1]} in {relative(self.folder)}"
-
-    def _compile(self, learner: Learner, arithmetic: str) -> None:
-        """Learn and act in machine code: both or neither, so that going on can be the same."""
-        try:
-            learner.native = native.load()
-        except (OSError, RuntimeError) as problem:
-            self.monitor.note(f"the learning step runs uncompiled, slower: {problem}")
-        else:
-            learner.compiler = StepCompiler(arithmetic, self.monitor.note)
 
     def _compare_steps(self) -> None:
         learner, kinds = self.algo.learner, ("plain", "compiled")
