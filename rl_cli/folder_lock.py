@@ -161,30 +161,43 @@ def _lock_by_existence(path: Path) -> int | None:
     handle = os.open(own, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
     try:
         _sign(handle)
-        owner = _read(lock)
-        if owner is not None and owner.is_gone():
-            _remove(lock, owner)
-        os.link(own, lock)
-    except OSError as error:
+        if _claim(own, lock):
+            return handle
+    except OSError:
         os.close(handle)
-        if isinstance(error, FileExistsError):
-            return None
         raise
     finally:
         own.unlink(missing_ok=True)
-    return handle
+    os.close(handle)
+    return None
 
 
-def _remove(lock: Path, owner: Owner) -> None:
-    """Remove the lock of a dead process, unless another starter has done so and taken it."""
-    aside = lock.with_name(f"{OWNER}.of.{owner.pid}.{os.getpid()}")
-    with contextlib.suppress(FileNotFoundError):
-        lock.rename(aside)
-        try:
-            if _read(aside) != owner:  # it was no longer the dead one's: put it back
-                os.link(aside, lock)
-        finally:
-            aside.unlink()
+def _claim(own: Path, lock: Path) -> bool:
+    """Make `lock` a second name of our signed file `own`; False: it is somebody else's.
+
+    Of those who find a dead process's lock one may put its own in that place: the one who holds
+    the lock on it, which has the dead one's name and is claimed in the same way. So nobody ever
+    moves a lock whose process is alive, and one who dies here is succeeded like any other.
+    """
+    with contextlib.suppress(FileExistsError):
+        os.link(own, lock)
+        return True
+    owner = _read(lock)
+    if owner is None or not owner.is_gone():
+        return False
+    succession = lock.with_name(f"{lock.name}.after.{owner.pid}.{owner.born}")
+    if not _claim(own, succession):
+        return False
+    try:
+        if _read(lock) != owner:  # others succeeded it before we came
+            return False
+        spare = own.with_name(f"{own.name}.new")
+        spare.unlink(missing_ok=True)
+        os.link(own, spare)
+        spare.replace(lock)  # at once: the place is never empty
+        return True
+    finally:
+        succession.unlink()
 
 
 def _sign(handle: int) -> None:

@@ -73,7 +73,7 @@ def _forget(folder: Path) -> None:
 
 def place(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file that appears whole or not at all."""
-    scratch = path.with_name(f"{path.name}.{os.getpid()}")
+    scratch = path.with_name(f"{path.name}.{platform.node()}.{os.getpid()}")
     write(scratch)
     scratch.replace(path)
 

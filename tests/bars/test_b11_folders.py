@@ -25,6 +25,7 @@ from rl_cli.folder_lock import FolderLock
 from rl_cli.vector import VectorEnv
 
 FULL = os.environ.get("RL_CLI_BARS") == "full"
+READ = folder_lock._read
 STARTS, ROUNDS = (16, 10) if FULL else (4, 2)
 
 
@@ -122,6 +123,56 @@ def test_the_lock_of_a_dead_process_is_taken_over_by_one(here, kernel):
         told = at_once(STARTS, go_on(folder))
         assert sum(t[1] == "won" for t in told) == 1, (left, told)
     print(f"B11 got/needed: {ROUNDS}/{ROUNDS} stale locks taken over")
+
+
+def test_a_late_finder_of_a_dead_lock_never_moves_its_successors(here, monkeypatch):
+    """Found by this bar under load: one who had read the dead owner before another succeeded it
+    took the successor's lock away to look at it, and a third came into the empty place."""
+    monkeypatch.setattr(fcntl, "flock", no_flock)
+    owner = {"pid": 2**22 + 1, "host": socket.gethostname(), "started": "then", "born": 1}
+    (here / folder_lock.OWNER).write_text(json.dumps(owner))
+    successor = []
+
+    def read_late(path):
+        before = READ(path)
+        if not successor:
+            successor.append(living_holder(here))
+        assert READ(here / folder_lock.OWNER).pid == successor[0]
+        return before
+
+    monkeypatch.setattr(folder_lock, "_read", read_late)
+    with pytest.raises(BadInput, match="another process is at work"):
+        FolderLock.take(here)
+    assert sorted(p.name for p in here.iterdir()) == [folder_lock.NAME, folder_lock.OWNER]
+    os.kill(successor[0], signal.SIGKILL)
+    os.waitpid(successor[0], 0)
+
+
+def living_holder(folder):
+    """The pid of a forked process that has taken the lock and keeps it."""
+    told_read, told = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        folder_lock._read = READ
+        kept = FolderLock.take(folder)
+        os.write(told, b"1")
+        time.sleep(60)
+        kept.release()
+        os._exit(0)
+    os.close(told)
+    assert os.read(told_read, 1) == b"1"
+    os.close(told_read)
+    return pid
+
+
+def test_one_who_dies_while_succeeding_a_dead_lock_is_succeeded_too(here, monkeypatch):
+    monkeypatch.setattr(fcntl, "flock", no_flock)
+    first = {"pid": 2**22 + 1, "host": socket.gethostname(), "started": "then", "born": 1}
+    second = {**first, "pid": 2**22 + 2}
+    (here / folder_lock.OWNER).write_text(json.dumps(first))
+    (here / f"{folder_lock.OWNER}.after.{first['pid']}.1").write_text(json.dumps(second))
+    FolderLock.take(here).release()
+    assert not list(here.iterdir())
 
 
 def test_a_lock_of_another_host_is_not_taken_over_where_only_its_file_says_so(here, monkeypatch):
