@@ -5,6 +5,8 @@
                                --sheeprl <python with its packages> <clone of SheepRL>
     python benchmarks/speed.py --quick --case dqn_cartpole_zoo ...
 
+Without --quick each case's row is replaced as soon as it is measured; --case takes some of them.
+
 Both sides get the same hyper-parameters, network, env and budget, one thread, one processor, no
 video, no evaluation during training; they run in turn, and the ratio is taken pair by pair. What is
 measured is the training call: on our side from the first reset to the closed run folder, with the
@@ -36,6 +38,8 @@ from rl_cli.classic import lean
 
 REPO = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
+RECORD = REPO / "benchmarks/speed.json"
+QUICK_STEPS = 65_536
 
 
 @dataclass(frozen=True)
@@ -148,15 +152,15 @@ CASES = {
     "dqn_cartpole_cleanrl": Case(CLEAN_DQN, "dqn.py", {}, "CartPole-v1", 60_000, 4.0, (4, 120, 84, 2), 128, 0.1),
     "ppo_cartpole_zoo": ppo("CartPole-v1", "cartpole", (4, 64, 64, 2), 6.0, 60_000, 8, **ZOO_PPO),
     "ppo_lunarlander_zoo": ppo("LunarLander-v3", "lunarlander", (8, 64, 64, 4), 2.8, 65_536, 16, **LANDER),
-    "ppo_cartpole_1x128": ppo("CartPole-v1", "cartpole", (4, 64, 64, 2), 10.0, 25_600, 1, **ONE),
+    "ppo_cartpole_1x128": ppo("CartPole-v1", "cartpole", (4, 64, 64, 2), 10.0, 65_536, 1, **ONE),
     "ppo_cartpole_1x128_sheeprl": replace(
-        ppo("CartPole-v1", "cartpole", (4, 64, 64, 2), 20.0, 25_600, 1, **ONE), peer="sheeprl", theirs={}
+        ppo("CartPole-v1", "cartpole", (4, 64, 64, 2), 20.0, 65_536, 1, **ONE), peer="sheeprl", theirs={}
     ),
     "ppo_pendulum_cleanrl": Case(CLEAN_PENDULUM, "ppo_continuous_action.py", {}, "Pendulum-v1", 30_720, 6.0, (3, 64, 64, 1), 64, 10 / 64, True),
 }  # fmt: skip
 SHIPPED = CASES["ppo_lunarlander_zoo"]
 CASES["ppo_lunarlander_as_shipped"] = replace(
-    SHIPPED, at_least=12.0, theirs={**SHIPPED.theirs, "renderer": True}
+    SHIPPED, at_least=12.0, steps=1_000_000, theirs={**SHIPPED.theirs, "renderer": True}
 )
 
 
@@ -323,17 +327,23 @@ def main() -> None:
     parser.add_argument("--sheeprl", nargs=2, metavar=("PYTHON", "CLONE"))
     parser.add_argument("--case", nargs="*", choices=list(CASES))
     parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--quick", action="store_true", help="one pair each; writes nothing")
+    parser.add_argument("--quick", action="store_true", help="one pair each, short; writes nothing")
     args = parser.parse_args()
     args.pairs = 1 if args.quick else args.pairs
-    results = {}
+    results = {} if args.quick else json.loads(RECORD.read_text())
     for name in args.case or CASES:
-        if getattr(args, {"sb3": "sb3", "sheeprl": "sheeprl"}.get(CASES[name].peer, "cleanrl")):
-            results[name] = measure(name, CASES[name], args)
+        case = CASES[name]
+        if args.quick:
+            case = replace(case, steps=min(case.steps, QUICK_STEPS))
+        if getattr(args, {"sb3": "sb3", "sheeprl": "sheeprl"}.get(case.peer, "cleanrl")):
+            results[name] = measure(name, case, args)
+            if not args.quick:  # row by row: the whole takes hours
+                publish({name: results[name] for name in CASES if name in results})
     print(table(results))
-    if args.quick or args.case:
-        return
-    (REPO / "benchmarks/speed.json").write_text(json.dumps(results, indent=1) + "\n")
+
+
+def publish(results: dict[str, dict[str, Any]]) -> None:
+    RECORD.write_text(json.dumps(results, indent=1) + "\n")
     plot(results, REPO / "docs/img/speed.png")
     page = REPO / "docs/performance.md"
     marked = re.compile(r"(<!-- table -->\n).*?(<!-- end -->)", re.DOTALL)
