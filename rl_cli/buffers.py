@@ -148,9 +148,10 @@ class ReplayBuffer:
         self.position, self.size = end % self.capacity, min(self.size + rows, self.capacity)
         self.added += rows
 
-    def sample(self, batch_size: int, rng: np.random.Generator) -> Rows:
-        """(batch_size,) rows, drawn from `rng`."""
-        positions = (rng.random(batch_size) * self.size).astype(np.int64)  # a third of `integers`
+    def sample(self, batch_size: int, rng: np.random.Generator, batches: int = 1) -> Rows:
+        """(batches, batch_size) rows, drawn from `rng`, a batch after the other."""
+        points = rng.random((batches, batch_size))
+        positions = (points * self.size).astype(np.int64)  # a third of `integers`
         return Rows(self.columns.tensors, torch.from_numpy(positions))
 
     def state_dict(self) -> State:
@@ -323,16 +324,27 @@ def make_rollout(
 
 
 def minibatches(
-    rows: int, size: int, rng: np.random.Generator, same_size: bool = False
+    rows: int, size: int, rng: np.random.Generator, epochs: int = 1
 ) -> list[torch.Tensor]:
-    """All rows once, shuffled, in parts as equal as can be of at most `size`.
+    """All rows once an epoch, shuffled, in parts as equal as can be of at most `size`.
 
-    same_size: each part has `size` rows, the last being filled up with the first rows of all.
+    Returns:
+        The parts in turn, those of one size that follow each other as one (K, B).
+
     """
-    order, parts = rng.permutation(rows), -(-rows // size)
-    if same_size:
-        order = np.resize(order, parts * size)
-    return list(torch.from_numpy(order).tensor_split(parts))
+    orders = [torch.from_numpy(rng.permutation(rows)) for _ in range(epochs)]
+    if rows % (parts := -(-rows // size)) == 0:
+        return [torch.stack(orders).view(epochs * parts, -1)]
+    larger, split = rows % parts, rows % parts * (rows // parts + 1)
+    pairs = [(order[:split], order[split:]) for order in orders]
+    return [p for a, b in pairs for p in (a.view(larger, -1), b.view(parts - larger, -1))]
+
+
+def filled_minibatches(rows: int, size: int, rng: np.random.Generator) -> list[torch.Tensor]:
+    """All rows, shuffled, in parts of `size`; the last is filled up with the first rows of all."""
+    return list(
+        torch.from_numpy(np.resize(rng.permutation(rows), -(-rows // size) * size)).split(size)
+    )
 
 
 def _stack(rows: list[Transition]) -> Transition:

@@ -7,13 +7,14 @@ it from the cache takes a millisecond, and neither the compiler nor torch's comp
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import hashlib
 import logging
 import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,9 @@ from rl_cli.library_cache import (
     place,
     undisturbed,
 )
+from rl_cli.repeat import Repeated
 
+PROXY = b"aoti_torch_proxy_executor_call_function"
 COMPILING = (
     "compiling the learning step: some fifteen seconds, the first time; compile=false: without"
 )
@@ -48,8 +51,10 @@ class StepCompiler:
     def __init__(self, identity: str, notify: Callable[[str], None]) -> None:
         self.identity, self.notify = identity, notify
 
-    def __call__(self, function: Function, arguments: list[torch.Tensor]) -> Function | None:
-        """The function compiled for these shapes; None where that is not possible.
+    def __call__(
+        self, function: Function, arguments: list[torch.Tensor], changing: Sequence[int]
+    ) -> Function | None:
+        """`repeated(function, changing)` compiled for these shapes; None where that is not possible.
 
         Two names lead to a library: that of the configuration, found without tracing anything, and
         that of the arithmetic, which many configurations share (all learning rates, say).
@@ -58,10 +63,11 @@ class StepCompiler:
         try:
             known = cache_folder() / f"{digest(self.identity, shapes, machine())}.txt"
             with contextlib.suppress(OSError, RuntimeError):  # nothing there, or nothing of use
-                return checked(load(cache_folder() / known.read_text()), function, arguments)
+                library = cache_folder() / known.read_text()
+                return checked(library, function, arguments, changing)
             library = self._compile(function, arguments, shapes)
             place(known, lambda path: path.write_text(library.name))
-            return checked(load(library), function, arguments)
+            return checked(library, function, arguments, changing)
         except Exception as error:  # a compiler, a linker, a disk: anything may be missing
             reason = (str(error).strip() or repr(error)).splitlines()[0]
             self.notify(f"the learning step runs uncompiled, slower: {reason}")
@@ -85,19 +91,25 @@ def copied(arguments: list[torch.Tensor]) -> list[torch.Tensor]:
     return [*(a.clone() for a in arguments[:WRITTEN]), *arguments[WRITTEN:]]
 
 
-def checked(fast: Function, plain: Function, arguments: list[torch.Tensor]) -> Function:
-    """`fast`, if one trial gives what `plain` gives.
+def checked(
+    library: Path, plain: Function, arguments: list[torch.Tensor], changing: Sequence[int]
+) -> Function:
+    """The library's function repeated, if one trial gives what `plain` gives.
 
     Raises:
-        RuntimeError: it does not: made for another loss, perhaps, whose source we could not see.
+        OSError, RuntimeError: it is no library; it does not: made for another loss, perhaps, whose
+            source we could not see.
 
     """
-    expected, found = (
-        # parameters are left out: Adam's first step has the size of the gradient's sign
-        [*state[1:WRITTEN], *run(*state)]
-        for run, state in ((plain, copied(arguments)), (fast, copied(arguments)))
-    )
-    if not all(_close(a, b) for a, b in zip(expected, found, strict=True)):
+    with contextlib.suppress(OSError):  # somebody else's, or read-only
+        os.utime(library)  # those in use are the newest
+    one, other = copied(arguments), copied(arguments)
+    answer = plain(*one)
+    fast = Repeated(library, arguments, answer, changing)
+    found = fast(*(t[None] if i in changing else t for i, t in enumerate(other)))
+    # parameters are left out: Adam's first step has the size of the gradient's sign
+    expected = [*one[1:WRITTEN], *answer]
+    if not all(map(_close, expected, [*other[1:WRITTEN], *(row[0] for row in found)])):
         raise RuntimeError("the compiled step differs from the plain one")
     return fast
 
@@ -169,30 +181,15 @@ def build(graph: torch.fx.GraphModule, arguments: list[torch.Tensor], path: Path
         inside = str(Path(scratch) / "step.so")
         options = {"aot_inductor.output_path": inside}
         aot_compile(program.module(), tuple(arguments), options=options)
+        if PROXY in Path(inside).read_bytes():
+            raise RuntimeError("an operation of it exists in Python alone")
         shutil.copyfile(inside, path)
-
-
-def load(library: Path) -> Function:
-    """The compiled function.
-
-    Raises:
-        OSError, RuntimeError: no such file, or not a library.
-
-    """
-    with contextlib.suppress(OSError):  # somebody else's, or read-only
-        os.utime(library)  # those in use are the newest
-    runner = torch._C._aoti.AOTIModelContainerRunnerCpu(str(library), 1)
-
-    def run(*arguments: torch.Tensor) -> list[torch.Tensor]:
-        return runner.run(list(arguments))
-
-    return run
 
 
 def _loads(library: Path) -> bool:
     try:
-        load(library)
-    except (OSError, RuntimeError):
+        ctypes.CDLL(str(library))
+    except OSError:
         return False
     return True
 

@@ -18,9 +18,9 @@ from rl_cli.types import Arrays, Metrics, Params, Rows, State
 
 Loss = Callable[..., "tuple[torch.Tensor, Metrics]"]
 Function = Callable[..., "list[torch.Tensor]"]
-Compiler = Callable[[Function, "list[torch.Tensor]"], "Function | None"]
-"""compiler(function, arguments) -> the same function, faster; None: it cannot be had. It may call the
-function with copies of the first `WRITTEN` arguments, which it writes to."""
+Compiler = Callable[[Function, "list[torch.Tensor]", "Sequence[int]"], "Function | None"]
+"""compiler(function, arguments, changing) -> `repeated(function, changing)`, faster; None: it cannot be
+had. It may call the function with copies of the first `WRITTEN` arguments, which it writes to."""
 Acting = Callable[[Any, Arrays, np.ndarray], np.ndarray]
 """acting(net, parameters, observations) -> outputs, faster than `net.in_numpy`."""
 WRITTEN = 3  # parameters, Adam's m and v
@@ -88,35 +88,57 @@ class Learner:
         return {name: view.requires_grad_() for name, view in self._views(flat).items()}
 
     def step(self, *inputs: object, learning_rate: float) -> Metrics:
-        """One update.
+        """One update, or K of them one after the other.
 
         Args:
-            inputs: of the loss after the parameters: tensors, NamedTuples of tensors, `Rows` of
-                such, and numbers, which the loss sees as tensors ().
+            inputs: of the loss after the parameters: tensors, NamedTuples of tensors, numbers, which
+                the loss sees as tensors (), and `Rows`, whose K batches make K updates.
             learning_rate: Adam's step size.
 
         Returns:
-            The loss and its metrics, and the gradient's norm before clipping.
+            The loss and its metrics, and the gradient's norm before clipping, (K, ...) each.
 
         """
-        self.updates += 1
-        form, tensors, numbers = _take_apart(inputs)
-        rate = learning_rate / (1 - BETA1**self.updates)
-        numbers = [rate, (1 - BETA2**self.updates) ** -0.5, *numbers]
-        scalars = torch.from_numpy(np.array(numbers, np.float32))
+        form, tensors, numbers, drawn = _take_apart(inputs)
+        runs = 1 if drawn is None else len(tensors[drawn])
+        rows = [[*self._rate(t, learning_rate), *numbers] for t in range(1, runs + 1)]
+        self.updates += runs
+        scalars = torch.from_numpy(np.array(rows, np.float32))
         if self.arrays is None:
             scalars = scalars.to(self.flat.device)
         arguments = [self.flat, self.momentum, self.variance, scalars, *tensors]
         if self.flat_target is not None:
             arguments.insert(3, self.flat_target)
+        first = len(arguments) - len(tensors)
+        changing = (first - 1,) if drawn is None else (first - 1, first + drawn)
+        function = self._function(form, arguments, changing)
+        metrics, *by_row = function(*arguments)
+        names = self.metric_names
+        return dict(zip(names, (*metrics.unbind(1), *by_row), strict=True))
+
+    def _rate(self, ahead: int, learning_rate: float) -> tuple[float, float]:
+        """Adam's step size and correction of the variance, of an update to come."""
+        count = self.updates + ahead
+        return learning_rate / (1 - BETA1**count), (1 - BETA2**count) ** -0.5
+
+    def _function(
+        self, form: Form, arguments: list[torch.Tensor], changing: tuple[int, ...]
+    ) -> Function:
+        """The step for inputs of these shapes."""
+
+        def plain(*arguments: torch.Tensor) -> list[torch.Tensor]:
+            return self._update(form, *arguments)
+
         if self.compiler is None:
-            values, self.is_compiled = self._update(form, *arguments), False
-        else:
-            shapes = tuple([t.shape for t in tensors])
-            if shapes not in self.compiled:
-                self.compiled[shapes] = self._compile(self.compiler, form, arguments)
-            values = self.compiled[shapes](*arguments)
-        return dict(zip(self.metric_names, values, strict=True))
+            self.is_compiled = False
+            return repeated(plain, changing)
+        shapes = tuple(
+            [t.shape[-1:] if i in changing else t.shape for i, t in enumerate(arguments)]
+        )
+        if shapes not in self.compiled:
+            once = [t[0] if i in changing else t for i, t in enumerate(arguments)]
+            self.compiled[shapes] = self._compile(self.compiler, plain, once, changing)
+        return self.compiled[shapes]
 
     def _update(self, form: Form, *arguments: torch.Tensor) -> list[torch.Tensor]:
         """The step as a function of tensors alone: moves the first three, returns the metrics."""
@@ -140,25 +162,28 @@ class Learner:
             variance.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
             flat.sub_(rate * momentum / (variance.sqrt() * correction + self.adam_eps))
         values = {"loss": loss.detach(), **metrics, "grad_norm": norm}
-        self.metric_names = tuple(values)
-        return list(values.values())
+        by_row = {name: value for name, value in values.items() if value.dim()}
+        single = {name: value for name, value in values.items() if name not in by_row}
+        self.metric_names = (*single, *by_row)
+        return [torch.stack(list(single.values())), *by_row.values()]
 
     def _rates(self, rate: torch.Tensor) -> torch.Tensor:
         """The step size of each parameter. () -> (P,)."""
         return torch.cat([(rate * factor).expand(size) for size, factor in self.rate_factors])
 
-    def _compile(self, compiler: Compiler, form: Form, arguments: list[torch.Tensor]) -> Function:
-        """The step for inputs of these shapes."""
-
-        def plain(*arguments: torch.Tensor) -> list[torch.Tensor]:
-            return self._update(form, *arguments)
-
+    def _compile(
+        self,
+        compiler: Compiler,
+        plain: Function,
+        arguments: list[torch.Tensor],
+        changing: tuple[int, ...],
+    ) -> Function:
         many = len(self.compiled) >= MAX_SHAPES  # a loss whose inputs are never alike
-        fast = None if many else compiler(plain, arguments)
+        fast = None if many else compiler(plain, arguments, changing)
         self.is_compiled = fast is not None
         if fast is None:
             self.native = None  # all of a run is compiled or nothing, or resuming would mix them
-        return plain if fast is None else fast
+        return repeated(plain, changing) if fast is None else fast
 
     def update_target(self, tau: float) -> None:
         """Target <- tau * online + (1 - tau) * target; tau = 1 is the hard copy."""
@@ -218,11 +243,24 @@ class Learner:
             self.flat_target.copy_(torch.as_tensor(state["target"]))
 
 
-def averaged(history: Sequence[Metrics]) -> Metrics:
-    """Means over several updates of one learner; three calls of torch, however many metrics."""
-    values = torch.stack([value for metrics in history for value in metrics.values()])
-    means = values.view(len(history), -1).mean(0)
-    return dict(zip(history[0], means.unbind(), strict=True))
+def joined(history: Sequence[Metrics]) -> Metrics:
+    """The metrics of several calls of `step` as of one."""
+    if len(history) == 1:
+        return history[0]
+    return {name: torch.cat([metrics[name] for metrics in history]) for name in history[0]}
+
+
+def repeated(function: Function, changing: Sequence[int]) -> Function:
+    """K runs of a function: of the `changing` arguments (K, ...) a row each. -> (K, ...) each."""
+
+    def run(*arguments: torch.Tensor) -> list[torch.Tensor]:
+        answers = [
+            function(*(t[k] if i in changing else t for i, t in enumerate(arguments)))
+            for k in range(len(arguments[changing[0]]))
+        ]
+        return [torch.stack(column) for column in zip(*answers, strict=True)]
+
+    return run
 
 
 class Part(NamedTuple):
@@ -236,14 +274,18 @@ class Part(NamedTuple):
 Form = tuple[Part, ...]
 
 
-def _take_apart(inputs: Sequence[object]) -> tuple[Form, list[torch.Tensor], list[float]]:
-    form, tensors, numbers = [], [], []
+def _take_apart(
+    inputs: Sequence[object],
+) -> tuple[Form, list[torch.Tensor], list[float], int | None]:
+    """-> how, the tensors, the numbers, and which tensor holds the positions of drawn rows."""
+    form, tensors, numbers, drawn = [], [], [], None
     for value in inputs:
         if isinstance(value, torch.Tensor):
             form.append(Part(torch.Tensor, None, 1))
             tensors.append(value)
         elif isinstance(value, Rows):
             form.append(Part(Rows, type(value.table), 1 + len(value.table)))
+            drawn = len(tensors)
             tensors += [value.positions, *value.table]
         elif isinstance(value, tuple):
             form.append(Part(type(value), None, len(value)))
@@ -251,7 +293,7 @@ def _take_apart(inputs: Sequence[object]) -> tuple[Form, list[torch.Tensor], lis
         else:
             form.append(Part(float, None, 0))
             numbers.append(cast(float, value))
-    return tuple(form), tensors, numbers
+    return tuple(form), tensors, numbers, drawn
 
 
 def _put_together(

@@ -78,11 +78,12 @@ class PrioritizedReplay(ReplayBuffer):
         if crossings(self.sorted_at, self.added, self.sort_every):
             self._sort()
 
-    def sample(self, batch_size: int, rng: np.random.Generator) -> Rows:
-        """(batch_size,) rows, drawn from `rng`, one from each of as many equal strata."""
+    def sample(self, batch_size: int, rng: np.random.Generator, batches: int = 1) -> Rows:
+        """(batches, batch_size) rows, drawn from `rng`, one from each of as many equal strata."""
         self.welcome()
-        points = (np.arange(batch_size) + rng.random(batch_size)) * (self.tree.total / batch_size)
-        return Rows(self.columns.tensors, torch.from_numpy(self.tree.find(points)))
+        points = np.arange(batch_size) + rng.random((batches, batch_size))
+        found = self.tree.find(points.ravel() * (self.tree.total / batch_size))
+        return Rows(self.columns.tensors, torch.from_numpy(found.reshape(batches, batch_size)))
 
     def importance(self, positions: np.ndarray, beta: float) -> np.ndarray:
         """(N P(i))^-beta, the largest of them scaled to 1. (B,) -> (B,) float32."""

@@ -230,7 +230,7 @@ class Trainer:
         self.unchecked += 1
         if self.unchecked >= self.check_every:
             self.unchecked = 0
-            check_finite({"train/grad_norm": float(metrics["grad_norm"])})
+            check_finite({"train/grad_norm": float(metrics["grad_norm"].sum())})
 
     def _check_policy(self) -> None:
         """Weights that are no numbers never become a checkpoint."""

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 Params = dict[str, "torch.Tensor"]  # name -> tensor, e.g. "actor.0.weight"
-Metrics = dict[str, "torch.Tensor"]  # name -> (), detached; read only by the logger
+Metrics = dict[str, "torch.Tensor"]  # name -> (K,), of K updates; read only by the logger
 Arrays = dict[str, np.ndarray]  # the same as Params, for numpy
 State = dict[str, object]  # nested: arrays, tensors, Blocks, numbers, strings, lists, dicts
 LIFE = 2  # an env's `terminated`: what is learned from ends here, the episode goes on
@@ -135,14 +135,14 @@ class ExperienceBatch(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """Some rows of a table, to be gathered by whoever learns from them."""
+    """K batches of a table's rows, to be gathered by whoever learns from them."""
 
     table: tuple[torch.Tensor, ...]  # a NamedTuple of columns (capacity, ...)
-    positions: torch.Tensor  # (B,) int64
+    positions: torch.Tensor  # (K, B) int64
 
     def gather(self, device: torch.device) -> tuple[torch.Tensor, ...]:
-        """The rows themselves, in a tuple of the table's type."""
-        positions = self.positions.to(self.table[0].device)
+        """The rows themselves, one batch after the other, in a tuple of the table's type."""
+        positions = self.positions.flatten().to(self.table[0].device)
         columns = (column.index_select(0, positions).to(device) for column in self.table)
         return type(self.table)(*columns)
 

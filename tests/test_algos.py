@@ -10,7 +10,7 @@ from conftest import REPO
 from omegaconf import OmegaConf
 
 from rl_cli import algos
-from rl_cli.buffers import minibatches
+from rl_cli.buffers import filled_minibatches, minibatches
 from rl_cli.config import EnvConfig, build
 from rl_cli.seeding import env_seeds
 from rl_cli.types import ActionSpec, Batch, EnvSpec, Transition
@@ -218,7 +218,7 @@ def test_dqn_epsilon_falls_from_start_to_end_and_is_one_before_learning():
 
 def count_updates(algo, num_envs, vector_steps):
     calls = []
-    algo.learner.step = lambda *inputs, **kw: calls.append(1) or {}
+    algo.learner.step = lambda *inputs, **kw: calls.append(len(inputs[0].positions)) or {}
     zeros = np.zeros(num_envs)
     step = 0
     for _ in range(vector_steps):
@@ -226,7 +226,7 @@ def count_updates(algo, num_envs, vector_steps):
         algo.observe(Transition(obs, zeros.astype(int), zeros, obs, zeros > 1, zeros > 1))
         step += num_envs
         algo.update(step)
-    return len(calls)
+    return sum(calls)
 
 
 @pytest.mark.parametrize("num_envs", [1, 3, 8])
@@ -295,10 +295,28 @@ def test_value_target_is_advantage_plus_value():
 
 @pytest.mark.parametrize("minibatch_size", [2, 7, 64, 1_000])
 def test_an_epoch_covers_every_row_once(minibatch_size):
-    parts = minibatches(64, minibatch_size, np.random.default_rng(0))
-    assert sorted(torch.cat(parts).tolist()) == list(range(64))
+    """In three epochs three times, each in an order of its own; the same as one epoch at a time."""
+    rng, other = np.random.default_rng(0), np.random.default_rng(0)
+    parts = [row for part in minibatches(64, minibatch_size, rng, 3) for row in part]
     assert max(map(len, parts)) <= minibatch_size
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    rows = torch.cat(parts).view(3, 64).tolist()
+    assert [sorted(epoch) for epoch in rows] == [list(range(64))] * 3
+    assert rows[0] != rows[1] != rows[2]
+    alone = [torch.cat([p.flatten() for p in minibatches(64, minibatch_size, other)]) for _ in rows]
+    assert rows == torch.stack(alone).tolist()
+
+
+def test_parts_of_one_size_that_follow_each_other_are_told_together():
+    """Ten rows in parts of at most four: 4, 3, 3, twice. Of at most five: four of five."""
+    rng = np.random.default_rng(0)
+    assert [tuple(p.shape) for p in minibatches(10, 4, rng, 2)] == [(1, 4), (2, 3)] * 2
+    assert [tuple(p.shape) for p in minibatches(10, 5, rng, 2)] == [(4, 5)]
+    filled = filled_minibatches(10, 4, rng)
+    assert [len(part) for part in filled] == [4, 4, 4]
+    order = torch.cat(filled).tolist()
+    assert sorted(order[:10]) == list(range(10))
+    assert order[10:] == order[:2]
 
 
 def test_kl_stop_ends_the_epochs():
@@ -339,7 +357,7 @@ def test_the_first_rollout_has_the_full_step_size_and_the_last_is_not_wasted():
     def step(samples, clip_coef, ent_coef, learning_rate):
         rates.append(learning_rate / 3e-3)
         clips.append(clip_coef / 0.2)
-        return {"approx_kl": torch.zeros(())}
+        return {"approx_kl": torch.zeros(1)}
 
     algo.learner.step = step
     for end in (64, 128, 192, 256):

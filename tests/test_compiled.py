@@ -5,6 +5,7 @@ import math
 import os
 import shutil
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from rl_cli.algos.ppo import Samples
 from rl_cli.assembly import COMPILE_FROM, worth_compiling
 from rl_cli.compiled import StepCompiler, product_of_narrow, rational_tanh, trace
 from rl_cli.config import build
+from rl_cli.learner import repeated
 from rl_cli.types import ActionSpec, Batch, EnvSpec, Rows, Transition
 
 CPU = torch.device("cpu")
@@ -68,7 +70,7 @@ def inputs(name, seed=0, batch=16):
     obs, other = torch.randn(50, 5, generator=g), torch.randn(50, 5, generator=g)
     numbers = torch.randn(4, 50, generator=g)
     ends = (torch.rand(50, generator=g) < 0.2).float()
-    positions = torch.randint(50, (batch,), generator=g)
+    positions = torch.randint(50, (1, batch), generator=g)
     if name == "dqn":
         action = torch.randint(3, (50,), generator=g)
         return (Rows(Batch(obs, action, numbers[0], other, ends, ends), positions), 0.1)
@@ -76,6 +78,14 @@ def inputs(name, seed=0, batch=16):
     if name == "reinforce":
         return obs, action, numbers[0], numbers[1].abs()
     return Rows(Samples(obs, action, -numbers[0].abs() - 2, *numbers[1:]), positions), 0.2, 0.01
+
+
+def no_faster(function, arguments, changing):
+    return repeated(function, changing)
+
+
+def tracing(function, arguments, changing):
+    return repeated(trace(function, compiled.copied(arguments)), changing)
 
 
 def compiler(notes, identity="test"):
@@ -148,7 +158,7 @@ FAMILIES = [
 def test_what_is_compiled_of_each_family_is_the_plain_step(name, changes):
     """The traced operations, those of the compiler's cheaper ways among them, give the same numbers."""
     plain, traced = make(name, **changes).learner, make(name, **changes).learner
-    traced.compiler = lambda function, arguments: trace(function, compiled.copied(arguments))
+    traced.compiler = tracing
     for _ in range(3):
         expected = plain.step(*inputs(name), learning_rate=1e-2)
         found = traced.step(*inputs(name), learning_rate=1e-2)
@@ -176,7 +186,7 @@ def test_compiled_families_agree_with_plain_ones(name, changes):
 def digest(name, **changes):
     learner = make(name, **changes).learner
     seen = []
-    learner.compiler = lambda function, arguments: seen.append((function, arguments))
+    learner.compiler = lambda function, arguments, changing: seen.append((function, arguments))
     learner.step(*inputs(name), learning_rate=1e-3)
     return compiled.arithmetic(trace(*seen[0]))
 
@@ -210,20 +220,20 @@ def test_a_step_that_differs_is_not_trusted(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     wanted = make("dqn").learner
     seen = []
-    wanted.compiler = lambda function, arguments: seen.append(function)
+    wanted.compiler = lambda function, arguments, changing: seen.append(function)
     wanted.step(*inputs("dqn"), learning_rate=1e-3)
 
-    def wrong(library):
+    def wrong(library, arguments, outputs, changing):
         def run(*arguments):
-            values = seen[0](*arguments)
+            values = repeated(seen[0], changing)(*arguments)
             arguments[1].mul_(1.1)
             return values
 
         return run
 
-    made, notes, learner = [], [], make("dqn").learner
-    monkeypatch.setattr(compiled, "load", wrong)
-    monkeypatch.setattr(compiled, "build", lambda *_: made.append(1))
+    notes, learner = [], make("dqn").learner
+    monkeypatch.setattr(compiled, "Repeated", wrong)
+    monkeypatch.setattr(compiled, "build", lambda graph, arguments, path: path.touch())
     learner.compiler = compiler(notes)
     (tmp_path / "rl-cli").mkdir()
     learner.step(*inputs("dqn"), learning_rate=1e-3)
@@ -235,7 +245,7 @@ def test_a_step_that_differs_is_not_trusted(tmp_path, monkeypatch):
 def test_numbers_that_are_none_are_not_the_compilers_fault():
     """They end the run where policies are checked, with the right words."""
     learner = make("dqn").learner
-    learner.compiler = lambda function, arguments: function
+    learner.compiler = no_faster
     rows, epsilon = inputs("dqn")
     rows.table.reward[:] = math.nan
     metrics = learner.step(rows, epsilon, learning_rate=1e-3)
@@ -266,7 +276,7 @@ def test_ctrl_c_does_not_reach_the_compiler(tmp_path, monkeypatch):
 
 def test_trying_the_compiled_step_moves_nothing_twice():
     plain, tried = make("dqn").learner, make("dqn").learner
-    tried.compiler = lambda function, arguments: function
+    tried.compiler = no_faster
     for learner in (plain, tried):
         learner.step(*inputs("dqn"), learning_rate=1e-3)
     assert torch.equal(plain.flat, tried.flat)
@@ -275,7 +285,7 @@ def test_trying_the_compiled_step_moves_nothing_twice():
 
 def test_inputs_of_ever_new_shapes_are_not_compiled_for_ever():
     asked, learner = [], make("dqn").learner
-    learner.compiler = lambda function, arguments: asked.append(1) or function
+    learner.compiler = lambda *what: asked.append(1) or no_faster(*what)
     for batch in range(2, 12):
         learner.step(*inputs("dqn", batch=batch), learning_rate=1e-3)
     assert len(asked) == 4
@@ -371,15 +381,18 @@ def lived(algo, steps=40):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_family_can_be_traced_and_its_trace_is_the_step(family):
+def test_every_family_can_be_traced_and_its_trace_is_the_step(family, monkeypatch):
     algo, seen = make("dqn", **FAMILIES[family]), []
 
-    def tracing(function, arguments):
-        graph = trace(function, compiled.copied(arguments))
-        seen.append(graph)
-        return compiled.checked(graph, function, arguments)
+    def traced(library, arguments, outputs, changing):
+        return repeated(seen[0], changing)
 
-    algo.learner.compiler = tracing
+    def compiler(function, arguments, changing):
+        seen.append(trace(function, compiled.copied(arguments)))
+        return compiled.checked(Path("traced"), function, arguments, changing)
+
+    monkeypatch.setattr(compiled, "Repeated", traced)
+    algo.learner.compiler = compiler
     lived(algo)
     plain = make("dqn", **FAMILIES[family])
     lived(plain)

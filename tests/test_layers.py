@@ -41,6 +41,7 @@ LAYERS = [
         "periods",
         "keyboard",
         "sum_tree",
+        "repeat",
     },
     {"acting", "compiled", "native", "vector", "n_step", "prioritized", "q_heads"},
     {"workers"},

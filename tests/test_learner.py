@@ -1,9 +1,12 @@
+from typing import NamedTuple
+
 import pytest
 import torch
 
 from rl_cli.checkpoint import unpack
 from rl_cli.checkpoint_store import pack
-from rl_cli.learner import Learner, averaged
+from rl_cli.learner import Learner, joined
+from rl_cli.types import Rows
 
 CPU = torch.device("cpu")
 
@@ -60,8 +63,8 @@ def test_steps_equal_torchs_adam_and_clip(max_grad_norm):
         limit = float("inf") if max_grad_norm is None else max_grad_norm
         norm = torch.nn.utils.clip_grad_norm_(oracle.values(), limit)
         adam.step()
-        torch.testing.assert_close(metrics["grad_norm"], norm)  # before clipping
-        torch.testing.assert_close(metrics["loss"], loss.detach())
+        torch.testing.assert_close(metrics["grad_norm"], norm[None])  # before clipping
+        torch.testing.assert_close(metrics["loss"], loss.detach()[None])
         for name, value in oracle.items():
             torch.testing.assert_close(learner.params[name].detach(), value.detach())
     assert norm > 0.5  # the clip was at work
@@ -238,8 +241,39 @@ def test_a_restored_learner_goes_on_identically(way):
     assert torch.equal(first.flat_target, second.flat_target)
 
 
-def test_metrics_are_averaged_by_name():
-    first = {"loss": torch.tensor(1.0), "norm": torch.tensor(5.0)}
-    second = {"loss": torch.tensor(2.0), "norm": torch.tensor(-1.0)}
-    mean = averaged([first, second])
-    assert {name: value.item() for name, value in mean.items()} == {"loss": 1.5, "norm": 2.0}
+def test_metrics_are_joined_by_name():
+    first = {"loss": torch.tensor([1.0]), "norm": torch.tensor([5.0])}
+    second = {"loss": torch.tensor([2.0, 3.0]), "norm": torch.tensor([-1.0, 0.0])}
+    both = joined([first, second])
+    assert {k: v.tolist() for k, v in both.items()} == {"loss": [1, 2, 3], "norm": [5, -1, 0]}
+    assert joined([first]) == first
+
+
+class Table(NamedTuple):
+    x: torch.Tensor
+    y: torch.Tensor
+
+
+def fit(params, rows, scale):
+    error = ((rows.x @ params["w"].T + params["b"]) - rows.y).square().sum(-1)
+    return scale * error.mean(), {"first": error.detach()[0], "each": error.detach()}
+
+
+def test_several_batches_are_as_many_updates_one_after_the_other():
+    table = Table(torch.randn(9, 3), torch.randn(9, 2))
+    positions = torch.randint(9, (4, 5))
+    weights = {"w": torch.randn(2, 3), "b": torch.zeros(2)}
+    one, other = make_learner(weights, fit), make_learner(weights, fit)
+    together = one.step(Rows(table, positions), 2.0, learning_rate=0.1)
+    singly = [
+        other.step(Rows(table, positions[k : k + 1]), 2.0, learning_rate=0.1) for k in range(4)
+    ]
+    assert one.updates == other.updates == 4
+    assert torch.equal(one.flat, other.flat)
+    assert torch.equal(one.variance, other.variance)
+    assert list(together) == ["loss", "first", "grad_norm", "each"]
+    assert {k: tuple(v.shape) for k, v in together.items()} == {
+        "loss": (4,), "first": (4,), "grad_norm": (4,), "each": (4, 5)
+    }  # fmt: skip
+    for name, values in together.items():
+        assert torch.equal(values, torch.cat([metrics[name] for metrics in singly]))

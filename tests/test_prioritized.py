@@ -23,7 +23,7 @@ def learned(buffer, *priorities):
 
 
 def shares(buffer, draws=40_000):
-    positions = buffer.sample(draws, np.random.default_rng(0)).positions.numpy()
+    positions = buffer.sample(draws, np.random.default_rng(0)).positions[0].numpy()
     return np.bincount(positions, minlength=buffer.size) / draws
 
 
@@ -75,7 +75,7 @@ def test_a_batch_has_one_row_of_each_stratum():
     buffer = replay(rows=(1, 2, 3, 4))
     for seed in range(20):
         positions = buffer.sample(4, np.random.default_rng(seed)).positions
-        assert positions.tolist() == [0, 1, 2, 3]
+        assert positions.tolist() == [[0, 1, 2, 3]]
 
 
 def test_overwritten_rows_take_the_priority_of_what_is_there_now():
@@ -132,7 +132,7 @@ def test_replay_goes_on_from_a_checkpoint_with_the_same_draws(kind):
         assert rows[0] == rows[1]
         priority = rng.random(16).astype(np.float32) * 9
         for each, draw in zip((buffer, other), draws, strict=True):
-            each.learned(draw.positions.numpy(), priority)
+            each.learned(draw.positions[0].numpy(), priority)
     assert other.top == buffer.top
 
 

@@ -125,28 +125,31 @@ class DQN(Algorithm[DQNConfig]):
         cfg = self.cfg
         before, self.updated_at = max(self.updated_at, cfg.learning_starts), step
         metrics = None
-        if self.replay.size >= cfg.batch_size:
-            for _ in range(schedules.crossings(before, step, cfg.train_every) * cfg.gradient_steps):
-                metrics = self._learn(step)
+        rounds = schedules.crossings(before, step, cfg.train_every) * cfg.gradient_steps
+        if rounds > 0 and self.replay.size >= cfg.batch_size:
+            # priorities and noise are others after each
+            singly = cfg.noisy or isinstance(self.replay, PrioritizedReplay)
+            for batches in [1] * rounds if singly else [rounds]:
+                metrics = self._learn(step, batches)
         for _ in range(schedules.crossings(before, step, cfg.target_update_every)):
             self.learner.update_target(cfg.tau)
         return metrics
 
-    def _learn(self, step: int) -> Metrics:
-        """One gradient step on a batch of replay."""
+    def _learn(self, step: int, batches: int) -> Metrics:
+        """A gradient step on each of some batches of replay."""
         cfg, rng, replay = self.cfg, self.sample_rng, self.replay
-        rows = replay.sample(cfg.batch_size, rng)
+        rows = replay.sample(cfg.batch_size, rng, batches)
         inputs: list[object] = [rows, self.epsilon(step)]
         if cfg.noisy:
             inputs.append(torch.from_numpy(self.net.draw_noise(rng, 3)).to(self.device))
         if isinstance(replay, PrioritizedReplay):
             beta = schedules.linear(cfg.priority_beta, 1.0, self.total_timesteps, step)
-            drawn = rows.positions.numpy()
+            drawn = rows.positions[0].numpy()
             weight = replay.importance(drawn, beta)
             inputs.append(torch.from_numpy(weight).to(self.device))
         metrics = self.learner.step(*inputs, learning_rate=self.learning_rate(step))
         if isinstance(replay, PrioritizedReplay):
-            replay.learned(drawn, metrics.pop("surprise").cpu().numpy())
+            replay.learned(drawn, metrics.pop("surprise")[0].cpu().numpy())
         return metrics
 
     def loss(

@@ -11,8 +11,8 @@ from rl_cli import functional
 from rl_cli.actor_critic import ActorCritic
 from rl_cli.algos._ppo_config import PPOConfig
 from rl_cli.algos.base import Algorithm
-from rl_cli.buffers import make_rollout, minibatches
-from rl_cli.learner import Learner, averaged
+from rl_cli.buffers import filled_minibatches, make_rollout, minibatches
+from rl_cli.learner import Learner, joined
 from rl_cli.seeding import torch_generator
 from rl_cli.types import Batch, EnvSpec, Metrics, Params, Rows, State
 
@@ -98,19 +98,20 @@ class PPO(Algorithm[PPOConfig]):
         with torch.no_grad():
             samples = first = self.estimate(batch)
         history: list[Metrics] = []
-        for epoch in range(cfg.num_epochs):
-            if epoch and cfg.recompute_advantage:
+        looks = cfg.recompute_advantage or cfg.target_kl is not None  # at what an epoch has done
+        for epochs in [1] * cfg.num_epochs if looks else [cfg.num_epochs]:
+            if history and cfg.recompute_advantage:
                 with torch.no_grad():
                     _, _, _, advantage, target, _ = self.estimate(batch)
                 samples = first._replace(advantage=advantage, target=target)
-            history += self.epoch(samples, coefs, self.learning_rate(begun))
-            if cfg.target_kl is not None and history[-1]["approx_kl"] > cfg.target_kl:
+            history += self.passes(samples, epochs, coefs, self.learning_rate(begun))
+            if cfg.target_kl is not None and history[-1]["approx_kl"][-1] > cfg.target_kl:
                 break
         self.rollout.clear()
         if self.noise is not None:
             self.noise.renew()
         explained = functional.explained_variance(first.old_value, first.target)
-        return averaged(history) | {"explained_variance": explained}
+        return joined(history) | {"explained_variance": explained}
 
     def estimate(self, batch: Batch) -> Samples:
         """Advantages and value targets of a rollout (T, N, ...), flattened to B = T * N rows."""
@@ -137,15 +138,17 @@ class PPO(Algorithm[PPOConfig]):
             flat.obs, flat.action, log_prob, advantage.flatten(), target, value.flatten()
         )
 
-    def epoch(self, samples: Samples, coefs: tuple[float, float], rate: float) -> list[Metrics]:
-        """One pass over a rollout; of episodes, whose number of steps differs, in steps of one shape."""
-        size, rows = self.cfg.minibatch_size, len(samples.advantage)
-        ragged = self.cfg.rollout_episodes is not None
-        parts = minibatches(rows, size, self.sample_rng, same_size=ragged)
-        batches: list[Rows | Samples] = [
-            Samples(*(column[part] for column in samples)) if ragged else Rows(samples, part)
-            for part in parts
-        ]
+    def passes(
+        self, samples: Samples, epochs: int, coefs: tuple[float, float], rate: float
+    ) -> list[Metrics]:
+        """Some passes over a rollout; of episodes, whose number of steps differs, in steps of one shape."""
+        size, rows, rng = self.cfg.minibatch_size, len(samples.advantage), self.sample_rng
+        batches: list[Rows | Samples] = []
+        if self.cfg.rollout_episodes is None:
+            batches += [Rows(samples, part) for part in minibatches(rows, size, rng, epochs)]
+        else:
+            parts = (p for _ in range(epochs) for p in filled_minibatches(rows, size, rng))
+            batches += [Samples(*(column[part] for column in samples)) for part in parts]
         return [self.learner.step(batch, *coefs, learning_rate=rate) for batch in batches]
 
     def loss(

@@ -1,0 +1,158 @@
+"""A compiled learning step run many times in one call, without a return to Python in between.
+
+The step is a library made by torch's ahead-of-time compiler; `repeat.c` calls it as torch's own
+runner would, once for each set of rows. Of a minibatch of 64 rows the way through Python and back
+costs a quarter of the arithmetic, and leaves the caches cold.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+import torch
+
+from rl_cli import c_library
+
+SOURCE = Path(__file__).with_name("repeat.c")
+MOST = 64
+"""Inputs, or outputs: `MOST` of repeat.c."""
+AT_ONCE = 256
+"""Runs of one call: a signal is heard in between."""
+
+Pointer = ctypes.c_void_p
+Size = ctypes.c_size_t
+
+
+class Step(ctypes.Structure):
+    """`Step` of repeat.c."""
+
+    _fields_ = (
+        ("container", Pointer),
+        ("run", Pointer),
+        ("another", Pointer),
+        ("release", Pointer),
+        ("memory", Pointer),
+        ("inputs", ctypes.c_int32),
+        ("outputs", ctypes.c_int32),
+        ("changing", ctypes.c_int32),
+        ("handles", ctypes.POINTER(Pointer)),
+        ("read", ctypes.POINTER(Pointer)),
+        ("read_bytes", ctypes.POINTER(Size)),
+        ("written_bytes", ctypes.POINTER(Size)),
+    )
+
+
+class Repeated:
+    """A library's function of arguments of which some have a row for each run.
+
+    Args:
+        library: file of the compiled step; it reads and writes float32, and int64 positions.
+        arguments: of one run, as examples of their shapes.
+        outputs: what it answered, as examples of theirs.
+        changing: places of the arguments that are others in each run.
+
+    Raises:
+        OSError, RuntimeError: it is no library, or cannot be run this way.
+
+    """
+
+    def __init__(
+        self,
+        library: Path,
+        arguments: Sequence[torch.Tensor],
+        outputs: Sequence[torch.Tensor],
+        changing: Sequence[int],
+    ) -> None:
+        if max(len(arguments), len(outputs)) > MOST:
+            raise RuntimeError(f"it has more than {MOST} inputs or outputs")
+        self.changing, self.shapes = tuple(changing), [output.shape for output in outputs]
+        self.read = [torch.empty_like(arguments[i]) for i in changing]
+        self.others = [i for i in range(len(arguments)) if i not in changing]
+        self.given: dict[int, torch.Tensor] = {}  # what the handles are of
+        self.handles = (Pointer * len(arguments))()
+        for i, tensor in zip(changing, self.read, strict=True):
+            self.handles[i] = _handle(tensor)
+        self.rows, self.results = (Pointer * len(changing))(), (Pointer * len(outputs))()
+        self.sizes = [_bytes(tensor) for tensor in self.read], [_bytes(t) for t in outputs]
+        container, run = _container(library)
+        self.step = Step(
+            container, run, *_shims(), len(arguments), len(outputs), len(changing),
+            self.handles, (Pointer * len(changing))(*(tensor.data_ptr() for tensor in self.read)),
+            (Size * len(changing))(*self.sizes[0]), (Size * len(outputs))(*self.sizes[1]),
+        )  # fmt: skip
+        self.address = ctypes.addressof(self.step)
+        self.repeat = c_library.load(SOURCE).repeat
+        self.repeat.argtypes = (Pointer, ctypes.c_int, Pointer, Pointer)
+
+    def __call__(self, *arguments: torch.Tensor) -> list[torch.Tensor]:
+        """Run after run; of the changing arguments (K, ...) one row each. -> (K, ...) each."""
+        for i in self.others:
+            if self.given.get(i) is not arguments[i]:
+                self._give(i, arguments[i])
+        changing = [arguments[i] for i in self.changing]
+        runs = len(changing[0])
+        results = [torch.empty((runs, *shape)) for shape in self.shapes]
+        for begun in range(0, runs, AT_ONCE):
+            self._place(self.rows, changing, self.sizes[0], begun)
+            self._place(self.results, results, self.sizes[1], begun)
+            count = min(AT_ONCE, runs - begun)
+            if self.repeat(self.address, count, self.rows, self.results):
+                raise RuntimeError("the compiled learning step failed")
+        return results
+
+    @staticmethod
+    def _place(
+        to: ctypes.Array[Pointer], tensors: list[torch.Tensor], sizes: list[int], begun: int
+    ) -> None:
+        for i, tensor in enumerate(tensors):
+            to[i] = tensor.data_ptr() + begun * sizes[i]
+
+    def _give(self, i: int, tensor: torch.Tensor) -> None:
+        if i in self.given:
+            _torch().aoti_torch_delete_tensor_object(Pointer(self.handles[i]))
+        self.given[i], self.handles[i] = tensor, _handle(tensor)
+
+
+@functools.cache
+def _torch() -> ctypes.CDLL:
+    return ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
+
+
+def _shims() -> list[Pointer]:
+    names = ("new_tensor_handle", "delete_tensor_object", "get_data_ptr")
+    return [_address(_torch(), f"aoti_torch_{name}") for name in names]
+
+
+def _container(library: Path) -> tuple[Pointer, Pointer]:
+    """The model within a library, and what runs it; they stay until the process ends."""
+    model, container = ctypes.CDLL(str(library)), Pointer()
+    try:
+        make = model.AOTInductorModelContainerCreateWithDevice
+        failed = make(ctypes.byref(container), Size(1), b"cpu", None)
+        run = _address(model, "AOTInductorModelContainerRunSingleThreaded")
+    except AttributeError as error:
+        raise RuntimeError(f"it is another kind of library: {error}") from error
+    if failed:
+        raise RuntimeError("it could not be loaded")
+    return container, run
+
+
+def _address(library: ctypes.CDLL, name: str) -> Pointer:
+    return ctypes.cast(getattr(library, name), Pointer)
+
+
+_pointer_of = ctypes.pythonapi.PyCapsule_GetPointer
+_pointer_of.restype, _pointer_of.argtypes = Pointer, (ctypes.py_object, ctypes.c_char_p)
+
+
+def _handle(tensor: torch.Tensor) -> int:
+    """What compiled models know a tensor by. It does not keep the tensor's Python object."""
+    return cast(int, _pointer_of(torch._C._aoti.unsafe_alloc_void_ptr_from_tensor(tensor), None))
+
+
+def _bytes(tensor: torch.Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
