@@ -40,6 +40,7 @@ REPO = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 RECORD = REPO / "benchmarks/speed.json"
 QUICK_STEPS = 65_536
+PROCESSOR = str(min(os.sched_getaffinity(0)))  # `taskset -c 1 python benchmarks/speed.py`: another
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,7 @@ def pinned() -> dict[str, str]:
 def call(command: list[str], folder: str, **env: str) -> str:
     """Run on one processor; -> what it printed."""
     done = subprocess.run(
-        ["taskset", "-c", "0", *command],
+        ["taskset", "-c", PROCESSOR, *command],
         cwd=folder, env={**pinned(), **env}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode:

@@ -127,6 +127,7 @@ class ReplayBuffer:
         self.position, self.size = 0, 0
         self.added = 0  # rows ever added
         self.reorderings = 0  # times that rows changed places
+        self.draws: dict[tuple[int, int], tuple[np.ndarray, np.ndarray, Rows]] = {}
         self.block_rows = -(-max(BLOCK_BYTES, capacity * size // MOST_BLOCKS) // size)
 
     def add(self, transition: Transition) -> None:
@@ -149,10 +150,19 @@ class ReplayBuffer:
         self.added += rows
 
     def sample(self, batch_size: int, rng: np.random.Generator, batches: int = 1) -> Rows:
-        """(batches, batch_size) rows, drawn from `rng`, a batch after the other."""
-        points = rng.random((batches, batch_size))
-        positions = (points * self.size).astype(np.int64)  # a third of `integers`
-        return Rows(self.columns.tensors, torch.from_numpy(positions))
+        """(batches, batch_size) rows, drawn from `rng`, a batch after the other.
+
+        The next call with the same numbers draws into the same memory.
+        """
+        shape = (batches, batch_size)
+        if shape not in self.draws:
+            positions = np.empty(shape, np.int64)
+            rows = Rows(self.columns.tensors, torch.from_numpy(positions))
+            self.draws[shape] = np.empty(shape), positions, rows
+        points, positions, rows = self.draws[shape]
+        rng.random(out=points)
+        np.multiply(points, self.size, out=positions, casting="unsafe")  # a third of `integers`
+        return rows
 
     def state_dict(self) -> State:
         gathered = {} if self.gatherer is None else {"gathered": self.gatherer.state_dict()}

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from rl_cli.learner import WRITTEN, Function
+from rl_cli.learner import WRITTEN, Function, Runs
 from rl_cli.library_cache import (
     alone,
     cache_folder,
@@ -53,7 +53,7 @@ class StepCompiler:
 
     def __call__(
         self, function: Function, arguments: list[torch.Tensor], changing: Sequence[int]
-    ) -> Function | None:
+    ) -> Runs | None:
         """`repeated(function, changing)` compiled for these shapes; None where that is not possible.
 
         Two names lead to a library: that of the configuration, found without tracing anything, and
@@ -93,7 +93,7 @@ def copied(arguments: list[torch.Tensor]) -> list[torch.Tensor]:
 
 def checked(
     library: Path, plain: Function, arguments: list[torch.Tensor], changing: Sequence[int]
-) -> Function:
+) -> Runs:
     """The library's function repeated, if one trial gives what `plain` gives.
 
     Raises:
@@ -109,7 +109,9 @@ def checked(
     found = fast(*(t[None] if i in changing else t for i, t in enumerate(other)))
     # parameters are left out: Adam's first step has the size of the gradient's sign
     expected = [*one[1:WRITTEN], *answer]
-    if not all(map(_close, expected, [*other[1:WRITTEN], *(row[0] for row in found)])):
+    if not all(
+        map(_close, expected, [*other[1:WRITTEN], *(torch.as_tensor(row[0]) for row in found)])
+    ):
         raise RuntimeError("the compiled step differs from the plain one")
     return fast
 

@@ -8,17 +8,20 @@ function of tensors of fixed shapes; `compile_with` lets something else run the 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 
-from rl_cli.types import Arrays, Metrics, Params, Rows, State
+from rl_cli.inputs import Form, put_together, take_apart
+from rl_cli.types import Arrays, Details, Metrics, Params, State
 
-Loss = Callable[..., "tuple[torch.Tensor, Metrics]"]
+Loss = Callable[..., "tuple[torch.Tensor, Details]"]
 Function = Callable[..., "list[torch.Tensor]"]
-Compiler = Callable[[Function, "list[torch.Tensor]", "Sequence[int]"], "Function | None"]
+Runs = Callable[..., "Sequence[torch.Tensor] | Sequence[np.ndarray]"]
+Compiler = Callable[[Function, "list[torch.Tensor]", "Sequence[int]"], "Runs | None"]
 """compiler(function, arguments, changing) -> `repeated(function, changing)`, faster; None: it cannot be
 had. It may call the function with copies of the first `WRITTEN` arguments, which it writes to."""
 Acting = Callable[[Any, Arrays, np.ndarray], np.ndarray]
@@ -27,6 +30,28 @@ WRITTEN = 3  # parameters, Adam's m and v
 
 BETA1, BETA2 = 0.9, 0.999  # Adam's, as in the paper
 MAX_SHAPES = 4  # for which the step is compiled
+
+
+@dataclasses.dataclass
+class Call:
+    """A step made ready: it may be done again while tables and places of positions are the same."""
+
+    inputs: tuple[object, ...]
+    numbers: list[int]  # which of them are
+    scalars: np.ndarray  # (K, numbers) float32, of each run
+    at: int  # where they stand among the arguments
+    arguments: list[torch.Tensor]
+    function: Runs
+
+    def __post_init__(self) -> None:
+        self.runs = len(self.scalars)
+
+    def fits(self, inputs: tuple[object, ...]) -> bool:
+        """The same inputs but for numbers."""
+        pairs = zip(inputs, self.inputs, strict=True)
+        return len(inputs) == len(self.inputs) and all(
+            a is b or type(a) is type(b) is float for a, b in pairs
+        )
 
 
 class Learner:
@@ -72,9 +97,10 @@ class Learner:
         if self.flat.device.type == "cpu":
             self.arrays = {name: v.numpy() for name, v in self._views(self.flat).items()}
         self.metric_names: tuple[str, ...] = ()
+        self.call: Call | None = None  # the last one
         self.compiler: Compiler | None = None
         self.native: Acting | None = None  # only together with compiled steps
-        self.compiled: dict[tuple[torch.Size, ...], Function] = {}  # by the shapes of the inputs
+        self.compiled: dict[tuple[torch.Size, ...], Runs] = {}  # by the shapes of the inputs
         self.is_compiled: bool | None = None  # None: not known before the first step
         self.was_compiled: bool | None = None  # where the state was saved that was loaded
         self.was_native = False  # the same
@@ -99,31 +125,42 @@ class Learner:
             The loss and its metrics, and the gradient's norm before clipping, (K, ...) each.
 
         """
-        form, tensors, numbers, drawn = _take_apart(inputs)
-        runs = 1 if drawn is None else len(tensors[drawn])
-        rows = [[*self._rate(t, learning_rate), *numbers] for t in range(1, runs + 1)]
-        self.updates += runs
-        scalars = torch.from_numpy(np.array(rows, np.float32))
+        call = self.call
+        if call is None or not call.fits(inputs):
+            call = self.call = self._prepared(inputs)
+        numbers = [inputs[i] for i in call.numbers]
+        for k in range(call.runs):
+            self.updates += 1
+            call.scalars[k] = (*self._rates_of(learning_rate), *numbers)
         if self.arrays is None:
-            scalars = scalars.to(self.flat.device)
-        arguments = [self.flat, self.momentum, self.variance, scalars, *tensors]
-        if self.flat_target is not None:
-            arguments.insert(3, self.flat_target)
-        first = len(arguments) - len(tensors)
-        changing = (first - 1,) if drawn is None else (first - 1, first + drawn)
-        function = self._function(form, arguments, changing)
-        metrics, *by_row = function(*arguments)
-        names = self.metric_names
-        return dict(zip(names, (*metrics.unbind(1), *by_row), strict=True))
+            call.arguments[call.at] = torch.from_numpy(call.scalars).to(self.flat.device)
+        metrics, *by_row = call.function(*call.arguments)
+        columns = metrics.T if isinstance(metrics, np.ndarray) else metrics.unbind(1)
+        return dict(zip(self.metric_names, (*columns, *by_row), strict=True))
 
-    def _rate(self, ahead: int, learning_rate: float) -> tuple[float, float]:
-        """Adam's step size and correction of the variance, of an update to come."""
-        count = self.updates + ahead
+    def _rates_of(self, learning_rate: float) -> tuple[float, float]:
+        """Adam's step size and correction of the variance, of the update under way."""
+        count = self.updates
         return learning_rate / (1 - BETA1**count), (1 - BETA2**count) ** -0.5
+
+    def _prepared(self, inputs: tuple[object, ...]) -> Call:
+        """All of a step but its numbers, to be used again with the same tables."""
+        form, tensors, numbers, drawn = take_apart(inputs)
+        scalars = np.empty(
+            (1 if drawn is None else len(tensors[drawn]), 2 + len(numbers)), np.float32
+        )
+        arguments = [self.flat, self.momentum, self.variance]
+        if self.flat_target is not None:
+            arguments.append(self.flat_target)
+        at = len(arguments)
+        arguments += [torch.from_numpy(scalars), *tensors]
+        changing = (at,) if drawn is None else (at, at + 1 + drawn)
+        function = self._function(form, arguments, changing)
+        return Call(inputs, numbers, scalars, at, arguments, function)
 
     def _function(
         self, form: Form, arguments: list[torch.Tensor], changing: tuple[int, ...]
-    ) -> Function:
+    ) -> Runs:
         """The step for inputs of these shapes."""
 
         def plain(*arguments: torch.Tensor) -> list[torch.Tensor]:
@@ -146,7 +183,7 @@ class Learner:
         params = self.params if flat is self.flat else self._leaves(flat)
         targets = [self._views(others.pop(0))] if self.flat_target is not None else []
         rate, correction, *numbers = others.pop(0).unbind()
-        inputs = _put_together(form, others, numbers, flat.device)
+        inputs = put_together(form, others, numbers, flat.device)
         loss, metrics = self.loss(params, *targets, *inputs)
         gradient = _gradient(loss, params)
         norm = torch.linalg.vector_norm(gradient)
@@ -177,7 +214,7 @@ class Learner:
         plain: Function,
         arguments: list[torch.Tensor],
         changing: tuple[int, ...],
-    ) -> Function:
+    ) -> Runs:
         many = len(self.compiled) >= MAX_SHAPES  # a loss whose inputs are never alike
         fast = None if many else compiler(plain, arguments, changing)
         self.is_compiled = fast is not None
@@ -247,10 +284,12 @@ def joined(history: Sequence[Metrics]) -> Metrics:
     """The metrics of several calls of `step` as of one."""
     if len(history) == 1:
         return history[0]
-    return {name: torch.cat([metrics[name] for metrics in history]) for name in history[0]}
+    names, on_host = history[0], isinstance(history[0]["loss"], np.ndarray)
+    join: Callable[..., Any] = np.concatenate if on_host else torch.cat
+    return {name: join([metrics[name] for metrics in history]) for name in names}
 
 
-def repeated(function: Function, changing: Sequence[int]) -> Function:
+def repeated(function: Function, changing: Sequence[int]) -> Runs:
     """K runs of a function: of the `changing` arguments (K, ...) a row each. -> (K, ...) each."""
 
     def run(*arguments: torch.Tensor) -> list[torch.Tensor]:
@@ -261,61 +300,6 @@ def repeated(function: Function, changing: Sequence[int]) -> Function:
         return [torch.stack(column) for column in zip(*answers, strict=True)]
 
     return run
-
-
-class Part(NamedTuple):
-    """How one input of a loss was taken apart."""
-
-    kind: type  # float, Tensor, Rows, or the tuple's own type
-    table: type | None  # of Rows: the tuple's type
-    tensors: int
-
-
-Form = tuple[Part, ...]
-
-
-def _take_apart(
-    inputs: Sequence[object],
-) -> tuple[Form, list[torch.Tensor], list[float], int | None]:
-    """-> how, the tensors, the numbers, and which tensor holds the positions of drawn rows."""
-    form, tensors, numbers, drawn = [], [], [], None
-    for value in inputs:
-        if isinstance(value, torch.Tensor):
-            form.append(Part(torch.Tensor, None, 1))
-            tensors.append(value)
-        elif isinstance(value, Rows):
-            form.append(Part(Rows, type(value.table), 1 + len(value.table)))
-            drawn = len(tensors)
-            tensors += [value.positions, *value.table]
-        elif isinstance(value, tuple):
-            form.append(Part(type(value), None, len(value)))
-            tensors += value
-        else:
-            form.append(Part(float, None, 0))
-            numbers.append(cast(float, value))
-    return tuple(form), tensors, numbers, drawn
-
-
-def _put_together(
-    form: Form,
-    tensors: Sequence[torch.Tensor],
-    numbers: Sequence[torch.Tensor],
-    device: torch.device,
-) -> list[Any]:
-    inputs: list[Any] = []
-    left, scalars = list(tensors), iter(numbers)
-    for kind, table, count in form:
-        mine, left = left[:count], left[count:]
-        if kind is float:
-            inputs.append(next(scalars))
-        elif kind is torch.Tensor:
-            inputs.append(mine[0])
-        elif table is not None:
-            positions, *columns = mine
-            inputs.append(Rows(table(*columns), positions).gather(device))
-        else:
-            inputs.append(kind(*mine))
-    return inputs
 
 
 def _gradient(loss: torch.Tensor, params: Params) -> torch.Tensor:

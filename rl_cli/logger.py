@@ -6,10 +6,11 @@ import dataclasses
 import json
 import math
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from rl_cli.config import RunConfig
@@ -59,7 +60,7 @@ class Logger:
         self.begin_events: Callable[[], _Events] | None = None  # None: without TensorBoard
         if tensorboard:
             self.begin_events = lambda: _Events(folder / "tb", hparams, resumed_at)
-        self.gathered: dict[str, list[torch.Tensor]] = {}
+        self.gathered: dict[str, list[torch.Tensor | np.ndarray]] = {}
         self.episodes: list[Episode] = []
         self.row_at = self.evaluation_at = resumed_at or 0  # steps of the last ones written
         self.tally = Tally(success_at)  # of all training episodes
@@ -187,9 +188,9 @@ class Logger:
             raise
 
 
-def _joined(values: list[torch.Tensor]) -> torch.Tensor:
-    """Numbers (), or several (n,) joined before, as one float64 tensor on the host."""
-    return torch.cat([value.cpu().view(-1) for value in values]).double()
+def _joined(values: Sequence[torch.Tensor | np.ndarray]) -> torch.Tensor:
+    """Numbers () or several (n,) as one float64 tensor on the host."""
+    return torch.cat([torch.as_tensor(value).cpu().view(-1) for value in values]).double()
 
 
 class _Events:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import operator
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
+import numpy as np
 import torch
 
 from rl_cli import c_library
@@ -69,14 +71,12 @@ class Repeated:
     ) -> None:
         if max(len(arguments), len(outputs)) > MOST:
             raise RuntimeError(f"it has more than {MOST} inputs or outputs")
-        self.changing, self.shapes = tuple(changing), [output.shape for output in outputs]
+        self.changing, self.outputs = tuple(changing), outputs
         self.read = [torch.empty_like(arguments[i]) for i in changing]
-        self.others = [i for i in range(len(arguments)) if i not in changing]
-        self.given: dict[int, torch.Tensor] = {}  # what the handles are of
+        self.given: list[torch.Tensor | None] = [None] * len(arguments)  # when it was called last
         self.handles = (Pointer * len(arguments))()
         for i, tensor in zip(changing, self.read, strict=True):
             self.handles[i] = _handle(tensor)
-        self.rows, self.results = (Pointer * len(changing))(), (Pointer * len(outputs))()
         self.sizes = [_bytes(tensor) for tensor in self.read], [_bytes(t) for t in outputs]
         container, run = _container(library)
         self.step = Step(
@@ -87,34 +87,44 @@ class Repeated:
         self.address = ctypes.addressof(self.step)
         self.repeat = c_library.load(SOURCE).repeat
         self.repeat.argtypes = (Pointer, ctypes.c_int, Pointer, Pointer)
+        self.results: list[np.ndarray] = []
+        self.chunks: list[tuple[int, Any, Any]] = []  # runs of one call, their rows and results
 
-    def __call__(self, *arguments: torch.Tensor) -> list[torch.Tensor]:
+    def __call__(self, *arguments: torch.Tensor) -> list[np.ndarray]:
         """Run after run; of the changing arguments (K, ...) one row each. -> (K, ...) each."""
-        for i in self.others:
-            if self.given.get(i) is not arguments[i]:
-                self._give(i, arguments[i])
+        if not all(map(operator.is_, arguments, self.given)):
+            self._take(arguments)
+        for count, rows, results in self.chunks:
+            if self.repeat(self.address, count, rows, results):
+                raise RuntimeError("the compiled learning step failed")
+        return [result.copy() for result in self.results]
+
+    def _take(self, arguments: tuple[torch.Tensor, ...]) -> None:
+        """Look up where these arguments lie."""
+        for i, (tensor, before) in enumerate(zip(arguments, self.given, strict=True)):
+            if i not in self.changing and tensor is not before:
+                if before is not None:
+                    _torch().aoti_torch_delete_tensor_object(Pointer(self.handles[i]))
+                self.handles[i] = _handle(tensor)
+        self.given = list(arguments)
         changing = [arguments[i] for i in self.changing]
         runs = len(changing[0])
-        results = [torch.empty((runs, *shape)) for shape in self.shapes]
-        for begun in range(0, runs, AT_ONCE):
-            self._place(self.rows, changing, self.sizes[0], begun)
-            self._place(self.results, results, self.sizes[1], begun)
-            count = min(AT_ONCE, runs - begun)
-            if self.repeat(self.address, count, self.rows, self.results):
-                raise RuntimeError("the compiled learning step failed")
-        return results
+        self.results = [np.empty((runs, *output.shape), np.float32) for output in self.outputs]
+        places = [t.data_ptr() for t in changing], [r.ctypes.data for r in self.results]
+        self.chunks = [
+            (
+                min(AT_ONCE, runs - begun),
+                _pointers(places[0], self.sizes[0], begun),
+                _pointers(places[1], self.sizes[1], begun),
+            )
+            for begun in range(0, runs, AT_ONCE)
+        ]
 
-    @staticmethod
-    def _place(
-        to: ctypes.Array[Pointer], tensors: list[torch.Tensor], sizes: list[int], begun: int
-    ) -> None:
-        for i, tensor in enumerate(tensors):
-            to[i] = tensor.data_ptr() + begun * sizes[i]
 
-    def _give(self, i: int, tensor: torch.Tensor) -> None:
-        if i in self.given:
-            _torch().aoti_torch_delete_tensor_object(Pointer(self.handles[i]))
-        self.given[i], self.handles[i] = tensor, _handle(tensor)
+def _pointers(places: list[int], sizes: list[int], begun: int) -> ctypes.Array[Pointer]:
+    """To the rows of run `begun` in each array."""
+    rows = [place + begun * size for place, size in zip(places, sizes, strict=True)]
+    return (Pointer * len(rows))(*rows)
 
 
 @functools.cache

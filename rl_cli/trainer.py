@@ -230,7 +230,8 @@ class Trainer:
         self.unchecked += 1
         if self.unchecked >= self.check_every:
             self.unchecked = 0
-            check_finite({"train/grad_norm": float(metrics["grad_norm"].sum())})
+            norms = metrics["grad_norm"]
+            check_finite({"train/grad_norm": float(norms[0] if len(norms) == 1 else norms.sum())})
 
     def _check_policy(self) -> None:
         """Weights that are no numbers never become a checkpoint."""

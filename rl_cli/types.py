@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 Params = dict[str, "torch.Tensor"]  # name -> tensor, e.g. "actor.0.weight"
-Metrics = dict[str, "torch.Tensor"]  # name -> (K,), of K updates; read only by the logger
+Details = dict[str, "torch.Tensor"]  # what a loss tells beside itself: name -> () or (B,), detached
+Metrics = dict[str, "torch.Tensor | np.ndarray"]  # name -> (K,), of K updates; for the logger
 Arrays = dict[str, np.ndarray]  # the same as Params, for numpy
 State = dict[str, object]  # nested: arrays, tensors, Blocks, numbers, strings, lists, dicts
 LIFE = 2  # an env's `terminated`: what is learned from ends here, the episode goes on

@@ -105,7 +105,7 @@ def test_compiled_steps_agree_with_plain_ones(name, tmp_path, monkeypatch):
         found = fast.step(*row, learning_rate=1e-3 / (step + 1))
         assert list(expected) == list(found)
         for key, value in expected.items():
-            torch.testing.assert_close(found[key], value, rtol=1e-3, atol=1e-5)
+            torch.testing.assert_close(torch.as_tensor(found[key]), value, rtol=1e-3, atol=1e-5)
         if step % 5 == 0 and plain.flat_target is not None:
             plain.update_target(0.5), fast.update_target(0.5)
     torch.testing.assert_close(fast.flat, plain.flat, rtol=1e-3, atol=2e-5)
@@ -163,7 +163,7 @@ def test_what_is_compiled_of_each_family_is_the_plain_step(name, changes):
         expected = plain.step(*inputs(name), learning_rate=1e-2)
         found = traced.step(*inputs(name), learning_rate=1e-2)
         for key, value in expected.items():
-            torch.testing.assert_close(found[key], value, rtol=1e-3, atol=1e-5)
+            torch.testing.assert_close(torch.as_tensor(found[key]), value, rtol=1e-3, atol=1e-5)
         assert traced.is_compiled
     torch.testing.assert_close(traced.flat, plain.flat, rtol=1e-3, atol=2e-5)
 
@@ -178,7 +178,7 @@ def test_compiled_families_agree_with_plain_ones(name, changes):
         expected = plain.step(*inputs(name, step), learning_rate=1e-3)
         found = fast.step(*inputs(name, step), learning_rate=1e-3)
         for key, value in expected.items():
-            torch.testing.assert_close(found[key], value, rtol=1e-3, atol=1e-4)
+            torch.testing.assert_close(torch.as_tensor(found[key]), value, rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(fast.flat, plain.flat, rtol=1e-3, atol=5e-5)
     assert fast.is_compiled, notes
 

@@ -88,7 +88,7 @@ class Library:
         self.calls = self.made = 0
 
     def __call__(self, function, arguments, changing):
-        metrics = [row[None] for row in function(*copied(arguments))]
+        metrics = [row[None].numpy() for row in function(*copied(arguments))]
         self.made += 1
 
         def run(*arguments):
@@ -140,13 +140,13 @@ def test_a_step_that_does_not_learn_never_calls_torch(name, env):
         assert not calls.seen
 
 
-def test_a_dqn_step_calls_torch_for_its_numbers_alone():
-    """The library is one call; beside it two arrays become tensors, and one is taken apart."""
+def test_a_dqn_step_calls_the_library_alone():
+    """The library is one call; beside it nothing of torch is at work."""
     loop = warm(Loop("dqn"), 40)
     for _ in range(10):
         with Calls() as calls:
             assert loop.step() is not None
-        assert sum(calls.seen.values()) <= 3, calls.seen
+        assert not calls.seen
 
 
 def test_a_rollout_is_learned_from_in_few_calls_beside_the_library():
@@ -175,14 +175,13 @@ WAITS = {
     ("dqn", "proportional"): {"cpu": 1},
     ("dqn", "softmax"): {"cpu": 1},
     ("dqn", "rainbow"): {"cpu": 1},
-    ("ppo", "target_kl"): {"tolist": 2, "__bool__": 2},
     ("ppo", "recompute"): {"tolist": 4},
 }
-"""Of an update beside the library: priorities are looked up on the host, a stop after an epoch is the
-host's decision, and returns are summed in Python, two arrays each time, however many the minibatches."""
+"""Of an update beside the library: priorities are looked up on the host, and returns are summed in
+Python, two arrays each time, however many the minibatches."""
 CALLS = {
     ("dqn", "noisy"): 4,  # the noise becomes a tensor
-    ("dqn", "proportional"): 8,  # weights become one; positions and TD errors numpy's
+    ("dqn", "proportional"): 8,  # so do weights and positions, and TD errors for a moment
     ("dqn", "softmax"): 8,
     ("dqn", "rainbow"): 9,
     ("ppo", "squash_actions"): 100,  # actions are squashed back
@@ -235,9 +234,9 @@ def test_a_step_is_silent_or_calls_the_library(name, switch, monkeypatch):
             continue
         learned += 1
         assert loop.library.calls == before + (2 if switch in ("target_kl", "recompute") else 1)
-        assert calls <= CALLS.get((name, switch), 3 if name == "dqn" else 90), asked.calls.seen
+        assert calls <= CALLS.get((name, switch), 0 if name == "dqn" else 90), asked.calls.seen
         assert waits == WAITS.get((name, switch), {} if name == "dqn" else {"tolist": 2})
-        assert not any(value.requires_grad for value in metrics.values())
+        assert not any(torch.as_tensor(value).requires_grad for value in metrics.values())
     assert learned == (6 if name == "dqn" else 1)
     assert loop.library.made == made == 1
 

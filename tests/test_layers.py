@@ -26,6 +26,7 @@ LAYERS = [
         "atari",
         "earlier",
         "c_library",
+        "inputs",
     },
     {
         "networks",

@@ -17,7 +17,16 @@ from rl_cli.n_step import make_lookahead
 from rl_cli.prioritized import PrioritizedReplay, make_replay
 from rl_cli.q_network import QNetwork
 from rl_cli.seeding import torch_generator
-from rl_cli.types import Batch, EnvSpec, ExperienceBatch, Metrics, Params, State, Transition
+from rl_cli.types import (
+    Batch,
+    Details,
+    EnvSpec,
+    ExperienceBatch,
+    Metrics,
+    Params,
+    State,
+    Transition,
+)
 from rl_cli.value_distributions import make_value_distribution
 
 ONLINE, TARGET, CHOICE = range(3)  # copies of a noisy network in one update
@@ -149,7 +158,7 @@ class DQN(Algorithm[DQNConfig]):
             inputs.append(torch.from_numpy(weight).to(self.device))
         metrics = self.learner.step(*inputs, learning_rate=self.learning_rate(step))
         if isinstance(replay, PrioritizedReplay):
-            replay.learned(drawn, metrics.pop("surprise")[0].cpu().numpy())
+            replay.learned(drawn, torch.as_tensor(metrics.pop("surprise")[0]).cpu().numpy())
         return metrics
 
     def loss(
@@ -159,7 +168,7 @@ class DQN(Algorithm[DQNConfig]):
         batch: Batch | ExperienceBatch,
         epsilon: torch.Tensor,
         *drawn: torch.Tensor,
-    ) -> tuple[torch.Tensor, Metrics]:
+    ) -> tuple[torch.Tensor, Details]:
         """L(theta) = E[w d(y, Z(s, a; theta))], d the squared TD error in eq. 2 of Mnih et al. 2015.
 
         `drawn`: factors of noise (3, E) if noisy, importance weights w (B,) if prioritised.

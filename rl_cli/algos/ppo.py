@@ -14,7 +14,7 @@ from rl_cli.algos.base import Algorithm
 from rl_cli.buffers import filled_minibatches, make_rollout, minibatches
 from rl_cli.learner import Learner, joined
 from rl_cli.seeding import torch_generator
-from rl_cli.types import Batch, EnvSpec, Metrics, Params, Rows, State
+from rl_cli.types import Batch, Details, EnvSpec, Metrics, Params, Rows, State
 
 
 class Samples(NamedTuple):
@@ -153,7 +153,7 @@ class PPO(Algorithm[PPOConfig]):
 
     def loss(
         self, params: Params, samples: Samples, clip_coef: torch.Tensor, ent_coef: torch.Tensor
-    ) -> tuple[torch.Tensor, Metrics]:
+    ) -> tuple[torch.Tensor, Details]:
         """-L^CLIP + c_v L^VF - c_e S, the negative of eq. 9."""
         obs, action, old_log_prob, advantage, target, old_value = samples
         net, policy = self.net, self.net.distribution

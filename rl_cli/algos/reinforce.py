@@ -16,7 +16,7 @@ from rl_cli.config import AlgoConfig, Idle, Int, schema
 from rl_cli.errors import BadInput
 from rl_cli.learner import Learner
 from rl_cli.seeding import torch_generator
-from rl_cli.types import Batch, EnvSpec, Metrics, Params, State
+from rl_cli.types import Batch, Details, EnvSpec, Metrics, Params, State
 
 
 @schema
@@ -173,7 +173,7 @@ class Reinforce(Algorithm[ReinforceConfig]):
         action: torch.Tensor,
         returns: torch.Tensor,
         importance: torch.Tensor | None = None,
-    ) -> tuple[torch.Tensor, Metrics]:
+    ) -> tuple[torch.Tensor, Details]:
         """-E[(G_t - b(s_t)) log pi(a_t | s_t)], whose gradient is eq. 2. Inputs (B, ...)."""
         net, policy = self.net, self.net.distribution
         features = net.encoder(params, obs)
