@@ -41,6 +41,20 @@ def outputs(
         return head(params, encoder(params, x)).cpu().numpy()
 
 
+def choices(
+    learner: Learner, encoder: Encoder, head: Head, obs: np.ndarray, rng: np.random.Generator
+) -> np.ndarray | None:
+    """One of the actions whose logits are head(encoder(obs)), each row's by chance. -> (N,) int64.
+
+    In machine code, into an array that the next call writes over; None: the learner has none for it.
+    """
+    if learner.native is None or learner.arrays is None:
+        return None
+    if not isinstance(encoder, Identity) or type(head) is not MLP:
+        return None
+    return learner.native.draw(head, learner.arrays, obs, rng)
+
+
 def epsilon_greedy(
     greedy: Callable[[], np.ndarray],
     num_envs: int,

@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from rl_cli.acting import outputs
+from rl_cli.acting import choices, outputs
 from rl_cli.config import AlgoConfig, Int, schema
 from rl_cli.distributions import make_distribution
 from rl_cli.errors import BadInput
 from rl_cli.gaussians import GSDE, LOG_STD_RANGE, HeldNoise, Std
 from rl_cli.learner import Learner
-from rl_cli.networks import MLP, Encoder, LatentMLP, Trunk, make_encoder
+from rl_cli.networks import MLP, Encoder, Identity, LatentMLP, Trunk, make_encoder
 from rl_cli.types import Batch, EnvSpec, Params
 
 
@@ -91,6 +91,7 @@ class ActorCritic:
         features = self.encoder.features
         latent = hidden_sizes[-1] if hidden_sizes else features
         self.distribution = make_distribution(spec.action, log_std_init, std, squash, latent)
+        self.one_choice = spec.action.kind == "discrete"
         self.own = tuple(self.distribution.init())  # parameters beside the networks'
         kind = LatentMLP if self.distribution.latent else MLP
         self.actor = kind("actor", features, hidden_sizes, self.distribution.outputs, activation)
@@ -119,11 +120,34 @@ class ActorCritic:
         """V(s). (B, *obs_shape) -> (B,)."""
         return self.critic(params, self.encoder(params, obs)).squeeze(-1)
 
+    def rate(self, learner: Learner, batch: Batch, often: bool) -> tuple[torch.Tensor, ...]:
+        """Log pi(a | s), V(s) and V(s') of a rollout, without gradient. -> (T, N) each.
+
+        `often`: see `Learner.ask`.
+        """
+        obs, action, next_obs = (
+            field.flatten(0, 1) for field in (batch.obs, batch.action, batch.next_obs)
+        )
+        seen = (obs, action, next_obs) if isinstance(self.eyes, Identity) else (obs, action)
+        answers = learner.ask(self.rated, *seen, often=often)
+        log_prob, value, *more = (answer.view(batch.reward.shape) for answer in answers)
+        next_value = more[0] if more else self.next_value(learner.params, batch, value)
+        return log_prob, value, next_value
+
+    def rated(
+        self, params: Params, obs: torch.Tensor, action: torch.Tensor, *next_obs: torch.Tensor
+    ) -> list[torch.Tensor]:
+        """The same of single steps; V(s') if s' is given. (B, ...) -> (B,) each."""
+        features = self.encoder(params, obs)
+        log_prob = self.distribution.log_prob(params, self.actor(params, features), action)
+        value = self.critic(params, features).squeeze(-1)
+        return [log_prob, value, *(self.value(params, following) for following in next_obs)]
+
     def next_value(self, params: Params, batch: Batch, value: torch.Tensor) -> torch.Tensor:
         """V(s') of a rollout, given V(s). (T, N) -> (T, N).
 
-        What a step led to is mostly what the next one began with, whose value is known. Only after
-        the last step and where an episode ended is the network asked.
+        What a step led to is mostly what the next one began with, whose value is known: the network
+        is asked only after the last step and where an episode ended, for images are dear.
         """
         other = torch.ones_like(value, dtype=torch.bool)
         other[:-1] = (batch.next_obs[:-1] != batch.obs[1:]).flatten(2).any(-1)
@@ -142,6 +166,10 @@ class ActorCritic:
 
         `quick`: see `acting.outputs`.
         """
+        if quick and self.one_choice and rng is not None:
+            drawn = choices(learner, self.eyes, self.policy, obs, rng)
+            if drawn is not None:
+                return drawn
         out = outputs(learner, self.eyes, self.policy, obs, quick=quick)
         if rng is None:
             return self.distribution.mode(out)

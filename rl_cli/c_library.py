@@ -53,7 +53,7 @@ def _loaded(path: Path) -> ctypes.CDLL | None:
 
 def _build(source: Path, flags: tuple[str, ...], path: Path) -> None:
     compiler = find_compiler()
-    command = [compiler, *flags, "-x", "c", str(source), "-o", str(path)]
+    command = [compiler, *flags, "-x", "c", str(source), "-o", str(path), "-lm"]
     made = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if made.returncode:
         why = (made.stderr.strip() or "silently").splitlines()[-1]

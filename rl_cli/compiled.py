@@ -61,7 +61,8 @@ class StepCompiler:
         """
         shapes = str([(tuple(a.shape), a.dtype) for a in arguments])
         try:
-            known = cache_folder() / f"{digest(self.identity, shapes, machine())}.txt"
+            named = digest(self.identity, function.__name__, shapes, machine())
+            known = cache_folder() / f"{named}.txt"
             with contextlib.suppress(OSError, RuntimeError):  # nothing there, or nothing of use
                 library = cache_folder() / known.read_text()
                 return checked(library, function, arguments, changing)

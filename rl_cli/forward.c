@@ -1,5 +1,8 @@
 /* A small fully connected network on a few rows: what numpy spends ten calls on. Called by native.py. */
 
+#include <math.h>
+#include <stdint.h>
+
 typedef struct {
     int rows, layers, tanh; /* the activation stands between layers, ReLU or tanh */
     const int *sizes;       /* layers + 1 */
@@ -69,5 +72,26 @@ void forward(const Network *net) {
         linear(net->rows, net->sizes[l], outputs, net->weights[l], net->biases[l], x, y);
         if (hidden) activate(net->rows * outputs, net->tanh, y);
         x = y;
+    }
+}
+
+/* Of each row one output, taken as logits: the one at `points`, in [0, 1), of the cumulative
+   distribution; as distributions.py draws. */
+void choose(const Network *net, const double *points, int64_t *picks) {
+    int choices = net->sizes[net->layers];
+    forward(net);
+    for (int r = 0; r < net->rows; r++) {
+        const float *logits = net->out + (long)r * choices;
+        int top = 0, pick = -1;
+        double total = 0.0;
+        for (int c = 1; c < choices; c++)
+            if (logits[c] > logits[top]) top = c;
+        for (int c = 0; c < choices; c++) total += exp((double)logits[c] - logits[top]);
+        double left = points[r] * total;
+        for (int c = 0; c < choices && pick < 0; c++) {
+            left -= exp((double)logits[c] - logits[top]);
+            if (left < 0.0) pick = c;
+        }
+        picks[r] = pick < 0 ? top : pick; /* rounding ate the last share */
     }
 }

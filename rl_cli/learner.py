@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -20,16 +20,25 @@ from rl_cli.types import Arrays, Details, Metrics, Params, State
 
 Loss = Callable[..., "tuple[torch.Tensor, Details]"]
 Function = Callable[..., "list[torch.Tensor]"]
+Asked = Callable[..., "list[torch.Tensor]"]
 Runs = Callable[..., "Sequence[torch.Tensor] | Sequence[np.ndarray]"]
 Compiler = Callable[[Function, "list[torch.Tensor]", "Sequence[int]"], "Runs | None"]
 """compiler(function, arguments, changing) -> `repeated(function, changing)`, faster; None: it cannot be
 had. It may call the function with copies of the first `WRITTEN` arguments, which it writes to."""
-Acting = Callable[[Any, Arrays, np.ndarray], np.ndarray]
-"""acting(net, parameters, observations) -> outputs, faster than `net.in_numpy`."""
 WRITTEN = 3  # parameters, Adam's m and v
 
 BETA1, BETA2 = 0.9, 0.999  # Adam's, as in the paper
 MAX_SHAPES = 4  # for which the step is compiled
+
+
+class Acting(Protocol):
+    """Networks on a few rows, faster than `net.in_numpy`; answers that the next call writes over."""
+
+    def __call__(self, net: Any, arrays: Arrays, x: np.ndarray) -> np.ndarray: ...
+
+    def draw(self, net: Any, arrays: Arrays, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Of each row a choice, by the logits that the network gives."""
+        ...
 
 
 @dataclasses.dataclass
@@ -100,7 +109,7 @@ class Learner:
         self.call: Call | None = None  # the last one
         self.compiler: Compiler | None = None
         self.native: Acting | None = None  # only together with compiled steps
-        self.compiled: dict[tuple[torch.Size, ...], Runs] = {}  # by the shapes of the inputs
+        self.compiled: dict[tuple[object, ...], Runs] = {}  # by the shapes of the inputs
         self.is_compiled: bool | None = None  # None: not known before the first step
         self.was_compiled: bool | None = None  # where the state was saved that was loaded
         self.was_native = False  # the same
@@ -176,6 +185,29 @@ class Learner:
             once = [t[0] if i in changing else t for i, t in enumerate(arguments)]
             self.compiled[shapes] = self._compile(self.compiler, plain, once, changing)
         return self.compiled[shapes]
+
+    def ask(self, function: Asked, *inputs: torch.Tensor, often: bool = True) -> list[torch.Tensor]:
+        """function(parameters, *inputs), without gradient.
+
+        Args:
+            function: of parameters and tensors; its answers are float32.
+            inputs: the tensors.
+            often: it will be asked again with inputs of these shapes, and is compiled where steps are.
+
+        """
+
+        def asked(*arguments: torch.Tensor) -> list[torch.Tensor]:
+            flat, *others = arguments
+            with torch.no_grad():
+                return function(self._views(flat), *others)
+
+        arguments = [self.flat, *inputs]
+        if self.compiler is None or not often:
+            return asked(*arguments)
+        key = (function.__name__, *[t.shape for t in arguments])
+        if key not in self.compiled:
+            self.compiled[key] = self._compile(self.compiler, asked, arguments, ())
+        return [torch.as_tensor(answer[0]) for answer in self.compiled[key](*arguments)]
 
     def _update(self, form: Form, *arguments: torch.Tensor) -> list[torch.Tensor]:
         """The step as a function of tensors alone: moves the first three, returns the metrics."""
@@ -290,12 +322,15 @@ def joined(history: Sequence[Metrics]) -> Metrics:
 
 
 def repeated(function: Function, changing: Sequence[int]) -> Runs:
-    """K runs of a function: of the `changing` arguments (K, ...) a row each. -> (K, ...) each."""
+    """K runs of a function: of the `changing` arguments (K, ...) a row each. -> (K, ...) each.
+
+    One run, if none change.
+    """
 
     def run(*arguments: torch.Tensor) -> list[torch.Tensor]:
         answers = [
             function(*(t[k] if i in changing else t for i, t in enumerate(arguments)))
-            for k in range(len(arguments[changing[0]]))
+            for k in range(len(arguments[changing[0]]) if changing else 1)
         ]
         return [torch.stack(column) for column in zip(*answers, strict=True)]
 

@@ -63,14 +63,24 @@ class Forward:
             _pointer(self.out),
         )
         self.address = ctypes.addressof(self.network)
-        self.run = library.forward
+        self.run, self.choose = library.forward, library.choose
         self.run.argtypes, self.run.restype = (ctypes.c_void_p,), None
+        self.points, self.picks = np.empty(rows), np.empty(rows, np.int64)
+        self.places = self.points.ctypes.data, self.picks.ctypes.data
+        self.choose.argtypes, self.choose.restype = (ctypes.c_void_p,) * 3, None
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """(rows, inputs) -> (rows, outputs), which the next call writes over."""
         self.x[...] = x
         self.run(self.address)
         return self.out
+
+    def draw(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """By each row's outputs as logits one of them. (rows, inputs) -> (rows,), written over too."""
+        self.x[...] = x
+        rng.random(out=self.points)
+        self.choose(self.address, *self.places)
+        return self.picks
 
 
 class Native:
@@ -82,10 +92,17 @@ class Native:
 
     def __call__(self, net: MLP, arrays: Arrays, x: np.ndarray) -> np.ndarray:
         """`net.in_numpy(arrays, x)`. (B, inputs) -> (B, outputs), which the next call writes over."""
-        key = (id(net), len(x))
+        return self._prepared(net, arrays, len(x))(x)
+
+    def draw(self, net: MLP, arrays: Arrays, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """A choice for each row, by its logits. (B, inputs) -> (B,), which the next call writes over."""
+        return self._prepared(net, arrays, len(x)).draw(x, rng)
+
+    def _prepared(self, net: MLP, arrays: Arrays, rows: int) -> Forward:
+        key = (id(net), rows)
         if key not in self.prepared:
-            self.prepared[key] = Forward(self.library, net, arrays, len(x))
-        return self.prepared[key](x)
+            self.prepared[key] = Forward(self.library, net, arrays, rows)
+        return self.prepared[key]
 
 
 def load() -> Native:

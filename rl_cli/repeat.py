@@ -91,7 +91,10 @@ class Repeated:
         self.chunks: list[tuple[int, Any, Any]] = []  # runs of one call, their rows and results
 
     def __call__(self, *arguments: torch.Tensor) -> list[np.ndarray]:
-        """Run after run; of the changing arguments (K, ...) one row each. -> (K, ...) each."""
+        """Run after run; of the changing arguments (K, ...) one row each. -> (K, ...) each.
+
+        One run, if none change.
+        """
         if not all(map(operator.is_, arguments, self.given)):
             self._take(arguments)
         for count, rows, results in self.chunks:
@@ -108,7 +111,7 @@ class Repeated:
                 self.handles[i] = _handle(tensor)
         self.given = list(arguments)
         changing = [arguments[i] for i in self.changing]
-        runs = len(changing[0])
+        runs = len(changing[0]) if changing else 1
         self.results = [np.empty((runs, *output.shape), np.float32) for output in self.outputs]
         places = [t.data_ptr() for t in changing], [r.ctypes.data for r in self.results]
         self.chunks = [

@@ -11,6 +11,7 @@ from conftest import REPO
 
 from rl_cli import algos, c_library, native
 from rl_cli.config import build
+from rl_cli.distributions import Categorical
 from rl_cli.networks import MLP
 from rl_cli.types import ActionSpec, EnvSpec, Transition
 
@@ -49,6 +50,39 @@ def test_a_network_worked_out_by_hand():
     # hidden of (3, 4): 11, -3 -> 0, 3; of (-3, 1): -1 -> 0, 3, 0
     found = native.load()(net, arrays, np.array([[3, 4], [-3, 1]], np.float32))
     assert found.tolist() == [[11 + 300 + 0.5, 22 - 3], [30 + 0.5, 0]]
+
+
+@needs_compiler
+@pytest.mark.parametrize("outputs", [1, 2, 5])
+def test_choices_are_those_that_python_draws(outputs):
+    net, quick = MLP("q", 3, (6,), outputs, "tanh"), native.load()
+    arrays, kind = arrays_of(net), Categorical(ActionSpec("discrete", (), (outputs,)))
+    arrays["q.1.weight"] *= 20.0  # some choices likely, some not
+    counts = np.zeros(outputs, int)
+    for seed in range(200):
+        x = np.random.default_rng(seed).normal(size=(4, 3)).astype(np.float32)
+        one, other = np.random.default_rng(seed), np.random.default_rng(seed)
+        found = quick.draw(net, arrays, x, one)
+        assert found.dtype == np.int64
+        assert found.tolist() == kind.sample({}, quick(net, arrays, x), other).tolist()
+        assert one.random() == other.random()  # the stream stands where it would
+        counts += np.bincount(found, minlength=outputs)
+    assert counts.min() > 0
+
+
+@needs_compiler
+def test_a_choice_at_each_end_of_the_distribution():
+    """Logits 0, log 3, -inf: 0 below a quarter, 1 above, 2 never, whatever is rounded away."""
+    net = MLP("q", 1, (), 3, "relu")
+    bias = np.array([0.0, np.log(3.0), -np.inf], np.float32)
+    arrays = {"q.0.weight": np.zeros((3, 1), np.float32), "q.0.bias": bias}
+
+    class Points:
+        def random(self, out):
+            out[:] = [0.0, 0.2499, 0.2501, np.nextafter(1.0, 0.0)]
+
+    found = native.load().draw(net, arrays, np.zeros((4, 1), np.float32), Points())
+    assert found.tolist() == [0, 0, 1, 1]
 
 
 @needs_compiler
@@ -91,11 +125,16 @@ def make(name):
 def test_training_acts_with_it_and_evaluation_does_not(name):
     algo, asked = make(name), []
 
-    def spy(net, arrays, x):
-        asked.append(len(x))
-        return net.in_numpy(arrays, x)
+    class Spy:
+        def __call__(self, net, arrays, x):
+            asked.append(len(x))
+            return net.in_numpy(arrays, x)
 
-    algo.learner.native = spy
+        def draw(self, net, arrays, x, rng):
+            asked.append(len(x))
+            return np.zeros(len(x), np.int64)
+
+    algo.learner.native = Spy()
     obs = np.ones((2, 5), np.float32)
     algo.predict(obs, None), algo.predict(obs, np.random.default_rng(0))
     assert asked == []

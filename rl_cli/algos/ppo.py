@@ -115,13 +115,9 @@ class PPO(Algorithm[PPOConfig]):
 
     def estimate(self, batch: Batch) -> Samples:
         """Advantages and value targets of a rollout (T, N, ...), flattened to B = T * N rows."""
-        cfg, (steps, envs) = self.cfg, batch.reward.shape
-        flat = Batch(*(field.flatten(0, 1) for field in batch))
-        net, params = self.net, self.learner.params
-        features = net.encoder(params, flat.obs)
-        log_prob = net.distribution.log_prob(params, net.actor(params, features), flat.action)
-        value = net.critic(params, features).view(steps, envs)
-        next_value = net.next_value(params, batch, value)
+        cfg = self.cfg
+        often = cfg.rollout_episodes is None  # else no two rollouts are of a length
+        log_prob, value, next_value = self.net.rate(self.learner, batch, often)
         reward, terminated, truncated = batch.reward, batch.terminated, batch.truncated
         if not cfg.bootstrap_truncated:
             terminated = torch.maximum(terminated, truncated)
@@ -131,12 +127,11 @@ class PPO(Algorithm[PPOConfig]):
         else:
             returns = functional.returns_to_go(reward, next_value, terminated, truncated, cfg.gamma)
             advantage = returns - value
-        target = (advantage + value).flatten()
+        target = advantage + value
         if cfg.normalize_advantage == "rollout":
             advantage = functional.standardise(advantage)
-        return Samples(
-            flat.obs, flat.action, log_prob, advantage.flatten(), target, value.flatten()
-        )
+        columns = (batch.obs, batch.action, log_prob, advantage, target, value)
+        return Samples(*(column.flatten(0, 1) for column in columns))
 
     def passes(
         self, samples: Samples, epochs: int, coefs: tuple[float, float], rate: float
