@@ -115,6 +115,24 @@ def test_a_file_may_make_a_sweep_of_it(chosen, here):
     ]
 
 
+def test_a_sweep_composes_each_job_once(here, monkeypatch):
+    """Hydra's trial of them is for launchers that compose elsewhere; those keep it."""
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+    from hydra.plugins.sweeper import Sweeper
+
+    made, plain = [], ConfigLoaderImpl.load_sweep_config
+    before = Sweeper.validate_batch_is_legal
+
+    def counted(self, master_config, sweep_overrides):
+        made.append(sweep_overrides)
+        return plain(self, master_config, sweep_overrides)
+
+    monkeypatch.setattr(ConfigLoaderImpl, "load_sweep_config", counted)
+    assert [cfg.seed for cfg in composed("-m", "seed=1,2,3")] == [1, 2, 3]
+    assert len(made) == 3
+    assert Sweeper.validate_batch_is_legal is before
+
+
 def test_help_imports_no_torch():
     code = (
         "import sys; from rl_cli.cli.train import run; assert run(['--help']) == 0;"

@@ -84,13 +84,40 @@ def run_hydra(config_name: str, argv: list[str], task: Callable[[Any], object]) 
 
     sys.argv = [sys.argv[0], *argv]
     try:
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(guarded)()
+        with _jobs_composed_once():
+            hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(
+                guarded
+            )()
     except Exception as error:  # of whatever kind: all that Hydra was given is the command line
         raise Unreadable from error
     if raised:
         raise raised[0]
 
 
+@contextlib.contextmanager
+def _jobs_composed_once() -> Iterator[None]:
+    """Without Hydra's trial of all jobs of a sweep before it composes them for good.
+
+    It is meant for launchers that compose elsewhere. Here no job begins before all are composed.
+    """
+    from hydra.plugins.sweeper import Sweeper
+
+    trial = Sweeper.validate_batch_is_legal
+
+    def validate(sweeper: Any, batch: Any) -> None:
+        # by name: Hydra makes these classes anew when it looks for plugins
+        if [type(part).__name__ for part in (sweeper, sweeper.launcher)] != BASIC:
+            trial(sweeper, batch)
+
+    name = "validate_batch_is_legal"
+    setattr(Sweeper, name, validate)
+    try:
+        yield
+    finally:
+        setattr(Sweeper, name, trial)
+
+
+BASIC = ["BasicSweeper", "BasicLauncher"]
 OF_HYDRA = "${hydra:"
 
 
