@@ -148,7 +148,7 @@ CASES = {
     "dqn_cartpole_zoo": dqn("CartPole-v1", "cartpole", (4, 256, 256, 2), 3.0, 16_000, **ZOO_DQN["cartpole"]),
     "dqn_mountaincar_zoo": dqn("MountainCar-v0", "mountaincar", (2, 256, 256, 3), 2.3, 12_000, **ZOO_DQN["mountaincar"]),
     "dqn_lunarlander_zoo": dqn("LunarLander-v3", "lunarlander", (8, 256, 256, 4), 2.5, 5_000, **ZOO_DQN["lunarlander"]),
-    "dqn_lunarlander_64": dqn("LunarLander-v3", "lunarlander", (8, 64, 64, 4), 8.0, 15_000, **SMALL),
+    "dqn_lunarlander_64": dqn("LunarLander-v3", "lunarlander", (8, 64, 64, 4), 8.0, 50_000, **SMALL),
     "dqn_mountaincar_notebook": dqn("MountainCar-v0", "mountaincar", (2, 128, 128, 3), 4.0, 8_000, **NOTEBOOK),
     "dqn_cartpole_cleanrl": Case(CLEAN_DQN, "dqn.py", {}, "CartPole-v1", 60_000, 4.0, (4, 120, 84, 2), 128, 0.1),
     "ppo_cartpole_zoo": ppo("CartPole-v1", "cartpole", (4, 64, 64, 2), 6.0, 60_000, 8, **ZOO_PPO),
