@@ -10,8 +10,8 @@ from conftest import REPO
 from omegaconf import OmegaConf
 
 from rl_cli import algos
-from rl_cli.buffers import filled_minibatches, minibatches
 from rl_cli.config import EnvConfig, build
+from rl_cli.minibatches import filled_minibatches, minibatches
 from rl_cli.seeding import env_seeds
 from rl_cli.types import ActionSpec, Batch, EnvSpec, Transition
 from rl_cli.vector import VectorEnv

@@ -27,6 +27,7 @@ LAYERS = [
         "earlier",
         "c_library",
         "inputs",
+        "minibatches",
     },
     {
         "networks",
