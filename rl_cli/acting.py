@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -10,6 +11,19 @@ import torch
 from rl_cli.learner import Learner
 from rl_cli.networks import MLP, Encoder, Head, Identity
 from rl_cli.types import Arrays
+
+
+class Conduct(NamedTuple):
+    """How an algorithm acts, said so plainly that `stretch` can do the same in machine code.
+
+    categorical: an action by the logits of `net`; gaussian: its outputs and noise of `std`; each from
+    `explore_rng`, as `choices` and `gaussians.Gaussian` do.
+    """
+
+    rule: Literal["epsilon_greedy", "categorical", "gaussian"]
+    net: MLP
+    epsilon: Callable[[int], float] | None = None  # by step
+    std: Callable[[], np.ndarray] | None = None  # () -> (A,) float32
 
 
 def outputs(

@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from rl_cli.acting import choices, outputs
+from rl_cli.acting import Conduct, choices, outputs
 from rl_cli.config import AlgoConfig, Int, schema
 from rl_cli.distributions import make_distribution
 from rl_cli.errors import BadInput
-from rl_cli.gaussians import GSDE, LOG_STD_RANGE, HeldNoise, Std
+from rl_cli.gaussians import GSDE, LOG_STD_RANGE, Gaussian, HeldNoise, Std
 from rl_cli.learner import Learner
 from rl_cli.networks import MLP, Encoder, Identity, LatentMLP, Trunk, make_encoder
 from rl_cli.types import Batch, EnvSpec, Params
@@ -174,6 +174,17 @@ class ActorCritic:
         if rng is None:
             return self.distribution.mode(out)
         return self.distribution.sample(learner.on_host(self.own), out, rng)
+
+    def conduct(self, learner: Learner) -> Conduct | None:
+        """`choose` in plain words: one choice, or a spread that no state changes; else None."""
+        net, kind = self.policy, self.distribution
+        if not isinstance(self.eyes, Identity) or type(net) is not MLP:
+            return None
+        if self.one_choice:
+            return Conduct("categorical", net)
+        if type(kind) is not Gaussian or kind.squash is not None:
+            return None
+        return Conduct("gaussian", net, std=lambda: kind.std_of(learner.on_host(self.own)))
 
     def held_noise(self, envs: int, every: int | None) -> HeldNoise | None:
         """What gSDE explores with, drawn every so many steps; None for other distributions."""

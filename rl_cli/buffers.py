@@ -146,8 +146,17 @@ class ReplayBuffer:
             self.columns.write(slice(self.position, end), transition)
         else:
             self.columns.write(np.arange(self.position, end) % self.capacity, transition)
-        self.position, self.size = end % self.capacity, min(self.size + rows, self.capacity)
-        self.added += rows
+        self.landed(rows)
+
+    @property
+    def row(self) -> int:
+        """Where the next one is written."""
+        return self.position
+
+    def landed(self, rows: int) -> None:
+        """Take note of rows that have been written, from `row` on."""
+        self.position = (self.position + rows) % self.capacity
+        self.size, self.added = min(self.size + rows, self.capacity), self.added + rows
 
     def sample(self, batch_size: int, rng: np.random.Generator, batches: int = 1) -> Rows:
         """(batches, batch_size) rows, drawn from `rng`, a batch after the other.
@@ -226,8 +235,16 @@ class RolloutBuffer:
         if len(transition.reward) < self.num_envs:
             return self.clear()
         self.columns.write(self.position, transition)
-        self.position += 1
-        return None
+        return self.landed(self.num_envs)
+
+    @property
+    def row(self) -> int:
+        """Where the next one is written, were the columns (T * N, ...)."""
+        return self.steps
+
+    def landed(self, rows: int) -> None:
+        """Take note of rows that have been written, from `row` on."""
+        self.position += rows // self.num_envs
 
     @property
     def steps(self) -> int:

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import os
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from rl_cli.library_cache import (
@@ -23,21 +24,22 @@ EXACT = ("-ffp-contract=off",)
 """Every operation rounds, as numpy's do."""
 
 
-def load(source: Path, *more_flags: str) -> ctypes.CDLL:
-    """The library of a C file, from the cache or made now, in a second.
+def load(*sources: Path, flags: tuple[str, ...] = ()) -> ctypes.CDLL:
+    """The library of some C files, from the cache or made now, in a second.
 
     Raises:
         OSError, RuntimeError: there is no compiler, it failed, or no place to write to.
 
     """
-    flags = (*FLAGS, *more_flags)
-    name = f"{source.stem}_{digest(source.read_text(), *flags, machine())}.so"
+    flags = (*FLAGS, *flags)
+    texts = [source.read_text() for source in sources]
+    name = f"{sources[0].stem}_{digest(*texts, *flags, machine())}.so"
     path = cache_folder() / name
     if (library := _loaded(path)) is not None:
         return library
     with alone(path.with_suffix(".lock")), undisturbed():
         if (library := _loaded(path)) is None:  # and nobody else has made it meanwhile
-            place(path, lambda scratch: _build(source, flags, scratch))
+            place(path, lambda scratch: _build(sources, flags, scratch))
             library = ctypes.CDLL(str(path))
     return library
 
@@ -51,9 +53,10 @@ def _loaded(path: Path) -> ctypes.CDLL | None:
     return None
 
 
-def _build(source: Path, flags: tuple[str, ...], path: Path) -> None:
+def _build(sources: Sequence[Path], flags: tuple[str, ...], path: Path) -> None:
     compiler = find_compiler()
-    command = [compiler, *flags, "-x", "c", str(source), "-o", str(path), "-lm"]
+    files = [word for source in sources for word in ("-x", "c", str(source))]  # g++ forgets the first
+    command = [compiler, *flags, *files, "-o", str(path), "-lm"]
     made = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if made.returncode:
         why = (made.stderr.strip() or "silently").splitlines()[-1]

@@ -47,7 +47,12 @@ class Gaussian:
 
     def moments_of(self, params: Arrays, out: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean (B, A) and std, (A,) or (B, A), in numpy."""
-        return out, np.exp(params[LOG_STD])
+        return out, self.std_of(params)
+
+    def std_of(self, params: Arrays) -> np.ndarray:
+        """Std, (A,), in numpy."""
+        std: np.ndarray = np.exp(params[LOG_STD])
+        return std
 
     def log_prob(self, params: Params, out: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
         """(B, outputs), (B, *shape) -> (B,)."""

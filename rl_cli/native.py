@@ -88,21 +88,22 @@ class Native:
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self.library = library
-        self.prepared: dict[tuple[int, int], Forward] = {}
+        self.known: dict[tuple[int, int], Forward] = {}
 
     def __call__(self, net: MLP, arrays: Arrays, x: np.ndarray) -> np.ndarray:
         """`net.in_numpy(arrays, x)`. (B, inputs) -> (B, outputs), which the next call writes over."""
-        return self._prepared(net, arrays, len(x))(x)
+        return self.prepared(net, arrays, len(x))(x)
 
     def draw(self, net: MLP, arrays: Arrays, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """A choice for each row, by its logits. (B, inputs) -> (B,), which the next call writes over."""
-        return self._prepared(net, arrays, len(x)).draw(x, rng)
+        return self.prepared(net, arrays, len(x)).draw(x, rng)
 
-    def _prepared(self, net: MLP, arrays: Arrays, rows: int) -> Forward:
+    def prepared(self, net: MLP, arrays: Arrays, rows: int) -> Forward:
+        """`net` on so many rows at a time."""
         key = (id(net), rows)
-        if key not in self.prepared:
-            self.prepared[key] = Forward(self.library, net, arrays, rows)
-        return self.prepared[key]
+        if key not in self.known:
+            self.known[key] = Forward(self.library, net, arrays, rows)
+        return self.known[key]
 
 
 def load() -> Native:

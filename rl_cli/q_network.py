@@ -9,7 +9,7 @@ import torch
 
 from rl_cli.acting import outputs
 from rl_cli.learner import Learner
-from rl_cli.networks import MLP, Head, make_encoder
+from rl_cli.networks import MLP, Head, Identity, make_encoder
 from rl_cli.q_heads import Dueling, NoisyMLP
 from rl_cli.types import Arrays, EnvSpec, Params
 from rl_cli.value_distributions import ValueDistribution
@@ -67,6 +67,11 @@ class QNetwork:
         """Q(s, .) for acting. (N, *obs_shape) -> (N, A). `quick`: see `acting.outputs`."""
         out = outputs(learner, self.encoder, self.head, obs, noise, quick)
         return self.returns.mean_in_numpy(out)
+
+    def plain(self) -> MLP | None:
+        """The network alone, where its outputs are what is thought of the actions; else None."""
+        values = isinstance(self.encoder, Identity) and self.returns.atoms == 1
+        return self.head if values and type(self.head) is MLP else None
 
     def draw_noise(self, rng: np.random.Generator, count: int) -> np.ndarray:
         """Factors of noise for `count` copies of the network, side by side. -> (count, E) float32.

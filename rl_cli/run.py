@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from rl_cli import algos, checkpoint, films, resume, run_folder, trust
+from rl_cli import algos, checkpoint, films, resume, run_folder, stretch, trust
 from rl_cli.algos.base import Algorithm
 from rl_cli.assembly import (
     make_algorithm,
@@ -179,6 +179,7 @@ class _Run:
             self._recorder(),
             self._filmer(),
             self.interruption,
+            stretch.prepared(algo, envs),
         )
         self.lost = [] if saved is None else self._take_up(saved.state)
         self.history: list[Any] = []

@@ -33,7 +33,7 @@ class SumTree:
             nodes = groups
         self.quick: _Quick | None = None
         with contextlib.suppress(OSError, RuntimeError):  # numpy finds the same, more slowly
-            self.quick = _Quick(c_library.load(SOURCE, *c_library.EXACT), self.levels)
+            self.quick = _Quick(c_library.load(SOURCE, flags=c_library.EXACT), self.levels)
 
     @property
     def total(self) -> float:

@@ -23,6 +23,7 @@ from rl_cli.policy import policy_arrays
 from rl_cli.schedules import crossings
 from rl_cli.statistics import Divergence, Summary, summarise
 from rl_cli.stopping import Budget, Stopping
+from rl_cli.stretch import Stretch
 from rl_cli.terminal import Monitor
 from rl_cli.types import Metrics, Recording, State
 from rl_cli.vector import VectorEnv
@@ -35,6 +36,7 @@ class Trainer:
         interrupted: asked once per step; a signal's number ends the run after a checkpoint.
         recorder: films the policy; None: never.
         filmer: films a training episode that is over; None: never.
+        stretch: takes many steps at once; None: one after the other.
 
     """
 
@@ -53,11 +55,12 @@ class Trainer:
         recorder: Recorder | None,
         filmer: Filmer | None,
         interrupted: Callable[[], bool],
+        stretch: Stretch | None = None,
     ) -> None:
         self.algo, self.envs, self.budget, self.periods = algo, envs, budget, periods
         self.evaluator, self.eval_cfg, self.stopping = evaluator, eval_cfg, Stopping(stop, budget)
         self.logger, self.monitor, self.store, self.recorder = logger, monitor, store, recorder
-        self.filmer, self.interrupted = filmer, interrupted
+        self.filmer, self.interrupted, self.stretch = filmer, interrupted, stretch
         envs.keep_finished = filmer is not None
         self.saving = Patience("checkpoints", monitor.note)
         self.logging = Patience("curves", monitor.note)
@@ -77,7 +80,8 @@ class Trainer:
 
     def train(self) -> str:
         """Run to the end of the budget, a stop.* threshold, or an interruption; says which."""
-        obs = self.envs.obs if self.step else self.envs.reset()
+        if not self.step:
+            self.envs.reset()
         if self.owes_evaluation:
             self._evaluate()
             if self.interrupted():
@@ -87,11 +91,7 @@ class Trainer:
         if reason := self._reason_to_stop():  # it was killed between that and its end
             return reason
         while self.step < self.budget.steps:
-            before = self.step
-            action = self.algo.act(obs[: self.budget.steps - before], before)
-            transition, obs = self.envs.step(action)
-            self.algo.observe(transition)
-            self.step += len(action)
+            self.step += self._advance()
             metrics = self.algo.update(self.step)
             if metrics is not None:
                 self._check_update(metrics)
@@ -105,6 +105,21 @@ class Trainer:
             if reason := self._reason_to_stop():
                 return reason
         return "budget"
+
+    def _advance(self) -> int:
+        """Act, step the envs, remember; where it can be, until there is something else to do.
+
+        -> env steps taken.
+        """
+        left = self.budget.steps - self.step
+        if self.stretch is not None and left >= self.envs.num_envs:
+            whole = self.step + left // self.envs.num_envs * self.envs.num_envs
+            if taken := self.stretch(self.step, min(self.due, whole)):
+                return taken
+        action = self.algo.act(self.envs.obs[:left], self.step)
+        transition, _ = self.envs.step(action)
+        self.algo.observe(transition)
+        return len(action)
 
     def finish(self) -> Summary | None:
         """The last row, evaluation, film and checkpoint, of whatever is not yet done.

@@ -60,7 +60,7 @@ LAYERS = [
         "stopping",
         "transitions",
     },
-    {"video", "patience", "watchdog", "interruption", "checkpoint_store", "assembly"},
+    {"video", "patience", "watchdog", "interruption", "checkpoint_store", "assembly", "stretch"},
     {"films", "resume"},
     {"trainer"},
     {"run"},

@@ -9,6 +9,7 @@ from typing import ClassVar, Generic, Protocol, TypeVar, cast
 import numpy as np
 import torch
 
+from rl_cli.acting import Conduct
 from rl_cli.config import AlgoConfig
 from rl_cli.learner import Learner
 from rl_cli.networks import layers_size
@@ -75,6 +76,14 @@ class Algorithm(ABC, Generic[C]):
     def planned_updates(self) -> int:
         """Gradient steps of like shape that the whole budget will hold; 0: not known."""
         return 0
+
+    def conduct(self) -> Conduct | None:
+        """What `act` and `observe` do, for many steps at once; None: more than can be said so."""
+        return None
+
+    def next_update(self, step: int) -> int:
+        """First step after `step` at which `update` may have something to do."""
+        return step + 1
 
     def observe(self, transition: Transition) -> None:
         """Remember a step of all envs."""

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from rl_cli import schedules
-from rl_cli.acting import epsilon_greedy
+from rl_cli.acting import Conduct, epsilon_greedy
 from rl_cli.algos._dqn_config import DQNConfig
 from rl_cli.algos.base import Algorithm
 from rl_cli.functional import one_hot
@@ -124,6 +124,18 @@ class DQN(Algorithm[DQNConfig]):
     ) -> np.ndarray:
         noise = None if rng is None else self.net.named(self.net.draw_noise(rng, 1)[0])
         return cast(np.ndarray, self.net.values(self.learner, obs, noise, quick).argmax(-1))
+
+    def conduct(self) -> Conduct | None:
+        cfg, net = self.cfg, self.net.plain()
+        simple = cfg.replay == "uniform" and self.replay.gatherer is None
+        if net is None or not simple or cfg.epsilon_factor is not None:
+            return None
+        return Conduct("epsilon_greedy", net, epsilon=self.epsilon)
+
+    def next_update(self, step: int) -> int:
+        begun = max(step, self.cfg.learning_starts)
+        periods = (self.cfg.train_every, self.cfg.target_update_every)
+        return min((begun // period + 1) * period for period in periods if period)
 
     def observe(self, transition: Transition) -> None:
         if self.cfg.epsilon_factor is not None:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from rl_cli import functional
+from rl_cli.acting import Conduct
 from rl_cli.actor_critic import ActorCritic
 from rl_cli.algos._ppo_config import PPOConfig
 from rl_cli.algos.base import Algorithm
@@ -83,6 +84,14 @@ class PPO(Algorithm[PPOConfig]):
         if self.noise is None:
             return self.net.choose(self.learner, obs, self.explore_rng, quick=True)
         return self.net.explore(self.learner, obs, self.noise.at_step(len(obs), self.explore_rng))
+
+    def conduct(self) -> Conduct | None:
+        return None if self.cfg.rollout_length is None else self.net.conduct(self.learner)
+
+    def next_update(self, step: int) -> int:
+        if self.cfg.rollout_length is None:
+            return step + 1
+        return step + self.cfg.rollout_length * self.spec.num_envs - self.rollout.steps
 
     def predict(self, obs: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
         return self.net.choose(self.learner, obs, rng)

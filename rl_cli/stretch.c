@@ -1,0 +1,159 @@
+/* Steps of the loop between two updates: act, step the envs, remember. Called by stretch.py.
+
+   What trainer, vector, normalization and buffers do one step at a time, on their memory and in their
+   order of operations, drawing from numpy's own generator: the same bits. */
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+typedef struct { /* numpy's bitgen_t */
+    void *state;
+    uint64_t (*next_uint64)(void *);
+    uint32_t (*next_uint32)(void *);
+    double (*next_double)(void *);
+    uint64_t (*next_raw)(void *);
+} Bits;
+
+typedef struct { /* running mean and variance */
+    double count, *mean, *variance;
+} Moments;
+
+enum { EPSILON_GREEDY, CATEGORICAL, GAUSSIAN };
+
+typedef struct {
+    int32_t env, num_envs, state_size, obs_size; /* the envs */
+    const double *constants;
+    double *state;     /* (N, state_size) */
+    float *raw, *seen; /* (N, obs_size) observations to act on: as the envs gave them; normalised */
+    double *returns, time_limit;
+    int64_t *lengths;
+    uint8_t *ended; /* of the last step */
+    int32_t normalizes_obs, normalizes_reward; /* both of an only env */
+    Moments obs_moments, reward_moments;
+    double clip_obs, clip_reward, gamma, *discounted;
+
+    int32_t rule, outputs; /* the policy */
+    const void *net;
+    void (*forward)(const void *), (*choose)(const void *, const double *, int64_t *);
+    float *x;         /* (N, obs_size) the network reads */
+    const float *out; /* (N, outputs) it writes */
+    Bits *bits;
+    float (*normal)(Bits *);
+    const double *epsilons; /* of each step, for the first rule */
+    const float *std;       /* (outputs,), for the last */
+    double *points;         /* (N,) */
+    char *acted;            /* (N, ...) the actions of a step */
+
+    char *actions; /* the memory, from which row on; (capacity, ...) each */
+    float *obs, *reward, *next_obs, *terminated, *truncated;
+    int64_t capacity, row;
+} Stretch;
+
+int step_classic(int, const double *, double *, const void *, float *, double *);
+
+static double most(double a, double b) { return b > a ? b : a; }
+static double least(double a, double b) { return b < a ? b : a; }
+
+static void take_in(double *mean, double *variance, double count, double value) {
+    double total = count + 1, shift = value - *mean;
+    double squares = *variance * count + shift * shift * (count / total);
+    *mean = *mean + shift * (1 / total), *variance = squares / total;
+}
+
+static double scaled(double value, double variance, double clip) {
+    return least(most(value / sqrt(variance + 1e-8), -clip), clip);
+}
+
+static void normalize(Stretch *s, const float *raw, float *seen) {
+    Moments *m = &s->obs_moments;
+    for (int i = 0; i < s->obs_size; i++) {
+        take_in(&m->mean[i], &m->variance[i], m->count, raw[i]);
+        seen[i] = (float)scaled(raw[i] - m->mean[i], m->variance[i], s->clip_obs);
+    }
+    m->count += 1;
+}
+
+static double normalized_reward(Stretch *s, double reward, int over) {
+    Moments *m = &s->reward_moments;
+    double total = *s->discounted * s->gamma + reward;
+    take_in(m->mean, m->variance, m->count, total);
+    m->count += 1;
+    *s->discounted = over ? 0.0 : total;
+    return scaled(reward, *m->variance, s->clip_reward);
+}
+
+static void see(Stretch *s) {
+    memcpy(s->x, s->seen, sizeof(float) * s->num_envs * s->obs_size);
+}
+
+static void epsilon_greedy(Stretch *s, double epsilon, int64_t *actions) {
+    double highest = -1.0;
+    for (int i = 0; i < s->num_envs; i++) {
+        s->points[i] = s->bits->next_double(s->bits->state);
+        highest = most(highest, s->points[i]);
+    }
+    if (highest >= epsilon) {
+        see(s);
+        s->forward(s->net);
+    }
+    for (int i = 0; i < s->num_envs; i++) {
+        const float *q = s->out + i * s->outputs;
+        int best = 0;
+        for (int a = 1; a < s->outputs; a++)
+            if (q[a] > q[best]) best = a;
+        int chance = s->points[i] < epsilon;
+        actions[i] = chance ? (int64_t)(s->points[i] / epsilon * s->outputs) : best;
+    }
+}
+
+static void act(Stretch *s, int64_t step) {
+    void *actions = s->acted;
+    if (s->rule == EPSILON_GREEDY) {
+        epsilon_greedy(s, s->epsilons[step], actions);
+        return;
+    }
+    see(s);
+    if (s->rule == CATEGORICAL) {
+        for (int i = 0; i < s->num_envs; i++) s->points[i] = s->bits->next_double(s->bits->state);
+        s->choose(s->net, s->points, actions);
+        return;
+    }
+    s->forward(s->net);
+    for (int i = 0; i < s->num_envs * s->outputs; i++)
+        ((float *)actions)[i] = s->out[i] + s->std[i % s->outputs] * s->normal(s->bits);
+}
+
+/* Step env i with its action, write the transition to a row of the memory. -> whether it ended. */
+static int step_env(Stretch *s, int i, const char *action, int64_t row, int action_bytes) {
+    int size = s->obs_size;
+    float *raw = s->raw + i * size, *seen = s->seen + i * size;
+    double reward;
+    memcpy(s->obs + row * size, seen, sizeof(float) * size);
+    memcpy(s->actions + row * action_bytes, action, action_bytes);
+    int over = step_classic(s->env, s->constants, s->state + i * s->state_size, action, raw, &reward);
+    s->returns[i] += reward;
+    int cut = ++s->lengths[i] >= s->time_limit;
+    if (s->normalizes_obs) normalize(s, raw, seen);
+    else if (seen != raw) memcpy(seen, raw, sizeof(float) * size);
+    memcpy(s->next_obs + row * size, seen, sizeof(float) * size);
+    s->reward[row] = (float)(s->normalizes_reward ? normalized_reward(s, reward, over || cut) : reward);
+    s->terminated[row] = (float)over, s->truncated[row] = (float)cut;
+    return s->ended[i] = over || cut;
+}
+
+/* At most so many steps of all envs; the one in which an episode ends is the last.
+   -> how many were taken. */
+int64_t stretch(Stretch *s, int64_t steps) {
+    int action_bytes = s->rule == GAUSSIAN ? (int)sizeof(float) * s->outputs : (int)sizeof(int64_t);
+    for (int64_t step = 0; step < steps; step++) {
+        int ended = 0;
+        act(s, step);
+        for (int i = 0; i < s->num_envs; i++) {
+            ended |= step_env(s, i, s->acted + i * action_bytes, s->row, action_bytes);
+            s->row = s->row + 1 == s->capacity ? 0 : s->row + 1;
+        }
+        if (ended) return step + 1;
+    }
+    return steps;
+}

@@ -1,0 +1,253 @@
+"""Between two updates: acting, stepping and remembering many times in one call of C.
+
+Where every part is known to be plain (one of the classic envs, a small network, rows that are stored
+as they come) a step of the loop costs ten times its arithmetic in Python's calls. `stretch.c` does
+the same on the same memory and with numpy's own generators, to the bit, so that a run may go
+one way or the other at any step; the trainer's loop is the oracle, and a test compares.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import ctypes
+import functools
+import math
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.random
+
+from rl_cli import c_library
+from rl_cli.acting import Conduct
+from rl_cli.algos.base import Algorithm
+from rl_cli.buffers import ReplayBuffer, RolloutBuffer
+from rl_cli.classic import Acrobot, CartPole, MountainCar, Pendulum
+from rl_cli.native import Native
+from rl_cli.normalization import FEW
+from rl_cli.vector import VectorEnv
+
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("stretch.c", "classic.c"))
+KINDS = (CartPole, MountainCar, Pendulum, Acrobot)
+"""As classic.c counts them."""
+PENDULUM = KINDS.index(Pendulum)
+TRIAL = 500
+"""Steps."""
+RULES = ("epsilon_greedy", "categorical", "gaussian")
+MOST = 512
+"""Steps in one call: a signal is heard between two."""
+
+Pointer, Int, Double = ctypes.c_void_p, ctypes.c_int32, ctypes.c_double
+
+
+class _Moments(ctypes.Structure):
+    _fields_ = (("count", Double), ("mean", Pointer), ("variance", Pointer))
+
+
+class _Stretch(ctypes.Structure):
+    """`Stretch` of stretch.c."""
+
+    _fields_ = (
+        *((name, Int) for name in ("env", "num_envs", "state_size", "obs_size")),
+        *((name, Pointer) for name in ("constants", "state", "raw", "seen", "returns")),
+        ("time_limit", Double),
+        *((name, Pointer) for name in ("lengths", "ended")),
+        *((name, Int) for name in ("normalizes_obs", "normalizes_reward")),
+        *((name, _Moments) for name in ("obs_moments", "reward_moments")),
+        *((name, Double) for name in ("clip_obs", "clip_reward", "gamma")),
+        ("discounted", Pointer),
+        *((name, Int) for name in ("rule", "outputs")),
+        *((name, Pointer) for name in ("net", "forward", "choose", "x", "out", "bits", "normal")),
+        *((name, Pointer) for name in ("epsilons", "std", "points", "acted")),
+        *((name, Pointer) for name in ("actions", "obs", "reward", "next_obs")),
+        *((name, Pointer) for name in ("terminated", "truncated")),
+        *((name, ctypes.c_int64) for name in ("capacity", "row")),
+    )
+
+
+class Stretch:
+    """The steps of one run that need nothing but arithmetic.
+
+    Args:
+        algo, envs: of the run; made by `prepared`, which knows that they are fit for it.
+
+    """
+
+    def __init__(
+        self, algo: Algorithm[Any], envs: VectorEnv, conduct: Conduct, library: ctypes.CDLL
+    ) -> None:
+        self.algo, self.envs, self.conduct = algo, envs, conduct
+        self.twins = cast("list[Any]", envs.envs)
+        self.buffer = cast("ReplayBuffer | RolloutBuffer", algo.buffer)
+        n, obs = envs.num_envs, math.prod(envs.spec.obs_shape)
+        first = self.twins[0]
+        self.constants, self.state = np.array(first.constants), np.empty((n, first.numbers))
+        self.raw = np.empty((n, obs), np.float32)
+        self.seen = self.raw if envs.obs_normalizer is None else self.raw.copy()
+        self.returns, self.lengths = np.empty(n), np.empty(n, np.int64)
+        self.ended, self.points = np.zeros(n, np.uint8), np.empty(n)
+        self.epsilons, self.epsilons_at = np.empty(MOST), -1
+        outputs = conduct.net.sizes[-1]
+        self.std = np.empty(outputs, np.float32)
+        self.acted = np.empty((n, outputs), np.int64)  # room for any kind of action
+        self.struct = s = _Stretch(
+            env=KINDS.index(type(first)), num_envs=n, state_size=self.state.shape[1], obs_size=obs,
+            time_limit=envs.time_limit, rule=RULES.index(conduct.rule), outputs=outputs,
+        )  # fmt: skip
+        for name in ("constants", "state", "raw", "seen", "returns", "lengths", "ended"):
+            setattr(s, name, getattr(self, name).ctypes.data)
+        for name in ("std", "points", "acted"):
+            setattr(s, name, getattr(self, name).ctypes.data)
+        self._point_at_statistics()
+        self._point_at_policy(library)
+        self._point_at_memory()
+        self.address, self.run = ctypes.addressof(s), library.stretch
+        self.run.argtypes, self.run.restype = (Pointer, ctypes.c_int64), ctypes.c_int64
+
+    def _point_at_statistics(self) -> None:
+        s, envs, obs = self.struct, self.envs, self.raw.shape[1]
+        self.obs_stats, self.reward_stats = np.empty((2, obs)), np.empty((2, 1))
+        self.discounted = np.empty(1)
+        s.discounted = self.discounted.ctypes.data
+        pairs = ((s.obs_moments, self.obs_stats), (s.reward_moments, self.reward_stats))
+        for moments, stats in pairs:
+            moments.mean, moments.variance = stats[0].ctypes.data, stats[1].ctypes.data
+        if envs.obs_normalizer is not None:
+            s.normalizes_obs, s.clip_obs = 1, envs.obs_normalizer.clip
+        if (normalizer := envs.reward_normalizer) is not None:
+            s.normalizes_reward = 1
+            s.clip_reward, s.gamma = normalizer.clip, normalizer.gamma
+
+    def _point_at_policy(self, library: ctypes.CDLL) -> None:
+        s, learner = self.struct, self.algo.learner
+        assert isinstance(learner.native, Native)
+        assert learner.arrays is not None
+        self.net = learner.native.prepared(self.conduct.net, learner.arrays, self.envs.num_envs)
+        s.net, s.x, s.out = self.net.address, self.net.x.ctypes.data, self.net.out.ctypes.data
+        for name in ("forward", "choose"):
+            function = getattr(learner.native.library, name)
+            setattr(s, name, ctypes.cast(function, Pointer).value)
+        s.bits = self.algo.explore_rng.bit_generator.ctypes.bit_generator.value
+        s.normal = ctypes.cast(_numpys().random_standard_normal_f, Pointer).value
+
+    def _point_at_memory(self) -> None:
+        s, columns = self.struct, self.buffer.columns.arrays
+        s.capacity = columns.reward.size
+        self.actions = columns.action.reshape(-1, *self.envs.spec.action.shape)  # the same memory
+        s.actions = self.actions.ctypes.data
+        for name in ("obs", "reward", "next_obs", "terminated", "truncated"):
+            setattr(s, name, getattr(columns, name).ctypes.data)
+
+    def __call__(self, step: int, until: int) -> int:
+        """Go on from env step `step` to the first at or after `until`, or to an episode's end.
+
+        Returns:
+            Env steps taken; 0: none can be, `until` is too near or code was found to be missing.
+
+        """
+        n, s = self.envs.num_envs, self.struct
+        until = min(until, self.algo.next_update(step))
+        steps = min(-(-(until - step) // n), MOST)
+        if steps <= 0 or self.algo.learner.native is None:
+            return 0
+        self._stand()
+        if self.conduct.epsilon is not None:
+            s.epsilons = self._epsilons_from(step, steps)
+        if self.conduct.std is not None:
+            self.std[:] = self.conduct.std()
+        s.row = before = self.buffer.row
+        taken = int(self.run(self.address, steps))
+        self._tell(before, taken)
+        return taken * n
+
+    def _epsilons_from(self, step: int, steps: int) -> int:
+        """Where the shares of chance stand, from this step on."""
+        n, epsilon = self.envs.num_envs, self.conduct.epsilon
+        assert epsilon is not None
+        ahead, off = divmod(step - self.epsilons_at, n)
+        if self.epsilons_at < 0 or off or not 0 <= ahead <= MOST - steps:
+            self.epsilons[:] = [epsilon(at) for at in range(step, step + MOST * n, n)]
+            self.epsilons_at, ahead = step, 0
+        return int(self.epsilons.ctypes.data) + self.epsilons.itemsize * ahead
+
+    def _stand(self) -> None:
+        """Take over where the envs are."""
+        envs, s = self.envs, self.struct
+        self.state[:] = [env.state for env in self.twins]
+        self.raw[:] = envs.raw
+        self.returns[:], self.lengths[:] = envs.returns, envs.lengths
+        if (obs := envs.obs_normalizer) is not None:
+            self.seen[:] = envs.obs
+            self.obs_stats[:] = obs.moments.mean, obs.moments.variance
+            s.obs_moments.count = obs.moments.count
+        if (reward := envs.reward_normalizer) is not None:
+            self.reward_stats[:, 0] = reward.moments.mean, reward.moments.variance
+            s.reward_moments.count = reward.moments.count
+            self.discounted[0] = reward.returns[0]
+
+    def _tell(self, before: int, taken: int) -> None:
+        """Hand over to the rooms what has changed."""
+        envs, s, n = self.envs, self.struct, self.envs.num_envs
+        for env, state in zip(self.twins, self.state.tolist(), strict=True):
+            env.state = tuple(state)
+        if (obs := envs.obs_normalizer) is not None:
+            obs.moments.mean, obs.moments.variance = self.obs_stats.copy()
+            obs.moments.count = s.obs_moments.count
+        if (reward := envs.reward_normalizer) is not None:
+            reward.moments.mean, reward.moments.variance = map(np.array, self.reward_stats[:, 0])
+            reward.moments.count = s.reward_moments.count
+            reward.returns[0] = self.discounted[0]
+        actions = self.actions.take(range(before, before + taken * n), 0, mode="wrap")
+        actions = actions.reshape(taken, n, *envs.spec.action.shape)
+        self.buffer.landed(taken * n)
+        ended = self.ended.nonzero()[0].tolist()
+        envs.moved(self.raw, self.seen, self.returns, self.lengths, actions, ended)
+
+
+def prepared(algo: Algorithm[Any], envs: VectorEnv) -> Stretch | None:
+    """The stretches of a run; None: something in it is known to Python alone."""
+    conduct = algo.conduct()
+    if conduct is None or not isinstance(algo.learner.native, Native) or not _fit(envs):
+        return None
+    with contextlib.suppress(OSError, RuntimeError, AttributeError):
+        library = c_library.load(*SOURCES, flags=c_library.EXACT)
+        if _same_here(library, envs.envs[0]):
+            return Stretch(algo, envs, conduct, library)
+    return None
+
+
+def _fit(envs: VectorEnv) -> bool:
+    """Stepped in this process, all of one classic kind, statistics as for a single row."""
+    normalized = envs.obs_normalizer is not None or envs.reward_normalizer is not None
+    plain = type(envs) is VectorEnv and not envs.sign_reward
+    return plain and type(envs.envs[0]) in KINDS and not (normalized and envs.num_envs > 1)
+
+
+def _same_here(library: ctypes.CDLL, env: Any) -> bool:
+    """Numpy's sine and C's agree on most machines, not on all: half a thousand steps of both."""
+    twin, rng = copy.copy(env), np.random.default_rng(0)
+    kind, constants = KINDS.index(type(env)), np.array(env.constants)
+    state, reward, obs = np.empty(env.numbers), np.empty(1), np.empty(FEW, np.float32)
+    places = (constants.ctypes.data, state.ctypes.data)
+    for step in range(TRIAL):
+        if step % 50 == 0:
+            state[:] = rng.uniform(-1.0, 1.0, len(state))
+            twin.state = tuple(state.tolist())
+        choice = np.array([rng.normal()], np.float32) if kind == PENDULUM else rng.integers(2)
+        given = np.asarray(choice)
+        over = library.step_classic(
+            kind, *map(Pointer, places), Pointer(given.ctypes.data),
+            Pointer(obs.ctypes.data), Pointer(reward.ctypes.data),
+        )  # fmt: skip
+        seen, gain, terminated, _, _ = twin.step(choice)
+        same = np.array_equal(obs[: len(seen)], np.array(seen, np.float32))
+        if not same or reward[0] != gain or bool(over) != terminated or twin.state != tuple(state):
+            return False
+    return True
+
+
+@functools.cache
+def _numpys() -> ctypes.CDLL:
+    """The library of numpy's generators, which tells C its functions by name."""
+    return ctypes.CDLL(numpy.random._generator.__file__)

@@ -1,0 +1,201 @@
+"""Many steps in one call of C: the bits of the loop that takes them one by one."""
+
+import shutil
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from test_algos import env_config, settings
+
+from rl_cli import algos, c_library, native, stretch
+from rl_cli.classic import lean
+from rl_cli.envs import make_env, without_time_limit
+from rl_cli.seeding import env_seeds
+from rl_cli.vector import VectorEnv
+
+pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="no C compiler")
+
+NORMALIZED = {"normalize_obs": True, "normalize_reward": True}
+DQN = {"learning_starts": 60, "train_every": 7, "target_update_every": 25, "batch_size": 16}
+PPO = {"rollout_length": 48, "num_epochs": 2, "minibatch_size": 24}
+BUDGET = 1_000
+
+
+class Loop:
+    """The trainer's loop, with stretches or without."""
+
+    def __init__(self, name, env_id, stretches, num_envs=1, changes=None, **env):
+        self.envs = VectorEnv(env_config(env_id, num_envs=num_envs, **env), env_seeds(3, num_envs))
+        cfg = settings(name, **(DQN if name == "dqn" else PPO) | (changes or {}))
+        cpu = torch.device("cpu")
+        self.algo = algos.load(name)(cfg, self.envs.spec, BUDGET, 0, cpu)
+        self.algo.learner.native = native.load()
+        self.stretch = stretch.prepared(self.algo, self.envs) if stretches else None
+        self.envs.reset()
+        self.step, self.episodes, self.calls = 0, [], Counter()
+
+    def run(self, until):
+        """To `until` at the latest by whole steps, then a part of one."""
+        n = self.envs.num_envs
+        while self.step < until:
+            whole = self.step + (until - self.step) // n * n
+            taken = self.stretch(self.step, whole) if self.stretch else 0
+            self.calls[taken > 0] += 1
+            self.step += taken or self._one(until)
+            self.algo.update(self.step)
+            self.episodes += self.envs.take_episodes()
+        return self
+
+    def _one(self, until):
+        action = self.algo.act(self.envs.obs[: until - self.step], self.step)
+        transition, _ = self.envs.step(action)
+        self.algo.observe(transition)
+        return len(action)
+
+    def state(self):
+        return {
+            "algo": self.algo.state_dict(),
+            "policy": self.algo.policy_state(),
+            "envs": self.envs.state_dict(),
+            "inner": [env.state for env in self.envs.envs],
+            "moments": self.envs.obs_normalizer and self.envs.obs_normalizer.moments.state_dict(),
+            "episodes": self.episodes,
+        }
+
+
+def same(a, b, at=""):
+    """Every number of two nested states has the same bits."""
+    if isinstance(a, torch.Tensor):
+        a, b = a.numpy(), b.numpy()
+    if isinstance(a, np.ndarray):
+        assert a.dtype == b.dtype, at
+        assert a.shape == b.shape, at
+        assert a.tobytes() == b.tobytes(), at
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys(), at
+        for key in a:
+            same(a[key], b[key], f"{at}.{key}")
+    elif isinstance(a, (list, tuple)):
+        assert len(a) == len(b), at
+        for i, pair in enumerate(zip(a, b, strict=True)):
+            same(*pair, f"{at}[{i}]")
+    elif not callable(a):
+        assert a == b, at
+
+
+CASES = [
+    ("dqn", "CartPole-v1", {}),
+    ("dqn", "CartPole-v1", {"num_envs": 3}),
+    ("dqn", "CartPole-v1", {"num_envs": 3, "changes": {"buffer_size": 64, "train_every": 1}}),
+    ("dqn", "MountainCar-v0", {"changes": {"epsilon_decay": "exponential", "epsilon_steps": 500}}),
+    ("dqn", "Acrobot-v1", NORMALIZED),
+    ("ppo", "CartPole-v1", {}),
+    ("ppo", "CartPole-v1", {"num_envs": 3, "reseed_episodes": True}),
+    ("ppo", "MountainCar-v0", {"changes": {"shared_network": True}}),
+    ("ppo", "Acrobot-v1", {"num_envs": 2}),
+    ("ppo", "Pendulum-v1", {}),
+    ("ppo", "Pendulum-v1", NORMALIZED),
+    ("ppo", "Pendulum-v1", {"num_envs": 3}),
+]
+
+
+@pytest.mark.parametrize(("name", "env_id", "more"), CASES)
+def test_a_stretch_is_the_loop_to_the_bit(name, env_id, more):
+    """Also where the budget ends within a step, and where one takes over from the other."""
+    plain, quick = (Loop(name, env_id, on, **more) for on in (False, True))
+    other = Loop(name, env_id, True, **more)
+    for until in (50, 301, 703, BUDGET):
+        if until == 703:
+            other.stretch = None  # the rest goes one by one
+        for loop in (plain, quick, other):
+            loop.run(until)
+        same(plain.state(), quick.state())
+        same(plain.state(), other.state())
+    assert quick.calls[True] > 0
+    assert quick.calls[False] <= 3  # no more than what is left at an end
+    if more.get("changes", {}).get("train_every") != 1:
+        assert quick.calls[True] < plain.calls[False] * 2 / 3
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "env"),
+    [
+        ("dqn", {"noisy": True}, {}),
+        ("dqn", {"dueling": True}, {}),
+        ("dqn", {"n_step": 3}, {}),
+        ("dqn", {"bootstrap": "sarsa"}, {}),
+        ("dqn", {"distributional": "c51"}, {}),
+        ("dqn", {"replay": "proportional"}, {}),
+        ("dqn", {"epsilon_factor": 0.99}, {}),
+        ("dqn", {}, {"sign_reward": True}),
+        ("dqn", {}, {"num_envs": 2, "normalize_obs": True}),
+        ("ppo", {"rollout_length": None, "rollout_episodes": 4}, {}),
+    ],
+)
+def test_what_c_does_not_know_goes_one_by_one(name, changes, env):
+    assert Loop(name, "CartPole-v1", True, changes=changes, **env).stretch is None
+
+
+@pytest.mark.parametrize("changes", [{"std": "gsde"}, {"std": "fixed"}, {"squash_actions": True}])
+def test_nor_does_it_know_other_spreads(changes):
+    assert Loop("ppo", "Pendulum-v1", True, changes=changes).stretch is None
+
+
+def test_nor_envs_that_are_not_classic():
+    assert Loop("dqn", "LunarLander-v3", True).stretch is None
+    assert Loop("ppo", "MountainCarContinuous-v0", True).stretch is None
+
+
+def test_plain_steps_are_not_made_quick():
+    """Numpy's and C's networks round differently: a run that learns plainly acts plainly."""
+    loop = Loop("dqn", "CartPole-v1", False)
+    loop.algo.learner.native = None
+    assert stretch.prepared(loop.algo, loop.envs) is None
+    quick = Loop("dqn", "CartPole-v1", True)
+    quick.algo.learner.native = None  # the step turned out not to compile
+    assert quick.stretch(0, 100) == 0
+
+
+def test_where_sines_differ_there_are_no_stretches(monkeypatch):
+    class Other:
+        def __init__(self, *_, **__):
+            library = c_library.load(*stretch.SOURCES, flags=c_library.EXACT)
+            self.exact, self.stretch = library.step_classic, library.stretch
+
+        def step_classic(self, kind, constants, state, *rest):
+            over = self.exact(kind, constants, state, *rest)
+            numbers = np.ctypeslib.as_array((stretch.ctypes.c_double * 2).from_address(state.value))
+            numbers[0] = np.nextafter(numbers[0], 9.0)
+            return over
+
+    loop = Loop("dqn", "CartPole-v1", False)
+    assert stretch.prepared(loop.algo, loop.envs) is not None
+    other = Other()
+    monkeypatch.setattr(c_library, "load", lambda *_, **__: other)
+    assert stretch.prepared(loop.algo, loop.envs) is None
+
+
+@pytest.mark.parametrize("env_id", ["CartPole-v1", "MountainCar-v0", "Pendulum-v1", "Acrobot-v1"])
+def test_c_steps_an_env_as_gymnasium_does(env_id):
+    """Whole episodes, beside the env itself rather than its lean twin."""
+    envs, _ = without_time_limit([make_env(env_config(env_id))])
+    env, twin = envs[0], lean(make_env(env_config(env_id)).unwrapped)
+    library = c_library.load(*stretch.SOURCES, flags=c_library.EXACT)
+    kind, pointer = stretch.KINDS.index(type(twin)), stretch.Pointer
+    constants, state = np.array(twin.constants), np.empty(twin.numbers)
+    seen, reward, over = np.empty(6, np.float32), np.empty(1), True
+    env.action_space.seed(0)
+    for step in range(2_000):
+        if over or step % 500 == 0:
+            env.reset(seed=step)
+            state[:] = env.unwrapped.state
+        action = env.action_space.sample()
+        places = (np.asarray(action), seen, reward)
+        over = library.step_classic(
+            kind, *(pointer(a.ctypes.data) for a in (constants, state, *places))
+        )
+        obs, gain, terminated, _, _ = env.step(action)
+        assert seen[: len(obs)].tobytes() == obs.tobytes()
+        assert (reward[0], bool(over)) == (gain, terminated)
+        assert state.tolist() == list(env.unwrapped.state)
