@@ -55,7 +55,9 @@ def _loaded(path: Path) -> ctypes.CDLL | None:
 
 def _build(sources: Sequence[Path], flags: tuple[str, ...], path: Path) -> None:
     compiler = find_compiler()
-    files = [word for source in sources for word in ("-x", "c", str(source))]  # g++ forgets the first
+    files = [
+        word for source in sources for word in ("-x", "c", str(source))
+    ]  # g++ forgets the first
     command = [compiler, *flags, *files, "-o", str(path), "-lm"]
     made = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if made.returncode:

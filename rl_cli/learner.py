@@ -136,28 +136,27 @@ class Learner:
         """
         call = self.call
         if call is None or not call.fits(inputs):
-            call = self.call = self._prepared(inputs)
+            call = self.call = self._prepared(inputs, learning_rate)
         numbers = [inputs[i] for i in call.numbers]
         for k in range(call.runs):
             self.updates += 1
-            call.scalars[k] = (*self._rates_of(learning_rate), *numbers)
+            call.scalars[k] = (*self._rates_of(learning_rate, self.updates), *numbers)
         if self.arrays is None:
             call.arguments[call.at] = torch.from_numpy(call.scalars).to(self.flat.device)
         metrics, *by_row = call.function(*call.arguments)
         columns = metrics.T if isinstance(metrics, np.ndarray) else metrics.unbind(1)
         return dict(zip(self.metric_names, (*columns, *by_row), strict=True))
 
-    def _rates_of(self, learning_rate: float) -> tuple[float, float]:
-        """Adam's step size and correction of the variance, of the update under way."""
-        count = self.updates
+    def _rates_of(self, learning_rate: float, count: int) -> tuple[float, float]:
+        """Adam's step size and correction of the variance, of the `count`-th update."""
         return learning_rate / (1 - BETA1**count), (1 - BETA2**count) ** -0.5
 
-    def _prepared(self, inputs: tuple[object, ...]) -> Call:
-        """All of a step but its numbers, to be used again with the same tables."""
+    def _prepared(self, inputs: tuple[object, ...], learning_rate: float) -> Call:
+        """A step with the numbers of its first update, to be used again with the same tables."""
         form, tensors, numbers, drawn = take_apart(inputs)
-        scalars = np.empty(
-            (1 if drawn is None else len(tensors[drawn]), 2 + len(numbers)), np.float32
-        )
+        first = (*self._rates_of(learning_rate, self.updates + 1), *(inputs[i] for i in numbers))
+        runs = 1 if drawn is None else len(tensors[drawn])
+        scalars = np.tile(np.array(first, np.float32), (runs, 1))
         arguments = [self.flat, self.momentum, self.variance]
         if self.flat_target is not None:
             arguments.append(self.flat_target)

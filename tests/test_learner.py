@@ -277,3 +277,22 @@ def test_several_batches_are_as_many_updates_one_after_the_other():
     }  # fmt: skip
     for name, values in together.items():
         assert torch.equal(values, torch.cat([metrics[name] for metrics in singly]))
+
+
+def test_a_compiler_tries_the_step_with_the_numbers_of_its_first_update():
+    """What memory happened to hold was a clip_coef of 0 now and then, at which every step differs."""
+    seen = []
+
+    def compiler(function, arguments, changing):
+        (at, *_) = changing
+        seen.append(arguments[at].tolist())
+
+    def loss(params, x, coef):
+        return (params["w"] * x).sum() * coef, {}
+
+    for _ in range(20):  # garbage is not always garbage
+        learner = make_learner({"w": torch.zeros(1)}, loss)
+        learner.compiler, learner.updates = compiler, 1
+        learner.step(torch.ones(1), 0.25, learning_rate=0.5)
+    rate, correction = 0.5 / (1 - 0.9**2), (1 - 0.999**2) ** -0.5
+    assert all(row == pytest.approx([rate, correction, 0.25], rel=1e-6) for row in seen)
