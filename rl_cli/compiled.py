@@ -11,7 +11,9 @@ import ctypes
 import hashlib
 import logging
 import os
+import re
 import shutil
+import subprocess
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
@@ -82,7 +84,9 @@ class StepCompiler:
             if not _loads(library):
                 self.notify(COMPILING)
                 with undisturbed():
-                    place(library, lambda path: build(graph, arguments, path))
+                    step = library.with_name(f"{library.stem}_step.so")
+                    place(step, lambda path: build(graph, arguments, path))
+                    place(library, lambda path: without_torch(step, path))
                 forget_oldest()
         return library
 
@@ -187,6 +191,30 @@ def build(graph: torch.fx.GraphModule, arguments: list[torch.Tensor], path: Path
         if PROXY in Path(inside).read_bytes():
             raise RuntimeError("an operation of it exists in Python alone")
         shutil.copyfile(inside, path)
+
+
+TENSORS = Path(__file__).with_name("tensors.cpp")
+NAMES = re.compile(rb"aoti_torch_\w+")
+
+
+def without_torch(step: Path, path: Path) -> None:
+    """Write a library in which a step is told of tensors by tensors.cpp, which takes less time to.
+
+    Raises:
+        RuntimeError: the step asks torch for more.
+
+    """
+    known = set(NAMES.findall(TENSORS.read_bytes()))
+    if more := set(NAMES.findall(step.read_bytes())) - known:
+        raise RuntimeError(f"the step needs {sorted(more)[0].decode()}")
+    torchs = Path(torch.__file__).parent / "lib"
+    command = [
+        find_compiler(), "-O3", "-march=native", "-shared", "-fPIC", str(TENSORS), "-o", str(path),
+        "-Wl,--no-as-needed", f"-L{step.parent}", f"-l:{step.name}", f"-L{torchs}", "-ltorch_cpu", "-Wl,-rpath,$ORIGIN",
+    ]  # fmt: skip
+    made = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    if made.returncode:
+        raise RuntimeError((made.stderr.strip() or "silently").splitlines()[-1])
 
 
 def _loads(library: Path) -> bool:

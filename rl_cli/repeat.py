@@ -71,16 +71,17 @@ class Repeated:
     ) -> None:
         if max(len(arguments), len(outputs)) > MOST:
             raise RuntimeError(f"it has more than {MOST} inputs or outputs")
+        model, container, run = _container(library)
+        self.functions = Functions(model)
         self.changing, self.outputs = tuple(changing), outputs
         self.read = [torch.empty_like(arguments[i]) for i in changing]
         self.given: list[torch.Tensor | None] = [None] * len(arguments)  # when it was called last
         self.handles = (Pointer * len(arguments))()
         for i, tensor in zip(changing, self.read, strict=True):
-            self.handles[i] = _handle(tensor)
+            self.handles[i] = self.functions.handle(tensor)
         self.sizes = [_bytes(tensor) for tensor in self.read], [_bytes(t) for t in outputs]
-        container, run = _container(library)
         self.step = Step(
-            container, run, *_shims(), len(arguments), len(outputs), len(changing),
+            container, run, *self.functions.shims, len(arguments), len(outputs), len(changing),
             self.handles, (Pointer * len(changing))(*(tensor.data_ptr() for tensor in self.read)),
             (Size * len(changing))(*self.sizes[0]), (Size * len(outputs))(*self.sizes[1]),
         )  # fmt: skip
@@ -107,8 +108,8 @@ class Repeated:
         for i, (tensor, before) in enumerate(zip(arguments, self.given, strict=True)):
             if i not in self.changing and tensor is not before:
                 if before is not None:
-                    _torch().aoti_torch_delete_tensor_object(Pointer(self.handles[i]))
-                self.handles[i] = _handle(tensor)
+                    self.functions.release(self.handles[i])
+                self.handles[i] = self.functions.handle(tensor)
         self.given = list(arguments)
         changing = [arguments[i] for i in self.changing]
         runs = len(changing[0]) if changing else 1
@@ -130,18 +131,38 @@ def _pointers(places: list[int], sizes: list[int], begun: int) -> ctypes.Array[P
     return (Pointer * len(rows))(*rows)
 
 
+class Functions:
+    """What a step's library is told of tensors: torch's ways, or those of tensors.cpp beside it."""
+
+    def __init__(self, model: ctypes.CDLL) -> None:
+        self.own = getattr(model, "tensor_at", None)
+        library = _torch() if self.own is None else model
+        names = ("new_tensor_handle", "delete_tensor_object", "get_data_ptr")
+        self.shims = [_address(library, f"aoti_torch_{name}") for name in names]
+        self.delete = library.aoti_torch_delete_tensor_object
+        if self.own is not None:
+            self.own.argtypes = (Pointer, ctypes.c_int64, Pointer, Pointer, ctypes.c_int32)
+            self.own.restype = Pointer
+
+    def handle(self, tensor: torch.Tensor) -> int:
+        """What compiled models know a tensor by. It does not keep the tensor's Python object."""
+        if self.own is None:
+            return cast(int, _pointer_of(torch._C._aoti.unsafe_alloc_void_ptr_from_tensor(tensor), None))
+        dims = tensor.dim()
+        sizes, strides = ((ctypes.c_int64 * dims)(*x) for x in (tensor.shape, tensor.stride()))
+        return cast(int, self.own(tensor.data_ptr(), dims, sizes, strides, KINDS[tensor.dtype]))
+
+    def release(self, handle: int) -> None:
+        self.delete(Pointer(handle))
+
+
 @functools.cache
 def _torch() -> ctypes.CDLL:
     return ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
 
 
-def _shims() -> list[Pointer]:
-    names = ("new_tensor_handle", "delete_tensor_object", "get_data_ptr")
-    return [_address(_torch(), f"aoti_torch_{name}") for name in names]
-
-
-def _container(library: Path) -> tuple[Pointer, Pointer]:
-    """The model within a library, and what runs it; they stay until the process ends."""
+def _container(library: Path) -> tuple[ctypes.CDLL, Pointer, Pointer]:
+    """A library, the model within it, and what runs it; they stay until the process ends."""
     model, container = ctypes.CDLL(str(library)), Pointer()
     try:
         make = model.AOTInductorModelContainerCreateWithDevice
@@ -151,7 +172,11 @@ def _container(library: Path) -> tuple[Pointer, Pointer]:
         raise RuntimeError(f"it is another kind of library: {error}") from error
     if failed:
         raise RuntimeError("it could not be loaded")
-    return container, run
+    return model, container, run
+
+
+KINDS = {torch.float32: 6, torch.int64: 4}
+"""Numbers of types, as torch counts them."""
 
 
 def _address(library: ctypes.CDLL, name: str) -> Pointer:
@@ -160,11 +185,6 @@ def _address(library: ctypes.CDLL, name: str) -> Pointer:
 
 _pointer_of = ctypes.pythonapi.PyCapsule_GetPointer
 _pointer_of.restype, _pointer_of.argtypes = Pointer, (ctypes.py_object, ctypes.c_char_p)
-
-
-def _handle(tensor: torch.Tensor) -> int:
-    """What compiled models know a tensor by. It does not keep the tensor's Python object."""
-    return cast(int, _pointer_of(torch._C._aoti.unsafe_alloc_void_ptr_from_tensor(tensor), None))
 
 
 def _bytes(tensor: torch.Tensor) -> int:
