@@ -41,6 +41,13 @@ COMPILING = (
 )
 
 
+TENSORS = Path(__file__).with_name("tensors.cpp")
+NAMES = re.compile(rb"aoti_torch_\w+")
+CONTRACTION = "fast"  # x * y + z rounds once
+BUILD = CONTRACTION + TENSORS.read_text()
+"""What a library depends on beside its arithmetic."""
+
+
 class StepCompiler:
     """Compiles functions of tensors, or finds them in the cache.
 
@@ -79,14 +86,18 @@ class StepCompiler:
     def _compile(self, function: Function, arguments: list[torch.Tensor], shapes: str) -> Path:
         find_compiler()  # torch's own complaint would be a page
         graph = trace(function, copied(arguments))
-        library = cache_folder() / f"{digest(arithmetic(graph), shapes, machine())}.so"
+        library = cache_folder() / f"{digest(arithmetic(graph), shapes, BUILD, machine())}.so"
         with alone(library.with_suffix(".lock")):  # runs of a sweep want the same at the same time
             if not _loads(library):
                 self.notify(COMPILING)
                 with undisturbed():
-                    step = library.with_name(f"{library.stem}_step.so")
-                    place(step, lambda path: build(graph, arguments, path))
-                    place(library, lambda path: without_torch(step, path))
+                    inner = beside(library)
+                    place(inner, lambda path: build(graph, arguments, path))
+                    try:
+                        place(library, lambda path: without_torch(inner, path))
+                        ctypes.CDLL(str(library))
+                    except (OSError, RuntimeError):  # then it has torch's tensors
+                        inner.replace(library)
                 forget_oldest()
         return library
 
@@ -106,8 +117,9 @@ def checked(
             source we could not see.
 
     """
-    with contextlib.suppress(OSError):  # somebody else's, or read-only
-        os.utime(library)  # those in use are the newest
+    for file in (library, beside(library)):
+        with contextlib.suppress(OSError):  # somebody else's, or read-only, or not there
+            os.utime(file)  # those in use are the newest
     one, other = copied(arguments), copied(arguments)
     answer = plain(*one)
     fast = Repeated(library, arguments, answer, changing)
@@ -177,6 +189,11 @@ def arithmetic(graph: torch.fx.GraphModule) -> str:
     return graph.code + str({name: value.tolist() for name, value in constants.items()})
 
 
+def beside(library: Path) -> Path:
+    """Where the step itself lies, if the library is only what tells it of tensors."""
+    return library.with_name(f"{library.stem}_step.so")
+
+
 def build(graph: torch.fx.GraphModule, arguments: list[torch.Tensor], path: Path) -> None:
     """Write the library. Arguments that the graph writes to are written in place."""
     from torch._inductor import aot_compile
@@ -186,22 +203,24 @@ def build(graph: torch.fx.GraphModule, arguments: list[torch.Tensor], path: Path
         logging.getLogger("torch._inductor").setLevel(logging.ERROR)
         program = torch.export.export(graph, tuple(arguments))
         inside = str(Path(scratch) / "step.so")
-        options = {"aot_inductor.output_path": inside}
+        options = {
+            "aot_inductor.output_path": inside,
+            "cpp.enable_floating_point_contract_flag": CONTRACTION,
+        }
         aot_compile(program.module(), tuple(arguments), options=options)
         if PROXY in Path(inside).read_bytes():
             raise RuntimeError("an operation of it exists in Python alone")
         shutil.copyfile(inside, path)
 
 
-TENSORS = Path(__file__).with_name("tensors.cpp")
-NAMES = re.compile(rb"aoti_torch_\w+")
-
-
 def without_torch(step: Path, path: Path) -> None:
-    """Write a library in which a step is told of tensors by tensors.cpp, which takes less time to.
+    """Write a library that brings tensors.cpp to a step, which lies beside it and asks for no more.
+
+    A library's own functions come before those of the libraries it needs, torch's among them, also
+    for a step that it needs.
 
     Raises:
-        RuntimeError: the step asks torch for more.
+        RuntimeError: the step asks torch for something else; or there is no such linker.
 
     """
     known = set(NAMES.findall(TENSORS.read_bytes()))
@@ -210,7 +229,8 @@ def without_torch(step: Path, path: Path) -> None:
     torchs = Path(torch.__file__).parent / "lib"
     command = [
         find_compiler(), "-O3", "-march=native", "-shared", "-fPIC", str(TENSORS), "-o", str(path),
-        "-Wl,--no-as-needed", f"-L{step.parent}", f"-l:{step.name}", f"-L{torchs}", "-ltorch_cpu", "-Wl,-rpath,$ORIGIN",
+        "-Wl,--no-as-needed", f"-L{step.parent}", f"-l:{step.name}", f"-L{torchs}", "-ltorch_cpu",
+        "-Wl,-rpath,$ORIGIN", "-Wl,-z,now",
     ]  # fmt: skip
     made = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if made.returncode:

@@ -222,18 +222,23 @@ class Learner:
         if self.max_grad_value is not None:
             gradient = gradient.clamp(-self.max_grad_value, self.max_grad_value)
             length = torch.linalg.vector_norm(gradient)
+        values = {"loss": loss.detach(), **metrics, "grad_norm": norm}
+        by_row = {name: value for name, value in values.items() if value.dim()}
+        single = {name: value for name, value in values.items() if name not in by_row}
+        told = torch.stack(list(single.values()))
         if self.max_grad_norm is not None:
-            gradient = gradient * (self.max_grad_norm / (length + 1e-6)).clamp_max(1.0)
+            scale = (self.max_grad_norm / (length + 1e-6)).clamp_max(1.0)
+            told = torch.cat([told, scale.reshape(1)])
+            gradient = (
+                gradient * told[-1]
+            )  # from memory: else it is worked out for each number anew
         with torch.no_grad():  # Kingma & Ba 2015, Algorithm 1, on the whole vector at once
             rate = rate if self.one_rate else self._rates(rate)
             momentum.lerp_(gradient, 1 - BETA1)
             variance.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
             flat.sub_(rate * momentum / (variance.sqrt() * correction + self.adam_eps))
-        values = {"loss": loss.detach(), **metrics, "grad_norm": norm}
-        by_row = {name: value for name, value in values.items() if value.dim()}
-        single = {name: value for name, value in values.items() if name not in by_row}
         self.metric_names = (*single, *by_row)
-        return [torch.stack(list(single.values())), *by_row.values()]
+        return [told[: len(single)], *by_row.values()]
 
     def _rates(self, rate: torch.Tensor) -> torch.Tensor:
         """The step size of each parameter. () -> (P,)."""

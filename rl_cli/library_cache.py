@@ -13,8 +13,8 @@ from pathlib import Path
 
 import torch
 
-KEEP = 100
-"""Libraries in the cache, of 1.6 MB each; the least recently used make room."""
+KEEP = 200
+"""Files of libraries in the cache, of 1.6 MB the larger half; the least recently used make room."""
 
 
 def cache_folder() -> Path:

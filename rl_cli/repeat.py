@@ -108,7 +108,7 @@ class Repeated:
         for i, (tensor, before) in enumerate(zip(arguments, self.given, strict=True)):
             if i not in self.changing and tensor is not before:
                 if before is not None:
-                    self.functions.release(self.handles[i])
+                    self.functions.release(cast(int, self.handles[i]))
                 self.handles[i] = self.functions.handle(tensor)
         self.given = list(arguments)
         changing = [arguments[i] for i in self.changing]
@@ -135,7 +135,7 @@ class Functions:
     """What a step's library is told of tensors: torch's ways, or those of tensors.cpp beside it."""
 
     def __init__(self, model: ctypes.CDLL) -> None:
-        self.own = getattr(model, "tensor_at", None)
+        self.model, self.own = model, getattr(model, "tensor_at", None)
         library = _torch() if self.own is None else model
         names = ("new_tensor_handle", "delete_tensor_object", "get_data_ptr")
         self.shims = [_address(library, f"aoti_torch_{name}") for name in names]
@@ -147,7 +147,9 @@ class Functions:
     def handle(self, tensor: torch.Tensor) -> int:
         """What compiled models know a tensor by. It does not keep the tensor's Python object."""
         if self.own is None:
-            return cast(int, _pointer_of(torch._C._aoti.unsafe_alloc_void_ptr_from_tensor(tensor), None))
+            return cast(
+                int, _pointer_of(torch._C._aoti.unsafe_alloc_void_ptr_from_tensor(tensor), None)
+            )
         dims = tensor.dim()
         sizes, strides = ((ctypes.c_int64 * dims)(*x) for x in (tensor.shape, tensor.stride()))
         return cast(int, self.own(tensor.data_ptr(), dims, sizes, strides, KINDS[tensor.dtype]))

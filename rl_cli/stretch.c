@@ -29,6 +29,7 @@ typedef struct {
     double *returns, time_limit;
     int64_t *lengths;
     uint8_t *ended; /* of the last step */
+    int32_t over;   /* whether any has */
     int32_t normalizes_obs, normalizes_reward; /* both of an only env */
     Moments obs_moments, reward_moments;
     double clip_obs, clip_reward, gamma, *discounted;
@@ -43,7 +44,8 @@ typedef struct {
     const double *epsilons; /* of each step, for the first rule */
     const float *std;       /* (outputs,), for the last */
     double *points;         /* (N,) */
-    char *acted;            /* (N, ...) the actions of a step */
+    char *acted;            /* (LOG, N, ...) actions */
+    int64_t logged;         /* steps of them */
 
     char *actions; /* the memory, from which row on; (capacity, ...) each */
     float *obs, *reward, *next_obs, *terminated, *truncated;
@@ -107,8 +109,7 @@ static void epsilon_greedy(Stretch *s, double epsilon, int64_t *actions) {
     }
 }
 
-static void act(Stretch *s, int64_t step) {
-    void *actions = s->acted;
+static void act(Stretch *s, int64_t step, void *actions) {
     if (s->rule == EPSILON_GREEDY) {
         epsilon_greedy(s, s->epsilons[step], actions);
         return;
@@ -145,15 +146,16 @@ static int step_env(Stretch *s, int i, const char *action, int64_t row, int acti
 /* At most so many steps of all envs; the one in which an episode ends is the last.
    -> how many were taken. */
 int64_t stretch(Stretch *s, int64_t steps) {
-    int action_bytes = s->rule == GAUSSIAN ? (int)sizeof(float) * s->outputs : (int)sizeof(int64_t);
-    for (int64_t step = 0; step < steps; step++) {
-        int ended = 0;
-        act(s, step);
+    int bytes = s->rule == GAUSSIAN ? (int)sizeof(float) * s->outputs : (int)sizeof(int64_t);
+    int64_t step = 0;
+    s->over = 0;
+    while (step < steps && !s->over) {
+        char *actions = s->acted + s->logged++ * s->num_envs * bytes;
+        act(s, step++, actions);
         for (int i = 0; i < s->num_envs; i++) {
-            ended |= step_env(s, i, s->acted + i * action_bytes, s->row, action_bytes);
+            s->over |= step_env(s, i, actions + i * bytes, s->row, bytes);
             s->row = s->row + 1 == s->capacity ? 0 : s->row + 1;
         }
-        if (ended) return step + 1;
     }
-    return steps;
+    return step;
 }

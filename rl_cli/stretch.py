@@ -53,13 +53,14 @@ class _Stretch(ctypes.Structure):
         *((name, Pointer) for name in ("constants", "state", "raw", "seen", "returns")),
         ("time_limit", Double),
         *((name, Pointer) for name in ("lengths", "ended")),
-        *((name, Int) for name in ("normalizes_obs", "normalizes_reward")),
+        *((name, Int) for name in ("over", "normalizes_obs", "normalizes_reward")),
         *((name, _Moments) for name in ("obs_moments", "reward_moments")),
         *((name, Double) for name in ("clip_obs", "clip_reward", "gamma")),
         ("discounted", Pointer),
         *((name, Int) for name in ("rule", "outputs")),
         *((name, Pointer) for name in ("net", "forward", "choose", "x", "out", "bits", "normal")),
         *((name, Pointer) for name in ("epsilons", "std", "points", "acted")),
+        ("logged", ctypes.c_int64),
         *((name, Pointer) for name in ("actions", "obs", "reward", "next_obs")),
         *((name, Pointer) for name in ("terminated", "truncated")),
         *((name, ctypes.c_int64) for name in ("capacity", "row")),
@@ -90,7 +91,9 @@ class Stretch:
         self.epsilons, self.epsilons_at = np.empty(MOST), -1
         outputs = conduct.net.sizes[-1]
         self.std = np.empty(outputs, np.float32)
-        self.acted = np.empty((n, outputs), np.int64)  # room for any kind of action
+        kind = envs.spec.action
+        self.acted = np.empty((MOST, n, *kind.shape), kind.dtype)  # not yet told to the envs
+        self.stands = False  # where the envs are, or ahead of them
         self.struct = s = _Stretch(
             env=KINDS.index(type(first)), num_envs=n, state_size=self.state.shape[1], obs_size=obs,
             time_limit=envs.time_limit, rule=RULES.index(conduct.rule), outputs=outputs,
@@ -134,13 +137,14 @@ class Stretch:
     def _point_at_memory(self) -> None:
         s, columns = self.struct, self.buffer.columns.arrays
         s.capacity = columns.reward.size
-        self.actions = columns.action.reshape(-1, *self.envs.spec.action.shape)  # the same memory
-        s.actions = self.actions.ctypes.data
+        s.actions = columns.action.ctypes.data
         for name in ("obs", "reward", "next_obs", "terminated", "truncated"):
             setattr(s, name, getattr(columns, name).ctypes.data)
 
     def __call__(self, step: int, until: int) -> int:
         """Go on from env step `step` to the first at or after `until`, or to an episode's end.
+
+        The envs are told of it there, or by `settle`, whichever comes first.
 
         Returns:
             Env steps taken; 0: none can be, `until` is too near or code was found to be missing.
@@ -151,15 +155,20 @@ class Stretch:
         steps = min(-(-(until - step) // n), MOST)
         if steps <= 0 or self.algo.learner.native is None:
             return 0
-        self._stand()
+        if s.logged + steps > MOST:
+            self.settle()
+        if not self.stands:
+            self._stand()
         if self.conduct.epsilon is not None:
             s.epsilons = self._epsilons_from(step, steps)
         if self.conduct.std is not None:
             self.std[:] = self.conduct.std()
-        s.row = before = self.buffer.row
-        taken = int(self.run(self.address, steps))
-        self._tell(before, taken)
-        return taken * n
+        s.row = self.buffer.row
+        taken = self.run(self.address, steps) * n
+        self.buffer.landed(taken)
+        if s.over:
+            self.settle()
+        return int(taken)
 
     def _epsilons_from(self, step: int, steps: int) -> int:
         """Where the shares of chance stand, from this step on."""
@@ -173,7 +182,7 @@ class Stretch:
 
     def _stand(self) -> None:
         """Take over where the envs are."""
-        envs, s = self.envs, self.struct
+        self.stands, envs, s = True, self.envs, self.struct
         self.state[:] = [env.state for env in self.twins]
         self.raw[:] = envs.raw
         self.returns[:], self.lengths[:] = envs.returns, envs.lengths
@@ -186,9 +195,11 @@ class Stretch:
             s.reward_moments.count = reward.moments.count
             self.discounted[0] = reward.returns[0]
 
-    def _tell(self, before: int, taken: int) -> None:
-        """Hand over to the rooms what has changed."""
-        envs, s, n = self.envs, self.struct, self.envs.num_envs
+    def settle(self) -> None:
+        """Hand over to the envs where they are now; who looks at them asks for it first."""
+        if not self.stands:
+            return
+        self.stands, envs, s = False, self.envs, self.struct
         for env, state in zip(self.twins, self.state.tolist(), strict=True):
             env.state = tuple(state)
         if (obs := envs.obs_normalizer) is not None:
@@ -198,10 +209,8 @@ class Stretch:
             reward.moments.mean, reward.moments.variance = map(np.array, self.reward_stats[:, 0])
             reward.moments.count = s.reward_moments.count
             reward.returns[0] = self.discounted[0]
-        actions = self.actions.take(range(before, before + taken * n), 0, mode="wrap")
-        actions = actions.reshape(taken, n, *envs.spec.action.shape)
-        self.buffer.landed(taken * n)
-        ended = self.ended.nonzero()[0].tolist()
+        actions, s.logged = self.acted[: s.logged].copy(), 0
+        ended = self.ended.nonzero()[0].tolist() if s.over else []
         envs.moved(self.raw, self.seen, self.returns, self.lengths, actions, ended)
 
 

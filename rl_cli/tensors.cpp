@@ -180,7 +180,11 @@ int32_t aoti_torch_cpu_addmm_out(Tensor *out, Tensor *bias, Tensor *a, Tensor *b
     bool one_row = bias->dims == 1;
     int64_t down = one_row || bias->sizes[0] == 1 ? 0 : bias->strides[0];
     int64_t across = bias->sizes[!one_row] == 1 ? 0 : bias->strides[!one_row];
-    for (int64_t r = 0; r < out->sizes[0]; r++)
+    bool plain = out->strides[1] == 1 && across == 1;
+    for (int64_t r = 0; plain && r < out->sizes[0]; r++)
+        std::memcpy((float *)out->data + r * out->strides[0], (const float *)bias->data + r * down,
+                    out->sizes[1] * sizeof(float));
+    for (int64_t r = 0; !plain && r < out->sizes[0]; r++)
         for (int64_t c = 0; c < out->sizes[1]; c++)
             ((float *)out->data)[r * out->strides[0] + c * out->strides[1]] =
                 ((const float *)bias->data)[r * down + c * across];

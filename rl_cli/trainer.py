@@ -116,16 +116,23 @@ class Trainer:
             whole = self.step + left // self.envs.num_envs * self.envs.num_envs
             if taken := self.stretch(self.step, min(self.due, whole)):
                 return taken
+        self._settle()
         action = self.algo.act(self.envs.obs[:left], self.step)
         transition, _ = self.envs.step(action)
         self.algo.observe(transition)
         return len(action)
+
+    def _settle(self) -> None:
+        """The envs are where they seem to be: nothing of a stretch is kept from them."""
+        if self.stretch is not None:
+            self.stretch.settle()
 
     def finish(self) -> Summary | None:
         """The last row, evaluation, film and checkpoint, of whatever is not yet done.
 
         None: interrupted meanwhile; what is missing is made up for when the run goes on.
         """
+        self._settle()
         if self.logger.row_at < self.step:
             self._log()
             self.saved_at = -1  # what was saved of this step is no longer all there is
@@ -167,6 +174,7 @@ class Trainer:
     def _serve(self) -> None:
         """Do what has fallen due since the last time; the clock of training stands still meanwhile."""
         self._stop_clock()
+        self._settle()
         (before, episodes), periods, step = self.served, self.periods, self.step
         self.served = (step, self.episodes)
         self._film_training()  # first: what is saved below is not played again
@@ -278,6 +286,7 @@ class Trainer:
 
     def state_dict(self) -> State:
         """Everything beside the policy that going on needs."""
+        self._settle()
         return {
             "step": self.step,
             "algo": self.algo.state_dict(),

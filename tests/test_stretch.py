@@ -48,12 +48,16 @@ class Loop:
         return self
 
     def _one(self, until):
+        if self.stretch:
+            self.stretch.settle()
         action = self.algo.act(self.envs.obs[: until - self.step], self.step)
         transition, _ = self.envs.step(action)
         self.algo.observe(transition)
         return len(action)
 
     def state(self):
+        if self.stretch:
+            self.stretch.settle()
         return {
             "algo": self.algo.state_dict(),
             "policy": self.algo.policy_state(),
