@@ -32,6 +32,7 @@ class Loop:
         self.algo = algos.load(name)(cfg, self.envs.spec, BUDGET, 0, cpu)
         self.algo.learner.native = native.load()
         self.stretch = stretch.prepared(self.algo, self.envs) if stretches else None
+        self.envs.keep_finished = True
         self.envs.reset()
         self.step, self.episodes, self.calls = 0, [], Counter()
 
@@ -65,6 +66,7 @@ class Loop:
             "inner": [env.state for env in self.envs.envs],
             "moments": self.envs.obs_normalizer and self.envs.obs_normalizer.moments.state_dict(),
             "episodes": self.episodes,
+            "recordings": [(r.episode, r.begun, np.array(r.actions)) for r in self.envs.recordings],
         }
 
 
