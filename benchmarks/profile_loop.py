@@ -7,67 +7,81 @@ Writes the table in docs/performance.md if no case is named.
 
 from __future__ import annotations
 
+import gc
 import re
 import sys
 import time
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
+from loop import Loop
 from speed import CASES, Case
 
-from rl_cli import algos, native
-from rl_cli.compiled import StepCompiler, source_digest
-from rl_cli.config import RunConfig, build
-from rl_cli.seeding import env_seeds
-from rl_cli.vector import VectorEnv
+from rl_cli.algos import ppo
 
 REPO = Path(__file__).resolve().parents[1]
+COLUMNS = ("in C", "act", "env", "store", "sample", "learn", "rest of update", "log", "loop")
+
+
+class Times:
+    """Processor time spent in some callables, those within them left out."""
+
+    def __init__(self) -> None:
+        self.spent: Counter[str] = Counter()
+        self.within: list[float] = []
+
+    def wrap(self, owner: Any, name: str, column: str) -> None:
+        """Of `owner.name`, from now on."""
+        inner, clock = getattr(owner, name), time.thread_time
+
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            self.within.append(0.0)
+            begun = clock()
+            try:
+                return inner(*args, **kwargs)
+            finally:
+                spent = clock() - begun
+                self.spent[column] += spent - self.within.pop()
+                if self.within:
+                    self.within[-1] += spent
+
+        setattr(owner, name, timed)
 
 
 def profile(name: str, case: Case) -> str:
     """A row: the second half of a run, so that learning is under way and everything is warm."""
-    with initialize_config_dir(str(REPO / "conf"), version_base=None):
-        config = OmegaConf.to_container(compose("config", case.ours.split()), resolve=True)
-    algo_cls = algos.load(config["algo"]["name"])
-    algo_cfg, cfg = build(algo_cls.Config, config["algo"], "algo"), build(RunConfig, config)
-    envs = VectorEnv(cfg.env, env_seeds(0, cfg.env.num_envs))
-    algo = algo_cls(algo_cfg, envs.spec, case.steps, 0, torch.device("cpu"))
-    source = source_digest(sys.modules[algo_cls.__module__])
-    algo.learner.native = native.load()
-    algo.learner.compiler = StepCompiler(repr((algo_cfg, envs.spec, source)), print)
-    obs, clock = envs.reset(), time.thread_time  # other processes' turns are left out
-    calls = 2 * case.steps // cfg.env.num_envs
-    times, step, before = np.zeros((calls, 5)), 0, 0
-    for call in range(calls):
-        if call == calls // 2:
-            before = algo.learner.updates
-        times[call, 0] = clock()
-        action = algo.act(obs, step)
-        times[call, 1] = clock()
-        transition, obs = envs.step(action)
-        times[call, 2] = clock()
-        algo.observe(transition)
-        times[call, 3] = clock()
-        step += len(action)
-        algo.update(step)
-        times[call, 4] = clock()
-    steps = (calls - calls // 2) * cfg.env.num_envs
-    parts = np.diff(times[calls // 2 :], axis=1).sum(0) / steps * 1e6
-    updates = (algo.learner.updates - before) / steps
-    cells = " | ".join(f"{x:.1f}" for x in (*parts, parts.sum()))
-    return f"| `{name}` | {cells} | {updates:.3f} |"
+    loop, times = Loop([*case.ours.split(), "compile=true"], 2 * case.steps), Times()
+    gc.freeze()  # as a run does
+    loop.turn(case.steps)
+    algo, before = loop.algo, loop.algo.learner.updates
+    if loop.stretch is not None:
+        times.wrap(loop, "stretch", "in C")
+    sampler = (algo.buffer, "sample") if hasattr(algo.buffer, "sample") else (ppo, "minibatches")
+    parts = [(algo, "act"), (loop.envs, "step"), (algo, "observe"), sampler]
+    learner = algo.learner
+    parts += [(learner, "step"), (learner, "ask"), (algo, "update"), (loop.logger, "add")]
+    columns = ("act", "env", "store", "sample", "learn", "learn", "rest of update", "log")
+    for (owner, method), column in zip(parts, columns, strict=True):
+        times.wrap(owner, method, column)
+    plain = ppo.minibatches
+    together = loop.turn(case.steps)
+    ppo.minibatches = plain
+    spent = {column: times.spent[column] / case.steps * 1e6 for column in COLUMNS}
+    spent["loop"] = together - sum(spent.values())
+    cells = " | ".join(f"{spent[c]:.1f}" if spent[c] else "" for c in COLUMNS)
+    updates = (algo.learner.updates - before) / case.steps
+    return f"| `{name}` | {cells} | {together:.1f} | {updates:.3f} |"
 
 
 def main() -> None:
     torch.set_num_threads(1)
-    names = sys.argv[1:] or list(CASES)
-    lines = [
-        "| case | act | env | store | update | together | updates per step |",
-        "|---|---|---|---|---|---|---|",
+    names = sys.argv[1:] or [
+        name for name in CASES if "sheeprl" not in name and "as" not in name.split("_")
     ]
+    titles = ("case", *COLUMNS, "together", "updates per step")
+    lines = ["| " + " | ".join(titles) + " |", "|" + "---|" * len(titles)]
     for name in names:
         lines.append(profile(name, CASES[name]))
         print(lines[-1], flush=True)

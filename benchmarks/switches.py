@@ -13,22 +13,12 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
-
-from rl_cli import algos, native
-from rl_cli.assembly import make_algorithm, worth_compiling
-from rl_cli.compiled import StepCompiler, source_digest
-from rl_cli.config import RunConfig, build
-from rl_cli.seeding import env_seeds
-from rl_cli.vector import VectorEnv
+from loop import Loop
 
 REPO = Path(__file__).resolve().parents[1]
 STEPS = 2_048  # of a turn: eight of PPO's rollouts, 512 of DQN's updates
@@ -55,45 +45,13 @@ CASES = {
 }
 
 
-class Loop:
-    """A run without its services."""
-
-    def __init__(self, words: list[str]) -> None:
-        with initialize_config_dir(str(REPO / "conf"), version_base=None):
-            composed = compose("config", [*words, "hparams=none", f"total_timesteps={BUDGET}"])
-            config: Any = OmegaConf.to_container(composed, resolve=True)
-        algo_cls = algos.load(config["algo"]["name"])
-        algo_cfg, cfg = build(algo_cls.Config, config["algo"], "algo"), build(RunConfig, config)
-        self.envs = VectorEnv(cfg.env, env_seeds(0, cfg.env.num_envs))
-        self.algo = make_algorithm(algo_cls, algo_cfg, self.envs.spec, BUDGET, 0, "cpu")
-        self.compiles = worth_compiling(cfg.compile, self.algo)
-        if self.compiles:
-            source = source_digest(sys.modules[algo_cls.__module__])
-            identity = repr((algo_cfg, self.envs.spec, source))
-            self.algo.learner.native = native.load()
-            self.algo.learner.compiler = StepCompiler(identity, print)
-        self.obs, self.at = self.envs.reset(), 0
-
-    def turn(self, steps: int) -> float:
-        """Take some steps. -> microseconds of processor time of each."""
-        algo, envs, begun, until = self.algo, self.envs, time.thread_time(), self.at + steps
-        while self.at < until:
-            action = algo.act(self.obs, self.at)
-            transition, self.obs = envs.step(action)
-            algo.observe(transition)
-            self.at += len(action)
-            algo.update(self.at)
-            if envs.episodes:
-                envs.take_episodes()
-        return (time.thread_time() - begun) / steps * 1e6
-
-
 def measure(base: str, switches: list[str], turns: int) -> list[dict[str, Any]]:
     """Rows of the table: the default first."""
     named = {"default": []} | {s: [f"algo.{word}" for word in s.split()] for s in switches}
     if base.startswith("algo=dqn"):
         named["algo=rainbow"] = ["algo=rainbow"]
-    loops = {name: Loop([*base.split(), *words]) for name, words in named.items()}
+    common = [*base.split(), "hparams=none"]
+    loops = {name: Loop([*common, *words], BUDGET) for name, words in named.items()}
     for name, loop in loops.items():
         print(f"{base}: {name}", flush=True)
         loop.turn(2 * STEPS)
