@@ -48,6 +48,8 @@ class Loop:
         """Act, step, remember, as trainer.Trainer. -> env steps taken."""
         if self.stretch is not None and (taken := self.stretch(self.at, until)):
             return int(taken)
+        if self.stretch is not None:
+            self.stretch.settle()
         action = self.algo.act(self.envs.obs, self.at)
         transition, _ = self.envs.step(action)
         self.algo.observe(transition)

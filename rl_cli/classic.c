@@ -1,5 +1,5 @@
 /* The steps of classic.py in C: the same operations in the same order, and so the same bits.
-   Called by stretch.c, and by classic_c.py to see whether they are. */
+   Called by stretch.c, and by stretch.py to see whether they are. */
 
 #include <math.h>
 #include <stdint.h>
@@ -98,6 +98,11 @@ static Outcome acrobot(double *s, int64_t action, float *obs) {
     double seen[6] = {cosine, sin(s[0]), cos(s[1]), sin(s[1]), s[2], s[3]};
     for (int i = 0; i < 6; i++) obs[i] = (float)seen[i];
     return (Outcome){up ? 0.0 : -1.0, up};
+}
+
+/* Of each number, for a comparison with numpy's. */
+void sines(const double *x, double *sine, double *cosine, int64_t count) {
+    for (int64_t i = 0; i < count; i++) sine[i] = sin(x[i]), cosine[i] = cos(x[i]);
 }
 
 /* A step of one env. state, obs: its own, written over; action: int64 or float.

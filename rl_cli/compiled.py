@@ -44,8 +44,16 @@ COMPILING = (
 TENSORS = Path(__file__).with_name("tensors.cpp")
 NAMES = re.compile(rb"aoti_torch_\w+")
 CONTRACTION = "fast"  # x * y + z rounds once
-BUILD = CONTRACTION + TENSORS.read_text()
-"""What a library depends on beside its arithmetic."""
+
+
+def way_of_building() -> str:
+    """What a library depends on beside its arithmetic."""
+    return CONTRACTION + (TENSORS.read_text() if may_have_tensors() else "torch's tensors")
+
+
+def may_have_tensors() -> bool:
+    """Not where the process knows torch's functions by name already: they would come before ours."""
+    return not hasattr(ctypes.CDLL(None), "aoti_torch_get_data_ptr")
 
 
 class StepCompiler:
@@ -70,7 +78,7 @@ class StepCompiler:
         """
         shapes = str([(tuple(a.shape), a.dtype) for a in arguments])
         try:
-            named = digest(self.identity, function.__name__, shapes, machine())
+            named = digest(self.identity, function.__name__, shapes, way_of_building(), machine())
             known = cache_folder() / f"{named}.txt"
             with contextlib.suppress(OSError, RuntimeError):  # nothing there, or nothing of use
                 library = cache_folder() / known.read_text()
@@ -86,7 +94,9 @@ class StepCompiler:
     def _compile(self, function: Function, arguments: list[torch.Tensor], shapes: str) -> Path:
         find_compiler()  # torch's own complaint would be a page
         graph = trace(function, copied(arguments))
-        library = cache_folder() / f"{digest(arithmetic(graph), shapes, BUILD, machine())}.so"
+        library = (
+            cache_folder() / f"{digest(arithmetic(graph), shapes, way_of_building(), machine())}.so"
+        )
         with alone(library.with_suffix(".lock")):  # runs of a sweep want the same at the same time
             if not _loads(library):
                 self.notify(COMPILING)
@@ -220,9 +230,12 @@ def without_torch(step: Path, path: Path) -> None:
     for a step that it needs.
 
     Raises:
-        RuntimeError: the step asks torch for something else; or there is no such linker.
+        RuntimeError: the step asks torch for something else; there is no such linker; or torch's
+            functions are known to the whole process.
 
     """
+    if not may_have_tensors():
+        raise RuntimeError("torch's own would be found first")
     known = set(NAMES.findall(TENSORS.read_bytes()))
     if more := set(NAMES.findall(step.read_bytes())) - known:
         raise RuntimeError(f"the step needs {sorted(more)[0].decode()}")

@@ -29,7 +29,7 @@ typedef struct {
     double *returns, time_limit;
     int64_t *lengths;
     uint8_t *ended; /* of the last step */
-    int32_t over;   /* whether any has */
+    int32_t over;   /* whether to stop here */
     int32_t normalizes_obs, normalizes_reward; /* both of an only env */
     Moments obs_moments, reward_moments;
     double clip_obs, clip_reward, gamma, *discounted;
@@ -44,7 +44,7 @@ typedef struct {
     const double *epsilons; /* of each step, for the first rule */
     const float *std;       /* (outputs,), for the last */
     double *points;         /* (N,) */
-    char *acted;            /* (LOG, N, ...) actions */
+    char *acted;            /* (MOST, N, ...) actions */
     int64_t logged;         /* steps of them */
 
     char *actions; /* the memory, from which row on; (capacity, ...) each */
@@ -125,7 +125,7 @@ static void act(Stretch *s, int64_t step, void *actions) {
         ((float *)actions)[i] = s->out[i] + s->std[i % s->outputs] * s->normal(s->bits);
 }
 
-/* Step env i with its action, write the transition to a row of the memory. -> whether it ended. */
+/* Step env i with its action, write the transition to a row of the memory. -> whether to stop here. */
 static int step_env(Stretch *s, int i, const char *action, int64_t row, int action_bytes) {
     int size = s->obs_size;
     float *raw = s->raw + i * size, *seen = s->seen + i * size;
@@ -140,7 +140,8 @@ static int step_env(Stretch *s, int i, const char *action, int64_t row, int acti
     memcpy(s->next_obs + row * size, seen, sizeof(float) * size);
     s->reward[row] = (float)(s->normalizes_reward ? normalized_reward(s, reward, over || cut) : reward);
     s->terminated[row] = (float)over, s->truncated[row] = (float)cut;
-    return s->ended[i] = over || cut;
+    s->ended[i] = over || cut;
+    return s->ended[i] || !isfinite(raw[0]); /* of which the envs tell */
 }
 
 /* At most so many steps of all envs; the one in which an episode ends is the last.

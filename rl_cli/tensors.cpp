@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <new>
 #include <stdexcept>
 
 namespace {
@@ -49,8 +50,9 @@ Block *block_of(int64_t bytes) {
             *b = found->next, found->refs = 1;
             return found;
         }
-    int64_t rounded = (bytes + 127) / 64 * 64;
-    return new Block{bytes, 1, std::aligned_alloc(64, rounded), nullptr};
+    void *memory = std::aligned_alloc(64, (bytes + 127) / 64 * 64);
+    if (!memory) throw std::bad_alloc();
+    return new Block{bytes, 1, memory, nullptr};
 }
 
 int64_t extent(int64_t dims, const int64_t *sizes, const int64_t *strides) {
@@ -142,15 +144,19 @@ int32_t aoti_torch_create_tensor_from_blob_v2(void *data, int64_t dims, const in
     return aoti_torch_create_tensor_from_blob(data, dims, sizes, strides, offset, dtype, type, index, made);
 }
 
-/* A matrix as sgemm, which goes column by column, is told of it. */
+/* A matrix as sgemm, which goes column by column, is told of it; how is 0 where it cannot be. */
 struct Sides {
     char how;
     int lead;
 };
 static Sides sides(const Tensor *t) {
-    bool by_rows = t->strides[1] == 1 || t->sizes[1] == 1; /* a row's numbers are neighbours */
-    int64_t lead = t->strides[!by_rows], least = t->sizes[by_rows];
-    return {by_rows ? 'n' : 't', (int)(lead < least ? least : lead)};
+    for (int inner = 1; inner >= 0; inner--) { /* along which numbers are neighbours */
+        int64_t lead = t->strides[1 - inner], least = t->sizes[inner];
+        if (t->strides[inner] != 1 && t->sizes[inner] != 1) continue;
+        if (lead < least && t->sizes[1 - inner] != 1) continue;
+        return {inner ? 'n' : 't', (int)(lead < least ? least : lead)};
+    }
+    return {0, 0};
 }
 
 static Tensor transposed(const Tensor *t) {
@@ -160,9 +166,10 @@ static Tensor transposed(const Tensor *t) {
     return turned;
 }
 
-/* out = a b + share * out */
-static void product(const Tensor *out, const Tensor *a, const Tensor *b, float share) {
+/* out = a b + share * out. -> 0, or 1 where a matrix lies as sgemm cannot read it. */
+static int32_t product(const Tensor *out, const Tensor *a, const Tensor *b, float share) {
     Sides to = sides(out), left = sides(a), right = sides(b);
+    if (!to.how || !left.how || !right.how) return 1;
     if (to.how == 't') { /* out^T = b^T a^T */
         Tensor o = transposed(out), l = transposed(b), r = transposed(a);
         return product(&o, &l, &r, share);
@@ -171,9 +178,10 @@ static void product(const Tensor *out, const Tensor *a, const Tensor *b, float s
     float one = 1.0f;
     sgemm_(&right.how, &left.how, &columns, &rows, &inner, &one, (const float *)b->data, &right.lead,
            (const float *)a->data, &left.lead, &share, (float *)out->data, &to.lead);
+    return 0;
 }
 
-int32_t aoti_torch_cpu_mm_out(Tensor *out, Tensor *a, Tensor *b) { return product(out, a, b, 0.0f), 0; }
+int32_t aoti_torch_cpu_mm_out(Tensor *out, Tensor *a, Tensor *b) { return product(out, a, b, 0.0f); }
 
 int32_t aoti_torch_cpu_addmm_out(Tensor *out, Tensor *bias, Tensor *a, Tensor *b, double beta, double alpha) {
     if (beta != 1.0 || alpha != 1.0) return 1;
@@ -188,6 +196,6 @@ int32_t aoti_torch_cpu_addmm_out(Tensor *out, Tensor *bias, Tensor *a, Tensor *b
         for (int64_t c = 0; c < out->sizes[1]; c++)
             ((float *)out->data)[r * out->strides[0] + c * out->strides[1]] =
                 ((const float *)bias->data)[r * down + c * across];
-    return product(out, a, b, 1.0f), 0;
+    return product(out, a, b, 1.0f);
 }
 }

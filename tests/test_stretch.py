@@ -1,20 +1,24 @@
 """Many steps in one call of C: the bits of the loop that takes them one by one."""
 
-import shutil
+import ctypes
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from test_algos import env_config, settings
+from test_compiled import needs_compiler
+from test_trainer import contents, rows, run
 
-from rl_cli import algos, c_library, native, stretch
+from rl_cli import algos, c_library, checkpoint, native, stretch
 from rl_cli.classic import lean
 from rl_cli.envs import make_env, without_time_limit
+from rl_cli.errors import NonFinite
 from rl_cli.seeding import env_seeds
 from rl_cli.vector import VectorEnv
 
-pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="no C compiler")
+pytestmark = needs_compiler
 
 NORMALIZED = {"normalize_obs": True, "normalize_reward": True}
 DQN = {"learning_starts": 60, "train_every": 7, "target_update_every": 25, "batch_size": 16}
@@ -163,23 +167,96 @@ def test_plain_steps_are_not_made_quick():
     assert quick.stretch(0, 100) == 0
 
 
+def other_library(monkeypatch, **changed):
+    """The library of stretches with a function or two replaced."""
+    exact = c_library.load(*stretch.SOURCES, flags=c_library.EXACT)
+    names = ("sines", "step_classic", "stretch")
+    kept = {name: changed.get(name, getattr(exact, name)) for name in names}
+    monkeypatch.setattr(c_library, "load", lambda *_, **__: SimpleNamespace(**kept))
+    return exact
+
+
+def doubles(pointer, count):
+    return np.ctypeslib.as_array((ctypes.c_double * count).from_address(pointer.value))
+
+
 def test_where_sines_differ_there_are_no_stretches(monkeypatch):
-    class Other:
-        def __init__(self, *_, **__):
-            library = c_library.load(*stretch.SOURCES, flags=c_library.EXACT)
-            self.exact, self.stretch = library.step_classic, library.stretch
+    """By the last bit of one in thousands."""
+    loop, at = Loop("dqn", "CartPole-v1", False), 4 * stretch.ANGLES - 7
 
-        def step_classic(self, kind, constants, state, *rest):
-            over = self.exact(kind, constants, state, *rest)
-            numbers = np.ctypeslib.as_array((stretch.ctypes.c_double * 2).from_address(state.value))
-            numbers[0] = np.nextafter(numbers[0], 9.0)
-            return over
+    def sines(x, sine, cosine, count):
+        exact.sines(x, sine, cosine, count)
+        found = doubles(cosine, count.value)
+        found[at] = np.nextafter(found[at], 9.0)
 
-    loop = Loop("dqn", "CartPole-v1", False)
+    exact = other_library(monkeypatch)
     assert stretch.prepared(loop.algo, loop.envs) is not None
-    other = Other()
-    monkeypatch.setattr(c_library, "load", lambda *_, **__: other)
+    monkeypatch.undo()
+    exact = other_library(monkeypatch, sines=sines)
     assert stretch.prepared(loop.algo, loop.envs) is None
+
+
+def test_where_a_step_differs_there_are_no_stretches(monkeypatch):
+    loop = Loop("dqn", "CartPole-v1", False)
+
+    def step_classic(kind, constants, state, *rest):
+        over = exact.step_classic(kind, constants, state, *rest)
+        doubles(state, 4)[2] = np.nextafter(doubles(state, 4)[2], 9.0)
+        return over
+
+    exact = other_library(monkeypatch, step_classic=step_classic)
+    assert stretch.prepared(loop.algo, loop.envs) is None
+
+
+@pytest.mark.parametrize("name", ["act", "observe", "update", "next_update"])
+def test_an_algorithm_of_ones_own_acts_as_it_says(name):
+    """What it inherits of `conduct` tells of another class."""
+    loop = Loop("dqn", "CartPole-v1", False)
+    inherited = type(loop.algo)
+    loop.algo.__class__ = type("Mine", (inherited,), {name: lambda self, *args: None})
+    assert stretch.prepared(loop.algo, loop.envs) is None
+    loop.algo.__class__ = type("Mine", (inherited,), {"predict": None})
+    assert stretch.prepared(loop.algo, loop.envs) is not None
+
+
+def test_a_run_is_the_same_with_stretches_and_without(here, tiny, monkeypatch):
+    """Rows, evaluations and every checkpoint, with statistics that training moves and others read."""
+    overrides = [word for word in tiny if word.partition("=")[0] not in ("compile", "eval.every")]
+    overrides += ["compile=true", "env.normalize_obs=true", "eval.every=70", "checkpoint.every=90"]
+    overrides += ["algo.hidden_sizes=[16]", "checkpoint.keep=9", "log.every=50"]
+    begun = []
+
+    def counted(algo, envs):
+        made = made_by(algo, envs)
+        begun.append(made)
+        return made
+
+    made_by = stretch.prepared
+    monkeypatch.setattr(stretch, "prepared", counted)
+    _, quick = run(here, "quick", *overrides)
+    assert begun[0] is not None
+    assert begun[0].epsilons_at >= 0  # it has been at work
+    monkeypatch.setattr(stretch, "prepared", lambda *_: None)
+    _, plain = run(here, "plain", *overrides)
+    assert rows(quick / "eval.csv") == rows(plain / "eval.csv")
+    times = ("time/steps_per_second", "time/elapsed")
+    for one, other in zip(rows(quick / "metrics.csv"), rows(plain / "metrics.csv"), strict=True):
+        assert {k: v for k, v in one.items() if k not in times} == {
+            k: v for k, v in other.items() if k not in times
+        }
+    steps = checkpoint.steps_in(quick / "checkpoints")
+    assert steps == checkpoint.steps_in(plain / "checkpoints")
+    assert len(steps) >= 4
+    for step in steps:
+        assert contents(quick, step) == contents(plain, step)
+
+
+def test_an_env_that_is_lost_is_told_of_before_it_is_learned_from():
+    loop = Loop("ppo", "Pendulum-v1", True)
+    loop.envs.envs[0].state = (np.inf, 0.0)
+    with pytest.raises(NonFinite, match="an observation with nan"):
+        loop.stretch(0, 48)
+    assert loop.envs.lengths == [1]
 
 
 @pytest.mark.parametrize("env_id", ["CartPole-v1", "MountainCar-v0", "Pendulum-v1", "Acrobot-v1"])

@@ -62,6 +62,26 @@ def test_products_are_numpys_in_every_layout(functions, shape):
         assert library.aoti_torch_cpu_addmm_out(handles[0], by, *handles[1:], half, alpha) == 1
 
 
+def test_what_no_product_can_read_is_refused(functions):
+    """Neither a row's nor a column's numbers are neighbours, or rows lie on top of each other."""
+    good, library = torch.ones(4, 4), functions.model
+    for bad in (torch.ones(8, 8)[::2, ::2], torch.ones(1, 4).expand(4, 4)):
+        for place in range(3):
+            tensors = [good.clone(), good, good]
+            tensors[place] = bad
+            handles = [POINTER(functions.handle(t)) for t in tensors]
+            assert library.aoti_torch_cpu_mm_out(*handles) == 1
+
+
+def test_biases_of_one_number_and_of_one_row(functions):
+    out, a, b = torch.empty(3, 2), torch.ones(3, 4), torch.ones(4, 2)
+    one = ctypes.c_double(1.0)
+    for bias in (torch.tensor([2.0, 3.0]), torch.tensor([[2.0, 3.0]]), torch.tensor([2.0])):
+        handles = [POINTER(functions.handle(t)) for t in (out, bias, a, b)]
+        assert functions.model.aoti_torch_cpu_addmm_out(*handles, one, one) == 0
+        assert out.tolist() == (4.0 + bias.expand(3, 2)).tolist()
+
+
 def test_memory_is_used_again_when_its_last_view_is_gone(functions):
     library, made, seen = functions.model, POINTER(), POINTER()
     sizes, strides = (ctypes.c_int64 * 2)(3, 5), (ctypes.c_int64 * 2)(5, 1)
@@ -102,3 +122,13 @@ def test_a_step_that_asks_for_more_has_torchs_tensors(tmp_path, monkeypatch):
 
 def test_a_step_has_tensors_of_its_own(functions):
     assert functions.own is not None
+
+
+def test_where_torchs_functions_are_known_to_all_they_are_used(tmp_path, monkeypatch):
+    """The step would find them first, and be handed our tensors."""
+    assert compiled.may_have_tensors()
+    ours = compiled.way_of_building()
+    monkeypatch.setattr(compiled, "may_have_tensors", lambda: False)
+    assert compiled.way_of_building() != ours
+    with pytest.raises(RuntimeError, match="found first"):
+        compiled.without_torch(tmp_path / "step.so", tmp_path / "library.so")
