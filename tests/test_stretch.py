@@ -11,7 +11,7 @@ from test_algos import env_config, settings
 from test_compiled import needs_compiler
 from test_trainer import contents, rows, run
 
-from rl_cli import algos, c_library, checkpoint, native, stretch
+from rl_cli import algos, c_library, checkpoint, native, stretch, trainer
 from rl_cli.classic import lean
 from rl_cli.envs import make_env, without_time_limit
 from rl_cli.errors import NonFinite
@@ -221,23 +221,33 @@ def test_an_algorithm_of_ones_own_acts_as_it_says(name):
 
 def test_a_run_is_the_same_with_stretches_and_without(here, tiny, monkeypatch):
     """Rows, evaluations and every checkpoint, with statistics that training moves and others read."""
-    overrides = [word for word in tiny if word.partition("=")[0] not in ("compile", "eval.every")]
+    overrides = [
+        word
+        for word in tiny
+        if word.partition("=")[0] not in ("compile", "eval.every", "eval.episodes")
+    ]
     overrides += ["compile=true", "env.normalize_obs=true", "eval.every=70", "checkpoint.every=90"]
     overrides += ["algo.hidden_sizes=[16]", "checkpoint.keep=9", "log.every=50"]
-    begun = []
+    begun, read = [], []
 
     def counted(algo, envs):
         made = made_by(algo, envs)
         begun.append(made)
         return made
 
-    made_by = stretch.prepared
+    def noted(evaluator, *rest):
+        read.append(evaluator.normalizer.moments.mean.tolist())
+        return evaluate(evaluator, *rest)
+
+    made_by, evaluate = stretch.prepared, trainer.evaluate
+    monkeypatch.setattr(trainer, "evaluate", noted)
     monkeypatch.setattr(stretch, "prepared", counted)
     _, quick = run(here, "quick", *overrides)
     assert begun[0] is not None
     assert begun[0].epsilons_at >= 0  # it has been at work
     monkeypatch.setattr(stretch, "prepared", lambda *_: None)
     _, plain = run(here, "plain", *overrides)
+    assert read[: len(read) // 2] == read[len(read) // 2 :]  # as if told after every step
     assert rows(quick / "eval.csv") == rows(plain / "eval.csv")
     times = ("time/steps_per_second", "time/elapsed")
     for one, other in zip(rows(quick / "metrics.csv"), rows(plain / "metrics.csv"), strict=True):
