@@ -29,15 +29,36 @@ WITHIN = {"step": 90, "reset": 2, "update": 50, "evaluation": 80, "row": 2, "sav
 """Point -> calls of it until which a kill is placed; the first of them must come soon enough."""
 
 
+COMPILED = [("dqn", "cartpole"), ("dqn", "mountaincar"), ("ppo", "cartpole"), ("ppo", "pendulum")]
+WITHIN_COMPILED = {"reset": 2, "update": 3, "evaluation": 80, "row": 2, "save": 14}
+"""The same where steps between two updates are one call of C."""
+
+
+def compiled(algo, env, folder):
+    plain = arguments(algo, env, folder)
+    return [a for a in plain if not a.startswith("compile=")] + ["compile=true"]
+
+
 @pytest.mark.parametrize(("algo", "env"), CASES)
 def test_killed_and_resumed_is_as_never_touched(here, algo, env):
+    kill_and_resume(here, algo, env, arguments, WITHIN)
+
+
+@pytest.mark.skipif(not FULL, reason="compiles five libraries")
+@pytest.mark.parametrize(("algo", "env"), COMPILED)
+def test_compiled_runs_are_as_exact(here, algo, env):
+    kill_and_resume(here, algo, env, compiled, WITHIN_COMPILED)
+
+
+def kill_and_resume(here, algo, env, arguments, within):
+    """Again and again, at points by chance; then compare with a run that nothing happened to."""
     assert start(arguments(algo, env, here / "whole")) == 0
     chance = np.random.default_rng(zlib.crc32(f"{algo} {env}".encode()))
     command = arguments(algo, env, here / "killed")
     kills, missed = [], 0
     while len(kills) < KILLS:
-        point = str(chance.choice(list(WITHIN)))
-        count, before = int(chance.integers(1, WITHIN[point] + 1)), bool(chance.integers(2))
+        point = str(chance.choice(list(within)))
+        count, before = int(chance.integers(1, within[point] + 1)), bool(chance.integers(2))
         code = start(command, lambda p=point, c=count, b=before: at(p, c, die, b))
         command = ["resume=killed", "quiet=true"]
         if code == 0:  # it had come to its end before that point: from the start once more
@@ -84,8 +105,7 @@ def _remove(folder):
 
 def test_a_compiled_run_is_as_exact(here):
     def command(name):
-        plain = arguments("dqn", "cartpole", here / name)
-        return [a for a in plain if not a.startswith("compile=")] + ["compile=true"]
+        return compiled("dqn", "cartpole", here / name)
 
     assert start(command("whole")) == 0
     assert start(command("killed"), lambda: at("update", 150, die)) == -9
