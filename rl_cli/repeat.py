@@ -152,7 +152,7 @@ class Functions:
             )
         dims = tensor.dim()
         sizes, strides = ((ctypes.c_int64 * dims)(*x) for x in (tensor.shape, tensor.stride()))
-        return cast(int, self.own(tensor.data_ptr(), dims, sizes, strides, KINDS[tensor.dtype]))
+        return cast(int, self.own(tensor.data_ptr(), dims, sizes, strides, _kind(tensor)))
 
     def release(self, handle: int) -> None:
         self.delete(Pointer(handle))
@@ -177,16 +177,17 @@ def _container(library: Path) -> tuple[ctypes.CDLL, Pointer, Pointer]:
     return model, container, run
 
 
-KINDS = {torch.float32: 6, torch.int64: 4}
-"""Numbers of types, as torch counts them."""
-
-
 def _address(library: ctypes.CDLL, name: str) -> Pointer:
     return ctypes.cast(getattr(library, name), Pointer)
 
 
 _pointer_of = ctypes.pythonapi.PyCapsule_GetPointer
 _pointer_of.restype, _pointer_of.argtypes = Pointer, (ctypes.py_object, ctypes.c_char_p)
+
+
+def _kind(tensor: torch.Tensor) -> int:
+    """The number of its type, as torch counts them; compiled steps know two."""
+    return 4 if tensor.dtype == torch.int64 else 6
 
 
 def _bytes(tensor: torch.Tensor) -> int:

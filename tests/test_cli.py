@@ -655,3 +655,14 @@ def test_what_only_a_run_of_hydras_knows_is_left_to_it(here, preset, word):
     (here / "conf/experiment/mine.yaml").write_text(f"# @package _global_\n{preset}\n")
     words = ["experiment=mine", f"hydra.searchpath=[file://{here}/conf]", *([word] if word else [])]
     assert launch._for_hydra(words) or launch._composed("config", words) is None
+
+
+def test_no_module_asks_anything_of_torch_when_it_is_imported(here):
+    """A refused command line would wait two seconds for it."""
+    code = (
+        "import sys; from rl_cli.cli.deferred import defer; defer('torch'); import rl_cli.run\n"
+        "import rl_cli.algos.dqn, rl_cli.algos.ppo, rl_cli.algos.reinforce, rl_cli.replay, rl_cli.play\n"
+        "print(sorted(name for name in sys.modules if name.startswith('torch.'))[:3])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
