@@ -293,7 +293,8 @@ def growth(loop, steps):
 def test_memory_stands_still(name, num_envs):
     """Beside the actions of the episodes under way, which are part of the state, nothing grows."""
     held, peak = growth(warm(Loop(name, num_envs), 300), 400)
-    assert held < 10_000
+    # numpy keeps small blocks for the next array, some ten thousand bytes; an array a step: 27,000
+    assert held < 20_000
     assert peak < 80_000
 
 
