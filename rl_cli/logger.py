@@ -190,7 +190,8 @@ class Logger:
 
 def _joined(values: Sequence[torch.Tensor | np.ndarray]) -> torch.Tensor:
     """Numbers () or several (n,) as one float64 tensor on the host."""
-    return torch.cat([torch.as_tensor(value).cpu().view(-1) for value in values]).double()
+    arrays = [v if isinstance(v, np.ndarray) else torch.as_tensor(v).cpu().numpy() for v in values]
+    return torch.from_numpy(np.concatenate([a.reshape(-1) for a in arrays])).double()
 
 
 class _Events:

@@ -219,6 +219,8 @@ def _import_everything(jobs: list[Job]) -> None:
     import torch
 
     torch.get_num_threads()  # brings in what was deferred
+    import rl_cli.run  # noqa: F401  gymnasium as well: a quarter of a second of each job
+
     if any(job.config["log"]["tensorboard"] for job in jobs):
         import torch.utils.tensorboard
 
