@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 
 from rl_cli.config import RunConfig
+from rl_cli.schedules import next_multiple
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,9 +28,7 @@ class Periods:
 
         Far away where none counts steps.
         """
-        periods = (self.log, self.evaluate, self.record, self.save)
-        due = ((step // period + 1) * period for period in periods if period)
-        return min(due, default=sys.maxsize)
+        return next_multiple(step, self.log, self.evaluate, self.record, self.save)
 
 
 def periods_of(cfg: RunConfig) -> Periods:
