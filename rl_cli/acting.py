@@ -13,6 +13,21 @@ from rl_cli.networks import MLP, Encoder, Head, Identity
 from rl_cli.types import Arrays
 
 
+class Lesson(NamedTuple):
+    """How an algorithm learns between two moves of its target, said as plainly as `Conduct`.
+
+    At each multiple of `every` env steps: `batches` batches of `batch_size` rows, drawn evenly from its
+    replay buffer by `sample_rng`, and a step of its learner on each.
+    """
+
+    every: int
+    batches: int
+    batch_size: int
+    numbers: Callable[[int], tuple[float, ...]]  # by step: the loss's inputs beside the rows
+    until: Callable[[int], int]  # the first step after this one at which there is more to do
+    done: Callable[[int], None]  # told at which step the last ones were taken
+
+
 class Conduct(NamedTuple):
     """How an algorithm acts, said so plainly that `stretch` can do the same in machine code.
 
@@ -24,6 +39,7 @@ class Conduct(NamedTuple):
     net: MLP
     epsilon: Callable[[int], float] | None = None  # by step
     std: Callable[[], np.ndarray] | None = None  # () -> (A,) float32
+    lesson: Lesson | None = None  # None: only `update` knows how to learn
 
 
 def outputs(

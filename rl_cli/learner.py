@@ -140,21 +140,21 @@ class Learner:
         numbers = [inputs[i] for i in call.numbers]
         for k in range(call.runs):
             self.updates += 1
-            call.scalars[k] = (*self._rates_of(learning_rate, self.updates), *numbers)
+            call.scalars[k] = (*self.rates_of(learning_rate, self.updates), *numbers)
         if self.arrays is None:
             call.arguments[call.at] = torch.from_numpy(call.scalars).to(self.flat.device)
         metrics, *by_row = call.function(*call.arguments)
         columns = metrics.T if isinstance(metrics, np.ndarray) else metrics.unbind(1)
         return dict(zip(self.metric_names, (*columns, *by_row), strict=True))
 
-    def _rates_of(self, learning_rate: float, count: int) -> tuple[float, float]:
+    def rates_of(self, learning_rate: float, count: int) -> tuple[float, float]:
         """Adam's step size and correction of the variance, of the `count`-th update."""
         return learning_rate / (1 - BETA1**count), (1 - BETA2**count) ** -0.5
 
     def _prepared(self, inputs: tuple[object, ...], learning_rate: float) -> Call:
         """A step with the numbers of its first update, to be used again with the same tables."""
         form, tensors, numbers, drawn = take_apart(inputs)
-        first = (*self._rates_of(learning_rate, self.updates + 1), *(inputs[i] for i in numbers))
+        first = (*self.rates_of(learning_rate, self.updates + 1), *(inputs[i] for i in numbers))
         runs = 1 if drawn is None else len(tensors[drawn])
         scalars = np.tile(np.array(first, np.float32), (runs, 1))
         arguments = [self.flat, self.momentum, self.variance]
@@ -229,9 +229,8 @@ class Learner:
         if self.max_grad_norm is not None:
             scale = (self.max_grad_norm / (length + 1e-6)).clamp_max(1.0)
             told = torch.cat([told, scale.reshape(1)])
-            gradient = (
-                gradient * told[-1]
-            )  # from memory: else it is worked out for each number anew
+            # from memory: else it is worked out for each number anew
+            gradient = gradient * told[-1]
         with torch.no_grad():  # Kingma & Ba 2015, Algorithm 1, on the whole vector at once
             rate = rate if self.one_rate else self._rates(rate)
             momentum.lerp_(gradient, 1 - BETA1)

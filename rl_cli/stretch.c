@@ -1,4 +1,5 @@
-/* Steps of the loop between two updates: act, step the envs, remember. Called by stretch.py.
+/* Steps of the loop: act, step the envs, remember; and learn, where Python has said how. Called by
+   stretch.py.
 
    What trainer, vector, normalization and buffers do one step at a time, on their memory and in their
    order of operations, drawing from numpy's own generator: the same bits. */
@@ -14,6 +15,19 @@ typedef struct { /* numpy's bitgen_t */
     double (*next_double)(void *);
     uint64_t (*next_raw)(void *);
 } Bits;
+
+typedef struct { /* updates on the way, which lessons.py prepares */
+    int64_t at, every, num_envs, filled, capacity; /* env steps so far; rows of replay */
+    int32_t batches, batch_size, numbers, metrics, norm;
+    Bits *bits;
+    int (*repeat)(const void *, int, const char *const *, char *const *);
+    const void *step;
+    int64_t *positions;   /* (batches, batch_size) rows drawn */
+    const float *scalars; /* (batches, numbers) of the next update, and so on */
+    float *told;          /* (updates, batches, metrics) */
+    int64_t done;
+    int32_t failed;
+} Lesson;
 
 typedef struct { /* running mean and variance */
     double count, *mean, *variance;
@@ -50,6 +64,7 @@ typedef struct {
     char *actions; /* the memory, from which row on; (capacity, ...) each */
     float *obs, *reward, *next_obs, *terminated, *truncated;
     int64_t capacity, row;
+    Lesson *lesson; /* or null */
 } Stretch;
 
 int step_classic(int, const double *, double *, const void *, float *, double *);
@@ -144,6 +159,27 @@ static int step_env(Stretch *s, int i, const char *action, int64_t row, int acti
     return s->ended[i] || !isfinite(raw[0]); /* of which the envs tell */
 }
 
+/* Whether a step of all envs has come to where there is something to learn. */
+static int due(Lesson *l) {
+    l->at += l->num_envs;
+    l->filled = l->filled + l->num_envs < l->capacity ? l->filled + l->num_envs : l->capacity;
+    return l->at / l->every > (l->at - l->num_envs) / l->every;
+}
+
+/* -> whether to stop here: nothing more is to be done with a gradient that is no number. */
+static int learn(Lesson *l) {
+    for (int i = 0; i < l->batches * l->batch_size; i++)
+        l->positions[i] = (int64_t)(l->bits->next_double(l->bits->state) * (double)l->filled);
+    float *told = l->told + l->done++ * l->batches * l->metrics;
+    const char *given[] = {(const char *)l->scalars, (const char *)l->positions};
+    char *results[] = {(char *)told};
+    l->scalars += l->batches * l->numbers;
+    l->failed = l->repeat(l->step, l->batches, given, results);
+    int stop = l->failed;
+    for (int b = 0; b < l->batches; b++) stop |= !isfinite(told[b * l->metrics + l->norm]);
+    return stop;
+}
+
 /* At most so many steps of all envs; the one in which an episode ends is the last.
    -> how many were taken. */
 int64_t stretch(Stretch *s, int64_t steps) {
@@ -157,6 +193,7 @@ int64_t stretch(Stretch *s, int64_t steps) {
             s->over |= step_env(s, i, actions + i * bytes, s->row, bytes);
             s->row = s->row + 1 == s->capacity ? 0 : s->row + 1;
         }
+        if (s->lesson && due(s->lesson) && !s->over && step < steps) s->over = learn(s->lesson);
     }
     return step;
 }

@@ -24,8 +24,10 @@ from rl_cli.acting import Conduct
 from rl_cli.algos.base import Algorithm
 from rl_cli.buffers import ReplayBuffer, RolloutBuffer
 from rl_cli.classic import Acrobot, CartPole, MountainCar, Pendulum
+from rl_cli.lessons import Lessons
 from rl_cli.native import Native
 from rl_cli.normalization import FEW
+from rl_cli.types import Metrics
 from rl_cli.vector import VectorEnv
 
 SOURCES = tuple(Path(__file__).with_name(name) for name in ("stretch.c", "classic.c"))
@@ -64,6 +66,7 @@ class _Stretch(ctypes.Structure):
         *((name, Pointer) for name in ("actions", "obs", "reward", "next_obs")),
         *((name, Pointer) for name in ("terminated", "truncated")),
         *((name, ctypes.c_int64) for name in ("capacity", "row")),
+        ("lesson", Pointer),
     )
 
 
@@ -94,6 +97,10 @@ class Stretch:
         kind = envs.spec.action
         self.acted = np.empty((MOST, n, *kind.shape), kind.dtype)  # not yet told to the envs
         self.stands = False  # where the envs are, or ahead of them
+        self.lessons: Lessons | None = None
+        if conduct.lesson is not None and conduct.lesson.every >= n:
+            self.lessons = Lessons(algo, conduct.lesson, n, MOST)
+        self.learned: Metrics | None = None  # in the last call
         self.struct = s = _Stretch(
             env=KINDS.index(type(first)), num_envs=n, state_size=self.state.shape[1], obs_size=obs,
             time_limit=envs.time_limit, rule=RULES.index(conduct.rule), outputs=outputs,
@@ -145,14 +152,19 @@ class Stretch:
     def __call__(self, step: int, until: int) -> int:
         """Go on from env step `step` to the first at or after `until`, or to an episode's end.
 
-        The envs are told of it there, or by `settle`, whichever comes first.
+        What is to be learned on the way is, and its metrics are `learned`; what is to be at the end is left
+        to `update`. The envs are told of it there, or by `settle`, whichever comes first.
 
         Returns:
             Env steps taken; 0: none can be, `until` is too near or code was found to be missing.
 
         """
-        n, s = self.envs.num_envs, self.struct
-        until = min(until, self.algo.next_update(step))
+        n, s, lessons = self.envs.num_envs, self.struct, self.lessons
+        self.learned = None
+        if lessons is not None and lessons.ready():
+            until, s.lesson = min(until, lessons.lesson.until(step)), lessons.address
+        else:
+            until, s.lesson = min(until, self.algo.next_update(step)), None
         steps = min(-(-(until - step) // n), max(MOST // n, 1))
         if steps <= 0 or self.algo.learner.native is None:
             return 0
@@ -164,9 +176,13 @@ class Stretch:
             s.epsilons = self._epsilons_from(step, steps)
         if self.conduct.std is not None:
             self.std[:] = self.conduct.std()
+        if lessons is not None and s.lesson:
+            lessons.begin(step)
         s.row = self.buffer.row
         taken = self.run(self.address, steps) * n
         self.buffer.landed(taken)
+        if lessons is not None and s.lesson:
+            self.learned = lessons.end()
         if s.over:
             self.settle()
         return int(taken)
@@ -230,8 +246,8 @@ def prepared(algo: Algorithm[Any], envs: VectorEnv) -> Stretch | None:
 def _speaks_for(cls: type[Algorithm[Any]]) -> bool:
     """Whether `conduct` is of the class that says how to act: a subclass may act otherwise."""
     owner = next(c for c in cls.__mro__ if "conduct" in vars(c))
-    said = ("act", "observe", "update", "next_update")
-    return all(getattr(cls, name) is getattr(owner, name) for name in said)
+    said = ("act", "observe", "update", "next_update", "_learn")
+    return all(getattr(cls, name, None) is getattr(owner, name, None) for name in said)
 
 
 def _fit(envs: VectorEnv) -> bool:

@@ -91,11 +91,11 @@ class Trainer:
         if reason := self._reason_to_stop():  # it was killed between that and its end
             return reason
         while self.step < self.budget.steps:
-            self.step += self._advance()
-            metrics = self.algo.update(self.step)
-            if metrics is not None:
-                self._check_update(metrics)
-                self.logger.add(metrics)
+            learned = self._advance()
+            for metrics in (learned, self.algo.update(self.step)):
+                if metrics is not None:
+                    self._check_update(metrics)
+                    self.logger.add(metrics)
             if self.envs.episodes:
                 self._count_episodes()
             if self.step >= self.due:
@@ -106,21 +106,23 @@ class Trainer:
                 return reason
         return "budget"
 
-    def _advance(self) -> int:
+    def _advance(self) -> Metrics | None:
         """Act, step the envs, remember; where it can be, until there is something else to do.
 
-        -> env steps taken.
+        -> of what was learned on the way, if it was done there.
         """
         left = self.budget.steps - self.step
         if self.stretch is not None and left >= self.envs.num_envs:
             whole = self.step + left // self.envs.num_envs * self.envs.num_envs
             if taken := self.stretch(self.step, min(self.due, whole)):
-                return taken
+                self.step += taken
+                return self.stretch.learned
         self._settle()
         action = self.algo.act(self.envs.obs[:left], self.step)
         transition, _ = self.envs.step(action)
         self.algo.observe(transition)
-        return len(action)
+        self.step += len(action)
+        return None
 
     def _settle(self) -> None:
         """The envs are where they seem to be: nothing of a stretch is kept from them."""

@@ -59,6 +59,7 @@ LAYERS = [
         "trust",
         "stopping",
         "transitions",
+        "lessons",
     },
     {"video", "patience", "watchdog", "interruption", "checkpoint_store", "assembly", "stretch"},
     {"films", "resume"},

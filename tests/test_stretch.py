@@ -208,7 +208,7 @@ def test_where_a_step_differs_there_are_no_stretches(monkeypatch):
     assert stretch.prepared(loop.algo, loop.envs) is None
 
 
-@pytest.mark.parametrize("name", ["act", "observe", "update", "next_update"])
+@pytest.mark.parametrize("name", ["act", "observe", "update", "next_update", "_learn"])
 def test_an_algorithm_of_ones_own_acts_as_it_says(name):
     """What it inherits of `conduct` tells of another class."""
     loop = Loop("dqn", "CartPole-v1", False)

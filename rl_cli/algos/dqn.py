@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from rl_cli import schedules
-from rl_cli.acting import Conduct, epsilon_greedy
+from rl_cli.acting import Conduct, Lesson, epsilon_greedy
 from rl_cli.algos._dqn_config import DQNConfig
 from rl_cli.algos.base import Algorithm
 from rl_cli.functional import one_hot
@@ -70,7 +70,7 @@ class DQN(Algorithm[DQNConfig]):
             cfg.priority_alpha,
             cfg.sort_every,
         )
-        self.updated_at = 0  # step of the last call of update
+        self.updated_at = 0  # step up to which has been learned
         self.episodes = 0  # finished so far; counted where epsilon asks
 
     @staticmethod
@@ -130,12 +130,22 @@ class DQN(Algorithm[DQNConfig]):
         simple = cfg.replay == "uniform" and self.replay.gatherer is None
         if net is None or not simple or cfg.epsilon_factor is not None:
             return None
-        return Conduct("epsilon_greedy", net, epsilon=self.epsilon)
+        lesson = Lesson(
+            cfg.train_every,
+            cfg.gradient_steps,
+            cfg.batch_size,
+            numbers=lambda step: (self.epsilon(step),),
+            until=lambda step: schedules.next_multiple(step, cfg.target_update_every),
+            done=self._updated,
+        )
+        return Conduct("epsilon_greedy", net, epsilon=self.epsilon, lesson=lesson)
 
     def next_update(self, step: int) -> int:
-        begun = max(step, self.cfg.learning_starts)
-        periods = (self.cfg.train_every, self.cfg.target_update_every)
-        return min((begun // period + 1) * period for period in periods if period)
+        cfg, begun = self.cfg, max(step, self.cfg.learning_starts)
+        return schedules.next_multiple(begun, cfg.train_every, cfg.target_update_every)
+
+    def _updated(self, step: int) -> None:
+        self.updated_at = step
 
     def observe(self, transition: Transition) -> None:
         if self.cfg.epsilon_factor is not None:
