@@ -17,6 +17,7 @@ from rl_cli.compiled import StepCompiler, source_digest
 from rl_cli.config import RunConfig, build
 from rl_cli.logger import Logger
 from rl_cli.seeding import env_seeds
+from rl_cli.types import Metrics
 from rl_cli.vector import VectorEnv
 
 REPO = Path(__file__).resolve().parents[1]
@@ -39,30 +40,36 @@ class Loop:
             identity = repr((algo_cfg, self.envs.spec, source))
             self.algo.learner.native = native.load()
             self.algo.learner.compiler = StepCompiler(identity, print)
-        self.stretch: Any = stretch.prepared(self.algo, self.envs)
+        self.stretch = stretch.prepared(self.algo, self.envs)
         self.logger = Logger(Path(tempfile.mkdtemp()), tensorboard=False, hparams={})
         self.envs.reset()
         self.at = 0
 
-    def advance(self, until: int) -> int:
-        """Act, step, remember, as trainer.Trainer. -> env steps taken."""
-        if self.stretch is not None and (taken := self.stretch(self.at, until)):
-            return int(taken)
+    def advance(self, until: int) -> Metrics | None:
+        """Act, step, remember, as trainer.Trainer. -> of what was learned on the way."""
+        if self.stretch is not None and (taken := self.in_c(until)):
+            self.at += taken
+            return self.stretch.learned
         if self.stretch is not None:
             self.stretch.settle()
         action = self.algo.act(self.envs.obs, self.at)
         transition, _ = self.envs.step(action)
         self.algo.observe(transition)
-        return len(action)
+        self.at += len(action)
+        return None
+
+    def in_c(self, until: int) -> int:
+        assert self.stretch is not None
+        return self.stretch(self.at, until)
 
     def turn(self, steps: int) -> float:
         """Take some steps. -> microseconds of processor time of each; other processes' are left out."""
         begun, until = time.thread_time(), self.at + steps
         while self.at < until:
-            self.at += self.advance(until)
-            metrics = self.algo.update(self.at)
-            if metrics is not None:
-                self.logger.add(metrics)
+            learned = self.advance(until)
+            for metrics in (learned, self.algo.update(self.at)):
+                if metrics is not None:
+                    self.logger.add(metrics)
             if self.envs.episodes:
                 self.logger.add_episodes(self.envs.take_episodes())
         self.logger.row({})

@@ -92,8 +92,8 @@ class Lessons:
         """Make ready for a stretch from env step `step` on."""
         s, done = self.struct, self.algo.learner.updates - self.counted
         self.ahead, off = divmod(done, self.lesson.batches)
-        known = self.steps[self.ahead :] if done >= 0 and not off else []
-        if len(known) < self.most or known[0] != next(self._due(step)):
+        known = not off and 0 <= self.ahead <= len(self.steps) - self.most
+        if not known or self.steps[self.ahead] != next(self._due(step)):
             self.ahead = 0
             self._write_table(step)
         s.at, s.filled, s.done, s.failed = step, self.replay.size, 0, 0

@@ -159,12 +159,9 @@ class Stretch:
             Env steps taken; 0: none can be, `until` is too near or code was found to be missing.
 
         """
-        n, s, lessons = self.envs.num_envs, self.struct, self.lessons
-        self.learned = None
-        if lessons is not None and lessons.ready():
-            until, s.lesson = min(until, lessons.lesson.until(step)), lessons.address
-        else:
-            until, s.lesson = min(until, self.algo.next_update(step)), None
+        n, s, lessons = self.envs.num_envs, self.struct, self._lessons(step)
+        self.learned, s.lesson = None, lessons and lessons.address
+        until = min(until, lessons.lesson.until(step) if lessons else self.algo.next_update(step))
         steps = min(-(-(until - step) // n), max(MOST // n, 1))
         if steps <= 0 or self.algo.learner.native is None:
             return 0
@@ -176,16 +173,23 @@ class Stretch:
             s.epsilons = self._epsilons_from(step, steps)
         if self.conduct.std is not None:
             self.std[:] = self.conduct.std()
-        if lessons is not None and s.lesson:
+        if lessons is not None:
             lessons.begin(step)
         s.row = self.buffer.row
         taken = self.run(self.address, steps) * n
         self.buffer.landed(taken)
-        if lessons is not None and s.lesson:
+        if lessons is not None:
             self.learned = lessons.end()
         if s.over:
             self.settle()
         return int(taken)
+
+    def _lessons(self, step: int) -> Lessons | None:
+        """What is to be learned on the way from here; None: nothing, or `update` alone knows how."""
+        lessons = self.lessons
+        if lessons is None or not lessons.ready():
+            return None
+        return lessons if self.algo.next_update(step) < lessons.lesson.until(step) else None
 
     def _epsilons_from(self, step: int, steps: int) -> int:
         """Where the shares of chance stand, from this step on."""

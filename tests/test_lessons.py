@@ -75,6 +75,12 @@ def test_an_env_step_with_two_updates_is_left_to_update():
     assert Learning(True, num_envs=3, changes={"train_every": 2}).stretch.lessons is None
 
 
+def test_a_target_that_moves_with_each_update_is_left_to_update():
+    loop = Learning(True, changes={"train_every": 2, "target_update_every": 2}).run(301)
+    assert len(loop.told) > 100
+    assert loop.on_the_way == 0
+
+
 def test_a_plain_step_is_left_to_update():
     loop = Learning(True, compiled=False).run(301)
     assert loop.algo.learner.updates > 0
