@@ -180,6 +180,15 @@ static int learn(Lesson *l) {
     return stop;
 }
 
+/* Actions of all envs in the step-th of some steps, and first what was to be learned after the last.
+   -> whether to stop here. */
+int choose_actions(Stretch *s, int64_t step) {
+    int bytes = s->rule == GAUSSIAN ? (int)sizeof(float) * s->outputs : (int)sizeof(int64_t);
+    if (step > 0 && s->lesson && due(s->lesson) && learn(s->lesson)) return 1;
+    act(s, step, s->acted + step * s->num_envs * bytes);
+    return 0;
+}
+
 /* At most so many steps of all envs; the one in which an episode ends is the last.
    -> how many were taken. */
 int64_t stretch(Stretch *s, int64_t steps) {

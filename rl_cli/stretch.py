@@ -11,23 +11,19 @@ from __future__ import annotations
 import contextlib
 import copy
 import ctypes
-import functools
-import math
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import numpy.random
 
 from rl_cli import c_library
 from rl_cli.acting import Conduct
 from rl_cli.algos.base import Algorithm
 from rl_cli.buffers import ReplayBuffer, RolloutBuffer
 from rl_cli.classic import Acrobot, CartPole, MountainCar, Pendulum
-from rl_cli.lessons import Lessons
 from rl_cli.native import Native
 from rl_cli.normalization import FEW
-from rl_cli.types import Metrics
+from rl_cli.strides import MOST, Pointer, Strides
 from rl_cli.vector import VectorEnv
 
 SOURCES = tuple(Path(__file__).with_name(name) for name in ("stretch.c", "classic.c"))
@@ -36,41 +32,9 @@ KINDS = (CartPole, MountainCar, Pendulum, Acrobot)
 PENDULUM = KINDS.index(Pendulum)
 TRIAL, ANGLES = 500, 10_000
 """Steps and numbers at which C is compared with Python."""
-RULES = ("epsilon_greedy", "categorical", "gaussian")
-MOST = 512
-"""Env steps in one call, if there are fewer envs than that: a signal is heard between two."""
-
-Pointer, Int, Double = ctypes.c_void_p, ctypes.c_int32, ctypes.c_double
 
 
-class _Moments(ctypes.Structure):
-    _fields_ = (("count", Double), ("mean", Pointer), ("variance", Pointer))
-
-
-class _Stretch(ctypes.Structure):
-    """`Stretch` of stretch.c."""
-
-    _fields_ = (
-        *((name, Int) for name in ("env", "num_envs", "state_size", "obs_size")),
-        *((name, Pointer) for name in ("constants", "state", "raw", "seen", "returns")),
-        ("time_limit", Double),
-        *((name, Pointer) for name in ("lengths", "ended")),
-        *((name, Int) for name in ("over", "normalizes_obs", "normalizes_reward")),
-        *((name, _Moments) for name in ("obs_moments", "reward_moments")),
-        *((name, Double) for name in ("clip_obs", "clip_reward", "gamma")),
-        ("discounted", Pointer),
-        *((name, Int) for name in ("rule", "outputs")),
-        *((name, Pointer) for name in ("net", "forward", "choose", "x", "out", "bits", "normal")),
-        *((name, Pointer) for name in ("epsilons", "std", "points", "acted")),
-        ("logged", ctypes.c_int64),
-        *((name, Pointer) for name in ("actions", "obs", "reward", "next_obs")),
-        *((name, Pointer) for name in ("terminated", "truncated")),
-        *((name, ctypes.c_int64) for name in ("capacity", "row")),
-        ("lesson", Pointer),
-    )
-
-
-class Stretch:
+class Stretch(Strides):
     """The steps of one run that need nothing but arithmetic.
 
     Args:
@@ -81,38 +45,22 @@ class Stretch:
     def __init__(
         self, algo: Algorithm[Any], envs: VectorEnv, conduct: Conduct, library: ctypes.CDLL
     ) -> None:
-        self.algo, self.envs, self.conduct = algo, envs, conduct
+        super().__init__(algo, envs, conduct, library)
         self.twins = cast("list[Any]", envs.envs)
         self.buffer = cast("ReplayBuffer | RolloutBuffer", algo.buffer)
-        n, obs = envs.num_envs, math.prod(envs.spec.obs_shape)
-        first = self.twins[0]
+        n, s, first = envs.num_envs, self.struct, self.twins[0]
         self.constants, self.state = np.array(first.constants), np.empty((n, first.numbers))
-        self.raw = np.empty((n, obs), np.float32)
-        self.seen = self.raw if envs.obs_normalizer is None else self.raw.copy()
+        self.raw = self.seen if envs.obs_normalizer is None else self.seen.copy()
         self.returns, self.lengths = np.empty(n), np.empty(n, np.int64)
-        self.ended, self.points = np.zeros(n, np.uint8), np.empty(n)
-        self.epsilons, self.epsilons_at = np.empty(MOST), -1
-        outputs = conduct.net.sizes[-1]
-        self.std = np.empty(outputs, np.float32)
-        kind = envs.spec.action
-        self.acted = np.empty((MOST, n, *kind.shape), kind.dtype)  # not yet told to the envs
+        self.ended = np.zeros(n, np.uint8)
         self.stands = False  # where the envs are, or ahead of them
-        self.lessons: Lessons | None = None
-        if conduct.lesson is not None and conduct.lesson.every >= n:
-            self.lessons = Lessons(algo, conduct.lesson, n, MOST)
-        self.learned: Metrics | None = None  # in the last call
-        self.struct = s = _Stretch(
-            env=KINDS.index(type(first)), num_envs=n, state_size=self.state.shape[1], obs_size=obs,
-            time_limit=envs.time_limit, rule=RULES.index(conduct.rule), outputs=outputs,
-        )  # fmt: skip
-        for name in ("constants", "state", "raw", "seen", "returns", "lengths", "ended"):
-            setattr(s, name, getattr(self, name).ctypes.data)
-        for name in ("std", "points", "acted"):
+        s.env, s.state_size = KINDS.index(type(first)), self.state.shape[1]
+        s.time_limit = envs.time_limit
+        for name in ("constants", "state", "raw", "returns", "lengths", "ended"):
             setattr(s, name, getattr(self, name).ctypes.data)
         self._point_at_statistics()
-        self._point_at_policy(library)
         self._point_at_memory()
-        self.address, self.run = ctypes.addressof(s), library.stretch
+        self.run = library.stretch
         self.run.argtypes, self.run.restype = (Pointer, ctypes.c_int64), ctypes.c_int64
 
     def _point_at_statistics(self) -> None:
@@ -129,19 +77,6 @@ class Stretch:
             s.normalizes_reward = 1
             s.clip_reward, s.gamma = normalizer.clip, normalizer.gamma
 
-    def _point_at_policy(self, library: ctypes.CDLL) -> None:
-        s, learner = self.struct, self.algo.learner
-        assert isinstance(learner.native, Native)
-        assert learner.arrays is not None
-        self.net = learner.native.prepared(self.conduct.net, learner.arrays, self.envs.num_envs)
-        s.net, s.x, s.out = self.net.address, self.net.x.ctypes.data, self.net.out.ctypes.data
-        for name in ("forward", "choose"):
-            function = getattr(learner.native.library, name)
-            setattr(s, name, ctypes.cast(function, Pointer).value)
-        s.bits = self.algo.explore_rng.bit_generator.ctypes.bit_generator.value
-        if self.conduct.rule == "gaussian":
-            s.normal = ctypes.cast(_numpys().random_standard_normal_f, Pointer).value
-
     def _point_at_memory(self) -> None:
         s, columns = self.struct, self.buffer.columns.arrays
         s.capacity = columns.reward.size
@@ -149,57 +84,19 @@ class Stretch:
         for name in ("obs", "reward", "next_obs", "terminated", "truncated"):
             setattr(s, name, getattr(columns, name).ctypes.data)
 
-    def __call__(self, step: int, until: int) -> int:
-        """Go on from env step `step` to the first at or after `until`, or to an episode's end.
-
-        What is to be learned on the way is, and its metrics are `learned`; what is to be at the end is left
-        to `update`. The envs are told of it there, or by `settle`, whichever comes first.
-
-        Returns:
-            Env steps taken; 0: none can be, `until` is too near or code was found to be missing.
-
-        """
-        n, s, lessons = self.envs.num_envs, self.struct, self._lessons(step)
-        self.learned, s.lesson = None, lessons and lessons.address
-        until = min(until, lessons.lesson.until(step) if lessons else self.algo.next_update(step))
-        steps = min(-(-(until - step) // n), max(MOST // n, 1))
-        if steps <= 0 or self.algo.learner.native is None:
-            return 0
+    def _go(self, steps: int) -> None:
+        s, n = self.struct, self.envs.num_envs
         if s.logged + steps > MOST:
             self.settle()
         if not self.stands:
             self._stand()
-        if self.conduct.epsilon is not None:
-            s.epsilons = self._epsilons_from(step, steps)
-        if self.conduct.std is not None:
-            self.std[:] = self.conduct.std()
-        if lessons is not None:
-            lessons.begin(step)
         s.row = self.buffer.row
         taken = self.run(self.address, steps) * n
         self.buffer.landed(taken)
-        if lessons is not None:
-            self.learned = lessons.end()
+        self.taken = taken - n
         if s.over:
-            self.settle()
-        return int(taken)
-
-    def _lessons(self, step: int) -> Lessons | None:
-        """What is to be learned on the way from here; None: nothing, or `update` alone knows how."""
-        lessons = self.lessons
-        if lessons is None or not lessons.ready():
-            return None
-        return lessons if self.algo.next_update(step) < lessons.lesson.until(step) else None
-
-    def _epsilons_from(self, step: int, steps: int) -> int:
-        """Where the shares of chance stand, from this step on."""
-        n, epsilon = self.envs.num_envs, self.conduct.epsilon
-        assert epsilon is not None
-        ahead, off = divmod(step - self.epsilons_at, n)
-        if self.epsilons_at < 0 or off or not 0 <= ahead <= MOST - steps:
-            self.epsilons[:] = [epsilon(at) for at in range(step, step + MOST * n, n)]
-            self.epsilons_at, ahead = step, 0
-        return int(self.epsilons.ctypes.data) + self.epsilons.itemsize * ahead
+            self.settle()  # which may find the last one to be no number
+        self.taken = taken
 
     def _stand(self) -> None:
         """Take over where the envs are."""
@@ -235,15 +132,16 @@ class Stretch:
         envs.moved(self.raw, self.seen, self.returns, self.lengths, actions, ended)
 
 
-def prepared(algo: Algorithm[Any], envs: VectorEnv) -> Stretch | None:
-    """The stretches of a run; None: something in it is known to Python alone."""
+def prepared(algo: Algorithm[Any], envs: VectorEnv) -> Strides | None:
+    """The stretches of a run, or at least its strides; None: how it acts is known to Python alone."""
     conduct = algo.conduct() if _speaks_for(type(algo)) else None
-    if conduct is None or not isinstance(algo.learner.native, Native) or not _fit(envs):
+    if conduct is None or not isinstance(algo.learner.native, Native):
         return None
     with contextlib.suppress(OSError, RuntimeError, AttributeError):
         library = c_library.load(*SOURCES, flags=c_library.EXACT)
-        if _same_sines(library) and _same_steps(library, envs.envs[0]):
+        if _fit(envs) and _same_sines(library) and _same_steps(library, envs.envs[0]):
             return Stretch(algo, envs, conduct, library)
+        return Strides(algo, envs, conduct, library)
     return None
 
 
@@ -291,9 +189,3 @@ def _same_steps(library: ctypes.CDLL, env: Any) -> bool:
         if not same or reward[0] != gain or bool(over) != terminated or twin.state != tuple(state):
             return False
     return True
-
-
-@functools.cache
-def _numpys() -> ctypes.CDLL:
-    """The library of numpy's generators, which tells C its functions by name."""
-    return ctypes.CDLL(numpy.random._generator.__file__)

@@ -23,7 +23,7 @@ from rl_cli.policy import policy_arrays
 from rl_cli.schedules import crossings
 from rl_cli.statistics import Divergence, Summary, summarise
 from rl_cli.stopping import Budget, Stopping
-from rl_cli.stretch import Stretch
+from rl_cli.strides import Strides
 from rl_cli.terminal import Monitor
 from rl_cli.types import Metrics, Recording, State
 from rl_cli.vector import VectorEnv
@@ -55,7 +55,7 @@ class Trainer:
         recorder: Recorder | None,
         filmer: Filmer | None,
         interrupted: Callable[[], bool],
-        stretch: Stretch | None = None,
+        stretch: Strides | None = None,
     ) -> None:
         self.algo, self.envs, self.budget, self.periods = algo, envs, budget, periods
         self.evaluator, self.eval_cfg, self.stopping = evaluator, eval_cfg, Stopping(stop, budget)
@@ -114,8 +114,11 @@ class Trainer:
         left = self.budget.steps - self.step
         if self.stretch is not None and left >= self.envs.num_envs:
             whole = self.step + left // self.envs.num_envs * self.envs.num_envs
-            if taken := self.stretch(self.step, min(self.due, whole)):
-                self.step += taken
+            try:
+                taken = self.stretch(self.step, min(self.due, whole))
+            finally:
+                self.step += self.stretch.taken  # also where an env has failed on the way
+            if taken:
                 return self.stretch.learned
         self._settle()
         action = self.algo.act(self.envs.obs[:left], self.step)

@@ -61,6 +61,7 @@ LAYERS = [
         "transitions",
         "lessons",
     },
+    {"strides"},
     {"video", "patience", "watchdog", "interruption", "checkpoint_store", "assembly", "stretch"},
     {"films", "resume"},
     {"trainer"},

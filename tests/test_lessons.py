@@ -50,6 +50,8 @@ CASES = [
     {"changes": {"train_every": 1, "anneal_learning_rate": True}},
     {"changes": {"gradient_steps": 3, "train_every": 4, "epsilon_decay": "exponential"}},
     {"normalize_obs": True, "changes": {"train_every": 2, "tau": 0.1}},
+    {"sign_reward": True, "changes": {"train_every": 2}},  # steps that only Python can take
+    {"num_envs": 3, "normalize_obs": True},
 ]
 
 

@@ -1,9 +1,11 @@
 """Many steps in one call of C: the bits of the loop that takes them one by one."""
 
 import ctypes
+import time
 from collections import Counter
 from types import SimpleNamespace
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -14,8 +16,9 @@ from test_trainer import contents, rows, run
 from rl_cli import algos, c_library, checkpoint, native, stretch, trainer
 from rl_cli.classic import lean
 from rl_cli.envs import make_env, without_time_limit
-from rl_cli.errors import NonFinite
+from rl_cli.errors import EnvFault, NonFinite
 from rl_cli.seeding import env_seeds
+from rl_cli.strides import Strides
 from rl_cli.vector import VectorEnv
 
 pytestmark = needs_compiler
@@ -67,7 +70,7 @@ class Loop:
             "algo": self.algo.state_dict(),
             "policy": self.algo.policy_state(),
             "envs": self.envs.state_dict(),
-            "inner": [env.state for env in self.envs.envs],
+            "inner": [getattr(env, "state", None) for env in self.envs.envs],
             "moments": self.envs.obs_normalizer and self.envs.obs_normalizer.moments.state_dict(),
             "episodes": self.episodes,
             "recordings": [(r.episode, r.begun, np.array(r.actions)) for r in self.envs.recordings],
@@ -108,9 +111,19 @@ CASES = [
     ("ppo", "Pendulum-v1", NORMALIZED),
     ("ppo", "Pendulum-v1", {"num_envs": 3}),
 ]
+STRIDES = [
+    ("dqn", "LunarLander-v3", {}),
+    ("dqn", "LunarLander-v3", {"num_envs": 3, **NORMALIZED}),
+    ("dqn", "CartPole-v1", {"sign_reward": True, "reseed_episodes": True}),
+    ("dqn", "Acrobot-v1", {"num_envs": 2, "normalize_obs": True}),
+    ("ppo", "LunarLander-v3", {"num_envs": 2}),
+    ("ppo", "MountainCarContinuous-v0", NORMALIZED),
+    ("ppo", "Pendulum-v1", {"num_envs": 2, "normalize_reward": True}),
+]
+"""Envs that Python steps, with nothing else of it in between."""
 
 
-@pytest.mark.parametrize(("name", "env_id", "more"), CASES)
+@pytest.mark.parametrize(("name", "env_id", "more"), CASES + STRIDES)
 def test_a_stretch_is_the_loop_to_the_bit(name, env_id, more):
     """Also where the budget ends within a step, and where one takes over from the other."""
     plain, quick = (Loop(name, env_id, on, **more) for on in (False, True))
@@ -122,6 +135,7 @@ def test_a_stretch_is_the_loop_to_the_bit(name, env_id, more):
             loop.run(until)
         same(plain.state(), quick.state())
         same(plain.state(), other.state())
+    assert type(quick.stretch) is (Strides if (name, env_id, more) in STRIDES else stretch.Stretch)
     assert quick.calls[True] > 0
     assert quick.calls[False] <= 3  # no more than what is left at an end
     if more.get("changes", {}).get("train_every") != 1:
@@ -138,8 +152,6 @@ def test_a_stretch_is_the_loop_to_the_bit(name, env_id, more):
         ("dqn", {"distributional": "c51"}, {}),
         ("dqn", {"replay": "proportional"}, {}),
         ("dqn", {"epsilon_factor": 0.99}, {}),
-        ("dqn", {}, {"sign_reward": True}),
-        ("dqn", {}, {"num_envs": 2, "normalize_obs": True}),
         ("ppo", {"rollout_length": None, "rollout_episodes": 4}, {}),
     ],
 )
@@ -150,11 +162,6 @@ def test_what_c_does_not_know_goes_one_by_one(name, changes, env):
 @pytest.mark.parametrize("changes", [{"std": "gsde"}, {"std": "fixed"}, {"squash_actions": True}])
 def test_nor_does_it_know_other_spreads(changes):
     assert Loop("ppo", "Pendulum-v1", True, changes=changes).stretch is None
-
-
-def test_nor_envs_that_are_not_classic():
-    assert Loop("dqn", "LunarLander-v3", True).stretch is None
-    assert Loop("ppo", "MountainCarContinuous-v0", True).stretch is None
 
 
 def test_plain_steps_are_not_made_quick():
@@ -170,7 +177,7 @@ def test_plain_steps_are_not_made_quick():
 def other_library(monkeypatch, **changed):
     """The library of stretches with a function or two replaced."""
     exact = c_library.load(*stretch.SOURCES, flags=c_library.EXACT)
-    names = ("sines", "step_classic", "stretch")
+    names = ("sines", "step_classic", "stretch", "choose_actions")
     kept = {name: changed.get(name, getattr(exact, name)) for name in names}
     monkeypatch.setattr(c_library, "load", lambda *_, **__: SimpleNamespace(**kept))
     return exact
@@ -190,10 +197,10 @@ def test_where_sines_differ_there_are_no_stretches(monkeypatch):
         found[at] = np.nextafter(found[at], 9.0)
 
     exact = other_library(monkeypatch)
-    assert stretch.prepared(loop.algo, loop.envs) is not None
+    assert type(stretch.prepared(loop.algo, loop.envs)) is stretch.Stretch
     monkeypatch.undo()
     exact = other_library(monkeypatch, sines=sines)
-    assert stretch.prepared(loop.algo, loop.envs) is None
+    assert type(stretch.prepared(loop.algo, loop.envs)) is Strides
 
 
 def test_where_a_step_differs_there_are_no_stretches(monkeypatch):
@@ -205,7 +212,7 @@ def test_where_a_step_differs_there_are_no_stretches(monkeypatch):
         return over
 
     exact = other_library(monkeypatch, step_classic=step_classic)
-    assert stretch.prepared(loop.algo, loop.envs) is None
+    assert type(stretch.prepared(loop.algo, loop.envs)) is Strides
 
 
 @pytest.mark.parametrize("name", ["act", "observe", "update", "next_update", "_learn"])
@@ -292,3 +299,54 @@ def test_c_steps_an_env_as_gymnasium_does(env_id):
         assert seen[: len(obs)].tobytes() == obs.tobytes()
         assert (reward[0], bool(over)) == (gain, terminated)
         assert state.tolist() == list(env.unwrapped.state)
+
+
+class Breaks(gym.Env):
+    """Goes wrong in its fortieth step."""
+
+    metadata = {"render_modes": []}  # noqa: RUF012
+    action_space = gym.spaces.Discrete(2)
+    observation_space = gym.spaces.Box(-np.inf, np.inf, (2,), np.float32)
+
+    def __init__(self, how="raise", render_mode=None):
+        self.how, self.age, self.render_mode = how, 0, render_mode
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        self.age += 1
+        if self.age == 40:
+            if self.how == "raise":
+                raise RuntimeError("the wheel came off")
+            if self.how == "hang":
+                time.sleep(60)
+            return np.full(2, np.nan, np.float32), 1.0, False, False, {}
+        return np.zeros(2, np.float32), 1.0, self.age % 25 == 0, False, {}
+
+
+gym.register("Breaks-v0", Breaks)
+
+
+@pytest.mark.parametrize(
+    ("how", "kind"), [("raise", EnvFault), ("lost", NonFinite), ("hang", EnvFault)]
+)
+def test_an_env_that_fails_on_the_way_is_told_of_as_ever(here, tiny, monkeypatch, how, kind):
+    """By name, env, step of the run and of the episode."""
+    words = [word for word in tiny if not word.startswith("compile=")]
+    words += ["env.id=Breaks-v0", f"++env.kwargs.how={how}", "compile=true", "step_timeout=1"]
+    made, told = [], []
+    prepare = stretch.prepared
+    monkeypatch.setattr(
+        stretch, "prepared", lambda *parts: made.append(prepare(*parts)) or made[-1]
+    )
+    for name in ("quick", "plain"):
+        with pytest.raises(kind) as caught:
+            run(here, name, *words, env="custom")
+        told.append((caught.value.what, caught.value.where))
+        monkeypatch.setattr(stretch, "prepared", lambda *_: None)
+    assert type(made[0]) is Strides
+    assert made[0].taken == 14  # since the episode before ended
+    assert told[0] == told[1]
+    assert told[0][1].startswith("step=39, env=0")

@@ -108,7 +108,7 @@ def test_a_compiled_run_is_as_exact(here):
         return compiled("dqn", "cartpole", here / name)
 
     assert start(command("whole")) == 0
-    assert start(command("killed"), lambda: at("update", 150, die)) == -9
+    assert start(command("killed"), lambda: at("update", 20, die)) == -9
     assert start(["resume=killed", "quiet=true"]) == 0
     assert digests(here / "killed") == digests(here / "whole")
 
