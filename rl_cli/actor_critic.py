@@ -178,7 +178,8 @@ class ActorCritic:
     def conduct(self, learner: Learner) -> Conduct | None:
         """`choose` in plain words: one choice, or a spread that no state changes; else None."""
         net, kind = self.policy, self.distribution
-        if not isinstance(self.eyes, Identity) or type(net) is not MLP:
+        ours = type(self) is ActorCritic and type(net) is MLP
+        if not ours or not isinstance(self.eyes, Identity):
             return None
         if self.one_choice:
             return Conduct("categorical", net)

@@ -55,7 +55,8 @@ class Lessons:
         self.algo, self.lesson, self.replay = algo, lesson, algo.buffer
         self.call: Call | None = None  # the learner's, as it was last looked at
         self.usable = False
-        self.most = most * num_envs // lesson.every + 1  # updates in one stretch
+        # updates in one stretch
+        self.most = min(most * num_envs // lesson.every + 1, AT_ONCE // lesson.batches)
         self.steps: list[int] = []  # at which the updates of the table are due
         self.counted = self.ahead = 0  # learned before the table's first; of it, at `begin`
         self.struct = Struct(
@@ -87,6 +88,11 @@ class Lessons:
         s.told = self.told.ctypes.data
         s.numbers, s.metrics, s.norm = self.table.shape[2], len(names), names.index("grad_norm")
         return True
+
+    def until(self, step: int) -> int:
+        """How far a stretch from env step `step` may go; after `AT_ONCE` updates a signal is heard."""
+        lesson = self.lesson
+        return min(lesson.until(step), step + AT_ONCE // lesson.batches * lesson.every)
 
     def begin(self, step: int) -> None:
         """Make ready for a stretch from env step `step` on."""

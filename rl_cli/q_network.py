@@ -71,7 +71,9 @@ class QNetwork:
     def plain(self) -> MLP | None:
         """The network alone, where its outputs are what is thought of the actions; else None."""
         values = isinstance(self.encoder, Identity) and self.returns.atoms == 1
-        return self.head if values and type(self.head) is MLP else None
+        if type(self) is not QNetwork or not values:
+            return None
+        return self.head if type(self.head) is MLP else None
 
     def draw_noise(self, rng: np.random.Generator, count: int) -> np.ndarray:
         """Factors of noise for `count` copies of the network, side by side. -> (count, E) float32.

@@ -1,5 +1,5 @@
 /* Steps of the loop: act, step the envs, remember; and learn, where Python has said how. Called by
-   stretch.py.
+   strides.py and stretch.py.
 
    What trainer, vector, normalization and buffers do one step at a time, on their memory and in their
    order of operations, drawing from numpy's own generator: the same bits. */
@@ -118,7 +118,7 @@ static void epsilon_greedy(Stretch *s, double epsilon, int64_t *actions) {
         const float *q = s->out + i * s->outputs;
         int best = 0;
         for (int a = 1; a < s->outputs; a++)
-            if (q[a] > q[best]) best = a;
+            if (q[a] > q[best] || (isnan(q[a]) && !isnan(q[best]))) best = a; /* as numpy's argmax */
         int chance = s->points[i] < epsilon;
         actions[i] = chance ? (int64_t)(s->points[i] / epsilon * s->outputs) : best;
     }

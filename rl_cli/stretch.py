@@ -21,6 +21,7 @@ from rl_cli.acting import Conduct
 from rl_cli.algos.base import Algorithm
 from rl_cli.buffers import ReplayBuffer, RolloutBuffer
 from rl_cli.classic import Acrobot, CartPole, MountainCar, Pendulum
+from rl_cli.learner import Learner
 from rl_cli.native import Native
 from rl_cli.normalization import FEW
 from rl_cli.strides import MOST, Pointer, Strides
@@ -134,7 +135,8 @@ class Stretch(Strides):
 
 def prepared(algo: Algorithm[Any], envs: VectorEnv) -> Strides | None:
     """The stretches of a run, or at least its strides; None: how it acts is known to Python alone."""
-    conduct = algo.conduct() if _speaks_for(type(algo)) else None
+    ours = type(algo.buffer) in (ReplayBuffer, RolloutBuffer) and type(algo.learner) is Learner
+    conduct = algo.conduct() if ours and _speaks_for(type(algo)) else None
     if conduct is None or not isinstance(algo.learner.native, Native):
         return None
     with contextlib.suppress(OSError, RuntimeError, AttributeError):
@@ -148,7 +150,7 @@ def prepared(algo: Algorithm[Any], envs: VectorEnv) -> Strides | None:
 def _speaks_for(cls: type[Algorithm[Any]]) -> bool:
     """Whether `conduct` is of the class that says how to act: a subclass may act otherwise."""
     owner = next(c for c in cls.__mro__ if "conduct" in vars(c))
-    said = ("act", "observe", "update", "next_update", "_learn")
+    said = ("act", "_explore", "_greedy", "observe", "update", "next_update", "_learn")
     return all(getattr(cls, name, None) is getattr(owner, name, None) for name in said)
 
 

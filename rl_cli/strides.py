@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -80,6 +81,7 @@ class Strides:
         self.lessons: Lessons | None = None
         if conduct.lesson is not None and conduct.lesson.every >= n:
             self.lessons = Lessons(algo, conduct.lesson, n, MOST)
+        self.interrupted: Callable[[], bool] = lambda: False  # asked after each step of the envs
         self.learned: Metrics | None = None  # in the last call
         self.taken = 0  # env steps in the last call, the one that failed left out
         self.struct = s = Struct(
@@ -113,9 +115,10 @@ class Strides:
             Env steps taken; 0: none can be, `until` is too near or code was found to be missing.
 
         """
+        self.taken, self.learned = 0, None  # whatever happens
         n, s, lessons = self.envs.num_envs, self.struct, self._lessons(step)
-        self.taken, self.learned, s.lesson = 0, None, lessons and lessons.address
-        until = min(until, lessons.lesson.until(step) if lessons else self.algo.next_update(step))
+        s.lesson = lessons and lessons.address
+        until = min(until, lessons.until(step) if lessons else self.algo.next_update(step))
         steps = min(-(-(until - step) // n), max(MOST // n, 1))
         if steps <= 0 or self.algo.learner.native is None:
             return 0
@@ -148,7 +151,7 @@ class Strides:
         return int(self.epsilons.ctypes.data) + self.epsilons.itemsize * ahead
 
     def _go(self, steps: int) -> None:
-        """At most so many steps of all envs; one in which an episode ends is the last."""
+        """At most so many steps of all envs; one in which an episode ends or a signal comes is the last."""
         envs, observe, n = self.envs, self.algo.observe, self.envs.num_envs
         for step in range(steps):
             self.seen[...] = envs.obs
@@ -157,7 +160,7 @@ class Strides:
             transition, _ = envs.step(self.acted[step].copy())  # some of which are kept
             observe(transition)
             self.taken += n
-            if envs.episodes:
+            if envs.episodes or self.interrupted():
                 return
 
     @functools.cached_property

@@ -33,7 +33,8 @@ class Trainer:
     """One run: acts, steps, learns; and now and then logs, evaluates, films and saves.
 
     Args:
-        interrupted: asked once per step; a signal's number ends the run after a checkpoint.
+        interrupted: asked after each step, or call of C; a signal's number ends the run after a
+            checkpoint.
         recorder: films the policy; None: never.
         filmer: films a training episode that is over; None: never.
         stretch: takes many steps at once; None: one after the other.
@@ -61,6 +62,8 @@ class Trainer:
         self.evaluator, self.eval_cfg, self.stopping = evaluator, eval_cfg, Stopping(stop, budget)
         self.logger, self.monitor, self.store, self.recorder = logger, monitor, store, recorder
         self.filmer, self.interrupted, self.stretch = filmer, interrupted, stretch
+        if stretch is not None:
+            stretch.interrupted = interrupted
         envs.keep_finished = filmer is not None
         self.saving = Patience("checkpoints", monitor.note)
         self.logging = Patience("curves", monitor.note)

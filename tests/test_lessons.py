@@ -118,6 +118,14 @@ def test_nothing_is_done_with_a_gradient_that_is_no_number():
     assert loop.algo.updated_at == 302
 
 
+def test_a_signal_is_heard_after_so_many_updates():
+    """As in any call of C; of large networks those of a whole stretch take minutes."""
+    changes = {"train_every": 1, "target_update_every": 500, "gradient_steps": 100}
+    loop = Learning(True, changes=changes).run(101)
+    assert loop.stretch(101, 501) == 2
+    assert len(loop.stretch.learned["loss"]) == 100
+
+
 def test_a_step_that_fails_is_told_of():
     loop = ready()
     failing = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_void_p] * 4)(lambda *_: 1)

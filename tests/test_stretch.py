@@ -215,7 +215,10 @@ def test_where_a_step_differs_there_are_no_stretches(monkeypatch):
     assert type(stretch.prepared(loop.algo, loop.envs)) is Strides
 
 
-@pytest.mark.parametrize("name", ["act", "observe", "update", "next_update", "_learn"])
+OWN = ["act", "_explore", "_greedy", "observe", "update", "next_update", "_learn"]
+
+
+@pytest.mark.parametrize("name", OWN)
 def test_an_algorithm_of_ones_own_acts_as_it_says(name):
     """What it inherits of `conduct` tells of another class."""
     loop = Loop("dqn", "CartPole-v1", False)
