@@ -69,9 +69,9 @@ def profile(name: str, case: Case) -> str:
     learner = algo.learner
     parts += [(learner, "step"), (learner, "ask"), (algo, "update"), (loop.logger, "add")]
     columns = ("act", "env", "store", "sample", "learn", "learn", "rest of update", "log")
+    plain = ppo.minibatches
     for (owner, method), column in zip(parts, columns, strict=True):
         times.wrap(owner, method, column)
-    plain = ppo.minibatches
     together = loop.turn(case.steps)
     ppo.minibatches = plain
     spent = {column: times.spent[column] / case.steps * 1e6 for column in COLUMNS}
