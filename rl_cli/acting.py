@@ -38,8 +38,8 @@ class Conduct(NamedTuple):
     rule: Literal["epsilon_greedy", "categorical", "gaussian"]
     net: MLP
     epsilon: Callable[[int], float] | None = None  # by step
-    std: Callable[[], np.ndarray] | None = None  # () -> (A,) float32
-    lesson: Lesson | None = None  # None: only `update` knows how to learn
+    std: Callable[[], np.ndarray] | None = None  # () -> (A,) float32; looked at before each stretch
+    lesson: Lesson | None = None  # None: only `update` knows how to learn; without `std`
 
 
 def outputs(

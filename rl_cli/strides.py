@@ -79,7 +79,7 @@ class Strides:
         self.std, self.points = np.empty(outputs, np.float32), np.empty(n)
         self.acted = np.empty((MOST, n, *kind.shape), kind.dtype)
         self.lessons: Lessons | None = None
-        if conduct.lesson is not None and conduct.lesson.every >= n:
+        if conduct.lesson is not None and conduct.lesson.every >= n and conduct.std is None:
             self.lessons = Lessons(algo, conduct.lesson, n, MOST)
         self.interrupted: Callable[[], bool] = lambda: False  # asked after each step of the envs
         self.learned: Metrics | None = None  # in the last call

@@ -37,7 +37,7 @@ class Trainer:
             checkpoint.
         recorder: films the policy; None: never.
         filmer: films a training episode that is over; None: never.
-        stretch: takes many steps at once; None: one after the other.
+        strides: take many steps at once; None: one after the other.
 
     """
 
@@ -56,14 +56,14 @@ class Trainer:
         recorder: Recorder | None,
         filmer: Filmer | None,
         interrupted: Callable[[], bool],
-        stretch: Strides | None = None,
+        strides: Strides | None = None,
     ) -> None:
         self.algo, self.envs, self.budget, self.periods = algo, envs, budget, periods
         self.evaluator, self.eval_cfg, self.stopping = evaluator, eval_cfg, Stopping(stop, budget)
         self.logger, self.monitor, self.store, self.recorder = logger, monitor, store, recorder
-        self.filmer, self.interrupted, self.stretch = filmer, interrupted, stretch
-        if stretch is not None:
-            stretch.interrupted = interrupted
+        self.filmer, self.interrupted, self.strides = filmer, interrupted, strides
+        if strides is not None:
+            strides.interrupted = interrupted
         envs.keep_finished = filmer is not None
         self.saving = Patience("checkpoints", monitor.note)
         self.logging = Patience("curves", monitor.note)
@@ -115,14 +115,14 @@ class Trainer:
         -> of what was learned on the way, if it was done there.
         """
         left = self.budget.steps - self.step
-        if self.stretch is not None and left >= self.envs.num_envs:
+        if self.strides is not None and left >= self.envs.num_envs:
             whole = self.step + left // self.envs.num_envs * self.envs.num_envs
             try:
-                taken = self.stretch(self.step, min(self.due, whole))
+                taken = self.strides(self.step, min(self.due, whole))
             finally:
-                self.step += self.stretch.taken  # also where an env has failed on the way
+                self.step += self.strides.taken  # also where an env has failed on the way
             if taken:
-                return self.stretch.learned
+                return self.strides.learned
         self._settle()
         action = self.algo.act(self.envs.obs[:left], self.step)
         transition, _ = self.envs.step(action)
@@ -132,8 +132,8 @@ class Trainer:
 
     def _settle(self) -> None:
         """The envs are where they seem to be: nothing of a stretch is kept from them."""
-        if self.stretch is not None:
-            self.stretch.settle()
+        if self.strides is not None:
+            self.strides.settle()
 
     def finish(self) -> Summary | None:
         """The last row, evaluation, film and checkpoint, of whatever is not yet done.
