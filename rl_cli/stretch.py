@@ -19,11 +19,12 @@ import numpy as np
 from rl_cli import c_library
 from rl_cli.acting import Conduct
 from rl_cli.algos.base import Algorithm
-from rl_cli.buffers import ReplayBuffer, RolloutBuffer
+from rl_cli.buffers import ReplayBuffer
 from rl_cli.classic import Acrobot, CartPole, MountainCar, Pendulum
 from rl_cli.learner import Learner
 from rl_cli.native import Native
 from rl_cli.normalization import FEW
+from rl_cli.rollouts import RolloutBuffer
 from rl_cli.strides import MOST, Pointer, Strides
 from rl_cli.vector import VectorEnv
 

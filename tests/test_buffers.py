@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from rl_cli.buffers import EpisodeBuffer, ReplayBuffer, RolloutBuffer, row_bytes
+from rl_cli.buffers import ReplayBuffer, row_bytes
 from rl_cli.checkpoint import unpack
 from rl_cli.checkpoint_store import pack
+from rl_cli.rollouts import EpisodeBuffer, RolloutBuffer
 from rl_cli.types import ActionSpec, Batch, EnvSpec, Transition
 
 CPU = torch.device("cpu")

@@ -45,7 +45,7 @@ LAYERS = [
         "sum_tree",
         "repeat",
     },
-    {"acting", "compiled", "native", "vector", "n_step", "prioritized", "q_heads"},
+    {"acting", "compiled", "native", "vector", "n_step", "prioritized", "rollouts", "q_heads"},
     {"workers"},
     {"actor_critic", "q_network"},
     {"algos"},

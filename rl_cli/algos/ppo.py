@@ -12,9 +12,9 @@ from rl_cli.acting import Conduct
 from rl_cli.actor_critic import ActorCritic
 from rl_cli.algos._ppo_config import PPOConfig
 from rl_cli.algos.base import Algorithm
-from rl_cli.buffers import make_rollout
 from rl_cli.learner import Learner, joined
 from rl_cli.minibatches import filled_minibatches, minibatches
+from rl_cli.rollouts import make_rollout
 from rl_cli.seeding import torch_generator
 from rl_cli.types import Batch, Details, EnvSpec, Metrics, Params, Rows, State
 

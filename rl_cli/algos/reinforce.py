@@ -11,10 +11,10 @@ from pydantic import Field
 from rl_cli import functional
 from rl_cli.actor_critic import ActorCritic
 from rl_cli.algos.base import Algorithm
-from rl_cli.buffers import EpisodeBuffer
 from rl_cli.config import AlgoConfig, Idle, Int, schema
 from rl_cli.errors import BadInput
 from rl_cli.learner import Learner
+from rl_cli.rollouts import EpisodeBuffer
 from rl_cli.seeding import torch_generator
 from rl_cli.types import Batch, Details, EnvSpec, Metrics, Params, State
 

@@ -14,9 +14,10 @@ import pytest
 import torch
 
 from rl_cli import memory
-from rl_cli.buffers import ReplayBuffer, RolloutBuffer, row_bytes
+from rl_cli.buffers import ReplayBuffer, row_bytes
 from rl_cli.cli import train as rl_train
 from rl_cli.errors import BadInput
+from rl_cli.rollouts import RolloutBuffer
 from rl_cli.types import ActionSpec, EnvSpec
 
 FULL = os.environ.get("RL_CLI_BARS") == "full"
