@@ -52,9 +52,6 @@ class Call:
     arguments: list[torch.Tensor]
     function: Runs
 
-    def __post_init__(self) -> None:
-        self.runs = len(self.scalars)
-
     def fits(self, inputs: tuple[object, ...]) -> bool:
         """The same inputs but for numbers."""
         pairs = zip(inputs, self.inputs, strict=True)
@@ -138,9 +135,9 @@ class Learner:
         if call is None or not call.fits(inputs):
             call = self.call = self._prepared(inputs, learning_rate)
         numbers = [inputs[i] for i in call.numbers]
-        for k in range(call.runs):
+        for row in call.scalars:
             self.updates += 1
-            call.scalars[k] = (*self.rates_of(learning_rate, self.updates), *numbers)
+            row[:] = (*self.rates_of(learning_rate, self.updates), *numbers)
         if self.arrays is None:
             call.arguments[call.at] = torch.from_numpy(call.scalars).to(self.flat.device)
         metrics, *by_row = call.function(*call.arguments)
