@@ -1,4 +1,4 @@
-"""Between two updates: acting, stepping and remembering many times in one call of C.
+"""Acting, stepping and remembering many times in one call of C, and learning where `lessons` knows how.
 
 Where every part is known to be plain (one of the classic envs, a small network, rows that are stored
 as they come) a step of the loop costs ten times its arithmetic in Python's calls. `stretch.c` does

@@ -25,7 +25,7 @@ from rl_cli.vector import VectorEnv
 
 RULES = ("epsilon_greedy", "categorical", "gaussian")
 MOST = 512
-"""Env steps in one go, if there are fewer envs than that: a signal is heard between two."""
+"""Env steps in one go, if there are fewer envs than that; of one in C a signal is heard at the end."""
 
 Pointer, Int, Double = ctypes.c_void_p, ctypes.c_int32, ctypes.c_double
 
