@@ -21,7 +21,7 @@ from rl_cli.vector import VectorEnv
 from rl_cli.workers import WorkerVectorEnv
 
 COMPILE_FROM = 20_000
-"""Updates from which on compiling, half a minute the first time, is sure to be won back."""
+"""Updates from which on compiling, ten to twenty seconds the first time, is sure to be won back."""
 
 
 def make_envs(cfg: RunConfig) -> VectorEnv:

@@ -1,7 +1,7 @@
 """The learning step as machine code: torch's ahead-of-time compiler, and a cache on disk.
 
-A compiled step is a small shared library. Making one takes half a minute and a C++ compiler; loading
-it from the cache takes a millisecond, and neither the compiler nor torch's compile packages.
+A compiled step is a small shared library. Making one takes ten seconds and a C++ compiler; loading it
+from the cache takes a millisecond, and neither the compiler nor torch's compile packages.
 """
 
 from __future__ import annotations
@@ -9,19 +9,14 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import hashlib
-import logging
 import os
-import re
-import shutil
-import subprocess
-import tempfile
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from rl_cli.aot import build, constants_of, way_of_building
 from rl_cli.learner import WRITTEN, Function, Runs
 from rl_cli.library_cache import (
     alone,
@@ -35,25 +30,7 @@ from rl_cli.library_cache import (
 )
 from rl_cli.repeat import Repeated
 
-PROXY = b"aoti_torch_proxy_executor_call_function"
-COMPILING = (
-    "compiling the learning step: some fifteen seconds, the first time; compile=false: without"
-)
-
-
-TENSORS = Path(__file__).with_name("tensors.cpp")
-NAMES = re.compile(rb"aoti_torch_\w+")
-CONTRACTION = "fast"  # x * y + z rounds once
-
-
-def way_of_building() -> str:
-    """What a library depends on beside its arithmetic."""
-    return CONTRACTION + (TENSORS.read_text() if may_have_tensors() else "torch's tensors")
-
-
-def may_have_tensors() -> bool:
-    """Not where the process knows torch's functions by name already: they would come before ours."""
-    return not hasattr(ctypes.CDLL(None), "aoti_torch_get_data_ptr")
+COMPILING = "compiling the learning step: some ten seconds, the first time; compile=false: without"
 
 
 class StepCompiler:
@@ -101,13 +78,7 @@ class StepCompiler:
             if not _loads(library):
                 self.notify(COMPILING)
                 with undisturbed():
-                    inner = beside(library)
-                    place(inner, lambda path: build(graph, arguments, path))
-                    try:
-                        place(library, lambda path: without_torch(inner, path))
-                        ctypes.CDLL(str(library))
-                    except (OSError, RuntimeError):  # then it has torch's tensors
-                        inner.replace(library)
+                    place(library, lambda path: build(graph, arguments, path))
                 forget_oldest()
         return library
 
@@ -127,9 +98,8 @@ def checked(
             source we could not see.
 
     """
-    for file in (library, beside(library)):
-        with contextlib.suppress(OSError):  # somebody else's, or read-only, or not there
-            os.utime(file)  # those in use are the newest
+    with contextlib.suppress(OSError):  # somebody else's, or read-only
+        os.utime(library)  # those in use are the newest
     one, other = copied(arguments), copied(arguments)
     answer = plain(*one)
     fast = Repeated(library, arguments, answer, changing)
@@ -194,60 +164,8 @@ def product_of_narrow(a: torch.Tensor, b: torch.Tensor) -> Any:
 
 def arithmetic(graph: torch.fx.GraphModule) -> str:
     """The operations and every constant among them, as text."""
-    constants = {k: v for k, v in vars(graph).items() if isinstance(v, torch.Tensor)}
-    constants |= dict(graph.named_buffers()) | dict(graph.named_parameters())
+    constants = constants_of(graph)
     return graph.code + str({name: value.tolist() for name, value in constants.items()})
-
-
-def beside(library: Path) -> Path:
-    """Where the step itself lies, if the library is only what tells it of tensors."""
-    return library.with_name(f"{library.stem}_step.so")
-
-
-def build(graph: torch.fx.GraphModule, arguments: list[torch.Tensor], path: Path) -> None:
-    """Write the library. Arguments that the graph writes to are written in place."""
-    from torch._inductor import aot_compile
-
-    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as scratch:
-        warnings.simplefilter("ignore")
-        logging.getLogger("torch._inductor").setLevel(logging.ERROR)
-        program = torch.export.export(graph, tuple(arguments))
-        inside = str(Path(scratch) / "step.so")
-        options = {
-            "aot_inductor.output_path": inside,
-            "cpp.enable_floating_point_contract_flag": CONTRACTION,
-        }
-        aot_compile(program.module(), tuple(arguments), options=options)
-        if PROXY in Path(inside).read_bytes():
-            raise RuntimeError("an operation of it exists in Python alone")
-        shutil.copyfile(inside, path)
-
-
-def without_torch(step: Path, path: Path) -> None:
-    """Write a library that brings tensors.cpp to a step, which lies beside it and asks for no more.
-
-    A library's own functions come before those of the libraries it needs, torch's among them, also
-    for a step that it needs.
-
-    Raises:
-        RuntimeError: the step asks torch for something else; there is no such linker; or torch's
-            functions are known to the whole process.
-
-    """
-    if not may_have_tensors():
-        raise RuntimeError("torch's own would be found first")
-    known = set(NAMES.findall(TENSORS.read_bytes()))
-    if more := set(NAMES.findall(step.read_bytes())) - known:
-        raise RuntimeError(f"the step needs {sorted(more)[0].decode()}")
-    torchs = Path(torch.__file__).parent / "lib"
-    command = [
-        find_compiler(), "-O3", "-march=native", "-shared", "-fPIC", str(TENSORS), "-o", str(path),
-        "-Wl,--no-as-needed", f"-L{step.parent}", f"-l:{step.name}", f"-L{torchs}", "-ltorch_cpu",
-        "-Wl,-rpath,$ORIGIN", "-Wl,-z,now",
-    ]  # fmt: skip
-    made = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
-    if made.returncode:
-        raise RuntimeError((made.stderr.strip() or "silently").splitlines()[-1])
 
 
 def _loads(library: Path) -> bool:

@@ -71,17 +71,16 @@ class Repeated:
     ) -> None:
         if max(len(arguments), len(outputs)) > MOST:
             raise RuntimeError(f"it has more than {MOST} inputs or outputs")
-        model, container, run = _container(library)
-        self.functions = Functions(model)
+        self.functions = functions = _opened(library)
         self.changing, self.outputs = tuple(changing), outputs
         self.read = [torch.empty_like(arguments[i]) for i in changing]
         self.given: list[torch.Tensor | None] = [None] * len(arguments)  # when it was called last
         self.handles = (Pointer * len(arguments))()
         for i, tensor in zip(changing, self.read, strict=True):
-            self.handles[i] = self.functions.handle(tensor)
+            self.handles[i] = functions.handle(tensor)
         self.sizes = [_bytes(tensor) for tensor in self.read], [_bytes(t) for t in outputs]
         self.step = Step(
-            container, run, *self.functions.shims, len(arguments), len(outputs), len(changing),
+            functions.container, functions.run, *functions.shims, len(arguments), len(outputs), len(changing),
             self.handles, (Pointer * len(changing))(*(tensor.data_ptr() for tensor in self.read)),
             (Size * len(changing))(*self.sizes[0]), (Size * len(outputs))(*self.sizes[1]),
         )  # fmt: skip
@@ -131,28 +130,54 @@ def _pointers(places: list[int], sizes: list[int], begun: int) -> ctypes.Array[P
     return (Pointer * len(rows))(*rows)
 
 
-class Functions:
-    """What a step's library is told of tensors: torch's ways, or those of tensors.cpp beside it."""
+class OnStepH:
+    """A library that has its own tensors: step.h, a pointer and a shape each."""
 
     def __init__(self, model: ctypes.CDLL) -> None:
-        self.model, self.own = model, getattr(model, "tensor_at", None)
-        library = _torch() if self.own is None else model
+        self.container, self.run = Pointer(), _address(model, "step_run")
+        self.shims = [_address(model, f"step_{name}") for name in ("another", "release", "memory")]
+        self.make, self.forget = model.step_tensor, model.step_forget
+        self.make.argtypes = (Pointer, ctypes.c_int64, Pointer, Pointer, ctypes.c_int32)
+        self.make.restype = Pointer
+
+    def handle(self, tensor: torch.Tensor) -> int:
+        """What the library knows a tensor by; it does not keep the tensor."""
+        dims = tensor.dim()
+        sizes, strides = ((ctypes.c_int64 * dims)(*x) for x in (tensor.shape, tensor.stride()))
+        return cast(int, self.make(tensor.data_ptr(), dims, sizes, strides, _kind(tensor)))
+
+    def release(self, handle: int) -> None:
+        self.forget(Pointer(handle))
+
+
+class OnTorch:
+    """A library that torch has made, with torch's tensors.
+
+    Raises:
+        RuntimeError: it is another kind of library, or could not be loaded.
+
+    """
+
+    def __init__(self, model: ctypes.CDLL) -> None:
+        self.container = Pointer()
+        try:
+            make = model.AOTInductorModelContainerCreateWithDevice
+            failed = make(ctypes.byref(self.container), Size(1), b"cpu", None)
+            self.run = _address(model, "AOTInductorModelContainerRunSingleThreaded")
+        except AttributeError as error:
+            raise RuntimeError(f"it is another kind of library: {error}") from error
+        if failed:
+            raise RuntimeError("it could not be loaded")
+        torchs = _torch()
         names = ("new_tensor_handle", "delete_tensor_object", "get_data_ptr")
-        self.shims = [_address(library, f"aoti_torch_{name}") for name in names]
-        self.delete = library.aoti_torch_delete_tensor_object
-        if self.own is not None:
-            self.own.argtypes = (Pointer, ctypes.c_int64, Pointer, Pointer, ctypes.c_int32)
-            self.own.restype = Pointer
+        self.shims = [_address(torchs, f"aoti_torch_{name}") for name in names]
+        self.delete = torchs.aoti_torch_delete_tensor_object
 
     def handle(self, tensor: torch.Tensor) -> int:
         """What compiled models know a tensor by. It does not keep the tensor's Python object."""
-        if self.own is None:
-            return cast(
-                int, _pointer_of(torch._C._aoti.unsafe_alloc_void_ptr_from_tensor(tensor), None)
-            )
-        dims = tensor.dim()
-        sizes, strides = ((ctypes.c_int64 * dims)(*x) for x in (tensor.shape, tensor.stride()))
-        return cast(int, self.own(tensor.data_ptr(), dims, sizes, strides, _kind(tensor)))
+        return cast(
+            int, _pointer_of(torch._C._aoti.unsafe_alloc_void_ptr_from_tensor(tensor), None)
+        )
 
     def release(self, handle: int) -> None:
         self.delete(Pointer(handle))
@@ -163,18 +188,10 @@ def _torch() -> ctypes.CDLL:
     return ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
 
 
-def _container(library: Path) -> tuple[ctypes.CDLL, Pointer, Pointer]:
-    """A library, the model within it, and what runs it; they stay until the process ends."""
-    model, container = ctypes.CDLL(str(library)), Pointer()
-    try:
-        make = model.AOTInductorModelContainerCreateWithDevice
-        failed = make(ctypes.byref(container), Size(1), b"cpu", None)
-        run = _address(model, "AOTInductorModelContainerRunSingleThreaded")
-    except AttributeError as error:
-        raise RuntimeError(f"it is another kind of library: {error}") from error
-    if failed:
-        raise RuntimeError("it could not be loaded")
-    return model, container, run
+def _opened(library: Path) -> OnStepH | OnTorch:
+    """It stays until the process ends."""
+    model = ctypes.CDLL(str(library))
+    return OnStepH(model) if hasattr(model, "step_run") else OnTorch(model)
 
 
 def _address(library: ctypes.CDLL, name: str) -> Pointer:

@@ -44,6 +44,7 @@ LAYERS = [
         "keyboard",
         "sum_tree",
         "repeat",
+        "aot",
     },
     {"acting", "compiled", "native", "vector", "n_step", "prioritized", "rollouts", "q_heads"},
     {"workers"},

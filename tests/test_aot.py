@@ -1,0 +1,228 @@
+"""A traced function as a library: the page torch writes, cut and set on step.h; step.h's own tensors."""
+
+import ctypes
+import gc
+import itertools
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from test_compiled import compiler, inputs, make, needs_compiler
+
+from rl_cli import aot, compiled
+from rl_cli.library_cache import find_compiler
+from rl_cli.repeat import OnStepH, OnTorch, Repeated
+
+POINTER, LONG = ctypes.c_void_p, ctypes.c_int64
+PAGE = """boilerplate
+} // extern "C"
+extern "C" void kernel();
+CACHE_TORCH_DTYPE(float32);
+    constants_info_[0].original_fqn = "_tensor_constant2";
+    constants_info_[1].original_fqn = "_tensor_constant0";
+void AOTInductorModel::run_impl(AtenTensorHandle* input_handles) {
+    aoti_torch_cpu_mm_out(a, b, c);
+}
+#include <torch/csrc/inductor/cpp_prefix.h>
+extern "C" void kernel() { aoti_torch_of_a_kernel(); }
+"""
+
+
+def long(*values):
+    return (LONG * len(values))(*values)
+
+
+@pytest.fixture(scope="module")
+def probe(tmp_path_factory):
+    """step.h alone, and handles of torch's tensors."""
+    library = tmp_path_factory.mktemp("probe") / "probe.so"
+    torchs = Path(torch.__file__).parent / "lib"
+    subprocess.run(
+        [
+            find_compiler(), "-O1", "-std=c++20", "-shared", "-fPIC", f"-I{aot.RUNTIME.parent}",
+            str(Path(__file__).with_name("step_probe.cpp")), "-o", str(library),
+            f"-L{torchs}", "-ltorch_cpu",
+        ],
+        check=True,
+    )  # fmt: skip
+    model = ctypes.CDLL(str(library))
+    for name in ("empty", "part", "moved", "memory"):
+        getattr(model, f"probe_{name}").restype = POINTER
+    return OnStepH(model), model
+
+
+def laid_out(rng, rows, columns, layout):
+    """Random numbers as a matrix by rows, by columns, or part of a wider one."""
+    if layout == "columns":
+        return torch.from_numpy(rng.normal(size=(columns, rows)).astype(np.float32)).t()
+    wide = torch.from_numpy(rng.normal(size=(rows, columns + 3)).astype(np.float32))
+    return wide[:, :columns] if layout == "part" else wide[:, :columns].contiguous()
+
+
+@needs_compiler
+@pytest.mark.parametrize("shape", [(5, 4, 3), (64, 8, 64), (1, 7, 6), (6, 7, 1), (3, 1, 4)])
+def test_products_are_numpys_in_every_layout(probe, shape):
+    functions, library = probe
+    rows, inner, columns = shape
+    rng = np.random.default_rng(0)
+    for layouts in itertools.product(("rows", "columns", "part"), repeat=3):
+        a, b, out = (
+            laid_out(rng, *size, layout)
+            for size, layout in zip(
+                [(rows, inner), (inner, columns), (rows, columns)], layouts, strict=True
+            )
+        )
+        bias = torch.from_numpy(rng.normal(size=columns).astype(np.float32))
+        expected = a.numpy().astype(float) @ b.numpy().astype(float)
+        handles = [POINTER(functions.handle(t)) for t in (out, a, b)]
+        assert library.probe_mm(*handles) == 0
+        np.testing.assert_allclose(out.numpy(), expected, rtol=1e-5, atol=1e-5)
+        beta = alpha = ctypes.c_double(1.0)
+        by = POINTER(functions.handle(bias))
+        assert library.probe_addmm(handles[0], by, *handles[1:], beta, alpha) == 0
+        np.testing.assert_allclose(out.numpy(), expected + bias.numpy(), rtol=1e-5, atol=1e-5)
+        half = ctypes.c_double(0.5)
+        assert library.probe_addmm(handles[0], by, *handles[1:], half, alpha) == 1
+
+
+@needs_compiler
+def test_what_no_product_can_read_is_refused(probe):
+    """Neither a row's nor a column's numbers are neighbours, or rows lie on top of each other."""
+    functions, library = probe
+    good = torch.ones(4, 4)
+    for bad in (torch.ones(8, 8)[::2, ::2], torch.ones(1, 4).expand(4, 4)):
+        for place in range(3):
+            tensors = [good.clone(), good, good]
+            tensors[place] = bad
+            handles = [POINTER(functions.handle(t)) for t in tensors]
+            assert library.probe_mm(*handles) == 1
+
+
+@needs_compiler
+def test_biases_of_one_number_and_of_one_row(probe):
+    functions, library = probe
+    out, a, b = torch.empty(3, 2), torch.ones(3, 4), torch.ones(4, 2)
+    one = ctypes.c_double(1.0)
+    for bias in (torch.tensor([2.0, 3.0]), torch.tensor([[2.0, 3.0]]), torch.tensor([2.0])):
+        handles = [POINTER(functions.handle(t)) for t in (out, bias, a, b)]
+        assert library.probe_addmm(*handles, one, one) == 0
+        assert out.tolist() == (4.0 + bias.expand(3, 2)).tolist()
+
+
+@needs_compiler
+def test_memory_is_used_again_when_its_last_view_is_gone(probe):
+    _, library = probe
+    sizes, strides = long(3, 5), long(5, 1)
+
+    def empty():
+        return POINTER(library.probe_empty(LONG(2), sizes, strides))
+
+    first = empty()
+    place = library.probe_memory(first)
+    assert place % 64 == 0
+    row = POINTER(library.probe_part(first, LONG(1), long(5), long(1), LONG(10)))
+    assert library.probe_memory(row) == place + 10 * 4
+    library.probe_end(first)
+    second = empty()
+    assert library.probe_memory(second) != place  # a view of it is still there
+    library.probe_end(row)
+    third = empty()
+    assert library.probe_memory(third) == place
+    heir = POINTER(library.probe_moved(third))
+    library.probe_end(third)  # which has nothing any more
+    assert library.probe_memory(empty()) != place
+    library.probe_end(heir)
+    assert library.probe_memory(empty()) == place
+
+
+def test_a_page_keeps_its_kernels_and_its_function_on_step_h():
+    constants = {"_tensor_constant0": torch.tensor([7, -1]), "_tensor_constant2": torch.ones(2, 1)}
+    source = aot.on_step_h(PAGE, constants)
+    assert "boilerplate" not in source
+    assert "CACHE_TORCH" not in source
+    assert source.startswith(aot.PREFIX + aot.RUNTIME.read_text() + 'extern "C" void kernel();')
+    assert source.endswith(PAGE[PAGE.index("void AOTInductorModel") :])
+    lines = source.splitlines()
+    one = np.float32(1).view(np.int32)  # in the order of the page, not of the names
+    assert f"alignas(64) static int32_t numbers_0[] = {{{one}, {one}}};" in lines
+    assert "alignas(64) static int32_t numbers_1[] = {7, 0, -1, -1};" in lines
+    assert "static const int64_t sizes_0[] = {2, 1, 0}, strides_0[] = {1, 1, 0};" in lines
+
+
+@pytest.mark.parametrize(
+    ("page", "why"),
+    [
+        (PAGE.replace("cpu_mm_out", "cpu_cholesky"), "aoti_torch_cpu_cholesky"),
+        (PAGE.replace('} // extern "C"', "}"), "another kind"),
+        (PAGE.replace("AOTInductorModel::run_impl", "Model::run"), "another kind"),
+        (PAGE.replace("CACHE_TORCH", "CACHED"), "another kind"),
+    ],
+)
+def test_a_page_we_do_not_know_is_left_to_torch(page, why):
+    with pytest.raises(aot.Unknown, match=why):
+        aot.on_step_h(
+            page, {"_tensor_constant0": torch.ones(1), "_tensor_constant2": torch.ones(1)}
+        )
+
+
+def test_constants_of_other_types_are_left_to_torch():
+    with pytest.raises(aot.Unknown, match="float64"):
+        aot.written_out([torch.ones(2, dtype=torch.float64)])
+
+
+def step_of(identity, notes=None, name="dqn", **changes):
+    learner = make(name, **changes).learner
+    learner.compiler = compiler([] if notes is None else notes, identity)
+    rows = inputs(name)
+    learner.step(*(rows if isinstance(rows, tuple) else (rows,)), learning_rate=1e-3)
+    (found,) = learner.compiled.values()
+    assert isinstance(found, Repeated), notes
+    return found
+
+
+@needs_compiler
+def test_a_step_is_built_on_step_h():
+    """In the tests' own cache, which is kept; with constants: those of the squashed entropy."""
+    identity = f"{compiled.source_digest()} step.h"
+    assert isinstance(step_of(identity).functions, OnStepH)
+    squashed = step_of(identity, name="ppo", squash_actions=True)
+    assert isinstance(squashed.functions, OnStepH)
+
+
+@needs_compiler
+def test_a_step_that_asks_for_more_has_torchs_tensors(tmp_path, monkeypatch):
+    """The same step, so to speak: what it does not know is left out of step.h."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    source = aot.RUNTIME.read_text().replace("aoti_torch_cpu_mm_out", "something_else")
+    (tmp_path / "step.h").write_text(source)
+    monkeypatch.setattr(aot, "RUNTIME", tmp_path / "step.h")
+    notes = []
+    assert isinstance(step_of("torch's", notes).functions, OnTorch)
+    assert notes == [compiled.COMPILING]
+    assert gc.isenabled()
+
+
+@needs_compiler
+def test_what_a_compiler_does_not_take_is_left_to_torch(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(aot, "on_step_h", lambda *_: "this is no C++")
+    monkeypatch.setattr(
+        aot, "torchs_own", lambda graph, arguments, scratch, path: asked.append(path)
+    )
+    flags = dict.fromkeys(
+        (
+            "definitions",
+            "include_dirs",
+            "cflags",
+            "passthrough_args",
+            "libraries_dirs",
+            "libraries",
+        ),
+        (),
+    )
+    monkeypatch.setattr(aot, "written", lambda *_: (PAGE, flags))
+    graph = torch.fx.symbolic_trace(torch.nn.Identity())
+    aot.build(graph, (), tmp_path / "step.so")
+    assert asked == [tmp_path / "step.so"]
