@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from rl_cli import algos, native, stretch
-from rl_cli.assembly import make_algorithm, worth_compiling
+from rl_cli.assembly import make_algorithm, settings_of, worth_compiling
 from rl_cli.compiled import StepCompiler, source_digest
 from rl_cli.config import RunConfig, build
 from rl_cli.logger import Logger
@@ -39,7 +39,7 @@ class Loop:
             source = source_digest(sys.modules[algo_cls.__module__])
             identity = repr((algo_cfg, self.envs.spec, source))
             self.algo.learner.native = native.load()
-            self.algo.learner.compiler = StepCompiler(identity, print)
+            self.algo.learner.compiler = StepCompiler(identity, print, settings_of(algo_cfg))
         self.stretch = stretch.prepared(self.algo, self.envs)
         self.logger = Logger(Path(tempfile.mkdtemp()), tensorboard=False, hparams={})
         self.envs.reset()

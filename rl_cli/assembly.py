@@ -152,7 +152,18 @@ def worth_compiling(wish: bool | Literal["auto"], algo: Algorithm[Any]) -> bool:
     return wish and on_cpu and fixed  # what is compiled here is code for the CPU
 
 
-def use_machine_code(learner: Learner, arithmetic: str, notify: Callable[[str], None]) -> None:
+PLAIN = {0.0, 0.5, 1.0, 2.0}
+"""Values that formulas have of their own."""
+
+
+def settings_of(cfg: AlgoConfig) -> set[float]:
+    """Numbers of a configuration that a sweep may be over."""
+    return {value for value in vars(cfg).values() if isinstance(value, float)} - PLAIN
+
+
+def use_machine_code(
+    learner: Learner, cfg: AlgoConfig, arithmetic: str, notify: Callable[[str], None]
+) -> None:
     """Learn and act in machine code: both or neither, so that going on can be the same.
 
     `arithmetic`: all that the learning step depends on beside the shapes of its inputs.
@@ -162,4 +173,4 @@ def use_machine_code(learner: Learner, arithmetic: str, notify: Callable[[str], 
     except (OSError, RuntimeError) as problem:
         notify(f"the learning step runs uncompiled, slower: {problem}")
     else:
-        learner.compiler = StepCompiler(arithmetic, notify)
+        learner.compiler = StepCompiler(arithmetic, notify, settings_of(cfg))

@@ -10,7 +10,7 @@ import contextlib
 import ctypes
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from rl_cli.library_cache import (
     place,
     undisturbed,
 )
+from rl_cli.lifting import lift
 from rl_cli.repeat import Repeated
 
 COMPILING = "compiling the learning step: some ten seconds, the first time; compile=false: without"
@@ -39,11 +40,14 @@ class StepCompiler:
     Args:
         identity: all that a function's arithmetic depends on beside the shapes of its arguments.
         notify: told once when it has to compile, and why when it cannot.
+        settings: constants that a run like it may have others of, with the same library.
 
     """
 
-    def __init__(self, identity: str, notify: Callable[[str], None]) -> None:
-        self.identity, self.notify = identity, notify
+    def __init__(
+        self, identity: str, notify: Callable[[str], None], settings: Collection[float] = ()
+    ) -> None:
+        self.identity, self.notify, self.settings = identity, notify, settings
 
     def __call__(
         self, function: Function, arguments: list[torch.Tensor], changing: Sequence[int]
@@ -51,26 +55,32 @@ class StepCompiler:
         """`repeated(function, changing)` compiled for these shapes; None where that is not possible.
 
         Two names lead to a library: that of the configuration, found without tracing anything, and
-        that of the arithmetic, which many configurations share (all learning rates, say).
+        that of the arithmetic, which many configurations share (all learning rates, or gammas, say).
         """
         shapes = str([(tuple(a.shape), a.dtype) for a in arguments])
         try:
             named = digest(self.identity, function.__name__, shapes, way_of_building(), machine())
             known = cache_folder() / f"{named}.txt"
-            with contextlib.suppress(OSError, RuntimeError):  # nothing there, or nothing of use
-                library = cache_folder() / known.read_text()
-                return checked(library, function, arguments, changing)
-            library = self._compile(function, arguments, shapes)
-            place(known, lambda path: path.write_text(library.name))
-            return checked(library, function, arguments, changing)
+            with contextlib.suppress(OSError, RuntimeError, ValueError):  # not there, or of no use
+                name, *values = known.read_text().split()
+                lifted = [float(value) for value in values]
+                return checked(cache_folder() / name, function, arguments, changing, lifted)
+            library, lifted = self._compile(function, arguments, shapes)
+            line = " ".join([library.name, *map(repr, lifted)])
+            place(known, lambda path: path.write_text(line))
+            return checked(library, function, arguments, changing, lifted)
         except Exception as error:  # a compiler, a linker, a disk: anything may be missing
             reason = (str(error).strip() or repr(error)).splitlines()[0]
             self.notify(f"the learning step runs uncompiled, slower: {reason}")
             return None
 
-    def _compile(self, function: Function, arguments: list[torch.Tensor], shapes: str) -> Path:
+    def _compile(
+        self, function: Function, arguments: list[torch.Tensor], shapes: str
+    ) -> tuple[Path, list[float]]:
+        """-> the library, and the settings that it is to be given."""
         find_compiler()  # torch's own complaint would be a page
         graph = trace(function, copied(arguments))
+        lifted = lift(graph, self.settings)
         library = (
             cache_folder() / f"{digest(arithmetic(graph), shapes, way_of_building(), machine())}.so"
         )
@@ -78,9 +88,14 @@ class StepCompiler:
             if not _loads(library):
                 self.notify(COMPILING)
                 with undisturbed():
-                    place(library, lambda path: build(graph, arguments, path))
+                    place(library, lambda path: build(graph, [*arguments, *given(lifted)], path))
                 forget_oldest()
-        return library
+        return library, lifted
+
+
+def given(lifted: Sequence[float]) -> list[torch.Tensor]:
+    """The argument that stands for lifted settings; none without."""
+    return [torch.tensor(lifted)] if lifted else []
 
 
 def copied(arguments: list[torch.Tensor]) -> list[torch.Tensor]:
@@ -89,7 +104,11 @@ def copied(arguments: list[torch.Tensor]) -> list[torch.Tensor]:
 
 
 def checked(
-    library: Path, plain: Function, arguments: list[torch.Tensor], changing: Sequence[int]
+    library: Path,
+    plain: Function,
+    arguments: list[torch.Tensor],
+    changing: Sequence[int],
+    lifted: Sequence[float] = (),
 ) -> Runs:
     """The library's function repeated, if one trial gives what `plain` gives.
 
@@ -102,7 +121,7 @@ def checked(
         os.utime(library)  # those in use are the newest
     one, other = copied(arguments), copied(arguments)
     answer = plain(*one)
-    fast = Repeated(library, arguments, answer, changing)
+    fast = Repeated(library, arguments, answer, changing, given(lifted))
     found = fast(*(t[None] if i in changing else t for i, t in enumerate(other)))
     # parameters are left out: Adam's first step has the size of the gradient's sign
     expected = [*one[1:WRITTEN], *answer]

@@ -56,6 +56,7 @@ class Repeated:
         arguments: of one run, as examples of their shapes.
         outputs: what it answered, as examples of theirs.
         changing: places of the arguments that are others in each run.
+        beside: arguments after these, always the same.
 
     Raises:
         OSError, RuntimeError: it is no library, or cannot be run this way.
@@ -68,19 +69,23 @@ class Repeated:
         arguments: Sequence[torch.Tensor],
         outputs: Sequence[torch.Tensor],
         changing: Sequence[int],
+        beside: Sequence[torch.Tensor] = (),
     ) -> None:
-        if max(len(arguments), len(outputs)) > MOST:
+        inputs = len(arguments) + len(beside)
+        if max(inputs, len(outputs)) > MOST:
             raise RuntimeError(f"it has more than {MOST} inputs or outputs")
         self.functions = functions = _opened(library)
         self.changing, self.outputs = tuple(changing), outputs
         self.read = [torch.empty_like(arguments[i]) for i in changing]
         self.given: list[torch.Tensor | None] = [None] * len(arguments)  # when it was called last
-        self.handles = (Pointer * len(arguments))()
-        for i, tensor in zip(changing, self.read, strict=True):
+        self.handles, self.beside = (Pointer * inputs)(), beside
+        for i, tensor in zip(
+            (*changing, *range(len(arguments), inputs)), (*self.read, *beside), strict=True
+        ):
             self.handles[i] = functions.handle(tensor)
         self.sizes = [_bytes(tensor) for tensor in self.read], [_bytes(t) for t in outputs]
         self.step = Step(
-            functions.container, functions.run, *functions.shims, len(arguments), len(outputs), len(changing),
+            functions.container, functions.run, *functions.shims, inputs, len(outputs), len(changing),
             self.handles, (Pointer * len(changing))(*(tensor.data_ptr() for tensor in self.read)),
             (Size * len(changing))(*self.sizes[0]), (Size * len(outputs))(*self.sizes[1]),
         )  # fmt: skip

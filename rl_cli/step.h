@@ -177,12 +177,16 @@ struct AOTInductorModel {
     } kernels_;
     void run_impl(Tensor *inputs, Tensor *outputs, DeviceStreamType, AOTIProxyExecutorHandle);
 };
+static size_t inputs_given = 0;
 struct Inputs {
     Tensor *given;
     RAIIAtenTensorHandle operator[](int i) { return given[i]; }
     void clear() {}
 };
-inline Inputs steal_from_raw_handles_to_raii_handles(Tensor *given, int) { return {given}; }
+inline Inputs steal_from_raw_handles_to_raii_handles(Tensor *given, size_t asked) {
+    if (asked != inputs_given) throw std::runtime_error("another number of inputs");
+    return {given};
+}
 inline void __check_inputs_outputs(Tensor *, Tensor *) {}
 constexpr bool _check_aoti_runtime_check_inputs_env() { return false; }
 using Shape = std::initializer_list<int64_t>;
@@ -210,6 +214,7 @@ int32_t step_forget(void *tensor) { /* what step_tensor made */
 int32_t step_run(void *, void **in, size_t inputs, void **out, size_t outputs, void *, void *) {
     static Tensor results[MOST_OF_EITHER];
     Tensor given[MOST_OF_EITHER];
+    torch::aot_inductor::inputs_given = inputs;
     for (size_t i = 0; i < inputs; i++) given[i] = *(Tensor *)in[i];
     for (size_t i = 0; i < outputs; i++) out[i] = &results[i];
     try {

@@ -16,10 +16,11 @@ from safetensors.numpy import load_file
 
 from rl_cli import algos, compiled, library_cache
 from rl_cli.algos.ppo import Samples
-from rl_cli.assembly import COMPILE_FROM, worth_compiling
+from rl_cli.assembly import COMPILE_FROM, settings_of, worth_compiling
 from rl_cli.compiled import StepCompiler, product_of_narrow, rational_tanh, trace
 from rl_cli.config import build
 from rl_cli.learner import repeated
+from rl_cli.lifting import lift
 from rl_cli.types import ActionSpec, Batch, EnvSpec, Rows, Transition
 
 CPU = torch.device("cpu")
@@ -412,3 +413,63 @@ def test_rainbow_compiled_agrees_with_rainbow_plain(tmp_path, monkeypatch):
     assert notes == [compiled.COMPILING]
     torch.testing.assert_close(fast.learner.flat, plain.learner.flat, rtol=1e-2, atol=1e-3)
     np.testing.assert_allclose(fast.replay.priority[:20], plain.replay.priority[:20], atol=1e-2)
+
+
+def test_settings_among_the_constants_become_an_argument():
+    """Only those, only where two numbers meet, each once; the function stays what it is."""
+
+    def function(x, y):
+        return [(x * 0.9 + 0.9) / 0.7 - 3.0, y.clamp(-0.9, 0.9) * 1.0]
+
+    x, y = torch.tensor([1.0, 2.0]), torch.tensor([-2.0, 0.5])
+    graph = trace(function, [x, y])
+    assert lift(graph, {0.9, 0.7, 0.2}) == [0.9, 0.7]
+    before, after = function(x, y), graph(x, y, torch.tensor([0.9, 0.7]))
+    assert all(map(torch.equal, before, after))
+    other = graph(x, y, torch.tensor([0.5, 2.0]))
+    assert other[0].tolist() == [(1.0 * 0.5 + 0.5) / 2.0 - 3.0, (2.0 * 0.5 + 0.5) / 2.0 - 3.0]
+    assert torch.equal(other[1], before[1])
+
+
+def test_without_settings_a_graph_is_left_as_it_is():
+    graph = trace(lambda x: [x * 0.9], [torch.ones(2)])
+    text = graph.code
+    assert lift(graph, {0.3}) == []
+    assert graph.code == text
+
+
+@needs_compiler
+def test_runs_with_other_settings_share_a_library(tmp_path, monkeypatch):
+    """Three gammas, one of them with other norms: one library, and each learns as the plain step does."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    notes = []
+    for gamma, norm in ((0.9, 0.3), (0.97, 0.3), (0.8, 0.4), (0.8, 0.4)):
+        changes = {"gamma": gamma, "max_grad_norm": norm}
+        plain, fast = make("dqn", **changes).learner, make("dqn", **changes).learner
+        identity = f"{changes}"  # as the configurations are others
+        fast.compiler = StepCompiler(
+            identity, notes.append, settings_of(make("dqn", **changes).cfg)
+        )
+        for step in range(10):
+            for learner in (plain, fast):
+                learner.step(*inputs("dqn", step), learning_rate=1e-2)
+        torch.testing.assert_close(fast.flat, plain.flat, rtol=1e-3, atol=2e-5)
+        assert fast.is_compiled
+    assert notes == [compiled.COMPILING]
+    assert len(list((tmp_path / "rl-cli").glob("????????????????????????????????.so"))) == 1
+
+
+@needs_compiler
+def test_settings_that_got_lost_are_looked_up_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    notes = []
+    for _ in range(2):
+        learner = make("dqn").learner
+        learner.compiler = StepCompiler("the same", notes.append, {0.9})
+        learner.step(*inputs("dqn"), learning_rate=1e-2)
+        assert learner.is_compiled
+        (known,) = (tmp_path / "rl-cli").glob("*.txt")
+        library, value = known.read_text().split()
+        assert value == "0.9"
+        known.write_text(library)
+    assert notes == [compiled.COMPILING]  # the library is good

@@ -28,6 +28,7 @@ LAYERS = [
         "c_library",
         "inputs",
         "minibatches",
+        "lifting",
     },
     {
         "networks",
