@@ -7,6 +7,7 @@ What it includes is not: torch's runtime of such functions takes a compiler thri
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import json
 import logging
@@ -34,13 +35,13 @@ PROXY = b"aoti_torch_proxy_executor_call_function"
 NAMES = re.compile(r"\baoti_torch_\w+")
 KERNELS, OWN, FUNCTION = '} // extern "C"\n', "CACHE_TORCH_D", "void AOTInductorModel::run_impl("
 PREFIX = "#include <torch/csrc/inductor/cpp_prefix.h>\n"  # what kernels ask for
-CONSTANT = re.compile(r'constants_info_\[\d+\]\.original_fqn = "(\w+)"')
+CONSTANT = re.compile(r'constants_info_\[(\d+)\]\.original_fqn = "([^"]*)"')
 NEEDLESS = ("g1", "Wall", "pedantic")
 
 
 def way_of_building() -> str:
     """What a library depends on beside its arithmetic."""
-    return f"{OPTIONS}{RUNTIME.read_text()}"
+    return Path(__file__).read_text() + RUNTIME.read_text()
 
 
 def build(graph: torch.fx.GraphModule, arguments: Sequence[torch.Tensor], path: Path) -> None:
@@ -56,7 +57,7 @@ def build(graph: torch.fx.GraphModule, arguments: Sequence[torch.Tensor], path: 
         try:
             page, flags = written(graph, arguments, Path(scratch))
             compile_page(on_step_h(page, constants_of(graph)), flags, Path(scratch), path)
-        except Unknown:
+        except (Unknown, LookupError, ValueError):  # or the page is written in another way
             torchs_own(graph, arguments, Path(scratch), path)
 
 
@@ -109,7 +110,10 @@ def on_step_h(page: str, constants: Mapping[str, torch.Tensor]) -> str:
     asked = set(NAMES.findall(function.partition(PREFIX)[0]))
     if more := asked - set(NAMES.findall(runtime)):
         raise Unknown(sorted(more)[0])
-    held = [constants[name] for name in CONSTANT.findall(about)]
+    named = CONSTANT.findall(about)
+    if [int(index) for index, _ in named] != list(range(len(named))):
+        raise Unknown("constants in another order")
+    held = [constants[name] for _, name in named]
     return (
         f"{PREFIX}{runtime}{kernels}namespace torch::aot_inductor {{\n"
         f"{written_out(held)}{FUNCTION}{function}"
@@ -126,14 +130,14 @@ def written_out(constants: Sequence[torch.Tensor]) -> str:
     """Constants as C++, byte for byte.
 
     Raises:
-        Unknown: one is of a type that step.h does not know.
+        Unknown: one is of a type that step.h does not know, or lies in another way than row by row.
 
     """
     lines, tensors = [], []
     for i, constant in enumerate(constants):
-        if constant.dtype not in (torch.float32, torch.int64):
-            raise Unknown(str(constant.dtype))
-        there = constant.detach().cpu().contiguous()
+        if constant.dtype not in (torch.float32, torch.int64) or not constant.is_contiguous():
+            raise Unknown(f"{constant.dtype} {constant.stride()}")
+        there = constant.detach().cpu()
         words = ", ".join(map(str, there.reshape(-1).view(torch.int32).tolist()))
         sizes, strides = (", ".join(map(str, (*x, 0))) for x in (there.shape, there.stride()))
         lines += [
@@ -150,13 +154,14 @@ def compile_page(source: str, flags: dict[str, Any], scratch: Path, path: Path) 
     """Write the library of a source.
 
     Raises:
-        Unknown: the compiler does not take it.
+        Unknown: the compiler does not take it, or it asks for a function that is nowhere.
+        RuntimeError: the compiler was killed, or could not write.
 
     """
     file = scratch / "step.cpp"
     file.write_text(source)
     command = [
-        find_compiler(), str(file), "-w", "-Wl,-Bsymbolic", "-o", str(path),
+        find_compiler(), str(file), "-w", "-Wl,-Bsymbolic,-z,now,--no-as-needed", "-o", str(path),
         *(f"-D{name.strip()}" for name in flags["definitions"]),
         *(f"-I{folder}" for folder in flags["include_dirs"]),
         *(f"-{flag}" for flag in flags["cflags"] if flag not in NEEDLESS),
@@ -166,7 +171,12 @@ def compile_page(source: str, flags: dict[str, Any], scratch: Path, path: Path) 
     ]  # fmt: skip
     made = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if made.returncode:
-        raise Unknown(made.stderr)
+        kind = RuntimeError if "fatal error" in made.stderr else Unknown
+        raise kind((made.stderr.strip() or "silently").splitlines()[-1])
+    try:
+        ctypes.CDLL(str(path))
+    except OSError as error:
+        raise Unknown(str(error)) from error
 
 
 def torchs_own(
@@ -181,7 +191,7 @@ def torchs_own(
     from torch._inductor import aot_compile
 
     inside = scratch / "step.so"
-    options = OPTIONS | {"aot_inductor.output_path": str(inside)}
+    options = OPTIONS | {"aot_inductor.output_path": str(inside), "cpp.vec_isa_ok": None}
     aot_compile(graph, tuple(arguments), options=options)
     library = inside.read_bytes()
     if PROXY in library:

@@ -8,12 +8,13 @@ import torch
 
 
 def lift(graph: torch.fx.GraphModule, settings: Collection[float]) -> list[float]:
-    """Make an argument (K,) of those constants that x + c, x - c, x c and x / c take from `settings`.
+    """Make an argument (K,) of those constants that x c and x / c take from `settings`.
 
-    -> their values, in its order; none, and no argument, where there are none.
+    Sums keep theirs: a product and a number more would be taken for a product with its bias. -> their
+    values, in its order; none, and no argument, where there are none.
     """
     aten, nodes = torch.ops.aten, graph.graph
-    takes_two = (aten.add.Tensor, aten.sub.Tensor, aten.mul.Tensor, aten.div.Tensor)
+    takes_two = (aten.mul.Tensor, aten.div.Tensor)
     users = [
         node
         for node in nodes.nodes

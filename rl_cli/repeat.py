@@ -142,14 +142,15 @@ class OnStepH:
         self.container, self.run = Pointer(), _address(model, "step_run")
         self.shims = [_address(model, f"step_{name}") for name in ("another", "release", "memory")]
         self.make, self.forget = model.step_tensor, model.step_forget
-        self.make.argtypes = (Pointer, ctypes.c_int64, Pointer, Pointer, ctypes.c_int32)
+        self.make.argtypes = (Pointer, ctypes.c_int64, Pointer, Pointer, ctypes.c_int64)
         self.make.restype = Pointer
 
     def handle(self, tensor: torch.Tensor) -> int:
         """What the library knows a tensor by; it does not keep the tensor."""
         dims = tensor.dim()
         sizes, strides = ((ctypes.c_int64 * dims)(*x) for x in (tensor.shape, tensor.stride()))
-        return cast(int, self.make(tensor.data_ptr(), dims, sizes, strides, _kind(tensor)))
+        item = tensor.element_size()
+        return cast(int, self.make(tensor.data_ptr(), dims, sizes, strides, item))
 
     def release(self, handle: int) -> None:
         self.forget(Pointer(handle))
@@ -205,11 +206,6 @@ def _address(library: ctypes.CDLL, name: str) -> Pointer:
 
 _pointer_of = ctypes.pythonapi.PyCapsule_GetPointer
 _pointer_of.restype, _pointer_of.argtypes = Pointer, (ctypes.py_object, ctypes.c_char_p)
-
-
-def _kind(tensor: torch.Tensor) -> int:
-    """The number of its type, as torch counts them; compiled steps know two."""
-    return 4 if tensor.dtype == torch.int64 else 6
 
 
 def _bytes(tensor: torch.Tensor) -> int:

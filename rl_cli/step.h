@@ -126,8 +126,9 @@ inline Sides sides(const Tensor &t) {
 /* The sides of the transposed matrix. */
 inline Sides turned(Sides s) { return {s.how == 'n' ? 't' : 'n', s.lead}; }
 
-/* out = a b + share * out. -> 0, or 1 where a matrix lies as sgemm cannot read it. */
+/* out = a b + share * out. -> 0, or 1 where a matrix is none that sgemm can read. */
 inline int32_t product(const Tensor &out, const Tensor &a, const Tensor &b, float share) {
+    if (out.item != 4 || a.item != 4 || b.item != 4) return 1; /* not float32 */
     Sides to = sides(out), left = sides(a), right = sides(b);
     if (!to.how || !left.how || !right.how) return 1;
     int rows = out.sizes[0], columns = out.sizes[1], inner = a.sizes[1];
@@ -149,9 +150,9 @@ inline int32_t aoti_torch_cpu_mm_out(const Tensor &out, const Tensor &a, const T
 inline int32_t aoti_torch_cpu_addmm_out(const Tensor &out, const Tensor &bias, const Tensor &a, const Tensor &b,
                                         double beta, double alpha) {
     if (beta != 1.0 || alpha != 1.0) return 1;
-    bool one_row = bias.dims == 1;
-    int64_t down = one_row || bias.sizes[0] == 1 ? 0 : bias.strides[0];
-    int64_t across = bias.sizes[!one_row] == 1 ? 0 : bias.strides[!one_row];
+    int64_t last = bias.dims - 1; /* of a number, of a row, of a matrix */
+    int64_t down = bias.dims < 2 || bias.sizes[0] == 1 ? 0 : bias.strides[0];
+    int64_t across = bias.dims < 1 || bias.sizes[last] == 1 ? 0 : bias.strides[last];
     bool plain = out.strides[1] == 1 && across == 1;
     const float *from = (const float *)bias.data;
     float *to = (float *)out.data;
@@ -200,10 +201,10 @@ extern "C" {
 using torch::aot_inductor::Tensor;
 enum { MOST_OF_EITHER = 64 }; /* inputs, or outputs */
 
-void *step_tensor(void *data, int64_t dims, const int64_t *sizes, const int64_t *strides, int32_t dtype) {
+void *step_tensor(void *data, int64_t dims, const int64_t *sizes, const int64_t *strides, int64_t item) {
     int64_t *shape = new int64_t[2 * dims + 1];
     for (int64_t d = 0; d < dims; d++) shape[d] = sizes[d], shape[dims + d] = strides[d];
-    return new Tensor{data, dims, shape, shape + dims, torch::aot_inductor::bytes_of(dtype), nullptr};
+    return new Tensor{data, dims, shape, shape + dims, item, nullptr};
 }
 int32_t step_forget(void *tensor) { /* what step_tensor made */
     delete[] ((Tensor *)tensor)->sizes;

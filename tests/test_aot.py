@@ -101,11 +101,15 @@ def test_what_no_product_can_read_is_refused(probe):
 
 
 @needs_compiler
-def test_biases_of_one_number_and_of_one_row(probe):
+def test_biases_of_every_shape(probe):
+    """A number, one of each row, one of each column, one of each place."""
     functions, library = probe
     out, a, b = torch.empty(3, 2), torch.ones(3, 4), torch.ones(4, 2)
-    one = ctypes.c_double(1.0)
-    for bias in (torch.tensor([2.0, 3.0]), torch.tensor([[2.0, 3.0]]), torch.tensor([2.0])):
+    one, whole = ctypes.c_double(1.0), torch.arange(6.0)
+    for bias in (
+        torch.tensor(2.0), torch.tensor([2.0]), torch.tensor([2.0, 3.0]), torch.tensor([[2.0, 3.0]]),
+        torch.tensor([[1.0], [2.0], [3.0]]), whole.view(3, 2), whole.view(2, 3).t(),
+    ):  # fmt: skip
         handles = [POINTER(functions.handle(t)) for t in (out, bias, a, b)]
         assert library.probe_addmm(*handles, one, one) == 0
         assert out.tolist() == (4.0 + bias.expand(3, 2)).tolist()
@@ -158,6 +162,7 @@ def test_a_page_keeps_its_kernels_and_its_function_on_step_h():
         (PAGE.replace('} // extern "C"', "}"), "another kind"),
         (PAGE.replace("AOTInductorModel::run_impl", "Model::run"), "another kind"),
         (PAGE.replace("CACHE_TORCH", "CACHED"), "another kind"),
+        (PAGE.replace("constants_info_[1]", "constants_info_[2]"), "another order"),
     ],
 )
 def test_a_page_we_do_not_know_is_left_to_torch(page, why):
@@ -167,9 +172,18 @@ def test_a_page_we_do_not_know_is_left_to_torch(page, why):
         )
 
 
-def test_constants_of_other_types_are_left_to_torch():
-    with pytest.raises(aot.Unknown, match="float64"):
-        aot.written_out([torch.ones(2, dtype=torch.float64)])
+@pytest.mark.parametrize("constant", [torch.ones(2, dtype=torch.float64), torch.ones(2, 3).t()])
+def test_constants_of_other_kinds_are_left_to_torch(constant):
+    with pytest.raises(aot.Unknown):
+        aot.written_out([constant])
+
+
+@needs_compiler
+def test_products_of_other_types_are_refused(probe):
+    functions, library = probe
+    whole = torch.ones(2, 2, dtype=torch.int64)
+    handles = [POINTER(functions.handle(t)) for t in (torch.empty(2, 2), whole, whole)]
+    assert library.probe_mm(*handles) == 1
 
 
 def step_of(identity, notes=None, name="dqn", **changes):
@@ -204,25 +218,32 @@ def test_a_step_that_asks_for_more_has_torchs_tensors(tmp_path, monkeypatch):
     assert gc.isenabled()
 
 
+FLAGS = {
+    **dict.fromkeys(("definitions", "include_dirs", "passthrough_args", "libraries_dirs", "libraries"), ()),
+    "cflags": ("shared", "fPIC"),
+}  # fmt: skip
+
+
 @needs_compiler
-def test_what_a_compiler_does_not_take_is_left_to_torch(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "source",
+    ["this is no C++", "void nowhere(); void here() { nowhere(); }"],
+    ids=["no C++", "a function that is nowhere"],
+)
+def test_what_cannot_be_compiled_or_loaded_is_left_to_torch(source, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(aot, "on_step_h", lambda *_: "this is no C++")
-    monkeypatch.setattr(
-        aot, "torchs_own", lambda graph, arguments, scratch, path: asked.append(path)
-    )
-    flags = dict.fromkeys(
-        (
-            "definitions",
-            "include_dirs",
-            "cflags",
-            "passthrough_args",
-            "libraries_dirs",
-            "libraries",
-        ),
-        (),
-    )
-    monkeypatch.setattr(aot, "written", lambda *_: (PAGE, flags))
-    graph = torch.fx.symbolic_trace(torch.nn.Identity())
-    aot.build(graph, (), tmp_path / "step.so")
+    monkeypatch.setattr(aot, "written", lambda *_: (PAGE, FLAGS))
+    monkeypatch.setattr(aot, "on_step_h", lambda *_: source)
+    monkeypatch.setattr(aot, "torchs_own", lambda *arguments: asked.append(arguments[-1]))
+    aot.build(torch.fx.symbolic_trace(torch.nn.Identity()), (), tmp_path / "step.so")
     assert asked == [tmp_path / "step.so"]
+
+
+@needs_compiler
+def test_a_compiler_that_cannot_write_is_no_reason_to_ask_torch(tmp_path, monkeypatch):
+    """Or the slower library would lie under the name for good."""
+    monkeypatch.setattr(aot, "written", lambda *_: (PAGE, FLAGS))
+    monkeypatch.setattr(aot, "on_step_h", lambda *_: '#include "not_there.h"')
+    monkeypatch.setattr(aot, "torchs_own", lambda *_: pytest.fail("asked torch"))
+    with pytest.raises(RuntimeError, match=r"compilation terminated|not_there"):
+        aot.build(torch.fx.symbolic_trace(torch.nn.Identity()), (), tmp_path / "step.so")

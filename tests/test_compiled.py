@@ -216,7 +216,8 @@ def test_what_changes_the_arithmetic_changes_its_name(name, change):
     assert digest(name) != digest(name, **change)
 
 
-def test_a_step_that_differs_is_not_trusted(tmp_path, monkeypatch):
+@pytest.mark.parametrize("place", [0, 1], ids=["parameters", "momentum"])
+def test_a_step_that_differs_is_not_trusted(place, tmp_path, monkeypatch):
     """A library that was made for another loss, whose source the name did not cover."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     wanted = make("dqn").learner
@@ -224,10 +225,10 @@ def test_a_step_that_differs_is_not_trusted(tmp_path, monkeypatch):
     wanted.compiler = lambda function, arguments, changing: seen.append(function)
     wanted.step(*inputs("dqn"), learning_rate=1e-3)
 
-    def wrong(library, arguments, outputs, changing):
+    def wrong(library, arguments, outputs, changing, beside):
         def run(*arguments):
             values = repeated(seen[0], changing)(*arguments)
-            arguments[1].mul_(1.1)
+            arguments[place].mul_(1.1)
             return values
 
         return run
@@ -385,7 +386,7 @@ def lived(algo, steps=40):
 def test_every_family_can_be_traced_and_its_trace_is_the_step(family, monkeypatch):
     algo, seen = make("dqn", **FAMILIES[family]), []
 
-    def traced(library, arguments, outputs, changing):
+    def traced(library, arguments, outputs, changing, beside):
         return repeated(seen[0], changing)
 
     def compiler(function, arguments, changing):
@@ -416,10 +417,10 @@ def test_rainbow_compiled_agrees_with_rainbow_plain(tmp_path, monkeypatch):
 
 
 def test_settings_among_the_constants_become_an_argument():
-    """Only those, only where two numbers meet, each once; the function stays what it is."""
+    """Only those, only of products and quotients, each once; the function stays what it is."""
 
     def function(x, y):
-        return [(x * 0.9 + 0.9) / 0.7 - 3.0, y.clamp(-0.9, 0.9) * 1.0]
+        return [(x * 0.9 + 0.2) / 0.7 - 3.0, y.clamp(-0.9, 0.9) * 1.0, x * 0.9]
 
     x, y = torch.tensor([1.0, 2.0]), torch.tensor([-2.0, 0.5])
     graph = trace(function, [x, y])
@@ -427,8 +428,9 @@ def test_settings_among_the_constants_become_an_argument():
     before, after = function(x, y), graph(x, y, torch.tensor([0.9, 0.7]))
     assert all(map(torch.equal, before, after))
     other = graph(x, y, torch.tensor([0.5, 2.0]))
-    assert other[0].tolist() == [(1.0 * 0.5 + 0.5) / 2.0 - 3.0, (2.0 * 0.5 + 0.5) / 2.0 - 3.0]
+    torch.testing.assert_close(other[0], (x * 0.5 + 0.2) / 2.0 - 3.0)
     assert torch.equal(other[1], before[1])
+    assert other[2].tolist() == [0.5, 1.0]
 
 
 def test_without_settings_a_graph_is_left_as_it_is():
