@@ -20,8 +20,8 @@ from rl_cli.types import EnvSpec, Transition
 from rl_cli.vector import VectorEnv
 from rl_cli.workers import WorkerVectorEnv
 
-COMPILE_FROM = 20_000
-"""Updates from which on compiling, ten to twenty seconds the first time, is sure to be won back."""
+COMPILE_FROM = 7_500
+"""Updates from which on compiling, ten to twenty seconds the first time, is won back by the second run."""
 
 
 def make_envs(cfg: RunConfig) -> VectorEnv:
