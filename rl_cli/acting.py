@@ -14,18 +14,20 @@ from rl_cli.types import Arrays
 
 
 class Lesson(NamedTuple):
-    """How an algorithm learns between two moves of its target, said as plainly as `Conduct`.
+    """How an algorithm learns, said as plainly as `Conduct`.
 
     At each multiple of `every` env steps: `batches` batches of `batch_size` rows, drawn evenly from its
-    replay buffer by `sample_rng`, and a step of its learner on each.
+    replay buffer by `sample_rng`, and a step of its learner on each. Then, at each multiple of
+    `target_update_every`, the target moves by `tau`.
     """
 
     every: int
     batches: int
     batch_size: int
     numbers: Callable[[int], tuple[float, ...]]  # by step: the loss's inputs beside the rows
-    until: Callable[[int], int]  # the first step after this one at which there is more to do
-    done: Callable[[int], None]  # told at which step the last ones were taken
+    target_update_every: int  # 0: there is no target
+    tau: float
+    done: Callable[[int], None]  # told up to which step all this has been done
 
 
 class Conduct(NamedTuple):

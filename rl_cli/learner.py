@@ -255,9 +255,9 @@ class Learner:
         return repeated(plain, changing) if fast is None else fast
 
     def update_target(self, tau: float) -> None:
-        """Target <- tau * online + (1 - tau) * target; tau = 1 is the hard copy."""
-        assert self.flat_target is not None
-        self.flat_target.lerp_(self.flat, tau)
+        """Target <- target + tau (online - target); tau = 1 is the hard copy. As in stretch.c, to the bit."""
+        target = cast(torch.Tensor, self.flat_target)
+        target.copy_(self.flat) if tau == 1.0 else target.add_((self.flat - target).mul_(tau))
 
     def on_host(self, names: Sequence[str]) -> Arrays:
         """Parameters as numpy arrays: the same memory on the CPU, copies of these from elsewhere."""

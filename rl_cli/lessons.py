@@ -3,8 +3,8 @@
 Of an update of a small network half is Python's: drawing rows, handing over numbers, taking answers,
 each with caches that the arithmetic has emptied. Where an algorithm has said how it learns
 (`acting.Lesson`), `stretch.c` draws from numpy's own generator, reads each update's numbers from a
-table and calls the compiled step as `repeat` does: the bits of `update`, which does whatever falls on
-the last step of a stretch.
+table, calls the compiled step as `repeat` does and moves the target: the bits of `update`, which does
+whatever falls on the last step of a stretch.
 """
 
 from __future__ import annotations
@@ -34,6 +34,9 @@ class Struct(ctypes.Structure):
 
     _fields_ = (
         *((name, Long) for name in ("at", "every", "num_envs", "filled", "capacity")),
+        *((name, Long) for name in ("target_update_every", "parameters")),
+        ("tau", ctypes.c_float),
+        *((name, Pointer) for name in ("online", "target")),
         *((name, Int) for name in ("batches", "batch_size", "numbers", "metrics", "norm")),
         *((name, Pointer) for name in ("bits", "repeat", "step")),
         *((name, Pointer) for name in ("positions", "scalars", "told")),
@@ -64,6 +67,10 @@ class Lessons:
             batches=lesson.batches, batch_size=lesson.batch_size,
             bits=algo.sample_rng.bit_generator.ctypes.bit_generator.value,
         )  # fmt: skip
+        if (target := algo.learner.flat_target) is not None:
+            s, online = self.struct, algo.learner.flat
+            s.online, s.target, s.parameters = online.data_ptr(), target.data_ptr(), len(online)
+            s.target_update_every, s.tau = lesson.target_update_every, lesson.tau
         self.address = ctypes.addressof(self.struct)
 
     def ready(self) -> bool:
@@ -91,8 +98,7 @@ class Lessons:
 
     def until(self, step: int) -> int:
         """How far a stretch from env step `step` may go; after `AT_ONCE` updates a signal is heard."""
-        lesson = self.lesson
-        return min(lesson.until(step), step + AT_ONCE // lesson.batches * lesson.every)
+        return step + AT_ONCE // self.lesson.batches * self.lesson.every
 
     def begin(self, step: int) -> None:
         """Make ready for a stretch from env step `step` on."""
@@ -122,7 +128,7 @@ class Lessons:
             row[:] = [(*learner.rates_of(rate(at), next(count)), *numbers) for _ in row]
 
     def end(self) -> Metrics | None:
-        """Take note of what was learned. -> its metrics, (K,) each; None: nothing was.
+        """Take note of what was done. -> metrics of what was learned, (K,) each; None: nothing was.
 
         Raises:
             RuntimeError: the compiled step failed.
@@ -131,9 +137,9 @@ class Lessons:
         learner, done = self.algo.learner, self.struct.done
         if self.struct.failed:
             raise RuntimeError("the compiled learning step failed")
+        self.lesson.done(self.struct.at)
         if not done:
             return None
         learner.updates += done * self.lesson.batches
-        self.lesson.done(self.steps[self.ahead + done - 1])
         told = self.told[:done].reshape(-1, self.struct.metrics).copy()
         return dict(zip(learner.metric_names, told.T, strict=True))

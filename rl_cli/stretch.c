@@ -18,6 +18,10 @@ typedef struct { /* numpy's bitgen_t */
 
 typedef struct { /* updates on the way, which lessons.py prepares */
     int64_t at, every, num_envs, filled, capacity; /* env steps so far; rows of replay */
+    int64_t target_update_every, parameters;
+    float tau;
+    const float *online;
+    float *target; /* (parameters,) each */
     int32_t batches, batch_size, numbers, metrics, norm;
     Bits *bits;
     int (*repeat)(const void *, int, const char *const *, char *const *);
@@ -159,12 +163,8 @@ static int step_env(Stretch *s, int i, const char *action, int64_t row, int acti
     return s->ended[i] || !isfinite(raw[0]); /* of which the envs tell */
 }
 
-/* Whether a step of all envs has come to where there is something to learn. */
-static int due(Lesson *l) {
-    l->at += l->num_envs;
-    l->filled = l->filled + l->num_envs < l->capacity ? l->filled + l->num_envs : l->capacity;
-    return l->at / l->every > (l->at - l->num_envs) / l->every;
-}
+/* Multiples of a period that the last step of all envs has come to, or past. */
+static int64_t crossed(const Lesson *l, int64_t every) { return l->at / every - (l->at - l->num_envs) / every; }
 
 /* -> whether to stop here: nothing more is to be done with a gradient that is no number. */
 static int learn(Lesson *l) {
@@ -180,11 +180,30 @@ static int learn(Lesson *l) {
     return stop;
 }
 
-/* Actions of all envs in the step-th of some steps, and first what was to be learned after the last.
+/* target <- target + tau (online - target), of which every operation rounds. */
+static void move_target(const Lesson *l) {
+    float *target = l->target, tau = l->tau;
+    const float *online = l->online;
+    if (tau == 1.0f) memcpy(target, online, sizeof(float) * l->parameters);
+    else
+        for (int64_t i = 0; i < l->parameters; i++) target[i] += tau * (online[i] - target[i]);
+}
+
+/* What there is to do after a step of all envs that is not the last. -> whether to stop here. */
+static int attend(Lesson *l) {
+    l->at += l->num_envs;
+    l->filled = l->filled + l->num_envs < l->capacity ? l->filled + l->num_envs : l->capacity;
+    if (crossed(l, l->every) && learn(l)) return 1;
+    if (l->target_update_every)
+        for (int64_t times = crossed(l, l->target_update_every); times > 0; times--) move_target(l);
+    return 0;
+}
+
+/* Actions of all envs in the step-th of some steps, and first what was to do after the last.
    -> whether to stop here. */
 int choose_actions(Stretch *s, int64_t step) {
     int bytes = s->rule == GAUSSIAN ? (int)sizeof(float) * s->outputs : (int)sizeof(int64_t);
-    if (step > 0 && s->lesson && due(s->lesson) && learn(s->lesson)) return 1;
+    if (step > 0 && s->lesson && attend(s->lesson)) return 1;
     act(s, step, s->acted + step * s->num_envs * bytes);
     return 0;
 }
@@ -202,7 +221,7 @@ int64_t stretch(Stretch *s, int64_t steps) {
             s->over |= step_env(s, i, actions + i * bytes, s->row, bytes);
             s->row = s->row + 1 == s->capacity ? 0 : s->row + 1;
         }
-        if (s->lesson && due(s->lesson) && !s->over && step < steps) s->over = learn(s->lesson);
+        if (s->lesson && !s->over && step < steps) s->over = attend(s->lesson);
     }
     return step;
 }

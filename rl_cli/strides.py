@@ -116,7 +116,7 @@ class Strides:
 
         """
         self.taken, self.learned = 0, None  # whatever happens
-        n, s, lessons = self.envs.num_envs, self.struct, self._lessons(step)
+        n, s, lessons = self.envs.num_envs, self.struct, self._lessons()
         s.lesson = lessons and lessons.address
         until = min(until, lessons.until(step) if lessons else self.algo.next_update(step))
         steps = min(-(-(until - step) // n), max(MOST // n, 1))
@@ -133,12 +133,10 @@ class Strides:
             self.learned = lessons.end()
         return self.taken
 
-    def _lessons(self, step: int) -> Lessons | None:
-        """What is to be learned on the way from here; None: nothing, or `update` alone knows how."""
+    def _lessons(self) -> Lessons | None:
+        """What is to be learned on the way; None: `update` alone knows how."""
         lessons = self.lessons
-        if lessons is None or not lessons.ready():
-            return None
-        return lessons if self.algo.next_update(step) < lessons.lesson.until(step) else None
+        return lessons if lessons is not None and lessons.ready() else None
 
     def _epsilons_from(self, step: int, steps: int) -> int:
         """Where the shares of chance stand, from this step on."""

@@ -52,6 +52,16 @@ CASES = [
     {"normalize_obs": True, "changes": {"train_every": 2, "tau": 0.1}},
     {"sign_reward": True, "changes": {"train_every": 2}},  # steps that only Python can take
     {"num_envs": 3, "normalize_obs": True},
+    {"changes": {"train_every": 2, "target_update_every": 2, "tau": 0.01}},
+    {
+        "changes": {"train_every": 4, "target_update_every": 7, "tau": 0.3}
+    },  # also when nothing is learned
+    {
+        "num_envs": 3,
+        "changes": {"train_every": 3, "target_update_every": 1, "tau": 0.2},
+    },  # thrice a step
+    {"changes": {"train_every": 2, "target_update_every": 0}},
+    {"sign_reward": True, "changes": {"train_every": 2, "target_update_every": 3, "tau": 0.5}},
 ]
 
 
@@ -75,12 +85,6 @@ def test_learning_on_the_way_is_update_to_the_bit(more):
 
 def test_an_env_step_with_two_updates_is_left_to_update():
     assert Learning(True, num_envs=3, changes={"train_every": 2}).stretch.lessons is None
-
-
-def test_a_target_that_moves_with_each_update_is_left_to_update():
-    loop = Learning(True, changes={"train_every": 2, "target_update_every": 2}).run(301)
-    assert len(loop.told) > 100
-    assert loop.on_the_way == 0
 
 
 def test_a_plain_step_is_left_to_update():
@@ -143,7 +147,7 @@ def test_numbers_are_worked_out_for_more_than_one_stretch(monkeypatch):
         lambda self, step: (written.append(step), write(self, step)),
     )
     loop = Learning(True, changes={"train_every": 1}).run(BUDGET)
-    assert loop.calls[True] > 40
+    assert loop.calls[True] > 30
     assert len(written) <= 2
 
 

@@ -135,7 +135,8 @@ class DQN(Algorithm[DQNConfig]):
             cfg.gradient_steps,
             cfg.batch_size,
             numbers=lambda step: (self.epsilon(step),),
-            until=lambda step: schedules.next_multiple(step, cfg.target_update_every),
+            target_update_every=cfg.target_update_every,
+            tau=cfg.tau,
             done=self._updated,
         )
         return Conduct("epsilon_greedy", net, epsilon=self.epsilon, lesson=lesson)
