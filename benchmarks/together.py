@@ -113,8 +113,8 @@ def measure(words: str, seeds: int) -> list[float]:
 
     with tempfile.TemporaryDirectory() as folder:
         single, together = Path(folder, "single.so"), Path(folder, "together.so")
-        build(one, copied(arguments), single)
-        build(many, copied(stacked), together)
+        build(one, copied(arguments), single, print)
+        build(many, copied(stacked), together, print)
 
         def library(path: Path, given: Tensors, outputs: Tensors) -> Callable[[], object]:
             call, whole = Repeated(path, given, outputs, changing), rows(given, changing)

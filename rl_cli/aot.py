@@ -15,7 +15,7 @@ import re
 import subprocess
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -44,8 +44,15 @@ def way_of_building() -> str:
     return Path(__file__).read_text() + RUNTIME.read_text()
 
 
-def build(graph: torch.fx.GraphModule, arguments: Sequence[torch.Tensor], path: Path) -> None:
+def build(
+    graph: torch.fx.GraphModule,
+    arguments: Sequence[torch.Tensor],
+    path: Path,
+    notify: Callable[[str], None],
+) -> None:
     """Write the library. Arguments that the graph writes to are written in place.
+
+    `notify` is told why, if it is to be torch's own.
 
     Raises:
         RuntimeError: a compiler refused; an operation exists in Python alone.
@@ -57,7 +64,8 @@ def build(graph: torch.fx.GraphModule, arguments: Sequence[torch.Tensor], path: 
         try:
             page, flags = written(graph, arguments, Path(scratch))
             compile_page(on_step_h(page, constants_of(graph)), flags, Path(scratch), path)
-        except (Unknown, LookupError, ValueError):  # or the page is written in another way
+        except (Unknown, LookupError, ValueError) as why:  # or the page is written in another way
+            notify(f"the compiled step takes torch's runtime, slower than ours: {why}")
             torchs_own(graph, arguments, Path(scratch), path)
 
 

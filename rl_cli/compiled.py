@@ -89,7 +89,8 @@ class StepCompiler:
             if not _loads(library):
                 self.notify(COMPILING)
                 with undisturbed():
-                    place(library, lambda path: build(graph, [*arguments, *given(lifted)], path))
+                    every = [*arguments, *given(lifted)]
+                    place(library, lambda path: build(graph, every, path, self.notify))
                 forget_oldest()
         return library, lifted
 

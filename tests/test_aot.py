@@ -214,7 +214,8 @@ def test_a_step_that_asks_for_more_has_torchs_tensors(tmp_path, monkeypatch):
     monkeypatch.setattr(aot, "RUNTIME", tmp_path / "step.h")
     notes = []
     assert isinstance(step_of("torch's", notes).functions, OnTorch)
-    assert notes == [compiled.COMPILING]
+    why = "the compiled step takes torch's runtime, slower than ours: aoti_torch_cpu_mm_out"
+    assert notes == [compiled.COMPILING, why]
     assert gc.isenabled()
 
 
@@ -231,12 +232,14 @@ FLAGS = {
     ids=["no C++", "a function that is nowhere"],
 )
 def test_what_cannot_be_compiled_or_loaded_is_left_to_torch(source, tmp_path, monkeypatch):
-    asked = []
+    asked, notes = [], []
     monkeypatch.setattr(aot, "written", lambda *_: (PAGE, FLAGS))
     monkeypatch.setattr(aot, "on_step_h", lambda *_: source)
     monkeypatch.setattr(aot, "torchs_own", lambda *arguments: asked.append(arguments[-1]))
-    aot.build(torch.fx.symbolic_trace(torch.nn.Identity()), (), tmp_path / "step.so")
+    aot.build(torch.fx.symbolic_trace(torch.nn.Identity()), (), tmp_path / "step.so", notes.append)
     assert asked == [tmp_path / "step.so"]
+    assert len(notes) == 1
+    assert notes[0].startswith("the compiled step takes torch's runtime, slower than ours: ")
 
 
 @needs_compiler
@@ -246,4 +249,4 @@ def test_a_compiler_that_cannot_write_is_no_reason_to_ask_torch(tmp_path, monkey
     monkeypatch.setattr(aot, "on_step_h", lambda *_: '#include "not_there.h"')
     monkeypatch.setattr(aot, "torchs_own", lambda *_: pytest.fail("asked torch"))
     with pytest.raises(RuntimeError, match=r"compilation terminated|not_there"):
-        aot.build(torch.fx.symbolic_trace(torch.nn.Identity()), (), tmp_path / "step.so")
+        aot.build(torch.fx.symbolic_trace(torch.nn.Identity()), (), tmp_path / "step.so", print)

@@ -130,7 +130,7 @@ def test_compiled_steps_agree_with_plain_ones(name, tmp_path, monkeypatch):
 @needs_compiler
 def test_a_broken_library_is_made_again(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(compiled, "build", lambda graph, arguments, path: path.write_text("junk"))
+    monkeypatch.setattr(compiled, "build", lambda graph, arguments, path, tell: path.write_text("junk"))
     notes, learner = [], make("dqn").learner
     learner.compiler = compiler(notes)
     learner.step(*inputs("dqn"), learning_rate=1e-3)  # goes on, plain
@@ -235,7 +235,7 @@ def test_a_step_that_differs_is_not_trusted(place, tmp_path, monkeypatch):
 
     notes, learner = [], make("dqn").learner
     monkeypatch.setattr(compiled, "Repeated", wrong)
-    monkeypatch.setattr(compiled, "build", lambda graph, arguments, path: path.touch())
+    monkeypatch.setattr(compiled, "build", lambda graph, arguments, path, tell: path.touch())
     learner.compiler = compiler(notes)
     (tmp_path / "rl-cli").mkdir()
     learner.step(*inputs("dqn"), learning_rate=1e-3)
@@ -259,7 +259,7 @@ def test_ctrl_c_does_not_reach_the_compiler(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     heard, held = [], []
 
-    def build(graph, arguments, path):
+    def build(graph, arguments, path, tell):
         signal.raise_signal(signal.SIGINT)
         held.append(list(heard))
         path.write_text("junk")
@@ -364,7 +364,7 @@ RAINBOW = {
     "bootstrap": "double", "n_step": 3, "dueling": True, "noisy": True, "distributional": "c51",
     "num_atoms": 11, "replay": "proportional",
 }  # fmt: skip
-FAMILIES = {
+OF_DQN = {
     "rainbow": RAINBOW,
     "qr": {"bootstrap": "sarsa", "distributional": "qr", "num_atoms": 7, "replay": "softmax"},
     "online": {"target_update_every": 0, "bootstrap": "expected_sarsa", "q_l1_coef": 0.1},
@@ -382,9 +382,9 @@ def lived(algo, steps=40):
         algo.update(step + 1)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", OF_DQN)
 def test_every_family_can_be_traced_and_its_trace_is_the_step(family, monkeypatch):
-    algo, seen = make("dqn", **FAMILIES[family]), []
+    algo, seen = make("dqn", **OF_DQN[family]), []
 
     def traced(library, arguments, outputs, changing, beside):
         return repeated(seen[0], changing)
@@ -396,7 +396,7 @@ def test_every_family_can_be_traced_and_its_trace_is_the_step(family, monkeypatc
     monkeypatch.setattr(compiled, "Repeated", traced)
     algo.learner.compiler = compiler
     lived(algo)
-    plain = make("dqn", **FAMILIES[family])
+    plain = make("dqn", **OF_DQN[family])
     lived(plain)
     assert len(seen) == 1
     assert algo.learner.is_compiled
