@@ -2,50 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from rl_cli import video
+from rl_cli.background import Background, Interrupted
 from rl_cli.config import RunConfig
 from rl_cli.evaluation import Policy
 from rl_cli.normalization import ObservationNormalizer
 from rl_cli.types import Recording
 
-Recorder = Callable[[int], str | None]
-"""Films the policy at a step; a line to show when that is not possible."""
-Filmer = Callable[[int, Recording], str | None]
-"""Films a training episode of that number, likewise."""
+OF_POLICY, OF_TRAINING = "videos", "films of training episodes"
 
 
-def of_evaluation(
-    cfg: RunConfig,
-    normalizer: ObservationNormalizer | None,
-    policy: Policy,
-    folder: Path,
-    interrupted: Callable[[], bool],
-) -> Recorder:
-    """Films of the first `video.episodes` evaluation episodes, at a step."""
+class Studio:
+    """Films what there is when it is asked to, one film after the other, while training goes on.
 
-    def film(step: int) -> str | None:
-        names = [f"step_{step:09d}_episode_{i}.mp4" for i in range(cfg.video.episodes)]
-        paths, how = [folder / name for name in names], cfg.eval
-        try:
-            video.record(cfg.env, normalizer, policy, paths, how.seed, how.greedy, interrupted)
-        except video.VideoUnavailable as problem:
-            return f"no videos: {problem}; training goes on without"
-        return None
+    Args:
+        normalizer, policy: of the run; looked at when a film is asked for.
+        folder: for the films.
+        background: in which they are made.
+        notify: told once of each kind why there are none.
 
-    return film
+    """
 
+    def __init__(
+        self,
+        cfg: RunConfig,
+        normalizer: ObservationNormalizer | None,
+        policy: Policy,
+        folder: Path,
+        background: Background,
+        notify: Callable[[str], None],
+    ) -> None:
+        self.cfg, self.normalizer, self.policy, self.folder = cfg, normalizer, policy, folder
+        self.background, self.notify = background, notify
+        asked = {OF_POLICY: cfg.video.episodes, OF_TRAINING: cfg.video.every_episodes}
+        self.wanted = {kind for kind, often in asked.items() if often}
+        self.kind = OF_POLICY  # what is being made, or was last
 
-def of_training(cfg: RunConfig, folder: Path) -> Filmer:
-    """A film of a training episode as it was, exploration and all."""
+    @property
+    def wants_training(self) -> bool:
+        return OF_TRAINING in self.wanted
 
-    def film(number: int, recording: Recording) -> str | None:
-        try:
-            video.play_again(cfg.env, recording, folder / f"episode_{number:06d}.mp4")
-        except video.VideoUnavailable as problem:
-            return f"no films of training episodes: {problem}; training goes on without"
-        return None
+    def film_policy(self, step: int) -> None:
+        """The first `video.episodes` evaluation episodes, at a step."""
+        names = [f"step_{step:09d}_episode_{i}.mp4" for i in range(self.cfg.video.episodes)]
+        paths, how = [self.folder / name for name in names], self.cfg.eval
 
-    return film
+        def film(interrupted: Interrupted) -> None:
+            given = (self.cfg.env, self.normalizer, self.policy, paths)
+            video.record(*given, how.seed, how.greedy, interrupted)
+
+        self._begin(OF_POLICY, film)
+
+    def film_training(self, recordings: Mapping[int, Recording]) -> None:
+        """Training episodes as they were, exploration and all, by number."""
+
+        def film(_: Interrupted) -> None:
+            for number, recording in recordings.items():
+                path = self.folder / f"episode_{number:06d}.mp4"
+                video.play_again(self.cfg.env, recording, path)
+
+        if recordings:
+            self._begin(OF_TRAINING, film)
+
+    def _begin(self, kind: str, film: Callable[[Interrupted], None]) -> None:
+        def task(interrupted: Interrupted) -> str | None:
+            try:
+                film(interrupted)
+            except video.VideoUnavailable as problem:
+                return str(problem)
+            return None
+
+        self.wait()
+        if kind in self.wanted:
+            self.kind = kind
+            self.background.begin(task)
+            if not self.background.beside:
+                self.wait()
+
+    def wait(self) -> None:
+        """Until the film that is being made is there."""
+        if problem := self.background.wait():
+            self.notify(f"no {self.kind}: {problem}; training goes on without")
+            self.wanted.discard(self.kind)  # said once

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from rl_cli import algos, checkpoint, films, resume, run_folder, stretch, trust
+from rl_cli import algos, checkpoint, resume, run_folder, stretch, trust
 from rl_cli.algos.base import Algorithm
 from rl_cli.assembly import (
     make_algorithm,
@@ -24,12 +24,13 @@ from rl_cli.assembly import (
     use_machine_code,
     worth_compiling,
 )
+from rl_cli.background import Background
 from rl_cli.checkpoint_store import CheckpointStore, Identity
 from rl_cli.compiled import source_digest
 from rl_cli.config import AlgoConfig, RunConfig, build
 from rl_cli.errors import BadInput, RunError
 from rl_cli.evaluation import Evaluator
-from rl_cli.films import Filmer, Recorder
+from rl_cli.films import Studio
 from rl_cli.folder_lock import FolderLock
 from rl_cli.interruption import Interruption
 from rl_cli.logger import Logger, hparams
@@ -176,8 +177,7 @@ class _Run:
             self.logger,
             self.monitor,
             CheckpointStore(folder / "checkpoints", identity, cfg.checkpoint.keep),
-            self._recorder(),
-            self._filmer(),
+            self._studio(),
             self.interruption,
             stretch.prepared(algo, envs),
         )
@@ -206,19 +206,15 @@ class _Run:
             now | {"exact": not self.lost},
         ]
 
-    def _recorder(self) -> Recorder | None:
-        cfg, envs = self.cfg, self.envs
-        if not cfg.video.episodes:
-            return None
-        folder = self.folder / "videos"
-        return films.of_evaluation(
-            cfg, envs.obs_normalizer, self.algo.predict, folder, self.interruption
+    def _studio(self) -> Studio:
+        cfg, algo = self.cfg, self.algo
+        background = Background(
+            algo.learner.arrays is not None,  # a GPU's memory does not fork
+            self.interruption,
+            Watchdog(cfg.step_timeout).watching,
         )
-
-    def _filmer(self) -> Filmer | None:
-        if not self.cfg.video.every_episodes:
-            return None
-        return films.of_training(self.cfg, self.folder / "videos")
+        folder, normalizer = self.folder / "videos", self.envs.obs_normalizer
+        return Studio(cfg, normalizer, algo.predict, folder, background, self.monitor.note)
 
     def go(self) -> Outcome:
         """Train; whatever happens, leave a status and close what is open."""
@@ -249,6 +245,8 @@ class _Run:
                     return self._interrupted()
         except BaseException as error:
             code = 1
+            if not isinstance(error, Exception):  # a second signal
+                self.trainer.studio.background.drop()
             if isinstance(error, RunError):
                 code = error.exit_code
                 self._place(error)
@@ -291,6 +289,7 @@ class _Run:
         )
 
     def _close(self) -> None:
+        self.trainer.studio.wait()
         self.monitor.close()
         with contextlib.suppress(RunError):  # a full disk has been reported where it mattered
             self.logger.close()

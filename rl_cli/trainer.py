@@ -15,7 +15,7 @@ from rl_cli.checkpoint_store import CheckpointStore
 from rl_cli.config import EvalConfig, StopConfig
 from rl_cli.errors import NonFinite
 from rl_cli.evaluation import Evaluator, evaluate
-from rl_cli.films import Filmer, Recorder
+from rl_cli.films import Studio
 from rl_cli.logger import Logger, check_finite
 from rl_cli.patience import Patience
 from rl_cli.periods import Periods
@@ -35,8 +35,7 @@ class Trainer:
     Args:
         interrupted: asked after each step, or call of C; a signal's number ends the run after a
             checkpoint.
-        recorder: films the policy; None: never.
-        filmer: films a training episode that is over; None: never.
+        studio: makes films of the policy and of training episodes.
         strides: take many steps at once; None: one after the other.
 
     """
@@ -53,18 +52,17 @@ class Trainer:
         logger: Logger,
         monitor: Monitor,
         store: CheckpointStore,
-        recorder: Recorder | None,
-        filmer: Filmer | None,
+        studio: Studio,
         interrupted: Callable[[], bool],
         strides: Strides | None = None,
     ) -> None:
         self.algo, self.envs, self.budget, self.periods = algo, envs, budget, periods
         self.evaluator, self.eval_cfg, self.stopping = evaluator, eval_cfg, Stopping(stop, budget)
-        self.logger, self.monitor, self.store, self.recorder = logger, monitor, store, recorder
-        self.filmer, self.interrupted, self.strides = filmer, interrupted, strides
+        self.logger, self.monitor, self.store, self.studio = logger, monitor, store, studio
+        self.interrupted, self.strides = interrupted, strides
         if strides is not None:
             strides.interrupted = interrupted
-        envs.keep_finished = filmer is not None
+        envs.keep_finished = studio.wants_training
         self.saving = Patience("checkpoints", monitor.note)
         self.logging = Patience("curves", monitor.note)
         self.check_every = 1 if algo.learner.arrays is not None else 100  # elsewhere it waits
@@ -141,6 +139,8 @@ class Trainer:
         None: interrupted meanwhile; what is missing is made up for when the run goes on.
         """
         self._settle()
+        if self.filmed_at < self.step and not self.interrupted():
+            self._record()  # while the others are at work
         if self.logger.row_at < self.step:
             self._log()
             self.saved_at = -1  # what was saved of this step is no longer all there is
@@ -148,8 +148,7 @@ class Trainer:
             self.saved_at = -1
             self._evaluate()
         self.save()
-        if self.filmed_at < self.step and not self.interrupted():
-            self._record()
+        self.studio.wait()
         return None if self.owes_evaluation else self.latest
 
     @property
@@ -245,16 +244,11 @@ class Trainer:
 
     def _record(self) -> None:
         self.filmed_at = self.step
-        if self.recorder is not None and (problem := self.recorder(self.step)):
-            self.monitor.note(problem)
-            self.recorder = None  # said once; training goes on
+        self.studio.film_policy(self.step)
 
     def _film_training(self) -> None:
-        for number, recording in self.to_film.items():
-            if self.filmer is not None and (problem := self.filmer(number, recording)):
-                self.monitor.note(problem)
-                self.filmer, self.envs.keep_finished = None, False  # said once, as above
-        self.to_film = {}
+        self.studio.film_training(self.to_film)
+        self.to_film, self.envs.keep_finished = {}, self.studio.wants_training
 
     def _check_update(self, metrics: Metrics) -> None:
         """A gradient that is no number has spoilt the weights: no step is taken with them."""

@@ -7,19 +7,15 @@ actions lie in memory that all share; a pipe to each process carries a few bytes
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import mmap
-import multiprocessing
-import signal
-import sys
-import threading
 from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from typing import Any, NoReturn, cast
 
 import numpy as np
 
+from rl_cli import children
 from rl_cli.config import EnvConfig
 from rl_cli.envs import Env, env_fault, make_env
 from rl_cli.errors import EnvFault, RunError
@@ -27,7 +23,6 @@ from rl_cli.types import LIFE, EnvSpec, State
 from rl_cli.vector import VectorEnv
 
 STEP, RESET, REPLAY, CLOSE = b"s", b"r", b"p", b"c"
-PATIENCE = 2.0  # seconds for a process to end by itself
 
 
 class Shared:
@@ -137,16 +132,13 @@ class WorkerVectorEnv(VectorEnv):
         )
 
     def _lost(self, worker: _Worker) -> NoReturn:
-        i = self._stuck(worker)
-        worker.process.join(PATIENCE)
-        code = worker.process.exitcode
-        name = signal.Signals(-code).name if code is not None and code < 0 else None
-        how = f"was killed by {name}" if name else f"ended with code {code}"
+        i, killed = self._stuck(worker), children.killed_by(worker.process) == "SIGKILL"
+        how = children.how_it_ended(worker.process)
         self.close()
         raise EnvFault(
             f"the process of the env {how}",
             self._where(i, self.shared.action[i], 1),
-            "often a lack of memory: try fewer envs" if name == "SIGKILL" else "mend the env",
+            "often a lack of memory: try fewer envs" if killed else "mend the env",
         )
 
     def _stuck(self, worker: _Worker) -> int:
@@ -159,10 +151,7 @@ class WorkerVectorEnv(VectorEnv):
             with contextlib.suppress(OSError):
                 worker.pipe.send_bytes(CLOSE)
         for worker in self.workers:
-            worker.process.join(PATIENCE)
-            if worker.process.is_alive():
-                worker.process.kill()
-                worker.process.join()
+            children.end(worker.process)
             worker.pipe.close()
         self.workers = []
         super().close()
@@ -173,26 +162,9 @@ class _Worker:
 
     def __init__(self, cfg: EnvConfig, envs: list[int], parent: WorkerVectorEnv) -> None:
         self.envs = envs
-        context = multiprocessing.get_context("fork")
-        self.pipe, theirs = context.Pipe()
-
-        def run() -> None:
-            self.pipe.close()  # or the parent's end would never be seen
-            _obey_nobody_but_the_parent()
-            _Served(cfg, envs, parent, theirs).serve()
-
-        self.process = context.Process(target=run, daemon=True)
-        self.process.start()
-        theirs.close()
-
-
-def _obey_nobody_but_the_parent() -> None:
-    """The parent hears the signals, saves, and closes; where it is killed, so are we."""
-    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
-        signal.signal(signum, signal.SIG_IGN)
-    if sys.platform == "linux" and threading.current_thread() is threading.main_thread():
-        parent_death_signal = 1  # PR_SET_PDEATHSIG
-        ctypes.CDLL(None).prctl(parent_death_signal, signal.SIGKILL)
+        self.process, self.pipe = children.fork(
+            lambda pipe: _Served(cfg, envs, parent, pipe).serve()
+        )
 
 
 class _Served:

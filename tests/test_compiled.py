@@ -130,7 +130,9 @@ def test_compiled_steps_agree_with_plain_ones(name, tmp_path, monkeypatch):
 @needs_compiler
 def test_a_broken_library_is_made_again(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(compiled, "build", lambda graph, arguments, path, tell: path.write_text("junk"))
+    monkeypatch.setattr(
+        compiled, "build", lambda graph, arguments, path, tell: path.write_text("junk")
+    )
     notes, learner = [], make("dqn").learner
     learner.compiler = compiler(notes)
     learner.step(*inputs("dqn"), learning_rate=1e-3)  # goes on, plain
