@@ -38,7 +38,7 @@ STEPS = {
     "ppo_cartpole_zoo": 60_000, "ppo_cartpole_1x128": 25_600, "ppo_pendulum_cleanrl": 61_440,
     "ppo_lunarlander_zoo": 131_072, "dqn_cartpole_cleanrl": 60_000, "dqn_cartpole_zoo": 20_000,
     "dqn_lunarlander_64": 40_000, "dqn_lunarlander_zoo": 15_000, "dqn_mountaincar_notebook": 12_000,
-    "dqn_mountaincar_zoo": 20_000,
+    "dqn_mountaincar_zoo": 120_000,
 }  # fmt: skip
 """Of the cases of benchmarks/speed.py, in which something is learned."""
 CASES = TUNED | {
