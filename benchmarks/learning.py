@@ -1,6 +1,6 @@
 """Does it learn? Trains each case over seeds that no choice of values has seen, and writes what came out.
 
-    python benchmarks/learning.py              every case, its five seeds; finished runs are kept
+    python benchmarks/learning.py              every case, twenty seeds; finished runs are kept
     python benchmarks/learning.py --case ppo_cartpole --seeds 5 6
 
 Writes benchmarks/learning.json, docs/img/learning.png and the table in docs/results.md.
@@ -26,13 +26,13 @@ from rl_cli.statistics import iqm, iqm_interval
 REPO = Path(__file__).resolve().parents[1]
 RUNS = REPO / "runs" / "learning"
 BIN = Path(sys.executable).parent
-SEEDS = [30, 31, 32, 33, 34]  # 0 to 24 and 100 to 107 have been looked at
-CASES = {  # name: (algo, env, mean return that 100 greedy episodes should reach, of how many of 5)
-    "dqn_mountaincar": ("dqn", "mountaincar", -110, 4),
-    "dqn_cartpole": ("dqn", "cartpole", 475, 5),
-    "ppo_cartpole": ("ppo", "cartpole", 475, 5),
-    "reinforce_cartpole": ("reinforce", "cartpole", 475, 4),
-    "ppo_lunarlander": ("ppo", "lunarlander", 200, 4),
+SEEDS = list(range(414, 434))  # at which nobody had looked when values were chosen
+CASES = {  # name: (algo, env, mean return that 100 greedy episodes should reach, of which share of seeds)
+    "dqn_mountaincar": ("dqn", "mountaincar", -110, 0.8),
+    "dqn_cartpole": ("dqn", "cartpole", 475, 1.0),
+    "ppo_cartpole": ("ppo", "cartpole", 475, 1.0),
+    "reinforce_cartpole": ("reinforce", "cartpole", 475, 0.8),
+    "ppo_lunarlander": ("ppo", "lunarlander", 200, 0.8),
 }
 
 
@@ -69,28 +69,29 @@ def _completed(folder: Path) -> bool:
 
 def table(results: dict[str, list[dict[str, float]]]) -> str:
     lines = [
-        "| case | steps | needed | seeds that reach it | best checkpoint, each seed | IQM [95 % interval] "
-        "| last checkpoint, each seed | seconds a run |",
-        "|---|---|---|---|---|---|---|---|",
+        "| case | steps | needed | seeds that reach it | best checkpoint: IQM [95 % interval] | lowest seed "
+        "| last checkpoint: IQM [95 % interval] | lowest seed | seconds a run |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for case, rows in results.items():
-        algo, env, goal, of_five = CASES[case]
-        best = np.array([r["best"] for r in rows])
-        low, high = iqm_interval(best)
-        reached = int((best >= goal).sum())
-        seconds = np.median([r["seconds"] for r in rows])
-        last = ", ".join(f"{r['latest']:.1f}" for r in rows)
+        algo, env, goal, share = CASES[case]
+        best, last = (np.array([row[which] for row in rows]) for which in ("best", "latest"))
+        reached, seconds = int((best >= goal).sum()), np.median([row["seconds"] for row in rows])
         lines.append(
-            f"| `algo={algo} env={env}` | {rows[0]['steps']:,} | {goal} on {of_five} of 5 "
-            f"| **{reached} of {len(rows)}** | {', '.join(f'{x:.1f}' for x in best)} "
-            f"| {float(iqm(best)):.1f} [{low:.1f}, {high:.1f}] "
-            f"| {last} | {seconds:.0f} |"
+            f"| `algo={algo} env={env}` | {rows[0]['steps']:,} | {goal} on {share:.0%} "
+            f"| **{reached} of {len(rows)}** | {told(best)} | {best.min():.1f} "
+            f"| {told(last)} | {last.min():.1f} | {seconds:.0f} |"
         )
     return "\n".join(lines)
 
 
+def told(returns: np.ndarray) -> str:
+    low, high = iqm_interval(returns)
+    return f"{float(iqm(returns)):.1f} [{low:.1f}, {high:.1f}]"
+
+
 def plot(results: dict[str, list[dict[str, float]]], path: Path) -> None:
-    """Evaluation return over steps, each seed a line."""
+    """Evaluation return over steps: each seed a thin line, their interquartile mean a thick one."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -101,14 +102,17 @@ def plot(results: dict[str, list[dict[str, float]]], path: Path) -> None:
     )
     for axis, (case, rows) in zip(np.atleast_1d(axes), results.items(), strict=True):
         algo, env, goal, _ = CASES[case]
-        for row in rows:
-            steps, returns = curve(RUNS / case / str(row["seed"]) / "eval.csv")
-            axis.plot(steps, returns, lw=1.2, alpha=0.8, label=f"seed {row['seed']}")
+        curves = [curve(RUNS / case / str(row["seed"]) / "eval.csv") for row in rows]
+        for steps, returns in curves:
+            axis.plot(steps, returns, lw=0.6, alpha=0.35, color="tab:blue")
+        middle = [
+            float(iqm(np.array(column))) for column in zip(*(y for _, y in curves), strict=True)
+        ]
+        axis.plot(curves[0][0], middle, lw=2, color="tab:blue")
         axis.axhline(goal, color="black", lw=0.8, ls=":")
         axis.set(title=f"{algo} {env}", xlabel="env steps")
         axis.grid(alpha=0.25)
     np.atleast_1d(axes)[0].set_ylabel("evaluation return")
-    np.atleast_1d(axes)[0].legend(fontsize=7)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
 
