@@ -65,7 +65,8 @@ def build(
             page, flags = written(graph, arguments, Path(scratch))
             compile_page(on_step_h(page, constants_of(graph)), flags, Path(scratch), path)
         except (Unknown, LookupError, ValueError) as why:  # or the page is written in another way
-            notify(f"the compiled step takes torch's runtime, slower than ours: {why}")
+            reason = str(why) if isinstance(why, Unknown) else f"{type(why).__name__}: {why}"
+            notify(f"the compiled step takes torch's runtime, slower than ours: {reason}")
             torchs_own(graph, arguments, Path(scratch), path)
 
 
@@ -180,7 +181,8 @@ def compile_page(source: str, flags: dict[str, Any], scratch: Path, path: Path) 
     made = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if made.returncode:
         kind = RuntimeError if "fatal error" in made.stderr else Unknown
-        raise kind((made.stderr.strip() or "silently").splitlines()[-1])
+        lines = (made.stderr.strip() or "silently").splitlines()
+        raise kind(next((line for line in lines if "error:" in line), lines[-1]))
     try:
         ctypes.CDLL(str(path))
     except OSError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import multiprocessing
+import os
 import signal
 import sys
 import threading
@@ -41,9 +42,13 @@ def fork(act: Callable[[Connection], None]) -> tuple[Any, Connection]:
 
 
 def _obey_nobody_but_the_parent() -> None:
-    """The parent hears the signals, saves, and closes; where it is killed, so are we."""
+    """The parent hears the signals, saves, and closes; where it is killed, so are we.
+
+    What an env or an encoder starts hears none of a terminal's either, and obeys us as it would elsewhere.
+    """
+    os.setpgid(0, 0)
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
-        signal.signal(signum, signal.SIG_IGN)
+        signal.signal(signum, lambda *_: None)  # SIG_IGN would be handed on to what is started
     if sys.platform == "linux" and threading.current_thread() is threading.main_thread():
         parent_death_signal = 1  # PR_SET_PDEATHSIG
         ctypes.CDLL(None).prctl(parent_death_signal, signal.SIGKILL)

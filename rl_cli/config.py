@@ -135,6 +135,9 @@ class VideoConfig:
     every_episodes: Int = Field(
         ge=0, description="film every so manyth training episode, exploration and all; 0: none"
     )
+    beside: bool = Field(
+        description="by a forked copy of the run; false: the run waits, for envs that bear no fork"
+    )
 
 
 @schema

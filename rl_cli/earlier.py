@@ -19,7 +19,7 @@ GROUPS: dict[str, Values] = {
     },
     "eval": {"every_episodes": 0},
     "checkpoint": {},
-    "video": {"every_episodes": 0},
+    "video": {"every_episodes": 0, "beside": True},
     "log": {"window": 100, "every_episodes": 0},
     "stop": {"eval_window": 1},
 }

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from rl_cli import video
-from rl_cli.background import Background, Interrupted
+from rl_cli.background import Alive, Background
 from rl_cli.config import RunConfig
 from rl_cli.evaluation import Policy
 from rl_cli.normalization import ObservationNormalizer
@@ -50,27 +50,27 @@ class Studio:
         names = [f"step_{step:09d}_episode_{i}.mp4" for i in range(self.cfg.video.episodes)]
         paths, how = [self.folder / name for name in names], self.cfg.eval
 
-        def film(interrupted: Interrupted) -> None:
+        def film(alive: Alive) -> None:
             given = (self.cfg.env, self.normalizer, self.policy, paths)
-            video.record(*given, how.seed, how.greedy, interrupted)
+            video.record(*given, how.seed, how.greedy, alive)
 
         self._begin(OF_POLICY, film)
 
     def film_training(self, recordings: Mapping[int, Recording]) -> None:
         """Training episodes as they were, exploration and all, by number."""
 
-        def film(_: Interrupted) -> None:
+        def film(alive: Alive) -> None:
             for number, recording in recordings.items():
                 path = self.folder / f"episode_{number:06d}.mp4"
-                video.play_again(self.cfg.env, recording, path)
+                video.play_again(self.cfg.env, recording, path, alive)
 
         if recordings:
             self._begin(OF_TRAINING, film)
 
-    def _begin(self, kind: str, film: Callable[[Interrupted], None]) -> None:
-        def task(interrupted: Interrupted) -> str | None:
+    def _begin(self, kind: str, film: Callable[[Alive], None]) -> None:
+        def task(alive: Alive) -> str | None:
             try:
-                film(interrupted)
+                film(alive)
             except video.VideoUnavailable as problem:
                 return str(problem)
             return None
@@ -85,5 +85,16 @@ class Studio:
     def wait(self) -> None:
         """Until the film that is being made is there."""
         if problem := self.background.wait():
+            self._sweep_up()
             self.notify(f"no {self.kind}: {problem}; training goes on without")
             self.wanted.discard(self.kind)  # said once
+
+    def drop(self) -> None:
+        """Without the film that is being made."""
+        self.background.drop()
+        self._sweep_up()
+
+    def _sweep_up(self) -> None:
+        """Take away what a process has left that could not itself."""
+        for part in self.folder.glob(video.PARTS):
+            part.unlink(missing_ok=True)

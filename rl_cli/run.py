@@ -208,11 +208,10 @@ class _Run:
 
     def _studio(self) -> Studio:
         cfg, algo = self.cfg, self.algo
-        background = Background(
-            algo.learner.arrays is not None,  # a GPU's memory does not fork
-            self.interruption,
-            Watchdog(cfg.step_timeout).watching,
-        )
+        beside = (
+            cfg.video.beside and algo.learner.arrays is not None
+        )  # a GPU's memory does not fork
+        background = Background(beside, self.interruption, cfg.step_timeout)
         folder, normalizer = self.folder / "videos", self.envs.obs_normalizer
         return Studio(cfg, normalizer, algo.predict, folder, background, self.monitor.note)
 
@@ -245,8 +244,6 @@ class _Run:
                     return self._interrupted()
         except BaseException as error:
             code = 1
-            if not isinstance(error, Exception):  # a second signal
-                self.trainer.studio.background.drop()
             if isinstance(error, RunError):
                 code = error.exit_code
                 self._place(error)
@@ -289,7 +286,7 @@ class _Run:
         )
 
     def _close(self) -> None:
-        self.trainer.studio.wait()
+        self.trainer.studio.drop()
         self.monitor.close()
         with contextlib.suppress(RunError):  # a full disk has been reported where it mattered
             self.logger.close()
@@ -299,9 +296,11 @@ class _Run:
         signum = self.interruption.signum
         assert signum is not None
         self.trainer.save()
-        self.monitor.close()
         name, code = signal.Signals(signum).name, 128 + signum
         self._status("interrupted", name, exit_code=code)
+        with contextlib.suppress(KeyboardInterrupt):  # a second signal: without the film
+            self.trainer.studio.wait()
+        self.monitor.close()
         here = relative(self.folder)
         if not self.cfg.quiet:
             print(f"stopped by {name} at step {self.trainer.step:,}; the checkpoint is saved")

@@ -23,11 +23,18 @@ class VideoUnavailable(Exception):
     """This env cannot be filmed here; the message says why in one line."""
 
 
-class Mp4:
-    """An mp4 file (H.264). Written under a temporary name that becomes `path` when whole."""
+PARTS = ".*.part.mp4"
+"""Names of films that are not whole."""
 
-    def __init__(self, path: Path, fps: float) -> None:
-        self.path, self.fps = path, fps
+
+class Mp4:
+    """An mp4 file (H.264). Written under a temporary name that becomes `path` when whole.
+
+    `alive` is called at each frame.
+    """
+
+    def __init__(self, path: Path, fps: float, alive: Callable[[], object] = lambda: None) -> None:
+        self.path, self.fps, self.alive = path, fps, alive
         self.part = path.with_name(f".{path.name}.part.mp4")
         self.encoder: Generator[None, Any, None] | None = None
         self.frames = 0
@@ -47,6 +54,7 @@ class Mp4:
             self.encoder = _open_encoder(self.part, (width, height), self.fps)
         self.encoder.send(frame)
         self.frames += 1
+        self.alive()
 
     def close(self) -> None:
         """Finish the file."""
@@ -79,11 +87,11 @@ def record(
     paths: list[Path],
     seed: int,
     greedy: bool,
-    interrupted: Callable[[], bool] = lambda: False,
+    alive: Callable[[], bool] = lambda: True,
 ) -> list[Episode]:
     """Film one episode per path, number i from reset(seed + i), on an env made for it.
 
-    `interrupted` is asked between episodes.
+    `alive` is called at each frame; between episodes it says whether to go on.
 
     Raises:
         VideoUnavailable: the env cannot be rendered here; says why.
@@ -96,23 +104,30 @@ def record(
         raise VideoUnavailable(_one_line(error)) from error
     try:
         return [
-            _film(evaluator, policy, path, seed + i, greedy)
+            _film(evaluator, policy, path, seed + i, greedy, alive)
             for i, path in enumerate(paths)
-            if not interrupted()
+            if alive()
         ]
     finally:
         evaluator.close()
 
 
-def play_again(cfg: EnvConfig, recording: Recording, path: Path) -> None:
+def play_again(
+    cfg: EnvConfig,
+    recording: Recording,
+    path: Path,
+    alive: Callable[[], object] = lambda: True,
+) -> None:
     """Film an episode that is over: its reset and its actions again, in an env with a renderer.
+
+    `alive` is called at each frame.
 
     Raises:
         VideoUnavailable: the env cannot be rendered here, or is not what it was; says why.
 
     """
     _without_screen()
-    with _whole(path) as video:
+    with _whole(path, alive) as video:
         env = make_env(cfg, "rgb_array")
         try:
             video.fps = fps_of(env, cfg)
@@ -146,16 +161,23 @@ def _without_screen() -> None:
         os.environ.setdefault("MUJOCO_GL", "egl")  # asked for when a renderer is made
 
 
-def _film(evaluator: Evaluator, policy: Policy, path: Path, seed: int, greedy: bool) -> Episode:
-    with _whole(path) as video:
+def _film(
+    evaluator: Evaluator,
+    policy: Policy,
+    path: Path,
+    seed: int,
+    greedy: bool,
+    alive: Callable[[], object],
+) -> Episode:
+    with _whole(path, alive) as video:
         video.fps = evaluator.fps
         return evaluator.episode(policy, seed, greedy, video)
 
 
 @contextlib.contextmanager
-def _whole(path: Path) -> Iterator[Mp4]:
+def _whole(path: Path, alive: Callable[[], object]) -> Iterator[Mp4]:
     """A film that is there when the body has come to its end, and otherwise not at all."""
-    video = Mp4(path, fps=30)
+    video = Mp4(path, 30, alive)
     try:
         yield video
         video.close()

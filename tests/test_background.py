@@ -1,17 +1,29 @@
 """Tasks beside the run: in a copy of it, as things were, and no harm to it."""
 
+import ctypes
+import io
+import multiprocessing
 import os
 import signal
-import threading
+import subprocess
 import time
-from contextlib import contextmanager
 
+import numpy as np
 import pytest
+import torch
+from gymnasium.envs.classic_control import CartPoleEnv
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
 from test_trainer import compose
 
 from rl_cli import children
 from rl_cli.background import Background
+from rl_cli.errors import EnvFault
+from rl_cli.films import Studio
 from rl_cli.run import train
+from rl_cli.run_folder import read_status
+from rl_cli.vector import VectorEnv
 
 
 @pytest.fixture
@@ -51,7 +63,7 @@ def test_a_problem_is_told_once(background):
     [
         (lambda: os.kill(os.getpid(), signal.SIGKILL), "the process was killed by SIGKILL"),
         (lambda: os._exit(7), "the process ended with code 7"),
-        (lambda: 1 / 0, "the process ended with code 1"),
+        (lambda: 1 / 0, "ZeroDivisionError: division by zero"),
     ],
 )
 def test_a_task_that_dies_is_a_problem_and_no_more(background, end, told):
@@ -64,9 +76,9 @@ def test_a_task_that_dies_is_a_problem_and_no_more(background, end, told):
 def test_signals_are_the_runs_affair_and_an_interrupted_one_asks_the_task_to_stop(tmp_path):
     asked = []
 
-    def task(interrupted):
+    def task(alive):
         (tmp_path / "begun").touch()
-        while not interrupted():
+        while alive():
             time.sleep(0.01)
         return "stopped"
 
@@ -81,22 +93,68 @@ def test_signals_are_the_runs_affair_and_an_interrupted_one_asks_the_task_to_sto
     assert background.wait() == "stopped"
 
 
-def test_it_can_be_dropped(background):
+def test_it_can_be_dropped_and_is_forgotten(background):
     background.begin(lambda _: time.sleep(600))
+    process = background.process
     background.drop()
-    assert background.wait() == "the process was killed by SIGKILL"
+    assert not process.is_alive()
+    assert background.wait() is None
 
 
-def test_what_guards_a_task_is_around_it_in_its_own_process():
-    @contextmanager
-    def guarded():
-        os.environ["GUARDED"] = "yes"
-        yield
+def test_a_task_without_a_sign_of_life_is_ended_be_it_in_c():
+    background = Background(True, lambda: False, timeout=0.5)
+    background.begin(lambda _: ctypes.CDLL(None).sleep(600) and None)
+    assert background.wait() == "the renderer has not answered for 0.5 s"
 
-    background = Background(True, lambda: False, guarded)
-    background.begin(lambda _: os.environ.get("GUARDED"))
-    assert background.wait() == "yes"
-    assert "GUARDED" not in os.environ
+
+def test_one_that_takes_its_time_but_lives_is_not():
+    def task(alive):
+        until = time.monotonic() + 1.2
+        while time.monotonic() < until:
+            assert alive()
+            time.sleep(0.01)
+
+    background = Background(True, lambda: False, timeout=0.5)
+    background.begin(task)
+    assert background.wait() is None
+
+
+def test_what_a_task_starts_obeys_it(background):
+    """An env may have a simulator, which it ends by a signal."""
+
+    def task(_):
+        simulator = subprocess.Popen(["sleep", "30"])
+        simulator.terminate()
+        simulator.wait(timeout=5)
+
+    background.begin(task)
+    assert background.wait() is None
+
+
+def test_networks_that_have_used_several_threads_can_be_asked_in_a_copy():
+    """OpenMP does not survive a fork: who asks it for threads in the copy waits for ever."""
+    before = torch.get_num_threads()
+    weights, picture = torch.ones(8, 4, 3, 3), torch.ones(4, 4, 64, 64)
+    try:
+        torch.set_num_threads(2)
+        torch.conv2d(picture, weights)
+        background = Background(True, lambda: False, timeout=5.0)
+        background.begin(lambda _: str(float(torch.conv2d(picture, weights)[0, 0, 0, 0])))
+        assert background.wait() == "36.0"
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_talkative_env_does_not_disturb_the_live_view(background):
+    """Its lock may be held when the process forks."""
+    with Live(
+        Text("a run"),
+        console=Console(file=io.StringIO(), force_terminal=True),
+        refresh_per_second=500,
+    ):
+        for _ in range(60):
+            background.begin(lambda _: print("hello", flush=True))
+            assert background.wait() is None
 
 
 def no_room(act):
@@ -113,18 +171,9 @@ def test_without_a_process_the_run_waits(beside, monkeypatch):
     assert background.wait() is None
 
 
-def test_other_threads_do_no_harm(background):
-    """TensorBoard's writer and the live view have some; a fork takes none of them along."""
-    stop = threading.Event()
-    threads = [threading.Thread(target=lambda: [str(time.time()) for _ in iter(stop.is_set, True)])]
-    for thread in threads:
-        thread.start()
-    for _ in range(20):
-        background.begin(lambda _: None)
-        assert background.wait() is None
-    stop.set()
-    for thread in threads:
-        thread.join()
+def test_a_process_that_may_have_no_children_does_it_itself(monkeypatch):
+    monkeypatch.setattr(type(multiprocessing.current_process()), "daemon", True)
+    assert not Background(True, lambda: False).beside
 
 
 def filmed(here, tiny, monkeypatch, *overrides, beside=True):
@@ -146,19 +195,94 @@ def test_films_made_beside_a_run_are_those_it_would_have_waited_for(here, tiny, 
     assert beside == filmed(here, tiny, monkeypatch, beside=False)
 
 
+def at_the_fifth(act):
+    """A renderer for as many frames, and then this; the encoder is at work by then."""
+    frames = []
+
+    def render(self):
+        frames.append(1)
+        return act() if len(frames) == 5 else np.zeros((20, 20, 3), np.uint8)
+
+    return render
+
+
 @pytest.mark.parametrize(
-    ("render", "why"),
+    ("act", "why"),
     [
-        (lambda self: os.kill(os.getpid(), signal.SIGKILL), "the process was killed by SIGKILL"),
-        (lambda self: time.sleep(600), "the env has not answered for 1 s"),
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), "the process was killed by SIGKILL"),
+        (lambda: time.sleep(600), "the renderer has not answered for 1 s"),
     ],
     ids=["dies", "hangs"],
 )
-def test_a_renderer_that_dies_or_hangs_costs_a_line(here, tiny, monkeypatch, capsys, render, why):
-    from gymnasium.envs.classic_control import CartPoleEnv
-
-    monkeypatch.setattr(CartPoleEnv, "render", render)
-    assert filmed(here, tiny, monkeypatch, "step_timeout=1.0", "quiet=false") == {}
+@pytest.mark.parametrize(
+    ("kind", "asked"),
+    [("videos", "video.episodes=1"), ("films of training episodes", "video.every_episodes=2")],
+)
+def test_a_renderer_that_dies_or_hangs_costs_a_line(
+    here, tiny, monkeypatch, capsys, act, why, kind, asked
+):
+    monkeypatch.setattr(CartPoleEnv, "render", at_the_fifth(act))
+    config = compose(
+        "algo=ppo",
+        "env=cartpole",
+        *tiny,
+        "video.every=200",
+        asked,
+        "step_timeout=1.0",
+        "quiet=false",
+    )
+    assert train(config | {"run_dir": str(here / "r")}, ("ppo", "cartpole")).exit_code == 0
     told = capsys.readouterr().out
-    assert told.count(f"no videos: {why}") == 1
+    assert told.count(f"no {kind}: {why}") == 1
     assert "done: 400 steps" in told
+    assert not list((here / "r/videos").iterdir())
+
+
+def test_an_error_of_the_run_does_not_wait_for_a_film(here, tiny, monkeypatch):
+    step, steps, children_of = CartPoleEnv.step, [], []
+    fork = children.fork
+
+    def failing(self, action):
+        steps.append(1)
+        if len(steps) > 300:
+            raise RuntimeError("the wheel came off")
+        return step(self, action)
+
+    def noted(act):
+        children_of.append(fork(act))
+        return children_of[-1]
+
+    monkeypatch.setattr(children, "fork", noted)
+    monkeypatch.setattr(CartPoleEnv, "render", lambda self: time.sleep(600))
+    monkeypatch.setattr("rl_cli.classic.lean", lambda env: env)
+    monkeypatch.setattr("rl_cli.vector.lean", lambda env: env)
+    monkeypatch.setattr(CartPoleEnv, "step", failing)
+    config = compose(
+        "algo=ppo", "env=cartpole", *tiny, "video.every=200", "video.episodes=1", "eval.every=0"
+    )
+    with pytest.raises(EnvFault, match="the wheel came off"):
+        train(config | {"run_dir": str(here / "r")}, ("ppo", "cartpole"))
+    ((process, _),) = children_of
+    assert not process.is_alive()
+
+
+def test_a_second_signal_ends_the_film_not_the_story(here, tiny, monkeypatch):
+    """The checkpoint is saved and the run known as interrupted, whatever becomes of the film."""
+
+    def impatient(self):
+        raise KeyboardInterrupt
+
+    config = compose("algo=ppo", "env=cartpole", *tiny, "video.every=0", "video.episodes=1")
+    step, steps = VectorEnv.step, []
+
+    def signalled(self, action):
+        steps.append(1)
+        if len(steps) == 20:
+            signal.raise_signal(signal.SIGINT)
+        return step(self, action)
+
+    monkeypatch.setattr(Studio, "wait", impatient)
+    monkeypatch.setattr(VectorEnv, "step", signalled)
+    outcome = train(config | {"run_dir": str(here / "r")}, ("ppo", "cartpole"))
+    assert (outcome.state, outcome.exit_code) == ("interrupted", 130)
+    assert read_status(here / "r")["state"] == "interrupted"
