@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import subprocess
+import threading
 import time
 
 import numpy as np
@@ -145,16 +146,23 @@ def test_networks_that_have_used_several_threads_can_be_asked_in_a_copy():
         torch.set_num_threads(before)
 
 
-def test_a_talkative_env_does_not_disturb_the_live_view(background):
-    """Its lock may be held when the process forks."""
-    with Live(
-        Text("a run"),
-        console=Console(file=io.StringIO(), force_terminal=True),
-        refresh_per_second=500,
-    ):
-        for _ in range(60):
-            background.begin(lambda _: print("hello", flush=True))
-            assert background.wait() is None
+def test_a_talkative_env_does_not_disturb_the_live_view():
+    """Its lock may be held by another thread when the process forks, and stays so in the copy."""
+    background = Background(True, lambda: False, timeout=2.0)
+    held, begun = threading.Event(), threading.Event()
+    console = Console(file=io.StringIO(), force_terminal=True)
+    with Live(Text("a run"), console=console, auto_refresh=False) as live:
+
+        def hold():
+            with live._lock:
+                held.set()
+                begun.wait()
+
+        threading.Thread(target=hold).start()
+        held.wait()
+        background.begin(lambda _: print("hello", flush=True))
+        begun.set()
+        assert background.wait() is None
 
 
 def no_room(act):
