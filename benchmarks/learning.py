@@ -27,6 +27,9 @@ REPO = Path(__file__).resolve().parents[1]
 RUNS = REPO / "runs" / "learning"
 BIN = Path(sys.executable).parent
 SEEDS = list(range(414, 434))  # at which nobody had looked when values were chosen
+YOUNGER = {
+    "dqn_cartpole": list(range(454, 474))
+}  # its values were changed after those had been seen
 CASES = {  # name: (algo, env, mean return that 100 greedy episodes should reach, of which share of seeds)
     "dqn_mountaincar": ("dqn", "mountaincar", -110, 0.8),
     "dqn_cartpole": ("dqn", "cartpole", 475, 1.0),
@@ -135,7 +138,9 @@ def main() -> None:
     args = parser.parse_args()
     with ThreadPoolExecutor(args.jobs) as pool:
         futures = {
-            case: [pool.submit(measure, case, seed) for seed in args.seeds or SEEDS]
+            case: [
+                pool.submit(measure, case, seed) for seed in args.seeds or YOUNGER.get(case, SEEDS)
+            ]
             for case in args.case
         }
         results = {case: [f.result() for f in runs] for case, runs in futures.items()}
