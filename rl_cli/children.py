@@ -49,9 +49,14 @@ def _obey_nobody_but_the_parent() -> None:
     os.setpgid(0, 0)
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(signum, lambda *_: None)  # SIG_IGN would be handed on to what is started
+    end_with_parent(signal.SIGKILL)
+
+
+def end_with_parent(signum: signal.Signals) -> None:
+    """Where the system can: this process is sent a signal when its parent has been killed."""
     if sys.platform == "linux" and threading.current_thread() is threading.main_thread():
         parent_death_signal = 1  # PR_SET_PDEATHSIG
-        ctypes.CDLL(None).prctl(parent_death_signal, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(parent_death_signal, signum)
 
 
 def killed_by(process: Any) -> str | None:

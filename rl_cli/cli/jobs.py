@@ -7,13 +7,14 @@ not spend three on starting; one that is killed takes no other along.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import sys
 import traceback
 from collections.abc import Callable
 from types import FrameType
+
+from rl_cli import children
 
 
 class Pool:
@@ -58,7 +59,7 @@ class Pool:
         try:
             os.setpgid(0, 0)
             self._restore_signals()
-            _end_with_parent()
+            children.end_with_parent(signal.SIGTERM)  # it saves and ends, as if interrupted
             signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
             code = function()
         except BaseException:
@@ -89,10 +90,3 @@ class Pool:
         if pid in self.running:
             code = os.waitstatus_to_exitcode(status)
             self.ended(self.running.pop(pid), code if code >= 0 else 128 - code)
-
-
-def _end_with_parent() -> None:
-    """Where the system can: a child whose parent is killed saves and ends, as if interrupted."""
-    with contextlib.suppress(Exception):
-        set_parent_death_signal = 1
-        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
