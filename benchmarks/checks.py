@@ -27,9 +27,10 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from speed import CASES, REPO
 
-from rl_cli import trainer, vector
-from rl_cli.interruption import Interruption
-from rl_cli.run import train
+from rl_cli.envs import vector
+from rl_cli.training import trainer
+from rl_cli.training.experiment import train
+from rl_cli.training.signals import Interruption
 
 MORE = 10
 TURNS = {

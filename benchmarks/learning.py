@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rl_cli.statistics import iqm, iqm_interval
+from rl_cli.tracking.statistics import iqm, iqm_interval
 
 REPO = Path(__file__).resolve().parents[1]
 RUNS = REPO / "runs" / "learning"

@@ -11,14 +11,17 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from rl_cli import algos, native, stretch
-from rl_cli.assembly import make_algorithm, settings_of, worth_compiling
-from rl_cli.compiled import StepCompiler, source_digest
-from rl_cli.config import RunConfig, build
-from rl_cli.logger import Logger
-from rl_cli.seeding import env_seeds
-from rl_cli.types import Metrics
-from rl_cli.vector import VectorEnv
+from rl_cli import algos
+from rl_cli.algos.factory import make_algorithm, settings_of, worth_compiling
+from rl_cli.collectors import native_envs
+from rl_cli.config.run import RunConfig
+from rl_cli.config.schema import build
+from rl_cli.core.seeding import env_seeds
+from rl_cli.core.types import Metrics
+from rl_cli.engine import forward
+from rl_cli.engine.compiler import StepCompiler, source_digest
+from rl_cli.envs.vector import VectorEnv
+from rl_cli.tracking.logger import Logger
 
 REPO = Path(__file__).resolve().parents[1]
 
@@ -38,9 +41,9 @@ class Loop:
         if self.compiles:
             source = source_digest(sys.modules[algo_cls.__module__])
             identity = repr((algo_cfg, self.envs.spec, source))
-            self.algo.learner.native = native.load()
+            self.algo.learner.native = forward.load()
             self.algo.learner.compiler = StepCompiler(identity, print, settings_of(algo_cfg))
-        self.stretch = stretch.prepared(self.algo, self.envs)
+        self.stretch = native_envs.prepared(self.algo, self.envs)
         self.logger = Logger(Path(tempfile.mkdtemp()), tensorboard=False, hparams={})
         self.envs.reset()
         self.at = 0

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rl_cli.statistics import mean_interval
+from rl_cli.tracking.statistics import mean_interval
 
 REPO = Path(__file__).resolve().parents[1]
 RUNS = REPO / "runs" / "notebooks"

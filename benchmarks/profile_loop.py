@@ -20,6 +20,7 @@ from loop import Loop
 from speed import CASES, Case
 
 from rl_cli.algos import ppo
+from rl_cli.buffers import rollout
 
 REPO = Path(__file__).resolve().parents[1]
 COLUMNS = ("in C", "act", "env", "store", "sample", "learn", "rest of update", "log", "loop")
@@ -69,11 +70,11 @@ def profile(name: str, case: Case) -> str:
     learner = algo.learner
     parts += [(learner, "step"), (learner, "ask"), (algo, "update"), (loop.logger, "add")]
     columns = ("act", "env", "store", "sample", "learn", "learn", "rest of update", "log")
-    plain = ppo.minibatches
+    plain = rollout.minibatches
     for (owner, method), column in zip(parts, columns, strict=True):
         times.wrap(owner, method, column)
     together = loop.turn(case.steps)
-    ppo.minibatches = plain
+    rollout.minibatches = plain
     spent = {column: times.spent[column] / case.steps * 1e6 for column in COLUMNS}
     spent["loop"] = together - sum(spent.values())
     cells = " | ".join(f"{spent[c]:.1f}" if spent[c] else "" for c in COLUMNS)

@@ -18,10 +18,11 @@ import torch
 from omegaconf import OmegaConf
 
 from rl_cli import algos
-from rl_cli.buffers import ReplayBuffer
-from rl_cli.checkpoint_store import CheckpointStore, Identity
-from rl_cli.config import EnvConfig, build
-from rl_cli.types import ActionSpec, EnvSpec, Transition
+from rl_cli.buffers.replay import ReplayBuffer
+from rl_cli.config.env import EnvConfig
+from rl_cli.config.schema import build
+from rl_cli.core.types import ActionSpec, EnvSpec, Transition
+from rl_cli.storage.checkpoint_writer import CheckpointStore, Identity
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 

@@ -34,7 +34,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from rl_cli.classic import lean
+from rl_cli.envs.fast_classic_control import lean
 
 REPO = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent

@@ -23,10 +23,9 @@ import torch
 from loop import REPO, Loop
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from rl_cli.aot import build
-from rl_cli.compiled import copied, trace
-from rl_cli.learner import WRITTEN, repeated
-from rl_cli.repeat import Repeated
+from rl_cli.engine.compiled_step import Repeated
+from rl_cli.engine.compiler import WRITTEN, copied, repeated, trace
+from rl_cli.engine.inductor import build
 
 CASES = {
     "DQN, 64-64, 64 rows": "algo=dqn env=cartpole hparams=none",

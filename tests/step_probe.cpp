@@ -1,6 +1,6 @@
-// step.h's tensors for the tests: what a page does with them, one thing at a time.
+// tensor_runtime.h's tensors for the tests: what a page does with them, one thing at a time.
 
-#include "step.h"
+#include "tensor_runtime.h"
 
 namespace torch::aot_inductor {
 RAIIAtenTensorHandle constants[] = {Tensor{}};

@@ -10,13 +10,14 @@ import pytest
 from test_config import ALGOS, EXPERIMENTS, checked, compose
 
 from rl_cli import algos
-from rl_cli.assembly import make_algorithm
-from rl_cli.cli import groups, launch
+from rl_cli.algos.factory import make_algorithm
+from rl_cli.cli import config_groups, hydra_errors
 from rl_cli.cli import train as rl_train
-from rl_cli.config import RunConfig, build, keys
-from rl_cli.errors import BadInput
-from rl_cli.networks import NatureCNN
-from rl_cli.types import ActionSpec, EnvSpec
+from rl_cli.config.run import RunConfig
+from rl_cli.config.schema import build, keys
+from rl_cli.core.errors import BadInput
+from rl_cli.core.types import ActionSpec, EnvSpec
+from rl_cli.models.networks import NatureCNN
 
 CONTRADICTIONS = [
     ("dqn", "algo.epsilon_decay=exponential algo.epsilon_end=0"),
@@ -53,7 +54,7 @@ def asked_for(algo, words):
     """The typed configuration of a command line without tuned values."""
     config = copy.deepcopy(plain_values(algo))
     for word in words:
-        rl_train._set(config, *launch.parsed(word))
+        rl_train._set(config, *hydra_errors.parsed(word))
     return checked(config)
 
 
@@ -133,7 +134,7 @@ def test_what_was_typed_for_nothing_is_noted_once_and_only_that(here, capsys, mo
 def test_a_preset_of_one_algorithm_is_not_mixed_with_another(here):
     def refusal(*words):
         with pytest.raises(BadInput) as caught:
-            groups.refuse_another_algorithm(list(words), [groups.CONF])
+            config_groups.refuse_another_algorithm(list(words), [config_groups.CONF])
         return caught.value
 
     told = refusal("experiment=cartpole_dqn_replay", "algo=ppo")
@@ -156,7 +157,7 @@ def test_a_preset_of_one_algorithm_is_not_mixed_with_another(here):
     ],
 )
 def test_what_a_preset_goes_with_is_taken(words):
-    groups.refuse_another_algorithm(words.split(), [groups.CONF])
+    config_groups.refuse_another_algorithm(words.split(), [config_groups.CONF])
     checked(compose(*words.split()))
 
 
@@ -165,10 +166,14 @@ def test_a_preset_of_a_persons_own_is_read_as_ours_are(here):
     path = here / "experiment/mine.yaml"
     path.write_text("defaults: [override /algo: ppo]\nalgo: {clip_coef: 0.3}\n")
     with pytest.raises(BadInput, match="mine is a preset of algo=ppo"):
-        groups.refuse_another_algorithm(["experiment=mine", "algo=dqn"], [groups.CONF, here])
+        config_groups.refuse_another_algorithm(
+            ["experiment=mine", "algo=dqn"], [config_groups.CONF, here]
+        )
     for text in ("defaults: 3\nalgo: {}\n", "- 3\n", "algo: [", "defaults: [_self_]\nalgo: {}\n"):
         path.write_text(text)
-        groups.refuse_another_algorithm(["experiment=mine", "algo=dqn"], [groups.CONF, here])
+        config_groups.refuse_another_algorithm(
+            ["experiment=mine", "algo=dqn"], [config_groups.CONF, here]
+        )
 
 
 def test_help_says_what_each_preset_is_for(capsys):
@@ -176,7 +181,7 @@ def test_help_says_what_each_preset_is_for(capsys):
     out = capsys.readouterr().out
     for name in EXPERIMENTS:
         (line,) = re.findall(rf"^  {name}  +(.*)$", out, re.MULTILINE)
-        second = (groups.CONF / f"experiment/{name}.yaml").read_text().splitlines()[1]
+        second = (config_groups.CONF / f"experiment/{name}.yaml").read_text().splitlines()[1]
         assert line == second.removeprefix("# ").split(":")[0]
         assert 10 < len(line) < 70
 

@@ -10,11 +10,12 @@ from conftest import REPO
 from omegaconf import OmegaConf
 
 from rl_cli import algos
-from rl_cli.config import EnvConfig, build
-from rl_cli.minibatches import filled_minibatches, minibatches
-from rl_cli.seeding import env_seeds
-from rl_cli.types import ActionSpec, Batch, EnvSpec, Transition
-from rl_cli.vector import VectorEnv
+from rl_cli.buffers.rollout import filled_minibatches, minibatches
+from rl_cli.config.env import EnvConfig
+from rl_cli.config.schema import build
+from rl_cli.core.seeding import env_seeds
+from rl_cli.core.types import ActionSpec, Batch, EnvSpec, Transition
+from rl_cli.envs.vector import VectorEnv
 
 GAMMA = 0.5
 CHANGES = {

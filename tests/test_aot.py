@@ -1,4 +1,4 @@
-"""A traced function as a library: the page torch writes, cut and set on step.h; step.h's own tensors."""
+"""A traced function as a library: the page torch writes, cut and set on tensor_runtime.h; tensor_runtime.h's own tensors."""
 
 import ctypes
 import gc
@@ -11,9 +11,10 @@ import pytest
 import torch
 from test_compiled import compiler, inputs, make, needs_compiler
 
-from rl_cli import aot, compiled
-from rl_cli.library_cache import find_compiler
-from rl_cli.repeat import OnStepH, OnTorch, Repeated
+from rl_cli.engine import compiler as compiler_module
+from rl_cli.engine import inductor
+from rl_cli.engine.build_cache import find_compiler
+from rl_cli.engine.compiled_step import OnStepH, OnTorch, Repeated
 
 POINTER, LONG = ctypes.c_void_p, ctypes.c_int64
 PAGE = """boilerplate
@@ -36,12 +37,12 @@ def long(*values):
 
 @pytest.fixture(scope="module")
 def probe(tmp_path_factory):
-    """step.h alone, and handles of torch's tensors."""
+    """tensor_runtime.h alone, and handles of torch's tensors."""
     library = tmp_path_factory.mktemp("probe") / "probe.so"
     torchs = Path(torch.__file__).parent / "lib"
     subprocess.run(
         [
-            find_compiler(), "-O1", "-std=c++20", "-shared", "-fPIC", f"-I{aot.RUNTIME.parent}",
+            find_compiler(), "-O1", "-std=c++20", "-shared", "-fPIC", f"-I{inductor.RUNTIME.parent}",
             str(Path(__file__).with_name("step_probe.cpp")), "-o", str(library),
             f"-L{torchs}", "-ltorch_cpu",
         ],
@@ -143,10 +144,12 @@ def test_memory_is_used_again_when_its_last_view_is_gone(probe):
 
 def test_a_page_keeps_its_kernels_and_its_function_on_step_h():
     constants = {"_tensor_constant0": torch.tensor([7, -1]), "_tensor_constant2": torch.ones(2, 1)}
-    source = aot.on_step_h(PAGE, constants)
+    source = inductor.on_step_h(PAGE, constants)
     assert "boilerplate" not in source
     assert "CACHE_TORCH" not in source
-    assert source.startswith(aot.PREFIX + aot.RUNTIME.read_text() + 'extern "C" void kernel();')
+    assert source.startswith(
+        inductor.PREFIX + inductor.RUNTIME.read_text() + 'extern "C" void kernel();'
+    )
     assert source.endswith(PAGE[PAGE.index("void AOTInductorModel") :])
     lines = source.splitlines()
     one = np.float32(1).view(np.int32)  # in the order of the page, not of the names
@@ -166,16 +169,16 @@ def test_a_page_keeps_its_kernels_and_its_function_on_step_h():
     ],
 )
 def test_a_page_we_do_not_know_is_left_to_torch(page, why):
-    with pytest.raises(aot.Unknown, match=why):
-        aot.on_step_h(
+    with pytest.raises(inductor.Unknown, match=why):
+        inductor.on_step_h(
             page, {"_tensor_constant0": torch.ones(1), "_tensor_constant2": torch.ones(1)}
         )
 
 
 @pytest.mark.parametrize("constant", [torch.ones(2, dtype=torch.float64), torch.ones(2, 3).t()])
 def test_constants_of_other_kinds_are_left_to_torch(constant):
-    with pytest.raises(aot.Unknown):
-        aot.written_out([constant])
+    with pytest.raises(inductor.Unknown):
+        inductor.written_out([constant])
 
 
 @needs_compiler
@@ -199,7 +202,7 @@ def step_of(identity, notes=None, name="dqn", **changes):
 @needs_compiler
 def test_a_step_is_built_on_step_h():
     """In the tests' own cache, which is kept; with constants: those of the squashed entropy."""
-    identity = f"{compiled.source_digest()} step.h"
+    identity = f"{compiler_module.source_digest()} tensor_runtime.h"
     assert isinstance(step_of(identity).functions, OnStepH)
     squashed = step_of(identity, name="ppo", squash_actions=True)
     assert isinstance(squashed.functions, OnStepH)
@@ -207,15 +210,15 @@ def test_a_step_is_built_on_step_h():
 
 @needs_compiler
 def test_a_step_that_asks_for_more_has_torchs_tensors(tmp_path, monkeypatch):
-    """The same step, so to speak: what it does not know is left out of step.h."""
+    """The same step, so to speak: what it does not know is left out of tensor_runtime.h."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    source = aot.RUNTIME.read_text().replace("aoti_torch_cpu_mm_out", "something_else")
-    (tmp_path / "step.h").write_text(source)
-    monkeypatch.setattr(aot, "RUNTIME", tmp_path / "step.h")
+    source = inductor.RUNTIME.read_text().replace("aoti_torch_cpu_mm_out", "something_else")
+    (tmp_path / "tensor_runtime.h").write_text(source)
+    monkeypatch.setattr(inductor, "RUNTIME", tmp_path / "tensor_runtime.h")
     notes = []
     assert isinstance(step_of("torch's", notes).functions, OnTorch)
     why = "the compiled step takes torch's runtime, slower than ours: aoti_torch_cpu_mm_out"
-    assert notes == [compiled.COMPILING, why]
+    assert notes == [compiler_module.COMPILING, why]
     assert gc.isenabled()
 
 
@@ -233,10 +236,12 @@ FLAGS = {
 )
 def test_what_cannot_be_compiled_or_loaded_is_left_to_torch(source, tmp_path, monkeypatch):
     asked, notes = [], []
-    monkeypatch.setattr(aot, "written", lambda *_: (PAGE, FLAGS))
-    monkeypatch.setattr(aot, "on_step_h", lambda *_: source)
-    monkeypatch.setattr(aot, "torchs_own", lambda *arguments: asked.append(arguments[-1]))
-    aot.build(torch.fx.symbolic_trace(torch.nn.Identity()), (), tmp_path / "step.so", notes.append)
+    monkeypatch.setattr(inductor, "written", lambda *_: (PAGE, FLAGS))
+    monkeypatch.setattr(inductor, "on_step_h", lambda *_: source)
+    monkeypatch.setattr(inductor, "torchs_own", lambda *arguments: asked.append(arguments[-1]))
+    inductor.build(
+        torch.fx.symbolic_trace(torch.nn.Identity()), (), tmp_path / "step.so", notes.append
+    )
     assert asked == [tmp_path / "step.so"]
     assert len(notes) == 1
     assert notes[0].startswith("the compiled step takes torch's runtime, slower than ours: ")
@@ -245,8 +250,10 @@ def test_what_cannot_be_compiled_or_loaded_is_left_to_torch(source, tmp_path, mo
 @needs_compiler
 def test_a_compiler_that_cannot_write_is_no_reason_to_ask_torch(tmp_path, monkeypatch):
     """Or the slower library would lie under the name for good."""
-    monkeypatch.setattr(aot, "written", lambda *_: (PAGE, FLAGS))
-    monkeypatch.setattr(aot, "on_step_h", lambda *_: '#include "not_there.h"')
-    monkeypatch.setattr(aot, "torchs_own", lambda *_: pytest.fail("asked torch"))
+    monkeypatch.setattr(inductor, "written", lambda *_: (PAGE, FLAGS))
+    monkeypatch.setattr(inductor, "on_step_h", lambda *_: '#include "not_there.h"')
+    monkeypatch.setattr(inductor, "torchs_own", lambda *_: pytest.fail("asked torch"))
     with pytest.raises(RuntimeError, match=r"compilation terminated|not_there"):
-        aot.build(torch.fx.symbolic_trace(torch.nn.Identity()), (), tmp_path / "step.so", print)
+        inductor.build(
+            torch.fx.symbolic_trace(torch.nn.Identity()), (), tmp_path / "step.so", print
+        )

@@ -5,8 +5,8 @@ import torch
 from test_algos import filled, ppo
 from test_compiled import compiler, make, needs_compiler
 
-from rl_cli import compiled
-from rl_cli.types import Batch
+from rl_cli.core.types import Batch
+from rl_cli.engine import compiler as compiler_module
 
 
 def rollout(rows):
@@ -22,7 +22,7 @@ def test_compiled_answers_are_the_plain_ones_and_follow_the_parameters():
     """In the tests' own cache, which is kept: the compiler is at work the first time only."""
     notes, algo = [], make("ppo")
     plain = make("ppo").learner
-    algo.learner.compiler = compiler(notes, f"{compiled.source_digest()} asked")
+    algo.learner.compiler = compiler(notes, f"{compiler_module.source_digest()} asked")
     for _ in range(3):
         found = algo.net.rate(algo.learner, rollout(20), often=True)
         expected = algo.net.rate(plain, rollout(20), often=True)

@@ -11,13 +11,12 @@ import pytest
 from gymnasium import spaces
 from test_algos import env_config
 
-from rl_cli.checkpoint import unpack
-from rl_cli.checkpoint_store import pack
 from rl_cli.cli import train as rl_train
-from rl_cli.envs import make_env
-from rl_cli.errors import BadInput
-from rl_cli.vector import VectorEnv
-from rl_cli.workers import WorkerVectorEnv
+from rl_cli.core.errors import BadInput
+from rl_cli.envs.make import make_env
+from rl_cli.envs.subprocess_vector import WorkerVectorEnv
+from rl_cli.envs.vector import VectorEnv
+from rl_cli.storage.serialization import pack, unpack
 
 
 class Game(gym.Env):

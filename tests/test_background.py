@@ -18,13 +18,13 @@ from rich.live import Live
 from rich.text import Text
 from test_trainer import compose
 
-from rl_cli import children
-from rl_cli.background import Background
-from rl_cli.errors import EnvFault
-from rl_cli.films import Studio
-from rl_cli.run import train
-from rl_cli.run_folder import read_status
-from rl_cli.vector import VectorEnv
+from rl_cli.core import processes
+from rl_cli.core.errors import EnvFault
+from rl_cli.envs.vector import VectorEnv
+from rl_cli.evaluation.background import Background
+from rl_cli.storage.run_folder import read_status
+from rl_cli.training.callbacks.video import Studio
+from rl_cli.training.experiment import train
 
 
 @pytest.fixture
@@ -171,7 +171,7 @@ def no_room(act):
 
 @pytest.mark.parametrize("beside", [True, False])
 def test_without_a_process_the_run_waits(beside, monkeypatch):
-    monkeypatch.setattr(children, "fork", no_room)
+    monkeypatch.setattr(processes, "fork", no_room)
     background, where = Background(beside, lambda: False), []
     background.begin(lambda _: where.append(os.getpid()))
     assert where == [os.getpid()]
@@ -191,7 +191,7 @@ def filmed(here, tiny, monkeypatch, *overrides, beside=True):
     )
     name = "beside" if beside else "waiting"
     if not beside:
-        monkeypatch.setattr(children, "fork", no_room)
+        monkeypatch.setattr(processes, "fork", no_room)
     assert train(config | {"run_dir": str(here / name)}, ("ppo", "cartpole")).exit_code == 0
     return {p.name: p.read_bytes() for p in sorted((here / name).glob("videos/*"))}
 
@@ -248,7 +248,7 @@ def test_a_renderer_that_dies_or_hangs_costs_a_line(
 
 def test_an_error_of_the_run_does_not_wait_for_a_film(here, tiny, monkeypatch):
     step, steps, children_of = CartPoleEnv.step, [], []
-    fork = children.fork
+    fork = processes.fork
 
     def failing(self, action):
         steps.append(1)
@@ -260,10 +260,10 @@ def test_an_error_of_the_run_does_not_wait_for_a_film(here, tiny, monkeypatch):
         children_of.append(fork(act))
         return children_of[-1]
 
-    monkeypatch.setattr(children, "fork", noted)
+    monkeypatch.setattr(processes, "fork", noted)
     monkeypatch.setattr(CartPoleEnv, "render", lambda self: time.sleep(600))
-    monkeypatch.setattr("rl_cli.classic.lean", lambda env: env)
-    monkeypatch.setattr("rl_cli.vector.lean", lambda env: env)
+    monkeypatch.setattr("rl_cli.envs.fast_classic_control.lean", lambda env: env)
+    monkeypatch.setattr("rl_cli.envs.vector.lean", lambda env: env)
     monkeypatch.setattr(CartPoleEnv, "step", failing)
     config = compose(
         "algo=ppo", "env=cartpole", *tiny, "video.every=200", "video.episodes=1", "eval.every=0"

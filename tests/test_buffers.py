@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 import torch
 
-from rl_cli.buffers import ReplayBuffer, row_bytes
-from rl_cli.checkpoint import unpack
-from rl_cli.checkpoint_store import pack
-from rl_cli.rollouts import EpisodeBuffer, RolloutBuffer
-from rl_cli.types import ActionSpec, Batch, EnvSpec, Transition
+from rl_cli.buffers.columns import row_bytes
+from rl_cli.buffers.replay import ReplayBuffer
+from rl_cli.buffers.rollout import EpisodeBuffer, RolloutBuffer
+from rl_cli.core.types import ActionSpec, Batch, EnvSpec, Transition
+from rl_cli.storage.serialization import pack, unpack
 
 CPU = torch.device("cpu")
 

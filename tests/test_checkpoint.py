@@ -18,13 +18,15 @@ from hypothesis import strategies as st
 from test_algos import env_config
 from test_algos import settings as algo_settings
 
-from rl_cli import checkpoint, checkpoint_store, resume
-from rl_cli.checkpoint import find, unpack
-from rl_cli.checkpoint_store import CheckpointStore, Identity, pack
-from rl_cli.errors import BadInput, RunError, StorageError
-from rl_cli.manifest import FORMAT, seal
-from rl_cli.tensor_file import as_safetensors
-from rl_cli.types import Blocks
+from rl_cli.core.errors import BadInput, RunError, StorageError
+from rl_cli.core.state import Blocks
+from rl_cli.storage import checkpoint_reader, checkpoint_writer
+from rl_cli.storage import manifest as manifest_module
+from rl_cli.storage.checkpoint_reader import find
+from rl_cli.storage.checkpoint_writer import CheckpointStore, Identity
+from rl_cli.storage.manifest import FORMAT, seal
+from rl_cli.storage.serialization import as_safetensors, pack, unpack
+from rl_cli.training import resume
 
 WEIGHTS = {
     "actor.0.weight": np.arange(6, dtype=np.float32).reshape(2, 3) / 7,
@@ -61,8 +63,10 @@ def saved(folder, *steps, best=()):
 
 def read(path):
     """All that a resumed run reads."""
-    manifest = checkpoint.read_manifest(path)
-    return checkpoint.read_policy(path, manifest), checkpoint.read_state(path, manifest)
+    manifest = checkpoint_reader.read_manifest(path)
+    return checkpoint_reader.read_policy(path, manifest), checkpoint_reader.read_state(
+        path, manifest
+    )
 
 
 def bytes_of(folder):
@@ -195,7 +199,9 @@ def test_a_checkpoint_reads_back_bit_for_bit(tmp_path):
 
 def test_the_manifest_says_what_was_trained_on_what(tmp_path):
     kept = store(tmp_path)
-    manifest = checkpoint.read_manifest(kept.save(100, WEIGHTS, STATE, measured(9.5), best=False))
+    manifest = checkpoint_reader.read_manifest(
+        kept.save(100, WEIGHTS, STATE, measured(9.5), best=False)
+    )
     assert (manifest.format, manifest.step, manifest.seed) == (FORMAT, 100, 7)
     assert manifest.eval == {"episodes": 5, "seed": 10_000, "greedy": True, "mean_return": 9.5}
     assert manifest.env == dataclasses.asdict(kept.identity.env)
@@ -203,7 +209,10 @@ def test_the_manifest_says_what_was_trained_on_what(tmp_path):
     assert manifest.algo["name"] == "dqn"
     assert manifest.versions["torch"].split("+")[0] == torch.__version__.split("+")[0]
     assert manifest.versions["numpy"] == np.__version__
-    assert checkpoint.read_manifest(kept.save(200, WEIGHTS, STATE, None, best=False)).eval is None
+    assert (
+        checkpoint_reader.read_manifest(kept.save(200, WEIGHTS, STATE, None, best=False)).eval
+        is None
+    )
 
 
 def test_the_manifest_lists_size_and_sha256_of_every_other_file(tmp_path):
@@ -221,7 +230,7 @@ def test_the_oldest_go_and_the_best_stays(tmp_path):
     found = []
     for step, best in ((100, True), (200, False), (300, False), (400, False), (500, True)):
         kept.save(step, WEIGHTS, STATE, measured(float(step)), best)
-        found.append(checkpoint.steps_in(kept.folder))
+        found.append(manifest_module.steps_in(kept.folder))
     assert found == [[100], [100, 200], [100, 200, 300], [100, 300, 400], [400, 500]]
     best = json.loads((kept.folder / "best.json").read_text())
     assert (best["step"], best["mean_return"]) == (500, 500.0)
@@ -243,7 +252,7 @@ def assert_too_large(kept, weights, state, name):
     with pytest.raises(RunError, match="too large to be read again") as caught:
         kept.save(200, weights, state, None, best=False)
     assert caught.value.where.startswith(name)
-    assert checkpoint.steps_in(kept.folder) == [100]
+    assert manifest_module.steps_in(kept.folder) == [100]
     assert [p.name for p in kept.folder.iterdir()] == ["000000100"]
 
 
@@ -259,11 +268,11 @@ def test_what_could_not_be_read_again_is_not_written(tmp_path, monkeypatch):
         ("MAX_HEADER_BYTES", header, "policy.safetensors"),
     ):
         with monkeypatch.context() as patched:
-            for room in (checkpoint, checkpoint_store):
+            for room in (checkpoint_reader, checkpoint_writer):
                 patched.setattr(room, limit, size)
             kept.save(100, WEIGHTS, STATE, None, best=False)
             read(path)
-            patched.setattr(checkpoint_store, limit, size - 1)
+            patched.setattr(checkpoint_writer, limit, size - 1)
             assert_too_large(kept, WEIGHTS, STATE, name)
 
 
@@ -294,14 +303,14 @@ def test_only_pieces_that_changed_are_written(tmp_path):
     assert inodes(first)[same_name] == inodes(second)[same_name]
     assert rows_of(first) == [[4, 4], [6, 6]]
     assert rows_of(second) == [[4, 4], [8, 8], [9, 9]]
-    assert checkpoint.why_broken(second) is None
+    assert checkpoint_reader.why_broken(second) is None
 
 
 def test_a_checkpoint_stays_whole_when_those_it_shares_files_with_go(tmp_path):
     kept = store(tmp_path, keep=1)
     kept.save(100, WEIGHTS, table(4, 6), None, best=False)
     last = kept.save(200, WEIGHTS, table(4, 6), None, best=False)
-    assert checkpoint.steps_in(kept.folder) == [200]
+    assert manifest_module.steps_in(kept.folder) == [200]
     assert rows_of(shutil.copytree(last, tmp_path / "copy")) == [[4, 4], [6, 6]]
 
 
@@ -389,7 +398,7 @@ def test_a_failure_before_the_first_byte_leaves_nothing_either(
     def fails(*_):
         raise error
 
-    monkeypatch.setattr("rl_cli.checkpoint_store.as_safetensors", fails)
+    monkeypatch.setattr("rl_cli.storage.checkpoint_writer.as_safetensors", fails)
     with pytest.raises(raised):
         store(tmp_path).save(200, WEIGHTS, STATE, None, best=False)
     assert bytes_of(tmp_path) == before
@@ -410,7 +419,7 @@ def test_what_a_killed_process_left_half_written_is_no_checkpoint_and_in_nobodys
     part = tmp_path / "checkpoints" / ".000000200.part"
     part.mkdir()
     (part / "rubbish").write_bytes(b"half")
-    assert checkpoint.steps_in(tmp_path / "checkpoints") == [100]
+    assert manifest_module.steps_in(tmp_path / "checkpoints") == [100]
     path = store(tmp_path).save(200, WEIGHTS, STATE, None, best=False)
     assert not part.exists()
     assert not (path / "rubbish").exists()
@@ -521,8 +530,8 @@ def test_a_broken_checkpoint_is_refused_by_the_name_of_its_file(tmp_path, name, 
     assert caught.value.fix == (
         "upgrade rl-cli" if newer else "that of step 100 is whole: checkpoint=100"
     )
-    assert str(path / name).endswith(str(checkpoint.why_broken(path)).split(":")[0]) or newer
-    assert checkpoint.why_broken(find(tmp_path, "100")) is None
+    assert str(path / name).endswith(str(checkpoint_reader.why_broken(path)).split(":")[0]) or newer
+    assert checkpoint_reader.why_broken(find(tmp_path, "100")) is None
 
 
 def test_a_file_that_matches_its_manifest_but_holds_no_arrays_is_refused(tmp_path):
@@ -544,7 +553,7 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path, value):
     weights = WEIGHTS | {"actor.0.bias": np.array([0, value], np.float32)}
     path = store(tmp_path).save(100, weights, STATE, None, best=False)
     with pytest.raises(BadInput, match=r"actor\.0\.bias is not finite") as caught:
-        checkpoint.read_policy(path, checkpoint.read_manifest(path))
+        checkpoint_reader.read_policy(path, checkpoint_reader.read_manifest(path))
     assert caught.value.where == str(path / "policy.safetensors")
 
 
@@ -570,7 +579,7 @@ def test_replay_needs_neither_of_the_state_files(tmp_path):
     path = find(saved(tmp_path, 100))
     for name in ("state.json", "state.safetensors"):
         (path / name).unlink()
-    assert same(checkpoint.read_policy(path, checkpoint.read_manifest(path)), WEIGHTS)
+    assert same(checkpoint_reader.read_policy(path, checkpoint_reader.read_manifest(path)), WEIGHTS)
 
 
 # Finding
@@ -591,7 +600,7 @@ def test_a_checkpoint_is_found_by_run_and_name_or_by_its_own_folder(here, path, 
     saved(here / "run", 100, 200, 300, best=[100, 200])
     found = find(here / path, which)
     assert found == here / "run/checkpoints" / f"{step:09d}"
-    assert checkpoint.read_manifest(found).step == step
+    assert checkpoint_reader.read_manifest(found).step == step
 
 
 @pytest.mark.parametrize("content", [None, b"{", b"[]", b'{"step": 150}'])

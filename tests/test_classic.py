@@ -4,7 +4,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from rl_cli.classic import LEAN, lean
+from rl_cli.envs.fast_classic_control import LEAN, lean
 
 IDS = ["Acrobot-v1", "CartPole-v1", "MountainCar-v0", "Pendulum-v1"]
 

@@ -21,10 +21,12 @@ import pytest
 from conftest import REPO, of_this_machine
 from test_config import ALGOS, ENVS
 
-from rl_cli.cli import deferred, launch
+from rl_cli.cli import compose, deferred
 from rl_cli.cli import evaluate as rl_eval
 from rl_cli.cli import train as rl_train
-from rl_cli.config import AlgoConfig, RunConfig, keys
+from rl_cli.config.algorithm import AlgoConfig
+from rl_cli.config.run import RunConfig
+from rl_cli.config.schema import keys
 
 EVERYTHING = [
     "total_timesteps=300",
@@ -98,7 +100,7 @@ def test_an_import_leaves_the_collector_as_it_was(package):
 def composed(*argv):
     """The configurations that a command line runs, as it would compose them."""
     found = []
-    launch.run_hydra("config", launch.prepare(list(argv)), lambda cfg: found.append(cfg))
+    compose.run_hydra("config", compose.prepare(list(argv)), lambda cfg: found.append(cfg))
     return found
 
 
@@ -654,14 +656,14 @@ def test_what_only_a_run_of_hydras_knows_is_left_to_it(here, preset, word):
     (here / "conf/experiment").mkdir(parents=True)
     (here / "conf/experiment/mine.yaml").write_text(f"# @package _global_\n{preset}\n")
     words = ["experiment=mine", f"hydra.searchpath=[file://{here}/conf]", *([word] if word else [])]
-    assert launch._for_hydra(words) or launch._composed("config", words) is None
+    assert compose._for_hydra(words) or compose._composed("config", words) is None
 
 
 def test_no_module_asks_anything_of_torch_when_it_is_imported(here):
     """A refused command line would wait two seconds for it."""
     code = (
-        "import sys; from rl_cli.cli.deferred import defer; defer('torch'); import rl_cli.run\n"
-        "import rl_cli.algos.dqn, rl_cli.algos.ppo, rl_cli.algos.reinforce, rl_cli.replay, rl_cli.play\n"
+        "import sys; from rl_cli.cli.deferred import defer; defer('torch'); import rl_cli.training.experiment\n"
+        "import rl_cli.algos.dqn, rl_cli.algos.ppo, rl_cli.algos.reinforce, rl_cli.evaluation.replay, rl_cli.evaluation.play\n"
         "print(sorted(name for name in sys.modules if name.startswith('torch.'))[:3])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

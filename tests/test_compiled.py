@@ -14,14 +14,21 @@ import yaml
 from conftest import REPO
 from safetensors.numpy import load_file
 
-from rl_cli import algos, compiled, library_cache
+from rl_cli import algos
+from rl_cli.algos.factory import COMPILE_FROM, settings_of, worth_compiling
 from rl_cli.algos.ppo import Samples
-from rl_cli.assembly import COMPILE_FROM, settings_of, worth_compiling
-from rl_cli.compiled import StepCompiler, product_of_narrow, rational_tanh, trace
-from rl_cli.config import build
-from rl_cli.learner import repeated
-from rl_cli.lifting import lift
-from rl_cli.types import ActionSpec, Batch, EnvSpec, Rows, Transition
+from rl_cli.config.schema import build
+from rl_cli.core.types import ActionSpec, Batch, EnvSpec, Rows, Transition
+from rl_cli.engine import build_cache
+from rl_cli.engine import compiler as compiler_module
+from rl_cli.engine.compiler import (
+    StepCompiler,
+    lift,
+    product_of_narrow,
+    rational_tanh,
+    repeated,
+    trace,
+)
 
 CPU = torch.device("cpu")
 FULL = os.environ.get("RL_CLI_BARS") == "full"
@@ -86,7 +93,7 @@ def no_faster(function, arguments, changing):
 
 
 def tracing(function, arguments, changing):
-    return repeated(trace(function, compiled.copied(arguments)), changing)
+    return repeated(trace(function, compiler_module.copied(arguments)), changing)
 
 
 def compiler(notes, identity="test"):
@@ -111,12 +118,12 @@ def test_compiled_steps_agree_with_plain_ones(name, tmp_path, monkeypatch):
             plain.update_target(0.5), fast.update_target(0.5)
     torch.testing.assert_close(fast.flat, plain.flat, rtol=1e-3, atol=2e-5)
     assert (fast.is_compiled, plain.is_compiled) == (True, False)
-    assert notes == [compiled.COMPILING]
+    assert notes == [compiler_module.COMPILING]
 
     def no_tracing(*_):
         raise AssertionError("traced although the cache has it")
 
-    monkeypatch.setattr(compiled, "trace", no_tracing)
+    monkeypatch.setattr(compiler_module, "trace", no_tracing)
     again = make(name).learner
     again.compiler = compiler(notes)
     for step in range(20):
@@ -131,7 +138,7 @@ def test_compiled_steps_agree_with_plain_ones(name, tmp_path, monkeypatch):
 def test_a_broken_library_is_made_again(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(
-        compiled, "build", lambda graph, arguments, path, tell: path.write_text("junk")
+        compiler_module, "build", lambda graph, arguments, path, tell: path.write_text("junk")
     )
     notes, learner = [], make("dqn").learner
     learner.compiler = compiler(notes)
@@ -141,7 +148,7 @@ def test_a_broken_library_is_made_again(tmp_path, monkeypatch):
     monkeypatch.undo()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # where the junk lies
     made = []
-    monkeypatch.setattr(compiled, "build", lambda *_: made.append(1) or 1 / 0)
+    monkeypatch.setattr(compiler_module, "build", lambda *_: made.append(1) or 1 / 0)
     second = make("dqn").learner
     second.compiler = compiler(notes)
     second.step(*inputs("dqn"), learning_rate=1e-3)
@@ -176,7 +183,7 @@ def test_what_is_compiled_of_each_family_is_the_plain_step(name, changes):
 def test_compiled_families_agree_with_plain_ones(name, changes):
     """In the tests' own cache, which is kept: the compiler is at work the first time only."""
     notes, plain, fast = [], make(name, **changes).learner, make(name, **changes).learner
-    fast.compiler = compiler(notes, f"{compiled.source_digest()} {name} {changes}")
+    fast.compiler = compiler(notes, f"{compiler_module.source_digest()} {name} {changes}")
     for step in range(10):
         expected = plain.step(*inputs(name, step), learning_rate=1e-3)
         found = fast.step(*inputs(name, step), learning_rate=1e-3)
@@ -191,7 +198,7 @@ def digest(name, **changes):
     seen = []
     learner.compiler = lambda function, arguments, changing: seen.append((function, arguments))
     learner.step(*inputs(name), learning_rate=1e-3)
-    return compiled.arithmetic(trace(*seen[0]))
+    return compiler_module.arithmetic(trace(*seen[0]))
 
 
 def test_what_is_not_in_the_arithmetic_needs_no_compiling():
@@ -236,8 +243,8 @@ def test_a_step_that_differs_is_not_trusted(place, tmp_path, monkeypatch):
         return run
 
     notes, learner = [], make("dqn").learner
-    monkeypatch.setattr(compiled, "Repeated", wrong)
-    monkeypatch.setattr(compiled, "build", lambda graph, arguments, path, tell: path.touch())
+    monkeypatch.setattr(compiler_module, "Repeated", wrong)
+    monkeypatch.setattr(compiler_module, "build", lambda graph, arguments, path, tell: path.touch())
     learner.compiler = compiler(notes)
     (tmp_path / "rl-cli").mkdir()
     learner.step(*inputs("dqn"), learning_rate=1e-3)
@@ -266,8 +273,8 @@ def test_ctrl_c_does_not_reach_the_compiler(tmp_path, monkeypatch):
         held.append(list(heard))
         path.write_text("junk")
 
-    monkeypatch.setattr(compiled, "build", build)
-    monkeypatch.setattr(library_cache.shutil, "which", lambda _: "g++")
+    monkeypatch.setattr(compiler_module, "build", build)
+    monkeypatch.setattr(build_cache.shutil, "which", lambda _: "g++")
     before = signal.signal(signal.SIGINT, lambda *_: heard.append(1))
     try:
         learner = make("dqn").learner
@@ -392,10 +399,10 @@ def test_every_family_can_be_traced_and_its_trace_is_the_step(family, monkeypatc
         return repeated(seen[0], changing)
 
     def compiler(function, arguments, changing):
-        seen.append(trace(function, compiled.copied(arguments)))
-        return compiled.checked(Path("traced"), function, arguments, changing)
+        seen.append(trace(function, compiler_module.copied(arguments)))
+        return compiler_module.checked(Path("traced"), function, arguments, changing)
 
-    monkeypatch.setattr(compiled, "Repeated", traced)
+    monkeypatch.setattr(compiler_module, "Repeated", traced)
     algo.learner.compiler = compiler
     lived(algo)
     plain = make("dqn", **OF_DQN[family])
@@ -413,7 +420,7 @@ def test_rainbow_compiled_agrees_with_rainbow_plain(tmp_path, monkeypatch):
     fast.learner.compiler = compiler(notes)
     for algo in (plain, fast):
         lived(algo, 30)
-    assert notes == [compiled.COMPILING]
+    assert notes == [compiler_module.COMPILING]
     torch.testing.assert_close(fast.learner.flat, plain.learner.flat, rtol=1e-2, atol=1e-3)
     np.testing.assert_allclose(fast.replay.priority[:20], plain.replay.priority[:20], atol=1e-2)
 
@@ -459,7 +466,7 @@ def test_runs_with_other_settings_share_a_library(tmp_path, monkeypatch):
                 learner.step(*inputs("dqn", step), learning_rate=1e-2)
         torch.testing.assert_close(fast.flat, plain.flat, rtol=1e-3, atol=2e-5)
         assert fast.is_compiled
-    assert notes == [compiled.COMPILING]
+    assert notes == [compiler_module.COMPILING]
     assert len(list((tmp_path / "rl-cli").glob("????????????????????????????????.so"))) == 1
 
 
@@ -476,4 +483,4 @@ def test_settings_that_got_lost_are_looked_up_again(tmp_path, monkeypatch):
         library, value = known.read_text().split()
         assert value == "0.9"
         known.write_text(library)
-    assert notes == [compiled.COMPILING]  # the library is good
+    assert notes == [compiler_module.COMPILING]  # the library is good

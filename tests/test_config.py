@@ -11,9 +11,12 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from rl_cli import algos
-from rl_cli.cli import launch
-from rl_cli.config import EvalConfig, ReplayConfig, RunConfig, build, keys
-from rl_cli.errors import BadInput, nearest
+from rl_cli.cli import arguments
+from rl_cli.cli import compose as compose_module
+from rl_cli.config.commands import ReplayConfig
+from rl_cli.config.run import EvalConfig, RunConfig
+from rl_cli.config.schema import build, keys
+from rl_cli.core.errors import BadInput, nearest
 
 CONF = REPO / "conf"
 ALGOS = sorted(p.stem for p in (CONF / "algo").glob("*.yaml"))
@@ -190,32 +193,32 @@ def test_nearest_finds_the_word_meant():
 
 
 def test_env_id_alone_chooses_no_group_and_no_tuned_values(here):
-    out = launch.prepare(["env.id=Foo-v0"])
+    out = compose_module.prepare(["env.id=Foo-v0"])
     assert "env=custom" in out
 
 
 def test_another_envs_tuned_values_are_not_applied(here):
-    assert "hparams=none" in launch.prepare(["env=cartpole", "env.id=CartPole-v0"])
-    assert "hparams=none" not in launch.prepare(["env=cartpole", "env.id=CartPole-v1"])
-    assert "hparams=none" not in launch.prepare(
+    assert "hparams=none" in compose_module.prepare(["env=cartpole", "env.id=CartPole-v0"])
+    assert "hparams=none" not in compose_module.prepare(["env=cartpole", "env.id=CartPole-v1"])
+    assert "hparams=none" not in compose_module.prepare(
         ["env=cartpole", "env.id=X-v0", "hparams=dqn_cartpole"]
     )
 
 
 def test_flags_come_before_overrides_whatever_their_order():
     argv = ["algo=dqn", "--cfg", "job", "seed=1", "-m"]
-    assert launch.split_flags(argv) == (["--cfg", "job", "-m"], ["algo=dqn", "seed=1"])
+    assert arguments.split_flags(argv) == (["--cfg", "job", "-m"], ["algo=dqn", "seed=1"])
 
 
 def test_own_conf_folder_joins_the_search_path(here):
     (here / "conf/env").mkdir(parents=True)
     (here / "conf/env/mine.yaml").write_text("defaults: [_base, _self_]\nid: Mine-v0\n")
-    out = launch.prepare(["env=mine"])
+    out = compose_module.prepare(["env=mine"])
     assert any(a.startswith("hydra.searchpath=") and str(here) in a for a in out)
     with pytest.raises(BadInput, match="no env called mime"):
-        launch.prepare(["env=mime"])
+        compose_module.prepare(["env=mime"])
 
 
 def test_a_strangers_conf_folder_is_left_alone(here):
     (here / "conf/database").mkdir(parents=True)
-    assert not any(a.startswith("hydra.searchpath") for a in launch.prepare(["algo=dqn"]))
+    assert not any(a.startswith("hydra.searchpath") for a in compose_module.prepare(["algo=dqn"]))

@@ -6,9 +6,9 @@ import torch
 from torch.distributions import Categorical as TorchCategorical
 from torch.distributions import Independent, Normal
 
-from rl_cli.distributions import Categorical, make_distribution
-from rl_cli.gaussians import LOG_STD, Gaussian
-from rl_cli.types import ActionSpec
+from rl_cli.core.types import ActionSpec
+from rl_cli.models.action_distributions import Categorical, make_distribution
+from rl_cli.models.gaussians import LOG_STD, Gaussian
 
 DISCRETE = ActionSpec("discrete", (), (3,))
 MULTI = ActionSpec("multidiscrete", (2,), (2, 3))

@@ -9,9 +9,11 @@ import pytest
 from conftest import REPO
 from test_config import checked, compose
 
-from rl_cli.cli import launch
+from rl_cli.cli import arguments
+from rl_cli.cli import compose as compose_module
 from rl_cli.cli import play as rl_play
-from rl_cli.config import PlayConfig, ReplayConfig, build, keys
+from rl_cli.config.commands import PlayConfig, ReplayConfig
+from rl_cli.config.schema import build, keys
 
 PAGES = [REPO / "README.md", REPO / "CONTRIBUTING.md", *sorted((REPO / "docs").glob("*.md"))]
 
@@ -33,7 +35,7 @@ def test_every_training_command_composes(here, args):
             a.partition("=")[0] in ("--help", "resume", "total_timesteps", "algo") for a in args
         )
         return
-    _, overrides = launch.split_flags(launch.prepare(args))
+    _, overrides = arguments.split_flags(compose_module.prepare(args))
     first_of_sweep = [re.sub(r"^([\w.]+=[^,\[{]*),.*", r"\1", a) for a in overrides]
     checked(compose(*(a for a in first_of_sweep if not a.startswith("hydra."))))
 

@@ -10,8 +10,8 @@ import torch
 from test_algos import dqn, linear_q, trained, two_transitions, value
 from test_buffers import through_a_checkpoint
 
-from rl_cli.errors import BadInput
-from rl_cli.types import ExperienceBatch, Transition
+from rl_cli.core.errors import BadInput
+from rl_cli.core.types import ExperienceBatch, Transition
 
 ONLINE, TARGET = linear_q([3.0, 1.0]), linear_q([1.0, 5.0])
 """s = 1, s' = 2: online Q(s) = (3, 1), Q(s') = (6, 2); target Q(s') = (2, 10). gamma is 1/2."""

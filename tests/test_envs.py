@@ -13,9 +13,11 @@ from gymnasium import spaces
 from omegaconf import OmegaConf
 from test_algos import env_config
 
-from rl_cli.config import EnvConfig, build
-from rl_cli.envs import EXTRAS, action_decoder, make_env, spec_of, success_threshold
-from rl_cli.errors import BadInput
+from rl_cli.config.env import EnvConfig
+from rl_cli.config.schema import build
+from rl_cli.core.errors import BadInput
+from rl_cli.envs.make import EXTRAS, make_env
+from rl_cli.envs.spaces import action_decoder, spec_of, success_threshold
 
 
 class Script(gym.Env):

@@ -15,10 +15,10 @@ from test_trainer import contents, rows
 from test_vector import vector
 from test_video import decoded
 
-from rl_cli.errors import BadInput
-from rl_cli.run import train
-from rl_cli.seeding import env_seeds, episode_seed
-from rl_cli.vector import VectorEnv
+from rl_cli.core.errors import BadInput
+from rl_cli.core.seeding import env_seeds, episode_seed
+from rl_cli.envs.vector import VectorEnv
+from rl_cli.training.experiment import train
 
 
 class Triple(gym.Env):

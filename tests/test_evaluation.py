@@ -8,12 +8,12 @@ import pytest
 from gymnasium import spaces
 from test_algos import env_config
 
-from rl_cli import memory
-from rl_cli.checkpoint import find
-from rl_cli.evaluation import Evaluator, evaluate
-from rl_cli.normalization import ObservationNormalizer
-from rl_cli.replay import load_agent
-from rl_cli.types import Episode
+from rl_cli.core import memory
+from rl_cli.core.types import Episode
+from rl_cli.envs.normalization import ObservationNormalizer
+from rl_cli.evaluation.evaluator import Evaluator, evaluate
+from rl_cli.evaluation.replay import load_agent
+from rl_cli.storage.checkpoint_reader import find
 
 
 class Ramp(gym.Env):

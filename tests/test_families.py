@@ -12,11 +12,12 @@ import pytest
 import torch
 from test_algos import choice, env_config, settings, trained, value
 
-from rl_cli import algos, earlier
-from rl_cli.config import build
-from rl_cli.errors import BadInput
-from rl_cli.types import ActionSpec, Batch, EnvSpec, Transition
-from rl_cli.vector import VectorEnv
+from rl_cli import algos
+from rl_cli.config import migrations
+from rl_cli.config.schema import build
+from rl_cli.core.errors import BadInput
+from rl_cli.core.types import ActionSpec, Batch, EnvSpec, Transition
+from rl_cli.envs.vector import VectorEnv
 
 CPU = torch.device("cpu")
 FULL = os.environ.get("RL_CLI_BARS") == "full"
@@ -496,13 +497,14 @@ def test_policy_matches_action_to_observation(changes):
 
 def test_what_was_true_or_false_is_read_in_words():
     then = {"name": "ppo", "normalize_advantage": True}
-    assert earlier.algo(then)["normalize_advantage"] == "minibatch"
-    assert earlier.algo({**then, "normalize_advantage": False})["normalize_advantage"] == "none"
+    assert migrations.algo(then)["normalize_advantage"] == "minibatch"
+    assert migrations.algo({**then, "normalize_advantage": False})["normalize_advantage"] == "none"
     assert (
-        earlier.algo({**then, "normalize_advantage": "rollout"})["normalize_advantage"] == "rollout"
+        migrations.algo({**then, "normalize_advantage": "rollout"})["normalize_advantage"]
+        == "rollout"
     )
     for baseline, words, bootstrap in ((True, "value", True), (False, "none", False)):
-        now = earlier.algo({"name": "reinforce", "baseline": baseline})
+        now = migrations.algo({"name": "reinforce", "baseline": baseline})
         assert (now["baseline"], now["bootstrap_truncated"]) == (words, bootstrap)
     now = {"name": "reinforce", "baseline": "value", "bootstrap_truncated": False}
-    assert earlier.algo(now)["bootstrap_truncated"] is False
+    assert migrations.algo(now)["bootstrap_truncated"] is False

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from rl_cli.errors import StorageError
-from rl_cli.files import CsvTable, storing, write_atomic, write_json
+from rl_cli.core.errors import StorageError
+from rl_cli.storage.atomic_files import storing, write_atomic, write_json
+from rl_cli.tracking.csv_table import CsvTable
 
 
 def rows_of(path):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rl_cli import frames
+from rl_cli.buffers import frame_stack
 
 
 def stack(*numbers, size=2):
@@ -43,33 +43,33 @@ EPISODES = table(  # two frames to an observation; an episode of three steps, th
 
 
 def test_each_frame_is_kept_once():
-    packed = frames.pack(EPISODES, 1)
+    packed = frame_stack.pack(EPISODES, 1)
     assert firsts(packed["obs_whole"]) == [[1, 1], [7, 7]]
     assert firsts(packed["next_obs_whole"]) == []
     assert firsts(packed["next_obs_frame"]) == [[2], [3], [4], [8]]
     assert packed["derived"].tolist() == [2, 3, 3, 2]
     assert packed["lag"] == 1
-    assert_same(frames.unpack(packed), EPISODES)
+    assert_same(frame_stack.unpack(packed), EPISODES)
 
 
 def test_rows_of_several_envs_stand_between_each_other():
     ours = [(stack(1, 1), stack(1, 2)), (stack(1, 2), stack(2, 3)), (stack(2, 3), stack(3, 4))]
     theirs = [(stack(5, 5), stack(5, 6)), (stack(5, 6), stack(6, 7)), (stack(6, 7), stack(7, 8))]
     rows = table(*(row for pair in zip(ours, theirs, strict=True) for row in pair))
-    packed = frames.pack(rows, 2)
+    packed = frame_stack.pack(rows, 2)
     assert packed["derived"].tolist() == [2, 2, 3, 3, 3, 3]
     assert firsts(packed["obs_whole"]) == [[1, 1], [5, 5]]
-    assert_same(frames.unpack(packed), rows)
+    assert_same(frame_stack.unpack(packed), rows)
 
 
 def test_a_row_that_does_not_move_on_is_kept_whole():
     """By a single byte, in obs or in next_obs."""
     rows = {name: column.copy() for name, column in EPISODES.items()}
     rows["next_obs"][1, 0, 1, 1] += 1  # no longer what obs shows; nor is the next obs this one
-    packed = frames.pack(rows, 1)
+    packed = frame_stack.pack(rows, 1)
     assert packed["derived"].tolist() == [2, 1, 2, 2]
     assert firsts(packed["next_obs_whole"]) == [[2, 3]]
-    assert_same(frames.unpack(packed), rows)
+    assert_same(frame_stack.unpack(packed), rows)
 
 
 def test_frames_of_several_channels_move_on_together():
@@ -77,23 +77,23 @@ def test_frames_of_several_channels_move_on_together():
         (stack(1, 2, 3, 4, 5, 6), stack(4, 5, 6, 7, 8, 9)),
         (stack(4, 5, 6, 7, 8, 9), stack(7, 8, 9, 1, 2, 3)),
     )
-    packed = frames.pack(rows, 1)
+    packed = frame_stack.pack(rows, 1)
     assert firsts(packed["next_obs_frame"]) == [[7, 8, 9], [1, 2, 3]]
-    assert_same(frames.unpack(packed), rows)
+    assert_same(frame_stack.unpack(packed), rows)
 
 
 def test_single_frames_are_kept_once_as_well():
     rows = table((stack(1), stack(2)), (stack(2), stack(3)), (stack(9), stack(8)))
-    packed = frames.pack(rows, 1)
+    packed = frame_stack.pack(rows, 1)
     assert firsts(packed["obs_whole"]) == [[1], [9]]
     assert firsts(packed["next_obs_frame"]) == [[2], [3], [8]]
-    assert_same(frames.unpack(packed), rows)
+    assert_same(frame_stack.unpack(packed), rows)
 
 
 def test_vectors_and_other_columns_are_left_as_they_are():
     rows = {"obs": np.ones((3, 4), np.float32), "next_obs": np.ones((3, 4), np.float32)}
-    assert frames.pack(rows, 1) is rows
-    assert frames.unpack(rows) is rows
+    assert frame_stack.pack(rows, 1) is rows
+    assert frame_stack.unpack(rows) is rows
 
 
 @given(
@@ -119,13 +119,13 @@ def test_whatever_the_episodes_the_same_bits_come_back(ends, num_envs, depth, co
         stacks[env] = [frame()] * depth if end else moved
     cut = begin % len(rows)
     wrapped = table(*rows[cut:], *rows[:cut])
-    assert_same(frames.unpack(frames.pack(wrapped, num_envs)), wrapped)
+    assert_same(frame_stack.unpack(frame_stack.pack(wrapped, num_envs)), wrapped)
 
 
 def test_long_episodes_take_an_eighth():
     film = np.random.default_rng(0).integers(0, 256, (104, 8, 8), dtype=np.uint8)
     rows = table(*((film[i : i + 4], film[i + 1 : i + 5]) for i in range(100)))
-    packed = frames.pack(rows, 1)
+    packed = frame_stack.pack(rows, 1)
     kept, before = (packed["next_obs_frame"].nbytes, rows["obs"].nbytes + rows["next_obs"].nbytes)
     assert kept == before // 8
     assert packed["obs_whole"].shape == (1, 4, 8, 8)
@@ -144,4 +144,4 @@ def test_long_episodes_take_an_eighth():
 )
 def test_columns_that_do_not_belong_together_are_refused(harm):
     with pytest.raises(ValueError, match="frames"):
-        frames.unpack(frames.pack(EPISODES, 1) | harm)
+        frame_stack.unpack(frame_stack.pack(EPISODES, 1) | harm)

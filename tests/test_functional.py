@@ -3,15 +3,8 @@ import math
 import pytest
 import torch
 
-from rl_cli.functional import (
-    approx_kl,
-    clipped_surrogate,
-    discounted_returns,
-    explained_variance,
-    gae,
-    standardise,
-    td_target,
-)
+from rl_cli.algos.losses import approx_kl, clipped_surrogate, explained_variance, standardise
+from rl_cli.algos.returns import discounted_returns, gae, td_target
 
 
 def column(*values):

@@ -8,10 +8,11 @@ import torch
 from torch.distributions import AffineTransform, Independent, Normal, TransformedDistribution
 from torch.distributions.transforms import TanhTransform
 
-from rl_cli.distributions import make_distribution
-from rl_cli.errors import BadInput
-from rl_cli.gaussians import GSDE, LOG_STD, HeldNoise, Tanh
-from rl_cli.types import ActionSpec
+from rl_cli.algos.exploration import HeldNoise
+from rl_cli.core.errors import BadInput
+from rl_cli.core.types import ActionSpec
+from rl_cli.models.action_distributions import make_distribution
+from rl_cli.models.gaussians import GSDE, LOG_STD, Tanh
 
 ONE = ActionSpec("box", (1,), (), (-1.0,), (1.0,))
 BOX = ActionSpec("box", (2,), (), (-1.0, -2.0), (1.0, 6.0))

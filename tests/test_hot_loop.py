@@ -14,9 +14,8 @@ from test_algos import env_config, settings
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from rl_cli import algos
-from rl_cli.compiled import copied, trace
-from rl_cli.learner import repeated
-from rl_cli.vector import VectorEnv
+from rl_cli.engine.compiler import copied, repeated, trace
+from rl_cli.envs.vector import VectorEnv
 
 SMALL = {
     "dqn": {"learning_starts": 20, "train_every": 1, "target_update_every": 1_000},

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from rl_cli.cli.jobs import Pool
+from rl_cli.sweep.process_pool import Pool
 
 
 def collect(size, functions):

@@ -6,9 +6,9 @@ import pytest
 from gymnasium.envs.box2d.lunar_lander import heuristic
 from test_algos import env_config
 
-from rl_cli.classic import lean
-from rl_cli.lander import LunarLander
-from rl_cli.vector import VectorEnv
+from rl_cli.envs.fast_classic_control import lean
+from rl_cli.envs.fast_lunar_lander import LunarLander
+from rl_cli.envs.vector import VectorEnv
 
 KINDS = {
     "discrete": {},

@@ -3,10 +3,9 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from rl_cli.checkpoint import unpack
-from rl_cli.checkpoint_store import pack
-from rl_cli.learner import Learner, joined
-from rl_cli.types import Rows
+from rl_cli.core.types import Rows
+from rl_cli.engine.learner import Learner, joined
+from rl_cli.storage.serialization import pack, unpack
 
 CPU = torch.device("cpu")
 

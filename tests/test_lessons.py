@@ -9,10 +9,10 @@ from test_compiled import needs_compiler
 from test_stretch import BUDGET, Loop, same
 from test_trainer import run
 
-from rl_cli import lessons, stretch
 from rl_cli.algos.base import Algorithm
-from rl_cli.compiled import StepCompiler
-from rl_cli.errors import NonFinite
+from rl_cli.collectors import inline_updates, native_envs
+from rl_cli.core.errors import NonFinite
+from rl_cli.engine.compiler import StepCompiler
 
 pytestmark = needs_compiler
 
@@ -140,9 +140,9 @@ def test_a_step_that_fails_is_told_of():
 
 def test_numbers_are_worked_out_for_more_than_one_stretch(monkeypatch):
     """Episodes are short at first; each would pay for hundreds of updates to come."""
-    written, write = [], lessons.Lessons._write_table
+    written, write = [], inline_updates.Lessons._write_table
     monkeypatch.setattr(
-        lessons.Lessons,
+        inline_updates.Lessons,
         "_write_table",
         lambda self, step: (written.append(step), write(self, step)),
     )
@@ -163,5 +163,5 @@ def test_it_is_told_at_which_step_a_run_was_lost(here, tiny, monkeypatch):
         with pytest.raises(NonFinite) as told:
             run(here, name, *changes)
         where.append(told.value.where)
-        monkeypatch.setattr(stretch, "prepared", lambda *_: None)
+        monkeypatch.setattr(native_envs, "prepared", lambda *_: None)
     assert where[0] == where[1] == "step=274, train/grad_norm"

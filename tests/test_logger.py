@@ -11,13 +11,12 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-from rl_cli import logger as logger_module
-from rl_cli.checkpoint import unpack
-from rl_cli.checkpoint_store import pack
-from rl_cli.errors import NonFinite
-from rl_cli.logger import Logger, check_finite
-from rl_cli.statistics import summarise
-from rl_cli.types import Episode
+from rl_cli.core.errors import NonFinite
+from rl_cli.core.types import Episode
+from rl_cli.storage.serialization import pack, unpack
+from rl_cli.tracking import logger as logger_module
+from rl_cli.tracking.logger import Logger, check_finite
+from rl_cli.tracking.statistics import summarise
 
 TIMES = {"time/steps_per_second": 1000.0}
 HPARAMS = {

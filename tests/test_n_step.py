@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from test_buffers import spec, through_a_checkpoint, transition
 
-from rl_cli.n_step import Lookahead
-from rl_cli.types import ActionSpec, EnvSpec, Transition
+from rl_cli.buffers.n_step import Lookahead
+from rl_cli.core.types import ActionSpec, EnvSpec, Transition
 
 
 def gathered(n, steps, gamma=0.5, with_next_action=False, num_envs=1):

@@ -9,11 +9,12 @@ import torch
 import yaml
 from conftest import REPO
 
-from rl_cli import algos, c_library, native
-from rl_cli.config import build
-from rl_cli.distributions import Categorical
-from rl_cli.networks import MLP
-from rl_cli.types import ActionSpec, EnvSpec, Transition
+from rl_cli import algos
+from rl_cli.config.schema import build
+from rl_cli.core.types import ActionSpec, EnvSpec, Transition
+from rl_cli.engine import build_cache, forward
+from rl_cli.models.action_distributions import Categorical
+from rl_cli.models.networks import MLP
 
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
 
@@ -29,7 +30,7 @@ def arrays_of(net, seed=0):
     [(4, (64, 64), 2), (8, (120, 84), 4), (3, (17,), 5), (2, (), 7), (1, (5, 9, 6), 1)],
 )
 def test_a_network_gives_what_numpy_gives(inputs, hidden, outputs, activation):
-    net, quick = MLP("q", inputs, hidden, outputs, activation), native.load()
+    net, quick = MLP("q", inputs, hidden, outputs, activation), forward.load()
     arrays = arrays_of(net)
     for rows in (1, 3, 8):
         x = np.random.default_rng(rows).normal(0.0, 3.0, (rows, inputs)).astype(np.float32)
@@ -48,14 +49,14 @@ def test_a_network_worked_out_by_hand():
         "q.1.bias": np.array([0.5, 0], np.float32),
     }
     # hidden of (3, 4): 11, -3 -> 0, 3; of (-3, 1): -1 -> 0, 3, 0
-    found = native.load()(net, arrays, np.array([[3, 4], [-3, 1]], np.float32))
+    found = forward.load()(net, arrays, np.array([[3, 4], [-3, 1]], np.float32))
     assert found.tolist() == [[11 + 300 + 0.5, 22 - 3], [30 + 0.5, 0]]
 
 
 @needs_compiler
 @pytest.mark.parametrize("outputs", [1, 2, 5])
 def test_choices_are_those_that_python_draws(outputs):
-    net, quick = MLP("q", 3, (6,), outputs, "tanh"), native.load()
+    net, quick = MLP("q", 3, (6,), outputs, "tanh"), forward.load()
     arrays, kind = arrays_of(net), Categorical(ActionSpec("discrete", (), (outputs,)))
     arrays["q.1.weight"] *= 20.0  # some choices likely, some not
     counts = np.zeros(outputs, int)
@@ -81,13 +82,13 @@ def test_a_choice_at_each_end_of_the_distribution():
         def random(self, out):
             out[:] = [0.0, 0.2499, 0.2501, np.nextafter(1.0, 0.0)]
 
-    found = native.load().draw(net, arrays, np.zeros((4, 1), np.float32), Points())
+    found = forward.load().draw(net, arrays, np.zeros((4, 1), np.float32), Points())
     assert found.tolist() == [0, 0, 1, 1]
 
 
 @needs_compiler
 def test_parameters_are_read_where_they_lie_and_what_is_no_number_stays_none():
-    net, quick = MLP("q", 2, (8,), 3, "relu"), native.load()
+    net, quick = MLP("q", 2, (8,), 3, "relu"), forward.load()
     arrays, x = arrays_of(net), np.ones((1, 2), np.float32)
     before = quick(net, arrays, x).copy()
     arrays["q.1.bias"] += 1.0
@@ -99,17 +100,17 @@ def test_parameters_are_read_where_they_lie_and_what_is_no_number_stays_none():
 @needs_compiler
 def test_a_broken_library_is_made_again(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    native.load()
+    forward.load()
     (path,) = (tmp_path / "rl-cli").glob("forward_*.so")
     path.unlink()
     path.write_text("junk")
     os.utime(path, (0, 0))
     net = MLP("q", 2, (8,), 3, "relu")
-    assert native.load()(net, arrays_of(net), np.ones((2, 2), np.float32)).shape == (2, 3)
+    assert forward.load()(net, arrays_of(net), np.ones((2, 2), np.float32)).shape == (2, 3)
 
     os.utime(path, (0, 0))
-    monkeypatch.setattr(c_library, "_build", None)  # not made again
-    native.load()
+    monkeypatch.setattr(build_cache, "_build", None)  # not made again
+    forward.load()
     assert path.stat().st_mtime > 0  # and known to be in use, or the cache would forget it first
 
 

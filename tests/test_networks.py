@@ -7,9 +7,9 @@ from test_config import checked, compose
 from torch import nn
 
 from rl_cli import algos
-from rl_cli.config import build, keys
-from rl_cli.networks import MLP, Identity, NatureCNN, make_encoder
-from rl_cli.types import ActionSpec, EnvSpec
+from rl_cli.config.schema import build, keys
+from rl_cli.core.types import ActionSpec, EnvSpec
+from rl_cli.models.networks import MLP, Identity, NatureCNN, make_encoder
 
 
 def seeded(seed=0):

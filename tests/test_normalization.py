@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from rl_cli.normalization import ObservationNormalizer, RewardNormalizer, RunningMoments
+from rl_cli.envs.normalization import ObservationNormalizer, RewardNormalizer, RunningMoments
 
 
 def rows(count=30, width=3, seed=0):

@@ -11,7 +11,7 @@ import pytest
 from conftest import REPO
 from test_config import compose
 
-from rl_cli.statistics import mean_interval
+from rl_cli.tracking.statistics import mean_interval
 
 FULL = os.environ.get("RL_CLI_BARS") == "full"
 

@@ -15,14 +15,16 @@ from conftest import REPO
 from test_algos import env_config
 from test_video import decoded
 
-from rl_cli import checkpoint, play, transitions
 from rl_cli.cli import play as rl_play
 from rl_cli.cli import train as rl_train
-from rl_cli.envs import action_decoder, make_env, spec_of
-from rl_cli.errors import BadInput
-from rl_cli.keyboard import KEYBOARDS, keyboard_of
-from rl_cli.terminal import number
-from rl_cli.types import ActionSpec, EnvSpec
+from rl_cli.core.errors import BadInput
+from rl_cli.core.types import ActionSpec, EnvSpec
+from rl_cli.envs.make import make_env
+from rl_cli.envs.spaces import action_decoder, spec_of
+from rl_cli.evaluation import play
+from rl_cli.evaluation.keyboard import KEYBOARDS, keyboard_of
+from rl_cli.storage import checkpoint_reader, manifest, transition_file
+from rl_cli.tracking.console import number
 
 DOWN, UP = pygame.KEYDOWN, pygame.KEYUP
 ESCAPE = (DOWN, pygame.K_ESCAPE)
@@ -273,8 +275,8 @@ def write(path, **changes):
 
 
 def buffer_of(folder):
-    where = checkpoint.find(folder)
-    state = checkpoint.read_state(where, checkpoint.read_manifest(where))
+    where = checkpoint_reader.find(folder)
+    state = checkpoint_reader.read_state(where, checkpoint_reader.read_manifest(where))
     return state["algo"]["buffer"]
 
 
@@ -300,7 +302,9 @@ def test_a_prefilled_run_resumes_exactly_and_without_its_file(here):
     assert a["size"] == b["size"] == 70
     for x, y in zip(a["rows"], b["rows"], strict=True):
         assert all(np.array_equal(x[name], y[name]) for name in x)
-    weights = [(checkpoint.find(here / n) / checkpoint.POLICY).read_bytes() for n in ("r", "whole")]
+    weights = [
+        (checkpoint_reader.find(here / n) / manifest.POLICY).read_bytes() for n in ("r", "whole")
+    ]
     assert weights[0] == weights[1]
     assert "prefill: t.safetensors" in (here / "r/config.yaml").read_text()
 
@@ -395,9 +399,9 @@ def test_what_was_written_is_what_is_read(tmp_path):
     arrays = write(tmp_path / "a")
     cfg = env_config("CartPole-v1")
     spec = spec_of(make_env(cfg), cfg)
-    rows = transitions.read(tmp_path / "a", spec, "x")
-    transitions.write(tmp_path / "b", rows)
-    again = transitions.read(tmp_path / "b", spec, "x")
+    rows = transition_file.read(tmp_path / "a", spec, "x")
+    transition_file.write(tmp_path / "b", rows)
+    again = transition_file.read(tmp_path / "b", spec, "x")
     assert all(np.array_equal(arrays[n], c) for n, c in again._asdict().items())
 
 
@@ -418,5 +422,5 @@ def test_a_file_ends_an_episode(here):
     """What follows it in the buffer is another one, whoever wrote the file."""
     write(here / "t.safetensors", terminated=np.zeros(10, bool))
     spec = EnvSpec((4,), "float32", ActionSpec("discrete", (), (2,)), 1)
-    rows = transitions.read(here / "t.safetensors", spec, "algo.prefill")
+    rows = transition_file.read(here / "t.safetensors", spec, "algo.prefill")
     assert rows.truncated.tolist() == [False] * 9 + [True]

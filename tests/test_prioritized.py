@@ -3,10 +3,10 @@ import pytest
 import torch
 from test_buffers import spec, through_a_checkpoint, transition
 
-from rl_cli import memory
-from rl_cli.buffers import row_bytes
-from rl_cli.errors import BadInput, NonFinite
-from rl_cli.prioritized import LEAST, PrioritizedReplay
+from rl_cli.buffers.columns import row_bytes
+from rl_cli.buffers.prioritized import LEAST, PrioritizedReplay
+from rl_cli.core import memory
+from rl_cli.core.errors import BadInput, NonFinite
 
 CPU = torch.device("cpu")
 

@@ -3,8 +3,8 @@ import pytest
 import torch
 from test_networks import seeded
 
-from rl_cli.networks import MLP
-from rl_cli.q_heads import Dueling, NoisyMLP
+from rl_cli.models.networks import MLP
+from rl_cli.models.q_heads import Dueling, NoisyMLP
 
 
 def test_noise_moves_weights_by_sigma_times_the_product_of_its_factors():

@@ -8,8 +8,9 @@ import pytest
 import torch
 from test_compiled import compiler, inputs, make, needs_compiler
 
-from rl_cli import compiled, repeat
-from rl_cli.types import Rows
+from rl_cli.core.types import Rows
+from rl_cli.engine import compiled_step
+from rl_cli.engine import compiler as compiler_module
 
 pytestmark = needs_compiler
 
@@ -18,7 +19,7 @@ def learners(name, notes):
     """In the tests' own cache, which is kept: the compiler is at work the first time only."""
     both = make(name).learner, make(name).learner
     for learner in both:
-        learner.compiler = compiler(notes, f"{compiled.source_digest()} repeated {name}")
+        learner.compiler = compiler(notes, f"{compiler_module.source_digest()} repeated {name}")
     return both
 
 
@@ -33,8 +34,8 @@ def test_runs_in_one_call_are_the_runs_of_several(name, monkeypatch):
     notes: list[str] = []
     together, singly = learners(name, notes)
     table, positions, rest = rows(name, 5)
-    for chunk in (repeat.AT_ONCE, 2):
-        monkeypatch.setattr(repeat, "AT_ONCE", chunk)
+    for chunk in (compiled_step.AT_ONCE, 2):
+        monkeypatch.setattr(compiled_step, "AT_ONCE", chunk)
         found = together.step(Rows(table, positions), *rest, learning_rate=1e-2)
         expected = [
             singly.step(Rows(table, positions[k : k + 1]), *rest, learning_rate=1e-2)
@@ -69,9 +70,9 @@ def test_a_file_that_is_another_library_is_refused(tmp_path):
     one = torch.zeros(1)
     (tmp_path / "junk.so").write_text("junk")
     with pytest.raises(OSError, match="junk"):
-        repeat.Repeated(tmp_path / "junk.so", [one], [one], [0])
-    library = repeat.c_library.load(repeat.SOURCE)
+        compiled_step.Repeated(tmp_path / "junk.so", [one], [one], [0])
+    library = compiled_step.c_library.load(compiled_step.SOURCE)
     with pytest.raises(RuntimeError, match="another kind of library"):
-        repeat.Repeated(repeat.Path(library._name), [one], [one], [0])
+        compiled_step.Repeated(compiled_step.Path(library._name), [one], [one], [0])
     with pytest.raises(RuntimeError, match="more than 64"):
-        repeat.Repeated(tmp_path / "junk.so", [one] * 65, [one], [0])
+        compiled_step.Repeated(tmp_path / "junk.so", [one] * 65, [one], [0])

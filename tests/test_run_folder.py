@@ -10,8 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from rl_cli import run_folder
-from rl_cli.errors import BadInput, StorageError
+from rl_cli.core.errors import BadInput, StorageError
+from rl_cli.storage import run_folder
 
 
 def create(explicit=None):

@@ -2,7 +2,7 @@ from itertools import pairwise
 
 import pytest
 
-from rl_cli.schedules import crossings, exponential, linear
+from rl_cli.core.schedules import crossings, exponential, linear
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from rl_cli.seeding import env_seeds, rng_state, set_rng_state, stream, torch_generator
+from rl_cli.core.seeding import env_seeds, rng_state, set_rng_state, stream, torch_generator
 
 
 def draws(rng):

@@ -4,8 +4,9 @@ import math
 import numpy as np
 import pytest
 
-from rl_cli.statistics import Divergence, Tally, iqm, iqm_interval, mean_interval, summarise
-from rl_cli.types import Episode
+from rl_cli.core.types import Episode
+from rl_cli.tracking.statistics import Tally, iqm, iqm_interval, mean_interval, summarise
+from rl_cli.training.callbacks.metrics import Divergence
 
 
 def episodes(*returns):

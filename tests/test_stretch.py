@@ -13,13 +13,19 @@ from test_algos import env_config, settings
 from test_compiled import needs_compiler
 from test_trainer import contents, rows, run
 
-from rl_cli import algos, c_library, checkpoint, native, stretch, trainer
-from rl_cli.classic import lean
-from rl_cli.envs import make_env, without_time_limit
-from rl_cli.errors import EnvFault, NonFinite
-from rl_cli.seeding import env_seeds
-from rl_cli.strides import Strides
-from rl_cli.vector import VectorEnv
+from rl_cli import algos
+from rl_cli.collectors import native, native_envs
+from rl_cli.collectors.native import Strides
+from rl_cli.core.errors import EnvFault, NonFinite
+from rl_cli.core.seeding import env_seeds
+from rl_cli.engine import build_cache, forward
+from rl_cli.envs.fast_classic_control import lean
+from rl_cli.envs.make import make_env
+from rl_cli.envs.vector import VectorEnv
+from rl_cli.envs.wrappers import without_time_limit
+from rl_cli.evaluation import evaluator as evaluator_module
+from rl_cli.storage import manifest
+from rl_cli.training import trainer
 
 pytestmark = needs_compiler
 
@@ -37,8 +43,8 @@ class Loop:
         cfg = settings(name, **(DQN if name == "dqn" else PPO) | (changes or {}))
         cpu = torch.device("cpu")
         self.algo = algos.load(name)(cfg, self.envs.spec, BUDGET, 0, cpu)
-        self.algo.learner.native = native.load()
-        self.stretch = stretch.prepared(self.algo, self.envs) if stretches else None
+        self.algo.learner.native = forward.load()
+        self.stretch = native_envs.prepared(self.algo, self.envs) if stretches else None
         self.envs.keep_finished = True
         self.envs.reset()
         self.step, self.episodes, self.calls = 0, [], Counter()
@@ -135,7 +141,9 @@ def test_a_stretch_is_the_loop_to_the_bit(name, env_id, more):
             loop.run(until)
         same(plain.state(), quick.state())
         same(plain.state(), other.state())
-    assert type(quick.stretch) is (Strides if (name, env_id, more) in STRIDES else stretch.Stretch)
+    assert type(quick.stretch) is (
+        Strides if (name, env_id, more) in STRIDES else native_envs.Stretch
+    )
     assert quick.calls[True] > 0
     assert quick.calls[False] <= 3  # no more than what is left at an end
     if more.get("changes", {}).get("train_every") != 1:
@@ -168,7 +176,7 @@ def test_plain_steps_are_not_made_quick():
     """Numpy's and C's networks round differently: a run that learns plainly acts plainly."""
     loop = Loop("dqn", "CartPole-v1", False)
     loop.algo.learner.native = None
-    assert stretch.prepared(loop.algo, loop.envs) is None
+    assert native_envs.prepared(loop.algo, loop.envs) is None
     quick = Loop("dqn", "CartPole-v1", True)
     quick.algo.learner.native = None  # the step turned out not to compile
     assert quick.stretch(0, 100) == 0
@@ -176,10 +184,10 @@ def test_plain_steps_are_not_made_quick():
 
 def other_library(monkeypatch, **changed):
     """The library of stretches with a function or two replaced."""
-    exact = c_library.load(*stretch.SOURCES, flags=c_library.EXACT)
+    exact = build_cache.load(*native_envs.SOURCES, flags=build_cache.EXACT)
     names = ("sines", "step_classic", "stretch", "choose_actions")
     kept = {name: changed.get(name, getattr(exact, name)) for name in names}
-    monkeypatch.setattr(c_library, "load", lambda *_, **__: SimpleNamespace(**kept))
+    monkeypatch.setattr(build_cache, "load", lambda *_, **__: SimpleNamespace(**kept))
     return exact
 
 
@@ -189,7 +197,7 @@ def doubles(pointer, count):
 
 def test_where_sines_differ_there_are_no_stretches(monkeypatch):
     """By the last bit of one in thousands."""
-    loop, at = Loop("dqn", "CartPole-v1", False), 4 * stretch.ANGLES - 7
+    loop, at = Loop("dqn", "CartPole-v1", False), 4 * native_envs.ANGLES - 7
 
     def sines(x, sine, cosine, count):
         exact.sines(x, sine, cosine, count)
@@ -197,10 +205,10 @@ def test_where_sines_differ_there_are_no_stretches(monkeypatch):
         found[at] = np.nextafter(found[at], 9.0)
 
     exact = other_library(monkeypatch)
-    assert type(stretch.prepared(loop.algo, loop.envs)) is stretch.Stretch
+    assert type(native_envs.prepared(loop.algo, loop.envs)) is native_envs.Stretch
     monkeypatch.undo()
     exact = other_library(monkeypatch, sines=sines)
-    assert type(stretch.prepared(loop.algo, loop.envs)) is Strides
+    assert type(native_envs.prepared(loop.algo, loop.envs)) is Strides
 
 
 def test_where_a_step_differs_there_are_no_stretches(monkeypatch):
@@ -212,7 +220,7 @@ def test_where_a_step_differs_there_are_no_stretches(monkeypatch):
         return over
 
     exact = other_library(monkeypatch, step_classic=step_classic)
-    assert type(stretch.prepared(loop.algo, loop.envs)) is Strides
+    assert type(native_envs.prepared(loop.algo, loop.envs)) is Strides
 
 
 OWN = ["act", "_explore", "_greedy", "observe", "update", "next_update", "_learn"]
@@ -224,9 +232,9 @@ def test_an_algorithm_of_ones_own_acts_as_it_says(name):
     loop = Loop("dqn", "CartPole-v1", False)
     inherited = type(loop.algo)
     loop.algo.__class__ = type("Mine", (inherited,), {name: lambda self, *args: None})
-    assert stretch.prepared(loop.algo, loop.envs) is None
+    assert native_envs.prepared(loop.algo, loop.envs) is None
     loop.algo.__class__ = type("Mine", (inherited,), {"predict": None})
-    assert stretch.prepared(loop.algo, loop.envs) is not None
+    assert native_envs.prepared(loop.algo, loop.envs) is not None
 
 
 def test_a_run_is_the_same_with_stretches_and_without(here, tiny, monkeypatch):
@@ -249,13 +257,13 @@ def test_a_run_is_the_same_with_stretches_and_without(here, tiny, monkeypatch):
         read.append(evaluator.normalizer.moments.mean.tolist())
         return evaluate(evaluator, *rest)
 
-    made_by, evaluate = stretch.prepared, trainer.evaluate
+    made_by, evaluate = native_envs.prepared, evaluator_module.evaluate
     monkeypatch.setattr(trainer, "evaluate", noted)
-    monkeypatch.setattr(stretch, "prepared", counted)
+    monkeypatch.setattr(native_envs, "prepared", counted)
     _, quick = run(here, "quick", *overrides)
     assert begun[0] is not None
     assert begun[0].epsilons_at >= 0  # it has been at work
-    monkeypatch.setattr(stretch, "prepared", lambda *_: None)
+    monkeypatch.setattr(native_envs, "prepared", lambda *_: None)
     _, plain = run(here, "plain", *overrides)
     assert read[: len(read) // 2] == read[len(read) // 2 :]  # as if told after every step
     assert rows(quick / "eval.csv") == rows(plain / "eval.csv")
@@ -264,8 +272,8 @@ def test_a_run_is_the_same_with_stretches_and_without(here, tiny, monkeypatch):
         assert {k: v for k, v in one.items() if k not in times} == {
             k: v for k, v in other.items() if k not in times
         }
-    steps = checkpoint.steps_in(quick / "checkpoints")
-    assert steps == checkpoint.steps_in(plain / "checkpoints")
+    steps = manifest.steps_in(quick / "checkpoints")
+    assert steps == manifest.steps_in(plain / "checkpoints")
     assert len(steps) >= 4
     for step in steps:
         assert contents(quick, step) == contents(plain, step)
@@ -284,8 +292,8 @@ def test_c_steps_an_env_as_gymnasium_does(env_id):
     """Whole episodes, beside the env itself rather than its lean twin."""
     envs, _ = without_time_limit([make_env(env_config(env_id))])
     env, twin = envs[0], lean(make_env(env_config(env_id)).unwrapped)
-    library = c_library.load(*stretch.SOURCES, flags=c_library.EXACT)
-    kind, pointer = stretch.KINDS.index(type(twin)), stretch.Pointer
+    library = build_cache.load(*native_envs.SOURCES, flags=build_cache.EXACT)
+    kind, pointer = native_envs.KINDS.index(type(twin)), native.Pointer
     constants, state = np.array(twin.constants), np.empty(twin.numbers)
     seen, reward, over = np.empty(6, np.float32), np.empty(1), True
     env.action_space.seed(0)
@@ -340,15 +348,15 @@ def test_an_env_that_fails_on_the_way_is_told_of_as_ever(here, tiny, monkeypatch
     words = [word for word in tiny if not word.startswith("compile=")]
     words += ["env.id=Breaks-v0", f"++env.kwargs.how={how}", "compile=true", "step_timeout=1"]
     made, told = [], []
-    prepare = stretch.prepared
+    prepare = native_envs.prepared
     monkeypatch.setattr(
-        stretch, "prepared", lambda *parts: made.append(prepare(*parts)) or made[-1]
+        native_envs, "prepared", lambda *parts: made.append(prepare(*parts)) or made[-1]
     )
     for name in ("quick", "plain"):
         with pytest.raises(kind) as caught:
             run(here, name, *words, env="custom")
         told.append((caught.value.what, caught.value.where))
-        monkeypatch.setattr(stretch, "prepared", lambda *_: None)
+        monkeypatch.setattr(native_envs, "prepared", lambda *_: None)
     assert type(made[0]) is Strides
     assert made[0].taken == 14  # since the episode before ended
     assert told[0] == told[1]

@@ -9,8 +9,8 @@ from test_compiled import needs_compiler
 from test_stretch import Loop, same
 from test_trainer import run
 
-from rl_cli import stretch
-from rl_cli.strides import Strides
+from rl_cli.collectors import native_envs
+from rl_cli.collectors.native import Strides
 
 pytestmark = needs_compiler
 
@@ -43,9 +43,9 @@ def test_a_signal_is_heard_after_the_step_in_which_it_comes(here, tiny, monkeypa
     """Not hundreds of steps later: those of an env that is slow take minutes."""
     words = [word for word in tiny if not word.startswith("compile=")]
     words += ["env.id=Signals-v0", "compile=true"]
-    prepare, made = stretch.prepared, []
+    prepare, made = native_envs.prepared, []
     monkeypatch.setattr(
-        stretch, "prepared", lambda *parts: made.append(prepare(*parts)) or made[-1]
+        native_envs, "prepared", lambda *parts: made.append(prepare(*parts)) or made[-1]
     )
     outcome, _ = run(here, "r", *words, env="custom")
     assert type(made[0]) is Strides
@@ -75,7 +75,7 @@ def test_a_value_that_is_no_number_is_chosen_as_numpy_chooses(env, number):
 def test_parts_of_ones_own_are_not_passed_by(name, part):
     """They may remember, learn and act otherwise than those that C knows."""
     loop = Loop(name, "CartPole-v1", False)
-    assert stretch.prepared(loop.algo, loop.envs) is not None
+    assert native_envs.prepared(loop.algo, loop.envs) is not None
     own = getattr(loop.algo, part)
     own.__class__ = type("Mine", (type(own),), {})
-    assert stretch.prepared(loop.algo, loop.envs) is None
+    assert native_envs.prepared(loop.algo, loop.envs) is None

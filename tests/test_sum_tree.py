@@ -3,7 +3,7 @@ import shutil
 import numpy as np
 import pytest
 
-from rl_cli.sum_tree import SumTree
+from rl_cli.buffers.sum_tree import SumTree
 
 
 def tree_of(weights, capacity=None):

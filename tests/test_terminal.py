@@ -9,9 +9,8 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from rl_cli import terminal
-from rl_cli.statistics import Summary
-from rl_cli.terminal import (
+from rl_cli.tracking import console as console_module
+from rl_cli.tracking.console import (
     LiveMonitor,
     PlainMonitor,
     QuietMonitor,
@@ -23,6 +22,7 @@ from rl_cli.terminal import (
     sparkline,
     summary_table,
 )
+from rl_cli.tracking.statistics import Summary
 
 SUMMARY = Summary(
     episodes=17,
@@ -55,7 +55,7 @@ FACTS = {"folder": "runs/dqn/cartpole/x"}
 def clock(monkeypatch):
     """A clock that is set by hand."""
     now = SimpleNamespace(seconds=1_000.0)
-    monkeypatch.setattr(terminal, "time", SimpleNamespace(monotonic=lambda: now.seconds))
+    monkeypatch.setattr(console_module, "time", SimpleNamespace(monotonic=lambda: now.seconds))
     return now
 
 
@@ -243,7 +243,7 @@ def test_quiet_prints_notes_only_and_to_stderr(capsys):
 )
 def test_the_monitor_fits_where_its_words_go(monkeypatch, quiet, screen, expected):
     monkeypatch.setattr(
-        terminal, "Console", lambda: Console(file=io.StringIO(), force_terminal=screen)
+        console_module, "Console", lambda: Console(file=io.StringIO(), force_terminal=screen)
     )
     assert type(make_monitor(quiet)) is expected
 

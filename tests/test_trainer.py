@@ -13,10 +13,10 @@ import pytest
 import safetensors.numpy
 from test_config import compose
 
-from rl_cli import checkpoint
-from rl_cli.errors import NonFinite
-from rl_cli.periods import Periods
-from rl_cli.run import train
+from rl_cli.core.errors import NonFinite
+from rl_cli.storage import checkpoint_reader, manifest
+from rl_cli.training.callbacks.triggers import Periods
+from rl_cli.training.experiment import train
 
 ALGOS = ("dqn", "ppo", "reinforce")
 SMALL = {
@@ -40,14 +40,14 @@ def rows(path):
 
 def contents(folder, step=None):
     """SHA-256 of every array and number of a checkpoint, times left out."""
-    where = checkpoint.find(folder, "latest" if step is None else str(step))
+    where = checkpoint_reader.find(folder, "latest" if step is None else str(step))
     digest = hashlib.sha256()
-    for name in (checkpoint.POLICY, checkpoint.STATE):
+    for name in (manifest.POLICY, manifest.STATE):
         arrays = safetensors.numpy.load((where / name).read_bytes())
         for key in sorted(arrays):
             if not key.startswith("logger.gathered"):
                 digest.update(key.encode() + arrays[key].tobytes())
-    state = json.loads((where / checkpoint.STATE_JSON).read_text())
+    state = json.loads((where / manifest.STATE_JSON).read_text())
     state.pop("elapsed")
     state.pop("logger")  # how much is gathered depends on the log interval
     digest.update(json.dumps(state, sort_keys=True).encode())
@@ -55,7 +55,7 @@ def contents(folder, step=None):
 
 
 def weights(folder):
-    return safetensors.numpy.load((checkpoint.find(folder) / checkpoint.POLICY).read_bytes())
+    return safetensors.numpy.load((checkpoint_reader.find(folder) / manifest.POLICY).read_bytes())
 
 
 def same_weights(a, b):
@@ -103,7 +103,7 @@ def test_a_run_leaves_the_folder_that_was_promised(here):
     last = [float(r["episode_return"]) for r in evaluations if r["step"] == "400"]
     assert outcome.eval_return == pytest.approx(np.mean(last))
     best = json.loads((folder / "checkpoints/best.json").read_text())
-    kept = checkpoint.steps_in(folder / "checkpoints")
+    kept = manifest.steps_in(folder / "checkpoints")
     assert set(kept) >= {300, 400, best["step"]}  # the last two, and the best
     assert len(kept) <= 3
 
@@ -160,7 +160,7 @@ def stop_at(step):
 @pytest.fixture(autouse=True)
 def signal_by_step(monkeypatch):
     """Deliver the arranged signal from inside the loop: by the step, not by the clock."""
-    from rl_cli.vector import VectorEnv
+    from rl_cli.envs.vector import VectorEnv
 
     _raise_at.clear()
     plain, count = VectorEnv.step, [0]
@@ -188,7 +188,9 @@ def test_ctrl_c_says_how_to_go_on(here, tiny, capsys):
     out = capsys.readouterr().out
     assert "stopped by SIGINT at step 120" in out
     assert "rl-train resume=r" in out
-    checkpoint.read_policy(c := checkpoint.find(folder), checkpoint.read_manifest(c))
+    checkpoint_reader.read_policy(
+        c := checkpoint_reader.find(folder), checkpoint_reader.read_manifest(c)
+    )
     assert json.loads((folder / "status.json").read_text())["state"] == "interrupted"
 
 
@@ -223,15 +225,17 @@ def test_numbers_that_explode_end_the_run_and_never_a_checkpoint(here, tiny, alg
     with pytest.raises(NonFinite) as caught:
         run(here, "r", *tiny, "env.id=ProbeExplodes-v0", algo=algo, env="custom")
     assert caught.value.exit_code == 3
-    for step in checkpoint.steps_in(here / "r/checkpoints"):
-        where = checkpoint.find(here / "r", str(step))
-        checkpoint.read_policy(where, checkpoint.read_manifest(where))  # refuses what is not finite
+    for step in manifest.steps_in(here / "r/checkpoints"):
+        where = checkpoint_reader.find(here / "r", str(step))
+        checkpoint_reader.read_policy(
+            where, checkpoint_reader.read_manifest(where)
+        )  # refuses what is not finite
     assert json.loads((here / "r/status.json").read_text())["state"] == "failed"
 
 
 def test_an_interrupted_evaluation_is_made_up_for(here, tiny, monkeypatch):
     """Stopped between two evaluation episodes, then resumed: the same rows as if never stopped."""
-    from rl_cli.evaluation import Evaluator
+    from rl_cli.evaluation.evaluator import Evaluator
 
     base = [*tiny, "total_timesteps=300", "eval.every=100", "eval.episodes=4"]
     _, whole = run(here, "whole", *base)

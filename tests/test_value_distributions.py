@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from rl_cli import functional
-from rl_cli.value_distributions import Categorical, Expectation, Quantiles
+from rl_cli.models import return_distributions
+from rl_cli.models.return_distributions import Categorical, Expectation, Quantiles
 
 
 def tensor(*values):
@@ -16,7 +16,7 @@ def log(*probabilities):
 
 def test_projection_shares_a_return_between_its_neighbours():
     """On 0, 1, 2: 1/2 at 0.25 gives 3/8 and 1/8; 1/4 at 1; 1/4 at 7, which is more than 2."""
-    m = functional.categorical_projection(
+    m = return_distributions.categorical_projection(
         tensor([0.5, 0.25, 0.25]), tensor([0.25, 1.0, 7.0]), tensor(0.0, 1.0, 2.0)
     )
     assert m.tolist() == [[0.375, 0.375, 0.25]]
@@ -54,7 +54,7 @@ def test_quantile_loss_weighs_errors_by_their_side():
     theta_1: errors +1, huber 1/2, weight 1/4: 1/8. theta_2: errors -2, huber 3/2, weight
     |3/4 - 1|: 3/8. Together 1/2.
     """
-    loss = functional.quantile_huber(tensor([0.0, 3.0]), tensor([1.0, 1.0]))
+    loss = return_distributions.quantile_huber(tensor([0.0, 3.0]), tensor([1.0, 1.0]))
     assert loss.tolist() == [0.5]
 
 
@@ -67,7 +67,9 @@ def test_quantiles_settle_where_the_pulls_are_even():
     theta = torch.full((1, 4), 2.0, requires_grad=True)
     y = tensor([0.0, 0.0, 0.0, 8.0])
     for _ in range(500):
-        (gradient,) = torch.autograd.grad(functional.quantile_huber(theta, y).sum(), theta)
+        (gradient,) = torch.autograd.grad(
+            return_distributions.quantile_huber(theta, y).sum(), theta
+        )
         theta = (theta - 0.5 * gradient).detach().requires_grad_()
     expected = [1 / 21, 1 / 5, 5 / 9, 8 - 3 / 7]
     assert theta[0].tolist() == pytest.approx(expected, abs=1e-3)

@@ -13,11 +13,10 @@ import safetensors.numpy
 from gymnasium import spaces
 from test_algos import env_config
 
-from rl_cli.checkpoint import unpack
-from rl_cli.checkpoint_store import pack
-from rl_cli.errors import NonFinite
-from rl_cli.types import Episode
-from rl_cli.vector import VectorEnv
+from rl_cli.core.errors import NonFinite
+from rl_cli.core.types import Episode
+from rl_cli.envs.vector import VectorEnv
+from rl_cli.storage.serialization import pack, unpack
 
 
 class Clock(gym.Env):

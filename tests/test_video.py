@@ -14,9 +14,9 @@ import pytest
 from gymnasium import spaces
 from test_algos import env_config
 
-from rl_cli import video
-from rl_cli.evaluation import Evaluator, evaluate
-from rl_cli.video import Mp4, VideoUnavailable, record
+from rl_cli.evaluation import video
+from rl_cli.evaluation.evaluator import Evaluator, evaluate
+from rl_cli.evaluation.video import Mp4, VideoUnavailable, record
 
 
 class Slides(gym.Env):

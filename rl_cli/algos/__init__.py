@@ -12,7 +12,7 @@ from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 
 from rl_cli.algos.base import Algorithm
-from rl_cli.errors import BadInput, did_you_mean
+from rl_cli.core.errors import BadInput, did_you_mean
 
 ENTRY_POINT_GROUP = "rl_cli.algos"
 

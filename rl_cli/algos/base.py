@@ -3,19 +3,50 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import ClassVar, Generic, Protocol, TypeVar, cast
+from collections.abc import Callable, Mapping
+from typing import ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVar, cast
 
 import numpy as np
 import torch
 
-from rl_cli.acting import Conduct
-from rl_cli.config import AlgoConfig
-from rl_cli.learner import Learner
-from rl_cli.networks import layers_size
-from rl_cli.schedules import linear
-from rl_cli.seeding import rng_state, set_rng_state, stream
-from rl_cli.types import EnvSpec, Metrics, Params, State, Transition
+from rl_cli.config.algorithm import AlgoConfig
+from rl_cli.core.schedules import linear
+from rl_cli.core.seeding import rng_state, set_rng_state, stream
+from rl_cli.core.types import EnvSpec, Metrics, Params, State, Transition
+from rl_cli.engine.learner import Learner
+from rl_cli.models.networks import MLP, layers_size
+
+
+class Lesson(NamedTuple):
+    """How an algorithm learns, said as plainly as `Conduct`.
+
+    At each multiple of `every` env steps: `batches` batches of `batch_size` rows, drawn evenly from its
+    replay buffer by `sample_rng`, and a step of its learner on each. Then, at each multiple of
+    `target_update_every`, the target moves by `tau`.
+    """
+
+    every: int
+    batches: int
+    batch_size: int
+    numbers: Callable[[int], tuple[float, ...]]  # by step: the loss's inputs beside the rows
+    target_update_every: int  # 0: there is no target
+    tau: float
+    done: Callable[[int], None]  # told up to which step all this has been done
+
+
+class Conduct(NamedTuple):
+    """How an algorithm acts, said so plainly that `stretch` can do the same in machine code.
+
+    categorical: an action by the logits of `net`; gaussian: its outputs and noise of `std`; each from
+    `explore_rng`, as `choices` and `gaussians.Gaussian` do.
+    """
+
+    rule: Literal["epsilon_greedy", "categorical", "gaussian"]
+    net: MLP
+    epsilon: Callable[[int], float] | None = None  # by step
+    std: Callable[[], np.ndarray] | None = None  # () -> (A,) float32; looked at before each stretch
+    lesson: Lesson | None = None  # None: only `update` knows how to learn; without `std`
+
 
 C = TypeVar("C", bound=AlgoConfig)
 

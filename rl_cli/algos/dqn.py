@@ -7,17 +7,15 @@ from typing import cast
 import numpy as np
 import torch
 
-from rl_cli import schedules
-from rl_cli.acting import Conduct, Lesson, epsilon_greedy
-from rl_cli.algos._dqn_config import DQNConfig
-from rl_cli.algos.base import Algorithm
-from rl_cli.functional import one_hot
-from rl_cli.learner import Learner
-from rl_cli.n_step import make_lookahead
-from rl_cli.prioritized import PrioritizedReplay, make_replay
-from rl_cli.q_network import QNetwork
-from rl_cli.seeding import torch_generator
-from rl_cli.types import (
+from rl_cli.algos.base import Algorithm, Conduct, Lesson
+from rl_cli.algos.exploration import epsilon_greedy
+from rl_cli.algos.losses import one_hot
+from rl_cli.buffers.n_step import make_lookahead
+from rl_cli.buffers.prioritized import PrioritizedReplay, make_replay
+from rl_cli.config.dqn import DQNConfig
+from rl_cli.core import schedules
+from rl_cli.core.seeding import torch_generator
+from rl_cli.core.types import (
     Batch,
     Details,
     EnvSpec,
@@ -27,7 +25,9 @@ from rl_cli.types import (
     State,
     Transition,
 )
-from rl_cli.value_distributions import make_value_distribution
+from rl_cli.engine.learner import Learner
+from rl_cli.models.q_network import QNetwork
+from rl_cli.models.return_distributions import make_value_distribution
 
 ONLINE, TARGET, CHOICE = range(3)  # copies of a noisy network in one update
 

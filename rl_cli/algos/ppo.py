@@ -7,16 +7,14 @@ from typing import NamedTuple, cast
 import numpy as np
 import torch
 
-from rl_cli import functional
-from rl_cli.acting import Conduct
-from rl_cli.actor_critic import ActorCritic
-from rl_cli.algos._ppo_config import PPOConfig
-from rl_cli.algos.base import Algorithm
-from rl_cli.learner import Learner, joined
-from rl_cli.minibatches import filled_minibatches, minibatches
-from rl_cli.rollouts import make_rollout
-from rl_cli.seeding import torch_generator
-from rl_cli.types import Batch, Details, EnvSpec, Metrics, Params, Rows, State
+from rl_cli.algos import losses, returns
+from rl_cli.algos.base import Algorithm, Conduct
+from rl_cli.buffers.rollout import filled_minibatches, make_rollout, minibatches
+from rl_cli.config.ppo import PPOConfig
+from rl_cli.core.seeding import torch_generator
+from rl_cli.core.types import Batch, Details, EnvSpec, Metrics, Params, Rows, State
+from rl_cli.engine.learner import Learner, joined
+from rl_cli.models.actor_critic import ActorCritic
 
 
 class Samples(NamedTuple):
@@ -120,7 +118,7 @@ class PPO(Algorithm[PPOConfig]):
         self.rollout.clear()
         if self.noise is not None:
             self.noise.renew()
-        explained = functional.explained_variance(first.old_value, first.target)
+        explained = losses.explained_variance(first.old_value, first.target)
         return joined(history) | {"explained_variance": explained}
 
     def estimate(self, batch: Batch) -> Samples:
@@ -133,13 +131,13 @@ class PPO(Algorithm[PPOConfig]):
             terminated = torch.maximum(terminated, truncated)
         if cfg.advantage == "gae":
             ends = (terminated, truncated, cfg.gamma, cfg.gae_lambda)
-            advantage = functional.gae(reward, value, next_value, *ends)
+            advantage = returns.gae(reward, value, next_value, *ends)
         else:
-            returns = functional.returns_to_go(reward, next_value, terminated, truncated, cfg.gamma)
-            advantage = returns - value
+            to_go = returns.returns_to_go(reward, next_value, terminated, truncated, cfg.gamma)
+            advantage = to_go - value
         target = advantage + value
         if cfg.normalize_advantage == "rollout":
-            advantage = functional.standardise(advantage)
+            advantage = losses.standardise(advantage)
         columns = (batch.obs, batch.action, log_prob, advantage, target, value)
         return Samples(*(column.flatten(0, 1) for column in columns))
 
@@ -166,8 +164,8 @@ class PPO(Algorithm[PPOConfig]):
         out = net.actor(params, features)
         log_ratio = policy.log_prob(params, out, action) - old_log_prob  # (B,)
         if self.cfg.normalize_advantage == "minibatch":
-            advantage = functional.standardise(advantage)
-        policy_loss = -functional.clipped_surrogate(log_ratio, advantage, clip_coef)
+            advantage = losses.standardise(advantage)
+        policy_loss = -losses.clipped_surrogate(log_ratio, advantage, clip_coef)
         value = net.critic(params, features).squeeze(-1)  # (B,)
         error = (value - target).square()
         if self.cfg.clip_value_loss:
@@ -181,7 +179,7 @@ class PPO(Algorithm[PPOConfig]):
             "policy_loss": policy_loss.detach(),
             "value_loss": value_loss.detach(),
             "entropy": entropy.detach(),
-            "approx_kl": functional.approx_kl(log_ratio.detach()),
+            "approx_kl": losses.approx_kl(log_ratio.detach()),
             "clip_fraction": outside.float().mean(),
         }
 

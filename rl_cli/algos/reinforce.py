@@ -2,74 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal, cast
+from typing import cast
 
 import numpy as np
 import torch
-from pydantic import Field
 
-from rl_cli import functional
-from rl_cli.actor_critic import ActorCritic
+from rl_cli.algos import losses, returns
 from rl_cli.algos.base import Algorithm
-from rl_cli.config import AlgoConfig, Idle, Int, schema
-from rl_cli.errors import BadInput
-from rl_cli.learner import Learner
-from rl_cli.rollouts import EpisodeBuffer
-from rl_cli.seeding import torch_generator
-from rl_cli.types import Batch, Details, EnvSpec, Metrics, Params, State
-
-
-@schema
-class ReinforceConfig(AlgoConfig):
-    """Keys of `algo=reinforce`."""
-
-    episodes_per_update: Int = Field(
-        ge=1, description="whole episodes of one update, shared out evenly over the envs"
-    )
-    normalize_returns: bool = Field(
-        description="weights (returns, or returns minus baseline) to mean 0 and std 1"
-    )
-    discount_weighting: bool = Field(
-        description="step t of an episode counts gamma^t, as in the gradient of the discounted return"
-    )
-    sum_over_steps: bool = Field(
-        description="an episode counts with the sum over its steps, as in the paper; "
-        "false: the mean over all steps"
-    )
-    baseline: Literal["none", "mean", "value"] = Field(
-        description="subtracted from returns: nothing, their running mean, or a learned value"
-    )
-    baseline_decay: float = Field(
-        ge=0, lt=1, description="share of the past in baseline=mean at each update"
-    )
-    bootstrap_truncated: bool = Field(
-        description="a time limit leaves the value of what it cut off; false: it counts as an end"
-    )
-    vf_coef: float = Field(ge=0, description="weight of the loss of baseline=value")
-    ent_coef: float = Field(ge=0, description="weight of the entropy bonus")
-    log_std_init: float = Field(description="log std of continuous actions at first")
-
-    def __post_init__(self) -> None:
-        both_means = self.baseline == "mean" and self.normalize_returns
-        if self.bootstrap_truncated and self.baseline != "value":
-            also = " algo.normalize_returns=false" if both_means else ""
-            raise BadInput(
-                "without a value network nothing is known of what a time limit cuts off",
-                self.told("baseline", "bootstrap_truncated"),
-                f"algo.bootstrap_truncated=false{also}, or algo.baseline=value",
-            )
-        if both_means:
-            raise BadInput(
-                "normalising takes the mean off as well, whatever it is",
-                self.told("baseline", "normalize_returns"),
-                "algo.normalize_returns=false, or algo.baseline=none",
-            )
-
-    def idle(self) -> Idle:
-        return [
-            (self.baseline != "mean", ("baseline_decay",), ("baseline",)),
-            (self.baseline != "value", ("vf_coef",), ("baseline",)),
-        ]
+from rl_cli.buffers.rollout import EpisodeBuffer
+from rl_cli.config.reinforce import ReinforceConfig
+from rl_cli.core.seeding import torch_generator
+from rl_cli.core.types import Batch, Details, EnvSpec, Metrics, Params, State
+from rl_cli.engine.learner import Learner
+from rl_cli.models.actor_critic import ActorCritic
 
 
 class Reinforce(Algorithm[ReinforceConfig]):
@@ -146,7 +91,7 @@ class Reinforce(Algorithm[ReinforceConfig]):
         tail, cut = 0.0, bool(episode.truncated[-1] and not episode.terminated[-1])
         if cut and self.cfg.bootstrap_truncated:
             tail = self.net.value(self.learner.params, episode.next_obs[-1:]).item()
-        return functional.discounted_returns(episode.reward, self.cfg.gamma, tail)
+        return returns.discounted_returns(episode.reward, self.cfg.gamma, tail)
 
     def less_the_mean(self, returns: torch.Tensor) -> torch.Tensor:
         """With baseline=mean less the mean of earlier updates' returns, 0 before the first. (B,)."""
@@ -186,7 +131,7 @@ class Reinforce(Algorithm[ReinforceConfig]):
             value_loss = 0.5 * (value - returns).square().mean()
             weight = returns - value.detach()
         if self.cfg.normalize_returns:
-            weight = functional.standardise(weight)
+            weight = losses.standardise(weight)
         if importance is not None:
             weight = weight * importance
         policy_loss = -(weight * log_prob).mean()

@@ -6,8 +6,8 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping
 
-from rl_cli.config import Key
-from rl_cli.errors import BadInput, did_you_mean
+from rl_cli.config.schema import Key
+from rl_cli.core.errors import BadInput, did_you_mean
 
 Suggest = Callable[[str], str]
 """What to do about a key that does not exist."""
@@ -16,11 +16,14 @@ FLAGS = (
     *("--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r"),
     *("--multirun", "-m", "--shell-completion", "-sc"),
 )
+
 FLAGS_WITH_VALUE = (
     *("--cfg", "-c", "--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp"),
     *("--package", "-p", "--info", "-i"),
 )
+
 LONGEST_KEY = 200
+
 DEEPEST = 100
 """Brackets of one argument; no value here has more than a few."""
 

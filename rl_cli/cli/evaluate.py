@@ -6,14 +6,14 @@ import functools
 import sys
 from typing import Any
 
+from rl_cli.cli import compose, hydra_errors
+from rl_cli.cli.arguments import check_flags, plain_overrides, split_flags
 from rl_cli.cli.deferred import defer
+from rl_cli.config.commands import ReplayConfig
+from rl_cli.config.schema import keys, suggest
+from rl_cli.core.errors import BadInput
 
 defer("torch")
-
-from rl_cli.cli import launch  # noqa: E402
-from rl_cli.cli.arguments import check_flags, plain_overrides, split_flags  # noqa: E402
-from rl_cli.config import ReplayConfig, keys, suggest  # noqa: E402
-from rl_cli.errors import BadInput  # noqa: E402
 
 
 def main() -> None:
@@ -37,14 +37,14 @@ def run(argv: list[str]) -> int:
     known = keys(ReplayConfig)
     paths = [word for word in words if _is_path(word)]
     others = [word for word in words if not _is_path(word)]
-    with launch.reported(others, lambda: known) as code:
+    with hydra_errors.reported(others, lambda: known) as code:
         check_flags(flags)
         overrides = plain_overrides(others, known, r"env\.", lambda key: suggest(key, known))
         runs = paths + [word for word in overrides if word.startswith("run=")]
         if len(runs) > 1 or {"-m", "--multirun"} & set(flags):
             raise BadInput("one run is replayed at a time", " ".join(words), "name one run")
         task = functools.partial(_task, path=paths[0] if paths else None)
-        launch.run_hydra("eval", flags + [_free_env_key(word) for word in overrides], task)
+        compose.run_hydra("eval", flags + [_free_env_key(word) for word in overrides], task)
     return code[0]
 
 
@@ -58,7 +58,7 @@ def _free_env_key(arg: str) -> str:
 
 
 def _task(cfg: Any, path: str | None) -> float:
-    from rl_cli.replay import replay
+    from rl_cli.evaluation.replay import replay
 
-    config = launch.values(cfg)
+    config = compose.values(cfg)
     return replay(config if path is None else config | {"run": path})

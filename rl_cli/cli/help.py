@@ -12,8 +12,18 @@ import yaml
 
 from rl_cli import algos
 from rl_cli.cli.arguments import value_of
-from rl_cli.cli.groups import ANY_ID, CONF, GROUPS, algorithm_of, env_id_of, members, user_folders
-from rl_cli.config import PlayConfig, ReplayConfig, RunConfig, keys
+from rl_cli.cli.config_groups import (
+    ANY_ID,
+    CONF,
+    GROUPS,
+    algorithm_of,
+    env_id_of,
+    members,
+    user_folders,
+)
+from rl_cli.config.commands import PlayConfig, ReplayConfig
+from rl_cli.config.run import RunConfig
+from rl_cli.config.schema import keys
 
 TRAIN = """\
 rl-train: train an agent, or a sweep of them.
@@ -29,6 +39,7 @@ your own env, hparams and experiment files. --cfg job shows the composed configu
 --config-dir adds another folder. Every interval counts env steps over all envs, or, where
 its name says so, training episodes.
 """
+
 EVAL = """\
 rl-eval: replay a checkpoint.
 
@@ -37,7 +48,6 @@ rl-eval: replay a checkpoint.
   rl-eval <run>/checkpoints/000120000 greedy=false     one checkpoint, actions sampled
   rl-eval <run> env.kwargs.enable_wind=true            on a changed env
 """
-
 
 PLAY = """\
 rl-play: play an env by hand.
@@ -48,7 +58,6 @@ rl-play: play an env by hand.
   rl-play env=mountaincar record=true                  each episode as mp4, the transitions as a file
   rl-train algo=dqn env=mountaincar algo.prefill=<transitions.safetensors>
 """
-
 
 HEADER = f"{'key':<28}{'type':<24}{'range':<18}{'default':<16}meaning"
 

@@ -8,21 +8,25 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rl_cli import algos
+from rl_cli.cli import compose, config_groups, hydra_errors
+from rl_cli.cli.arguments import value_of
 from rl_cli.cli.deferred import defer
-
-defer("torch")
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's products are small; threads cost more
-
-from rl_cli import algos  # noqa: E402
-from rl_cli.cli import groups, launch  # noqa: E402
-from rl_cli.cli.arguments import value_of  # noqa: E402
-from rl_cli.cli.sweep import Job, Sweep  # noqa: E402
-from rl_cli.config import EnvConfig, RunConfig, build, keys, suggest  # noqa: E402
-from rl_cli.errors import BadInput, plain  # noqa: E402
-from rl_cli.folder_lock import FolderLock  # noqa: E402
+from rl_cli.config.env import EnvConfig
+from rl_cli.config.run import RunConfig
+from rl_cli.config.schema import build, keys, suggest
+from rl_cli.core.errors import BadInput, plain
+from rl_cli.envs import trust
+from rl_cli.storage.folder_lock import FolderLock
+from rl_cli.sweep.sweep import Job, Sweep
+from rl_cli.training import resume
 
 if TYPE_CHECKING:
-    from rl_cli.run import Outcome
+    from rl_cli.training.experiment import Outcome
+
+defer("torch")
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's products are small; threads cost more
 
 
 def main() -> None:
@@ -42,8 +46,8 @@ def run(argv: list[str]) -> int:
 
         print(f"rl-cli {__version__}")
         return 0
-    with launch.reported(argv, lambda: launch.training_keys(argv)) as code:
-        words = launch.plain(argv)
+    with hydra_errors.reported(argv, lambda: hydra_errors.training_keys(argv)) as code:
+        words = compose.plain(argv)
         if value_of(words, "resume") not in (None, "auto", "null"):
             code[0] = _resume(words)
         else:
@@ -52,11 +56,11 @@ def run(argv: list[str]) -> int:
 
 
 def _launch(argv: list[str]) -> int:
-    prepared = launch.prepare(argv)
+    prepared = compose.prepare(argv)
     folder = Path(str(value_of(prepared, "hydra.sweep.dir")))
     task = _Task(folder)
     try:
-        launch.run_hydra("config", prepared, task)
+        compose.run_hydra("config", prepared, task)
         task.finish()
     except KeyboardInterrupt:
         task.exit_code = task.exit_code or 130
@@ -65,7 +69,7 @@ def _launch(argv: list[str]) -> int:
             shutil.rmtree(folder, ignore_errors=True)  # a sweep that was refused leaves nothing
         raise
     if any(folder.glob("job_*.json")):  # whichever processes the jobs ran in
-        from rl_cli.cli.sweep_report import report
+        from rl_cli.sweep.report import report
 
         return task.exit_code or report(folder)
     return task.exit_code
@@ -88,14 +92,14 @@ class _Task:
         from hydra.types import RunMode
 
         hydra_cfg = HydraConfig.get()
-        config = launch.values(cfg)
+        config = compose.values(cfg)
         choices = hydra_cfg.runtime.choices
-        groups.refuse_foreign_values(
+        config_groups.refuse_foreign_values(
             str(choices["algo"]), str(choices["env"]), str(choices["hparams"]), config["env"]["id"]
         )
-        words = launch.as_typed(hydra_cfg.overrides.task)
+        words = compose.as_typed(hydra_cfg.overrides.task)
         _refuse_idle(config, words)
-        labels = (str(choices["algo"]), groups.env_label(str(choices["env"]), config))
+        labels = (str(choices["algo"]), config_groups.env_label(str(choices["env"]), config))
         if hydra_cfg.mode != RunMode.MULTIRUN:
             self._tell_idle(config, words)
             outcome = _train(config, labels)
@@ -139,7 +143,7 @@ class _Task:
 
 
 def _train(config: dict[str, Any], labels: tuple[str, str]) -> Outcome:
-    from rl_cli.run import train
+    from rl_cli.training.experiment import train
 
     return train(config, labels)
 
@@ -167,8 +171,6 @@ def _resume(argv: list[str]) -> int:
         BadInput: an argument would change what the run is.
 
     """
-    from rl_cli import resume, trust
-
     folder = Path(value_of(argv, "resume") or "")
     if folder == Path():
         raise BadInput("no folder is named", "resume=", "rl-train resume=<run folder>")
@@ -180,13 +182,13 @@ def _resume(argv: list[str]) -> int:
             ("algo", "env"), labels, strict=True
         ):
             continue
-        if not equals or key in groups.GROUPS:
+        if not equals or key in config_groups.GROUPS:
             raise BadInput(
                 "a resumed run keeps its configuration", arg, f"rl-train resume={folder}"
             )
         if key not in known and not key.startswith(("algo.", "env.kwargs.")):
             raise BadInput(f"unknown key {key}", arg, suggest(key, known))
-        name, typed = launch.parsed(arg)
+        name, typed = hydra_errors.parsed(arg)
         for node in (config, said):
             _set(node, name, typed)
     trust.require_said(build(EnvConfig, config["env"], "env"), said.get("env", {}))

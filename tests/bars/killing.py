@@ -18,12 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from rl_cli import checkpoint
 from rl_cli.cli import train as rl_train
-from rl_cli.evaluation import Evaluator
-from rl_cli.learner import Learner
-from rl_cli.logger import Logger
-from rl_cli.vector import VectorEnv
+from rl_cli.engine.learner import Learner
+from rl_cli.envs.vector import VectorEnv
+from rl_cli.evaluation.evaluator import Evaluator
+from rl_cli.storage import checkpoint_reader
+from rl_cli.storage import manifest as manifest_module
+from rl_cli.tracking.logger import Logger
 
 FULL = os.environ.get("RL_CLI_BARS") == "full"
 
@@ -86,14 +87,16 @@ def start(argv: list[str], arrange: Callable[[], None] = lambda: None) -> int:
 
 def digests(folder: Path) -> dict[str, str]:
     """SHA-256 by name of all that a run is: policy, state, and rows; clock times left out."""
-    path = checkpoint.find(folder)
-    manifest = checkpoint.read_manifest(path)
-    state: dict[str, Any] = dict(checkpoint.read_state(path, manifest))
+    path = checkpoint_reader.find(folder)
+    manifest = checkpoint_reader.read_manifest(path)
+    state: dict[str, Any] = dict(checkpoint_reader.read_state(path, manifest))
     state.pop("elapsed")
-    found = {f"policy/{k}": _digest(v) for k, v in checkpoint.read_policy(path, manifest).items()}
+    found = {
+        f"policy/{k}": _digest(v) for k, v in checkpoint_reader.read_policy(path, manifest).items()
+    }
     found |= {f"state/{k}": _digest(v) for k, v in state.items()}
     found["step"] = str(manifest.step)
-    found["best"] = str(checkpoint.best_step(folder / "checkpoints"))
+    found["best"] = str(manifest_module.best_step(folder / "checkpoints"))
     for name in ("metrics.csv", "eval.csv"):
         rows = [{k: v for k, v in r.items() if "time/" not in k} for r in table(folder / name)]
         found[name] = _digest(rows)

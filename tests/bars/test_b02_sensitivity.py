@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from killing import FULL, arguments, at, die, digests, start
 
-from rl_cli import checkpoint
+from rl_cli.storage import checkpoint_reader
 
 
 def _zero(array):
@@ -153,14 +153,14 @@ def test_without_it_the_bits_differ(here, algo, what, drop):
     )  # the last checkpoint: mid-episode, mid-rollout, mid-row
 
     def forget():
-        plain = checkpoint.read_state
+        plain = checkpoint_reader.read_state
 
         def read_state(*args):
             state = plain(*args)
             drop(state)
             return state
 
-        checkpoint.read_state = read_state
+        checkpoint_reader.read_state = read_state
 
     import shutil
 

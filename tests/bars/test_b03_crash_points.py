@@ -19,11 +19,15 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from rl_cli import algos, checkpoint, checkpoint_store
-from rl_cli.buffers import ReplayBuffer
-from rl_cli.checkpoint_store import CheckpointStore, Identity
-from rl_cli.config import EnvConfig, build
-from rl_cli.types import ActionSpec, EnvSpec, Piece, Transition
+from rl_cli import algos
+from rl_cli.buffers.replay import ReplayBuffer
+from rl_cli.config.env import EnvConfig
+from rl_cli.config.schema import build
+from rl_cli.core.state import Piece
+from rl_cli.core.types import ActionSpec, EnvSpec, Transition
+from rl_cli.storage import atomic_files, checkpoint_reader, checkpoint_writer, serialization
+from rl_cli.storage import manifest as manifest_module
+from rl_cli.storage.checkpoint_writer import CheckpointStore, Identity
 
 FULL = os.environ.get("RL_CLI_BARS") == "full"
 DEAD = 99
@@ -89,7 +93,7 @@ class Points:
         os.fsync = lambda handle: None  # changes nothing here; their order is looked at below
         for name in OPERATIONS if FULL else set(OPERATIONS) - {"fsync"}:
             setattr(os, name, (self.torn if name == "write" else self.around)(getattr(os, name)))
-        checkpoint_store.swap = self.around(checkpoint_store.swap)
+        atomic_files.swap = self.around(atomic_files.swap)
 
 
 def plain(value):
@@ -121,7 +125,7 @@ class Run:
                 agent.observe(Transition(row, action, np.ones(1, np.float32), row + 1, no, no))
             weights = {"q.weight": np.full(3, step, np.float32)}
             state = {"step": step, "algo": agent.state_dict()}
-            tree, arrays, pieces = checkpoint_store.pack(state)
+            tree, arrays, pieces = serialization.pack(state)
             copies = {n: Piece({k: a.copy() for k, a in p().items()}) for n, p in pieces.items()}
             self.contents[step] = (weights, tree, {k: a.copy() for k, a in arrays.items()}, copies)
 
@@ -129,21 +133,21 @@ class Run:
         """As the trainer does, with the state as it was at step `of`."""
         weights, *packed = self.contents[of or step]
         evaluation = {"episodes": 1, "seed": 0, "greedy": True, "mean_return": float(step)}
-        pack, checkpoint_store.pack = checkpoint_store.pack, lambda state: tuple(packed)
+        pack, serialization.pack = serialization.pack, lambda state: tuple(packed)
         try:
             store.save(step, weights, {}, evaluation if best else None, best)
         finally:
-            checkpoint_store.pack = pack
+            serialization.pack = pack
 
     def found(self, path):
         """The step whose state a checkpoint holds, bit for bit; reads all of it."""
-        manifest = checkpoint.read_manifest(path)
+        manifest = checkpoint_reader.read_manifest(path)
         policy, state = (
-            checkpoint.read_policy(path, manifest),
-            checkpoint.read_state(path, manifest),
+            checkpoint_reader.read_policy(path, manifest),
+            checkpoint_reader.read_state(path, manifest),
         )
         weights, tree, arrays, pieces = self.contents[state["step"]]
-        expected = checkpoint.unpack(tree, arrays, lambda name: pieces[name]())
+        expected = serialization.unpack(tree, arrays, lambda name: pieces[name]())
         assert plain(state) == plain(expected)
         assert policy["q.weight"].tolist() == weights["q.weight"].tolist()
         return state["step"]
@@ -174,12 +178,12 @@ def dies(run, store, dying, point):
 
 def look(run, folder):
     """What a reader finds: the state of the newest, and of the best; all that is there is whole."""
-    steps = checkpoint.steps_in(folder)
-    assert all(checkpoint.why_broken(folder / f"{s:09d}") is None for s in steps)
+    steps = manifest_module.steps_in(folder)
+    assert all(checkpoint_reader.why_broken(folder / f"{s:09d}") is None for s in steps)
     if not steps:
         return None, None
-    best = run.found(checkpoint.find(folder.parent, "best"))
-    return run.found(checkpoint.find(folder.parent)), best
+    best = run.found(checkpoint_reader.find(folder.parent, "best"))
+    return run.found(checkpoint_reader.find(folder.parent)), best
 
 
 def enumerate_points(run, kind, tmp_path, swaps=True, stride=1):
@@ -195,7 +199,7 @@ def enumerate_points(run, kind, tmp_path, swaps=True, stride=1):
         died = dies(run, store, dying, points * stride)
         if swaps:  # elsewhere the first start afterwards has to put a name back
             check(run, store.folder, may_be, kind)
-        checkpoint_store.recover(store.folder)
+        checkpoint_writer.recover(store.folder)
         check(run, store.folder, may_be, kind, recovered=True)
         again = CheckpointStore(store.folder, run.identity, keep)
         run.save(again, 400, True)
@@ -235,7 +239,7 @@ def test_a_save_that_dies_at_any_point_loses_nothing(tmp_path, no_waiting, algo,
 def test_a_step_that_comes_again_is_there_at_any_point(tmp_path, no_waiting, monkeypatch, swaps):
     """Also where a filesystem cannot exchange two names."""
     if not swaps:
-        monkeypatch.setattr(checkpoint_store, "swap", lambda a, b: False)
+        monkeypatch.setattr(checkpoint_writer, "swap", lambda a, b: False)
     points = enumerate_points(Run("dqn"), "same step", tmp_path, swaps, 1 if FULL else 4)
     assert points > 10
     how = "exchange" if swaps else "no exchange"
@@ -295,7 +299,7 @@ def record(monkeypatch):
 
 
 def test_a_swap_exchanges_two_folders_where_the_system_can(tmp_path):
-    from rl_cli.files import swap
+    from rl_cli.storage.atomic_files import swap
 
     for name in ("a", "b"):
         (tmp_path / name).mkdir()

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rl_cli import checkpoint, resume
-from rl_cli.checkpoint import MANIFEST, POLICY
 from rl_cli.cli import evaluate as rl_eval
 from rl_cli.cli import train as rl_train
-from rl_cli.errors import BadInput
-from rl_cli.manifest import FORMAT, seal
+from rl_cli.core.errors import BadInput
+from rl_cli.storage import checkpoint_reader
+from rl_cli.storage.manifest import FORMAT, MANIFEST, POLICY, seal
+from rl_cli.training import resume
 
 FULL = os.environ.get("RL_CLI_BARS") == "full"
 FLIPS, CUTS, STRUCTURAL = (1_000, 300, 50) if FULL else (100, 50, 15)
@@ -30,7 +30,7 @@ def run(tmp_path):
 
 
 def weights(path):
-    return checkpoint.read_policy(path, checkpoint.read_manifest(path))
+    return checkpoint_reader.read_policy(path, checkpoint_reader.read_manifest(path))
 
 
 def refuse(run, name, original):
@@ -76,7 +76,7 @@ def test_every_bit_of_a_manifest_counts(run):
         damaged[place // 8] ^= 1 << place % 8
         path.write_bytes(damaged)
         with pytest.raises(BadInput) as caught:
-            checkpoint.read_manifest(run / LAST)
+            checkpoint_reader.read_manifest(run / LAST)
         assert caught.value.where == str(path)
     print(f"B4 got/needed: {len(places)}/{len(places)} flipped bits of a manifest refused")
 

@@ -26,10 +26,9 @@ import torch
 import yaml
 from watching import watch
 
-from rl_cli.checkpoint import MANIFEST, POLICY, STATE, STATE_JSON
 from rl_cli.cli import evaluate as rl_eval
 from rl_cli.cli import train as rl_train
-from rl_cli.manifest import seal
+from rl_cli.storage.manifest import MANIFEST, POLICY, STATE, STATE_JSON, seal
 
 FULL = os.environ.get("RL_CLI_BARS") == "full"
 GOLDEN = Path(__file__).resolve().parents[1] / "golden/format_2/dqn"

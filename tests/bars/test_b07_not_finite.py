@@ -12,10 +12,10 @@ from gymnasium import spaces
 from killing import FULL, SMALL
 from test_config import compose
 
-from rl_cli import checkpoint
-from rl_cli.errors import NonFinite
-from rl_cli.learner import Learner
-from rl_cli.run import train
+from rl_cli.core.errors import NonFinite
+from rl_cli.engine.learner import Learner
+from rl_cli.storage import checkpoint_reader, manifest
+from rl_cli.training.experiment import train
 
 AT = 137  # env step (of one env) at which it happens
 
@@ -77,10 +77,10 @@ def _fails(here, *overrides, where="nowhere", value="nan"):
     with pytest.raises(NonFinite) as caught:
         train(config, ("a", "e"))
     assert caught.value.exit_code == 3
-    steps = checkpoint.steps_in(here / "r/checkpoints")
+    steps = manifest.steps_in(here / "r/checkpoints")
     for step in steps:
-        path = checkpoint.find(here / "r", str(step))
-        policy = checkpoint.read_policy(path, checkpoint.read_manifest(path))
+        path = checkpoint_reader.find(here / "r", str(step))
+        policy = checkpoint_reader.read_policy(path, checkpoint_reader.read_manifest(path))
         assert all(np.isfinite(a).all() for a in policy.values())
     if steps:
         assert caught.value.kept == f"checkpoint {steps[-1]} in r"

@@ -14,10 +14,11 @@ from gymnasium import spaces
 from killing import arguments, at, digests, start
 from test_config import compose
 
-from rl_cli.config import EnvConfig, build
-from rl_cli.errors import BadInput, EnvFault
-from rl_cli.vector import VectorEnv
-from rl_cli.workers import WorkerVectorEnv
+from rl_cli.config.env import EnvConfig
+from rl_cli.config.schema import build
+from rl_cli.core.errors import BadInput, EnvFault
+from rl_cli.envs.subprocess_vector import WorkerVectorEnv
+from rl_cli.envs.vector import VectorEnv
 
 TIMEOUT = 1.0
 

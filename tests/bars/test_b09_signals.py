@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from killing import ENV_OF, FULL, SMALL, arguments, at, digests, start
 
-from rl_cli import checkpoint
+from rl_cli.storage import checkpoint_reader
 
 EACH = 10 if FULL else 1
 SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1")
@@ -35,7 +35,7 @@ def test_a_signal_saves_and_ends(here, algo, name):
         command = arguments(algo, env, here / "r")
         assert start(command, lambda n=steps, f=send: at("step", n, f)) == 128 + number
         assert time.time() - sent.stat().st_mtime < 5
-        saved = checkpoint.read_manifest(checkpoint.find(here / "r")).step
+        saved = checkpoint_reader.read_manifest(checkpoint_reader.find(here / "r")).step
         assert saved == 2 * steps  # two envs: the step under way was finished, none was begun
         assert start(["resume=r", "quiet=true"]) == 0
         assert digests(here / "r") == digests(here / "whole")
@@ -54,6 +54,8 @@ def test_a_second_signal_ends_at_once_and_the_older_checkpoint_stays(here):
     begun = time.monotonic()
     assert start(arguments("dqn", "cartpole", here / "r"), twice) == 130
     assert time.monotonic() - begun < 30
-    path = checkpoint.find(here / "r")
-    assert checkpoint.read_manifest(path).step == 240  # of every 120; nothing was saved at 300
-    checkpoint.read_state(path, checkpoint.read_manifest(path))
+    path = checkpoint_reader.find(here / "r")
+    assert (
+        checkpoint_reader.read_manifest(path).step == 240
+    )  # of every 120; nothing was saved at 300
+    checkpoint_reader.read_state(path, checkpoint_reader.read_manifest(path))

@@ -19,7 +19,7 @@ import hydra  # here, so that not every child has to
 import pytest
 from killing import start
 
-from rl_cli import checkpoint
+from rl_cli.storage import checkpoint_reader, manifest
 
 assert hydra
 FULL = os.environ.get("RL_CLI_BARS") == "full"
@@ -88,7 +88,7 @@ def contents(folder):
 
 
 def steps_of(record):
-    return checkpoint.steps_in(Path(record["run_dir"]) / "checkpoints")
+    return manifest.steps_in(Path(record["run_dir"]) / "checkpoints")
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -130,8 +130,8 @@ def test_a_job_that_fails_takes_no_other_along(here, tiny, capfd, size):
 
 
 def policy(record):
-    path = checkpoint.find(Path(record["run_dir"]))
-    return checkpoint.read_manifest(path).files["policy.safetensors"].sha256
+    path = checkpoint_reader.find(Path(record["run_dir"]))
+    return checkpoint_reader.read_manifest(path).files["policy.safetensors"].sha256
 
 
 def test_a_value_out_of_range_is_refused_before_any_job_begins(here, tiny, capfd):
@@ -180,7 +180,7 @@ def test_a_sweep_that_is_killed_goes_on(here, tiny):
 
 
 def test_a_sweep_at_work_keeps_its_folder(here, tiny, capfd):
-    from rl_cli.folder_lock import FolderLock
+    from rl_cli.storage.folder_lock import FolderLock
 
     Path("sweep").mkdir()
     with FolderLock.take(Path("sweep")):

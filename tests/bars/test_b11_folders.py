@@ -18,11 +18,11 @@ from pathlib import Path
 
 import pytest
 
-from rl_cli import folder_lock, run_folder
 from rl_cli.cli import train as rl_train
-from rl_cli.errors import BadInput
-from rl_cli.folder_lock import FolderLock
-from rl_cli.vector import VectorEnv
+from rl_cli.core.errors import BadInput
+from rl_cli.envs.vector import VectorEnv
+from rl_cli.storage import folder_lock, run_folder
+from rl_cli.storage.folder_lock import FolderLock
 
 FULL = os.environ.get("RL_CLI_BARS") == "full"
 READ = folder_lock._read

@@ -22,12 +22,15 @@ import pytest
 from killing import at, start
 from omegaconf import OmegaConf
 
-from rl_cli import algos, checkpoint, patience
-from rl_cli.checkpoint_store import CheckpointStore, Identity
-from rl_cli.config import EnvConfig, build
-from rl_cli.errors import StorageError
-from rl_cli.patience import Patience
-from rl_cli.types import Blocks
+from rl_cli import algos
+from rl_cli.config.env import EnvConfig
+from rl_cli.config.schema import build
+from rl_cli.core.errors import StorageError
+from rl_cli.core.state import Blocks
+from rl_cli.storage import checkpoint_reader, manifest
+from rl_cli.storage.checkpoint_writer import CheckpointStore, Identity
+from rl_cli.training.callbacks import disk_retry
+from rl_cli.training.callbacks.disk_retry import Patience
 
 FULL = os.environ.get("RL_CLI_BARS") == "full"
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -72,12 +75,12 @@ def test_a_disk_full_at_any_operation_of_a_save_costs_nothing(
         assert "disk full" in error.what
         assert " free" in error.what
         assert error.where.endswith(f"{100 + n:09d}")
-        there = checkpoint.steps_in(store.folder)
-        assert all(checkpoint.why_broken(store.folder / f"{s:09d}") is None for s in there)
+        there = manifest.steps_in(store.folder)
+        assert all(checkpoint_reader.why_broken(store.folder / f"{s:09d}") is None for s in there)
         assert there == [100] or (operation in ("fsync", "open") and there == [100, 100 + n])
         assert not [p for p in store.folder.iterdir() if p.name.startswith(".")]
         n += 1
-    assert checkpoint.why_broken(checkpoint.find(tmp_path, str(100 + n))) is None
+    assert checkpoint_reader.why_broken(checkpoint_reader.find(tmp_path, str(100 + n))) is None
     print(f"B12 got/needed: {n}/{n} saves, no room at the n-th {operation}")
 
 
@@ -104,7 +107,7 @@ def test_room_is_needed_for_what_is_written_not_for_what_is_kept(store, monkeypa
     """Pieces that are packed are counted so, where it matters."""
     rows = {"obs": np.zeros((1000, 100), np.float32)}
     room, packings = [1 << 30], []
-    monkeypatch.setattr("rl_cli.checkpoint_store.free_bytes", lambda path: room[0])
+    monkeypatch.setattr("rl_cli.storage.checkpoint_writer.free_bytes", lambda path: room[0])
 
     def pack(rows):
         packings.append(1)
@@ -121,8 +124,8 @@ def test_room_is_needed_for_what_is_written_not_for_what_is_kept(store, monkeypa
 
 def test_too_little_room_is_found_before_anything_is_written(store, tmp_path, monkeypatch):
     store.save(100, *contents(100), None, best=False)
-    monkeypatch.setattr("rl_cli.checkpoint_store.free_bytes", lambda path: 1000)
-    monkeypatch.setattr("rl_cli.files.free_bytes", lambda path: 1000)
+    monkeypatch.setattr("rl_cli.storage.checkpoint_writer.free_bytes", lambda path: 1000)
+    monkeypatch.setattr("rl_cli.storage.atomic_files.free_bytes", lambda path: 1000)
     monkeypatch.setattr(os, "mkdir", lambda *_: pytest.fail("something was written"))
     with pytest.raises(StorageError, match=r"needs 65,[0-9]+ bytes, 1,000 bytes free") as caught:
         store.save(200, *contents(200), None, best=False)
@@ -160,8 +163,8 @@ def rows(folder="r"):
 
 
 def policy(folder="r"):
-    path = checkpoint.find(Path(folder))
-    return checkpoint.read_manifest(path).files["policy.safetensors"].sha256
+    path = checkpoint_reader.find(Path(folder))
+    return checkpoint_reader.read_manifest(path).files["policy.safetensors"].sha256
 
 
 def ended_in_4(code, err):
@@ -170,8 +173,8 @@ def ended_in_4(code, err):
     lines = err.strip().splitlines()
     assert "Traceback" not in err
     assert len(lines) <= 12
-    found = checkpoint.find(Path("r"))
-    assert checkpoint.why_broken(found) is None
+    found = checkpoint_reader.find(Path("r"))
+    assert checkpoint_reader.why_broken(found) is None
     assert f"kept: checkpoint {int(found.name)} in r" in err
     return int(found.name)
 
@@ -220,12 +223,12 @@ def test_a_disk_that_is_full_for_a_while_ends_nothing(here, capfd):
     assert "checkpoints are written again" in said
     assert (rows(), policy()) == (rows("whole"), policy("whole"))
     assert [int(r["step"]) for r in rows()] == list(range(50, 650, 50))
-    assert checkpoint.steps_in(Path("r/checkpoints"))[-1] == 600
+    assert manifest.steps_in(Path("r/checkpoints"))[-1] == 600
 
 
 def test_a_disk_that_stays_full_for_long_ends_the_run_before_its_end(here, capfd):
     def arrange():
-        patience.SECONDS = 0.0
+        disk_retry.SECONDS = 0.0
         at("step", 130, lambda: setattr(os, "write", no_space))
 
     assert ended_in_4(start(RUN, arrange), capfd.readouterr().err) == 100

@@ -13,12 +13,13 @@ import sys
 import pytest
 import torch
 
-from rl_cli import memory
-from rl_cli.buffers import ReplayBuffer, row_bytes
+from rl_cli.buffers.columns import row_bytes
+from rl_cli.buffers.replay import ReplayBuffer
+from rl_cli.buffers.rollout import RolloutBuffer
 from rl_cli.cli import train as rl_train
-from rl_cli.errors import BadInput
-from rl_cli.rollouts import RolloutBuffer
-from rl_cli.types import ActionSpec, EnvSpec
+from rl_cli.core import memory
+from rl_cli.core.errors import BadInput
+from rl_cli.core.types import ActionSpec, EnvSpec
 
 FULL = os.environ.get("RL_CLI_BARS") == "full"
 CPU = torch.device("cpu")
@@ -142,11 +143,11 @@ def test_the_limit_of_the_process_counts(tmp_path, monkeypatch):
 def test_networks_beyond_memory_are_refused_before_they_are_made(here, tiny, monkeypatch, capsys):
     """4 inputs, 100, 2 outputs: 702 numbers, each with gradient and moments: 16 bytes, 11,232."""
     args = ["algo=dqn", "env=cartpole", "hparams=none", "algo.hidden_sizes=[100]", *tiny]
-    monkeypatch.setattr("rl_cli.assembly.memory.limit", lambda: 11_231)
-    monkeypatch.setattr("rl_cli.buffers.memory.require", lambda *args: None)
+    monkeypatch.setattr("rl_cli.training.build.memory.limit", lambda: 11_231)
+    monkeypatch.setattr("rl_cli.buffers.replay.memory.require", lambda *args: None)
     assert rl_train.run(args) == 2
     told = capsys.readouterr().err
     assert "networks of 702 numbers" in told
     assert "algo=dqn algo.hidden_sizes=[100]" in told
-    monkeypatch.setattr("rl_cli.assembly.memory.limit", lambda: 11_232)
+    monkeypatch.setattr("rl_cli.training.build.memory.limit", lambda: 11_232)
     assert rl_train.run(args) == 0

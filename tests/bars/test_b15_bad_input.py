@@ -13,7 +13,7 @@ from asking import FULL, ask
 from conftest import of_this_machine
 from test_cli import MISTAKES
 
-from rl_cli import manifest
+from rl_cli.storage import manifest
 
 WITHIN = 3.0
 """Seconds of the processor: what a person waits for on a machine that does nothing else."""

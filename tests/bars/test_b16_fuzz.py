@@ -16,12 +16,14 @@ from asking import FULL, ask
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
-from rl_cli import algos, run
-from rl_cli.config import RunConfig, build, keys
-from rl_cli.resume import HOW
-from rl_cli.statistics import summarise
-from rl_cli.trainer import Trainer
-from rl_cli.types import Episode
+from rl_cli import algos
+from rl_cli.config.run import RunConfig
+from rl_cli.config.schema import build, keys
+from rl_cli.core.types import Episode
+from rl_cli.tracking.statistics import summarise
+from rl_cli.training import experiment
+from rl_cli.training.resume import HOW
+from rl_cli.training.trainer import Trainer
 
 EXAMPLES = 1_000 if FULL else 50
 SECONDS = 300
@@ -172,7 +174,7 @@ def one_step(monkeypatch):
         used[prefix] = build(cls, values, prefix)
         return used[prefix]
 
-    monkeypatch.setattr(run, "build", kept)
+    monkeypatch.setattr(experiment, "build", kept)
     monkeypatch.setattr(Trainer, "train", train)
     monkeypatch.setattr(Trainer, "finish", lambda self: summarise([Episode(0.0, 1)], None))
     yield

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 import safetensors.numpy
 
-from rl_cli import algos, checkpoint, frames
+from rl_cli import algos
+from rl_cli.buffers import frame_stack
 from rl_cli.cli import evaluate as rl_eval
 from rl_cli.cli import train as rl_train
-from rl_cli.manifest import FORMAT, seal
+from rl_cli.storage import checkpoint_reader
+from rl_cli.storage.manifest import FORMAT, seal
 
 REPO = Path(__file__).resolve().parents[2]
 GOLDEN = REPO / "tests/golden"
@@ -25,7 +27,7 @@ RUNS = sorted(path.parent for path in GOLDEN.glob("format_*/*/config.yaml"))
 def test_a_golden_run_is_read_replayed_and_gone_on_with(here, capsys, run):
     shutil.copytree(run, here / "run")
     written = int(run.parent.name.removeprefix("format_"))
-    assert checkpoint.read_manifest(checkpoint.find(here / "run")).format == written
+    assert checkpoint_reader.read_manifest(checkpoint_reader.find(here / "run")).format == written
 
     expected = json.loads((run / "expected.json").read_text())
     args = ["checkpoint=latest", f"seed={expected['seed']}", "episodes=5", "output=out"]
@@ -37,7 +39,7 @@ def test_a_golden_run_is_read_replayed_and_gone_on_with(here, capsys, run):
     status = json.loads((here / "run/status.json").read_text())
     assert (status["state"], status["step"]) == ("completed", 4050)
     assert status["resumed"][-1]["exact"] is True
-    gone_on = checkpoint.read_manifest(checkpoint.find(here / "run"))
+    gone_on = checkpoint_reader.read_manifest(checkpoint_reader.find(here / "run"))
     assert (gone_on.step, gone_on.format) == (4050, FORMAT)
     capsys.readouterr()
     print(f"B19 got/needed: 1/1 {run.parent.name} {run.name}")
@@ -45,7 +47,7 @@ def test_a_golden_run_is_read_replayed_and_gone_on_with(here, capsys, run):
 
 @pytest.mark.parametrize("folder", PIECES, ids=lambda path: path.parent.name)
 def test_a_golden_piece_of_pixels_is_unpacked_to_its_bits(capsys, folder):
-    rows = frames.unpack(safetensors.numpy.load_file(folder / "piece.safetensors"))
+    rows = frame_stack.unpack(safetensors.numpy.load_file(folder / "piece.safetensors"))
     sums = {name: hashlib.sha256(column.tobytes()).hexdigest() for name, column in rows.items()}
     assert sums == json.loads((folder / "expected.json").read_text())
     print(f"B19 got/needed: 1/1 {folder.parent.name} pixels")
@@ -59,7 +61,7 @@ def test_there_is_a_golden_run_of_each_format_for_each_algorithm():
 
 def test_a_format_to_come_is_refused_by_its_number(here, capsys):
     shutil.copytree(GOLDEN / f"format_{FORMAT}" / "dqn", here / "run")
-    path = checkpoint.find(here / "run") / "manifest.json"
+    path = checkpoint_reader.find(here / "run") / "manifest.json"
     fields = json.loads(path.read_text()) | {"format": FORMAT + 1, "something": "new"}
     del fields["sha256"]
     path.write_bytes(seal(fields))

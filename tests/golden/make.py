@@ -60,8 +60,8 @@ def make_pixels(folder: Path) -> None:
 
     Two envs, two frames of 36x36 to an observation, episodes of seven steps.
     """
-    from rl_cli import frames
-    from rl_cli.tensor_file import as_safetensors
+    from rl_cli.buffers import frame_stack
+    from rl_cli.storage.serialization import as_safetensors
 
     film = np.random.default_rng(0).integers(0, 256, (2, 22, 36, 36), dtype=np.uint8)
     obs, next_obs = [], []
@@ -72,14 +72,14 @@ def make_pixels(folder: Path) -> None:
     reward = np.arange(40, dtype=np.float32)
     rows = {"obs": np.stack(obs), "next_obs": np.stack(next_obs), "reward": reward}
     folder.mkdir(parents=True)
-    packed = b"".join(as_safetensors(frames.pack(rows, 2)))
+    packed = b"".join(as_safetensors(frame_stack.pack(rows, 2)))
     (folder / "piece.safetensors").write_bytes(packed)
     sums = {name: hashlib.sha256(rows[name].tobytes()).hexdigest() for name in rows}
     (folder / "expected.json").write_text(json.dumps(sums))
 
 
 def main() -> None:
-    from rl_cli.checkpoint import FORMAT
+    from rl_cli.storage.manifest import FORMAT
 
     for name in sys.argv[1:] or [*ALGOS, "pixels"]:
         folder = GOLDEN / f"format_{FORMAT}" / name

@@ -1,0 +1,181 @@
+"""What one policy has experienced, to be learned from once: so many steps, or whole episodes."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import numpy as np
+import torch
+
+from rl_cli.buffers.columns import Columns, row_bytes
+from rl_cli.core import memory
+from rl_cli.core.types import Batch, EnvSpec, State, Transition
+
+
+def minibatches(
+    rows: int, size: int, rng: np.random.Generator, epochs: int = 1
+) -> list[torch.Tensor]:
+    """All rows once an epoch, shuffled, in parts as equal as can be of at most `size`.
+
+    Returns:
+        The parts in turn, those of one size that follow each other as one (K, B).
+
+    """
+    orders = [torch.from_numpy(rng.permutation(rows)) for _ in range(epochs)]
+    if rows % (parts := -(-rows // size)) == 0:
+        return [torch.stack(orders).view(epochs * parts, -1)]
+    larger, split = rows % parts, rows % parts * (rows // parts + 1)
+    pairs = [(order[:split], order[split:]) for order in orders]
+    return [p for a, b in pairs for p in (a.view(larger, -1), b.view(parts - larger, -1))]
+
+
+def filled_minibatches(rows: int, size: int, rng: np.random.Generator) -> list[torch.Tensor]:
+    """All rows, shuffled, in parts of `size`; the last is filled up with the first rows of all."""
+    return list(
+        torch.from_numpy(np.resize(rng.permutation(rows), -(-rows // size) * size)).split(size)
+    )
+
+
+class RolloutBuffer:
+    """`length` consecutive steps of all envs, time first: (T, N, ...)."""
+
+    def __init__(self, length: int, spec: EnvSpec, device: torch.device) -> None:
+        memory.require("algo.rollout_length", length, spec.num_envs * row_bytes(spec))
+        self.length, self.num_envs, self.device = length, spec.num_envs, device
+        self.columns = Columns((length, spec.num_envs), spec)
+        self.position = 0
+
+    @property
+    def full(self) -> bool:
+        return self.position == self.length
+
+    def add(self, transition: Transition) -> None:
+        """Append a step.
+
+        The budget's last step may be of fewer envs than all. It would leave a hole if the run were
+        continued, so it empties the buffer: nothing more is learned within this budget.
+        """
+        if len(transition.reward) < self.num_envs:
+            return self.clear()
+        self.columns.write(self.position, transition)
+        return self.landed(self.num_envs)
+
+    @property
+    def row(self) -> int:
+        """Where the next one is written, were the columns (T * N, ...)."""
+        return self.steps
+
+    def landed(self, rows: int) -> None:
+        """Take note of rows that have been written, from `row` on."""
+        self.position += rows // self.num_envs
+
+    @property
+    def steps(self) -> int:
+        """Env steps since the last `clear`."""
+        return self.position * self.num_envs
+
+    def batch(self) -> Batch:
+        """Everything collected, (T, N, ...)."""
+        return Batch(*(tensor.to(self.device) for tensor in self.columns.tensors))
+
+    def clear(self) -> None:
+        self.position = 0
+
+    def state_dict(self) -> State:
+        return {"position": self.position, "rows": self.columns.filled(self.position)}
+
+    def load_state_dict(self, state: State) -> None:
+        self.position = cast(int, state["position"])
+        self.columns.refill(cast(State, state["rows"]))
+
+
+class EpisodeBuffer:
+    """Whole episodes, `per_env` from each env, all begun after the last `clear`.
+
+    Taking the first episodes of each env, rather than whichever end first, keeps short episodes
+    from being over-represented; an env that is done with its share goes on stepping, unrecorded.
+    An episode under way at `clear` was begun by older weights and is left out as well: the
+    gradient is that of the policy that acted.
+    """
+
+    def __init__(self, per_env: int, spec: EnvSpec, device: torch.device) -> None:
+        self.per_env, self.device = per_env, device
+        self.open: list[list[Transition]] = [[] for _ in range(spec.num_envs)]
+        self.complete: list[list[Transition]] = [[] for _ in range(spec.num_envs)]
+        self.recording = [True] * spec.num_envs  # is the episode under way wanted?
+        self.under_way = [False] * spec.num_envs
+        self.steps = 0  # env steps since the last `clear`, recorded or not
+
+    @property
+    def full(self) -> bool:
+        return all(len(episodes) == self.per_env for episodes in self.complete)
+
+    def add(self, transition: Transition) -> None:
+        """Append a step to each env's episode under way."""
+        self.steps += len(transition.reward)
+        ends = transition.terminated | transition.truncated
+        for i, ended in enumerate(ends.tolist()):
+            if self.recording[i]:
+                self.open[i].append(Transition(*(np.array(field[i]) for field in transition)))
+                if ended:
+                    self.complete[i].append(_stack(self.open[i]))
+                    self.open[i] = []
+            if ended:
+                self.recording[i] = len(self.complete[i]) < self.per_env
+            self.under_way[i] = not ended
+
+    def episodes(self) -> list[Batch]:
+        """The complete episodes, each (T, ...)."""
+        return [self._batch(episode) for episodes in self.complete for episode in episodes]
+
+    def batch(self) -> Batch:
+        """The complete episodes one after another, as if of one env: (T, 1, ...)."""
+        columns = zip(*self.episodes(), strict=True)
+        return Batch(*(torch.cat(column)[:, None] for column in columns))
+
+    def _batch(self, episode: Transition) -> Batch:
+        batch = Batch(*(torch.from_numpy(column).to(self.device) for column in episode))
+        return batch._replace(
+            terminated=batch.terminated.float(), truncated=batch.truncated.float()
+        )
+
+    def clear(self) -> None:
+        """Forget the complete episodes, and leave out those that are under way."""
+        self.steps = 0
+        for i, under_way in enumerate(self.under_way):
+            self.open[i], self.complete[i], self.recording[i] = [], [], not under_way
+
+    def state_dict(self) -> State:
+        return {
+            "open": [_stack(rows)._asdict() if rows else {} for rows in self.open],
+            "complete": [[e._asdict() for e in episodes] for episodes in self.complete],
+            "recording": list(self.recording),
+            "under_way": list(self.under_way),
+            "steps": self.steps,
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        opened = cast(list[dict[str, np.ndarray]], state["open"])
+        complete = cast(list[list[dict[str, np.ndarray]]], state["complete"])
+        self.open = [_unstack(Transition(**rows)) if rows else [] for rows in opened]
+        self.complete = [[Transition(**e) for e in episodes] for episodes in complete]
+        self.recording = list(cast(list[bool], state["recording"]))
+        self.under_way = list(cast(list[bool], state["under_way"]))
+        self.steps = cast(int, state.get("steps", 0))  # nobody asked for it before it was saved
+
+
+def make_rollout(
+    length: int | None, episodes: int | None, spec: EnvSpec, device: torch.device
+) -> RolloutBuffer | EpisodeBuffer:
+    """What holds `length` steps of each env, or `episodes` episodes in all, as many of each env."""
+    if length is not None:
+        return RolloutBuffer(length, spec, device)
+    return EpisodeBuffer(-(-(episodes or 1) // spec.num_envs), spec, device)
+
+
+def _stack(rows: list[Transition]) -> Transition:
+    return Transition(*(np.stack(column) for column in zip(*rows, strict=True)))
+
+
+def _unstack(columns: Transition) -> list[Transition]:
+    return [Transition(*row) for row in zip(*columns, strict=True)]

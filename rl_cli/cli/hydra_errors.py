@@ -1,0 +1,143 @@
+"""TODO."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+from rl_cli import algos
+from rl_cli.cli.arguments import split_flags, value_of
+from rl_cli.cli.config_groups import (
+    GROUPS,
+    algorithm_of,
+    user_folders,
+)
+from rl_cli.config import migrations
+from rl_cli.config.algorithm import AlgoConfig
+from rl_cli.config.run import RunConfig
+from rl_cli.config.schema import SEE_HELP, Key, keys, suggest
+from rl_cli.core.errors import BadInput, RunError
+
+INTERRUPTED = (129, 130, 138, 143)
+
+
+class Unreadable(Exception):
+    """Hydra could not make a configuration of the command line; its cause says why."""
+
+
+@contextlib.contextmanager
+def reported(argv: list[str], known: Callable[[], dict[str, Key]]) -> Iterator[list[int]]:
+    """Run the body; print what goes wrong as three lines and leave the exit code in the list.
+
+    `known` tells the keys of the command, for suggestions.
+    """
+    code = [0]
+    try:
+        yield code
+    except RunError as error:
+        if os.environ.get("RL_CLI_DEBUG"):
+            traceback.print_exc()
+        print(error, file=sys.stderr)
+        code[0] = error.exit_code
+    except KeyboardInterrupt:
+        code[0] = 130
+    except Unreadable as error:
+        if os.environ.get("RL_CLI_DEBUG"):
+            traceback.print_exc()
+        print(explain(cast(Exception, error.__cause__), argv, known), file=sys.stderr)
+        code[0] = BadInput.exit_code
+    except Exception:  # a bug: what it was is told in full
+        traceback.print_exc()
+        code[0] = 1
+
+
+def parsed(word: str) -> tuple[str, Any]:
+    """Key and value of one override, read as Hydra reads it.
+
+    Raises:
+        BadInput: it is none, or names several values.
+
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    try:
+        override = OverridesParser.create().parse_override(word)
+        value = None if override.is_sweep_override() else override.value()
+    except Exception:
+        raise BadInput("cannot read this argument", word, QUOTE) from None
+    if override.is_sweep_override():
+        raise BadInput("several values for one run", word, "give one")
+    return override.key_or_group, value
+
+
+QUOTE = "write key=value; quote what the shell or commas would split"
+
+
+def explain(error: Exception, argv: list[str], known: Callable[[], dict[str, Key]]) -> BadInput:
+    """Why Hydra could not read a command line, in our words."""
+    text = f"{error}\n{error.__cause__ or ''}"
+    inside = re.search(r"not in struct\s+full_key: (\S+)", text)
+    if found := inside or re.search(r"Could not override '([^']+)'", text):
+        name = found[1]
+        return BadInput(f"unknown key {name}", _where(error, argv, name), advise(name, known()))
+    if found := re.search(r"Could not find '([^']+)'", text):
+        group, _, name = found[1].rpartition("/")
+        what = f"no {group or 'config'} called {name}" if name else f"{group}= names nothing"
+        return BadInput(what, f"{group}={name}", SEE_HELP)
+    if found := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '([^']+)'", text):
+        fix = "several values are a sweep: rl-train -m ...; a list is written [a,b]"
+        return BadInput("several values for one run", found[1], fix)
+    if found := re.search(r"Could not delete from config. '([^']+)'", text):
+        return BadInput(f"there is no {found[1]} to take away", f"~{found[1]}", "leave it out")
+    if (word := _unreadable(argv)) is not None:
+        return BadInput("cannot read this argument", word, QUOTE)
+    what = (text.strip() or type(error).__name__).splitlines()[0]
+    return BadInput(what, _where(error, argv, getattr(error, "full_key", None)), SEE_HELP)
+
+
+def _where(error: Exception, argv: list[str], key: str | None) -> str:
+    """The argument that an error speaks of, or all of them."""
+    text, (_, words) = str(error), split_flags(argv)
+    named = [word for word in words if key and word.lstrip("+~").split("=", 1)[0] == key]
+    above = [word for word in words if key and key.startswith(word.split("=", 1)[0] + ".")]
+    told = [word for word in words if len(word) > 3 and word in text]
+    found = named or told or above or [word for word in words if "${" in word]
+    return found[0] if found else key or " ".join(argv)
+
+
+def _unreadable(argv: list[str]) -> str | None:
+    """The first argument that is no override by itself."""
+    for word in split_flags(argv)[1]:
+        try:
+            parsed(word)
+        except BadInput as error:
+            if error.fix == QUOTE:
+                return word
+    return None
+
+
+def advise(name: str, known: dict[str, Key]) -> str:
+    """What to do about a key that does not exist; other algorithms' keys are known as such."""
+    if name in migrations.NOW:
+        return f"this is now {migrations.NOW[name]}"
+    owners = [f"algo={a}" for a in algos.names() if name in keys(algos.load(a).Config, "algo")]
+    if owners:
+        return f"{name} is a key of {' and '.join(owners)}"
+    return suggest(name, known)
+
+
+def training_keys(argv: list[str]) -> dict[str, Key]:
+    """Every key that rl-train could set with this command line, by its dotted path."""
+    found = {k: v for k, v in keys(RunConfig).items() if k != "algo"}
+    found |= dict.fromkeys(GROUPS, Key("name", "", "configuration group"))
+    groups = (value_of(argv, "algo") or "dqn").split(",")
+    names = [algorithm_of(group, user_folders(argv)) for group in groups]
+    classes = [algos.load(name).Config for name in names if name in algos.names()]
+    for cls in classes or [AlgoConfig]:
+        found |= keys(cls, "algo")
+    return found

@@ -1,0 +1,103 @@
+"""What earlier versions of the program wrote, in the words of this one.
+
+A key that comes later means nothing to the runs before it: here stands the value that does what
+they did. A key that was renamed is translated. Whoever adds a key adds a line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+Values = dict[str, Any]
+
+RUN: Values = {"compile": False, "workers": 0, "step_timeout": 300.0, "total_episodes": None}
+
+GROUPS: dict[str, Values] = {
+    "env": {
+        **{"reseed_episodes": False, "sign_reward": False},
+        **{"atari": False, "noop_max": 0, "fire_reset": False, "episodic_life": False},
+    },
+    "eval": {"every_episodes": 0},
+    "checkpoint": {},
+    "video": {"every_episodes": 0, "beside": True},
+    "log": {"window": 100, "every_episodes": 0},
+    "stop": {"eval_window": 1},
+}
+
+ALGOS: dict[str, Values] = {
+    "dqn": {
+        "prefill": None,
+        "bootstrap": "q_learning",
+        "bootstrap_truncated": True,
+        "n_step": 1,
+        "dueling": False,
+        "noisy": False,
+        "distributional": "none",
+        "num_atoms": 51,
+        "v_min": -10.0,
+        "v_max": 10.0,
+        "q_l1_coef": 0.0,
+        "max_grad_value": None,
+        "replay": "uniform",
+        "priority_alpha": 0.6,
+        "priority_beta": 0.4,
+        "sort_every": 0,
+        "epsilon_factor": None,
+    },
+    "ppo": {
+        "rollout_episodes": None,
+        "advantage": "gae",
+        "bootstrap_truncated": True,
+        "recompute_advantage": False,
+        "anneal_ent_coef": False,
+        "vf_learning_rate": None,
+        "shared_network": False,
+        "std": "learned",
+        "sde_sample_every": 4,
+        "squash_actions": False,
+    },
+    "reinforce": {"discount_weighting": False, "sum_over_steps": False, "baseline_decay": 0.9},
+}
+
+RENAMED: dict[tuple[str, str], dict[Any, Values]] = {
+    ("dqn", "double_q"): {True: {"bootstrap": "double"}, False: {"bootstrap": "q_learning"}},
+    ("ppo", "normalize_advantage"): {
+        True: {"normalize_advantage": "minibatch"},
+        False: {"normalize_advantage": "none"},
+    },
+    ("reinforce", "baseline"): {
+        True: {"baseline": "value", "bootstrap_truncated": True},
+        False: {"baseline": "none", "bootstrap_truncated": False},
+    },
+}
+"""Algorithm and key -> what a value of then is in keys of now."""
+
+NOW = {"algo.double_q": "algo.bootstrap=double"}
+"""Keys that are gone -> what to write instead."""
+
+
+def run(config: Mapping[str, Any]) -> Values:
+    """A whole recorded configuration; groups and keys that it lacks are filled in."""
+    full = {**RUN, **config}
+    for name, since in GROUPS.items():
+        if isinstance(full.get(name), Mapping):
+            full[name] = {**since, **full[name]}
+    if isinstance(full.get("algo"), Mapping):
+        full["algo"] = algo(full["algo"])
+    return full
+
+
+def env(values: Mapping[str, Any]) -> Values:
+    """An env's keys."""
+    return {**GROUPS["env"], **values}
+
+
+def algo(values: Mapping[str, Any]) -> Values:
+    """An algorithm's keys."""
+    name = str(values.get("name"))
+    translated: Values = {}
+    for key, value in values.items():
+        meanings = RENAMED.get((name, key), {})
+        translated |= meanings[value] if isinstance(value, bool) and meanings else {key: value}
+    return {**ALGOS.get(name, {}), **translated}

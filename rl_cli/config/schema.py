@@ -1,0 +1,226 @@
+"""Checked dataclasses: from plain values to a frozen configuration, or to words on what is wrong.
+
+`config` says which keys there are; nothing here knows any of them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import unicodedata
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, TypeVar, cast, dataclass_transform
+
+import pydantic
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+)
+
+from rl_cli.core.errors import BadInput, did_you_mean, nearest
+
+T = TypeVar("T")
+
+
+def _integral(value: object) -> object:
+    """1e6 is a whole number however it is written; 1.5 stays what it is and is refused."""
+    whole = int(value) if isinstance(value, float) and value.is_integer() else value
+    if isinstance(whole, int) and abs(whole) >= 2**63:
+        raise ValueError("a whole number has at most 18 digits")
+    return whole
+
+
+Int = Annotated[int, BeforeValidator(_integral)]
+
+Size = Annotated[int, BeforeValidator(_integral), Field(ge=1, le=16_384)]
+
+Scalar = bool | int | float | str | None
+
+
+def _path(value: str) -> str:
+    """A path that some file system could have; what is there is seen to when it is used."""
+    if not value.strip():
+        raise ValueError("no folder is named")
+    if any(unicodedata.category(c) in ("Cc", "Cs") for c in value):
+        raise ValueError("a path has no control characters and is written in UTF-8")
+    if len(value) > 2_000 or any(len(part.encode()) > 200 for part in value.split("/")):
+        raise ValueError("this path is too long")
+    return value
+
+
+Folder = Annotated[str, AfterValidator(_path)]
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(Field,))
+def schema(cls: type[T]) -> type[T]:
+    """A frozen dataclass whose values are checked: no unknown key, no silent conversion, no NaN.
+
+    A field without a default is one whose number the YAML must give.
+    """
+    strict = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    checked = pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=strict)(cls)
+    return cast(type[T], checked)
+
+
+def build(cls: type[T], values: Mapping[str, Any], prefix: str = "") -> T:
+    """Check `values` against a schema and freeze them into it.
+
+    Raises:
+        BadInput: naming the key, its value, and the nearest key or the allowed range.
+
+    """
+    try:
+        return TypeAdapter(cls).validate_json(json.dumps(values))
+    except ValidationError as error:
+        if error.errors()[0]["type"] == "json_invalid":  # half a character: nothing else can be
+            where = next(_halves(values, prefix), prefix)
+            raise BadInput("a value is not text in UTF-8", where, "write it in UTF-8") from None
+        raise _explain(cls, error, prefix) from None
+    except TypeError as error:  # a value that no YAML scalar can be
+        raise BadInput(str(error), prefix) from None
+
+
+def _halves(values: Mapping[str, Any], prefix: str) -> Iterator[str]:
+    """Values that hold half a character, such as a byte of a path that is not UTF-8 becomes."""
+    for key, value in values.items():
+        name = f"{prefix}.{key}" if prefix else key
+        if isinstance(value, Mapping):
+            yield from _halves(value, name)
+        elif str(value).encode(errors="replace").decode() != str(value):
+            yield f"{name}={value}"
+
+
+def _explain(cls: type, error: ValidationError, prefix: str) -> BadInput:
+    first = error.errors()[0]
+    path = [str(part) for part in first["loc"] if str(part).isidentifier() and part not in _UNIONS]
+    name = ".".join([*([prefix] if prefix else []), *path])
+    known = keys(cls, prefix)
+    if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        return BadInput(f"unknown key {name}", f"{name}={first['input']}", suggest(name, known))
+    if first["type"] in ("missing", "missing_argument"):
+        hint = (
+            " (an env file begins with defaults: [_base, _self_])"
+            if name.startswith("env.")
+            else ""
+        )
+        return BadInput(f"{name} has no value", name, f"give {name}=<value>{hint}")
+    value = json.dumps(first["input"], default=str)
+    where = f"{name}={value}" if path else name or "configuration"
+    if first["type"] == "dataclass_type":
+        inside = [key for key in known if key.startswith(f"{name}.")]
+        return BadInput(f"{name} is a group of keys", where, f"set {', '.join(inside[:6])}")
+    documented = name if name in known else name.rpartition(".")[0]  # env.kwargs for one of them
+    doc = known.get(documented)
+    fix = f"{documented}: {doc.describe()}" if doc else SEE_HELP
+    return BadInput(_told(first, name, doc), where, fix)
+
+
+def _told(error: Mapping[str, Any], name: str, doc: Key | None) -> str:
+    """What is wrong with one value; pydantic's words where they are about a range."""
+    told = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
+    if error["type"] == "value_error":
+        return told
+    if doc is not None and doc.type == "mapping":
+        return f"{name} must be " + ("a mapping" if error["type"] == "dict_type" else ENV_VALUE)
+    if doc is not None and "|" in doc.type and "ctx" not in error and "finite" not in told:
+        return f"{name} must be {doc.type}"
+    return f"{name} must be {told}"
+
+
+ENV_VALUE = "a number, a word, true, false, null, or a list of these"
+
+_UNIONS = ("int", "float", "str", "bool", "function-before", "function-after", "list")
+
+
+def suggest(name: str, known: Mapping[str, Key]) -> str:
+    """The nearest key, by its last word and then by its whole path."""
+    group, _, leaf = name.rpartition(".")
+    same_leaf = [key for key in known if key.rsplit(".", 1)[-1] == leaf]
+    if same_leaf and name not in same_leaf:
+        return f"did you mean {same_leaf[0]}?"
+    siblings = {key.removeprefix(f"{group}."): key for key in known if key.startswith(f"{group}.")}
+    match = nearest(leaf, siblings) if group else None
+    if match is not None:
+        return f"did you mean {siblings[match]}?"
+    if not group:  # a key of some group, its name left out
+        leaves = {key.rsplit(".", 1)[-1]: key for key in list(known)[::-1]}
+        match = nearest(name, known) or leaves.get(nearest(name, leaves) or "")
+        return f"did you mean {match}?" if match else SEE_HELP
+    return SEE_HELP if siblings else did_you_mean(name, known, SEE_HELP)
+
+
+SEE_HELP = "see --help for every key"
+
+
+def written(value: Any) -> str:
+    """A value as it would be typed on a command line."""
+    if isinstance(value, bool) or value is None:
+        return json.dumps(value)
+    if isinstance(value, tuple | list):
+        return f"[{','.join(map(written, value))}]"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+@dataclasses.dataclass(frozen=True)
+class Key:
+    """One documented key: for `--help` and for error messages."""
+
+    type: str
+    interval: str
+    doc: str
+
+    def describe(self) -> str:
+        return f"{self.type}{' in ' + self.interval if self.interval else ''}; {self.doc}"
+
+
+def keys(cls: type, prefix: str = "") -> dict[str, Key]:
+    """Every key of a schema by its dotted path, nested schemas included."""
+    found: dict[str, Key] = {}
+    for name, info in cls.__pydantic_fields__.items():  # type: ignore[attr-defined]
+        path = f"{prefix}.{name}" if prefix else name
+        if hasattr(info.annotation, "__pydantic_fields__"):
+            found |= keys(info.annotation, path)
+        else:
+            found[path] = Key(_type_name(info.annotation), _interval(info), info.description or "")
+    return found
+
+
+def _type_name(annotation: Any) -> str:
+    if hasattr(annotation, "__metadata__"):  # Annotated[int, ...]
+        return _type_name(annotation.__origin__)
+    text = (
+        annotation.__name__
+        if isinstance(annotation, type) and not hasattr(annotation, "__args__")
+        else str(annotation)
+    )
+    if text.startswith("typing.Literal"):
+        return " | ".join(str(choice) for choice in annotation.__args__)
+    if text.startswith("dict"):
+        return "mapping"
+    if text.startswith("tuple"):
+        return f"[{_type_name(annotation.__args__[0])}, ...]"
+    if hasattr(annotation, "__args__"):
+        return " | ".join(_type_name(part) for part in annotation.__args__)
+    return "null" if text == "NoneType" else text
+
+
+def _bound(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:g}"
+
+
+def _interval(info: Any) -> str:
+    low, high = "(-inf", "inf)"
+    for bound in info.metadata:
+        if hasattr(bound, "ge"):
+            low = f"[{_bound(bound.ge)}"
+        if hasattr(bound, "gt"):
+            low = f"({_bound(bound.gt)}"
+        if hasattr(bound, "le"):
+            high = f"{_bound(bound.le)}]"
+        if hasattr(bound, "lt"):
+            high = f"{_bound(bound.lt)})"
+    return "" if (low, high) == ("(-inf", "inf)") else f"{low}, {high}"

@@ -1,0 +1,72 @@
+"""TODO."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+from rl_cli.config.env import EnvConfig
+from rl_cli.core.errors import BadInput
+from rl_cli.core.types import ActionSpec, EnvSpec
+from rl_cli.envs.wrappers import Env
+
+
+def spec_of(env: Env, cfg: EnvConfig) -> EnvSpec:
+    """Shapes of observations and actions.
+
+    Raises:
+        BadInput: a kind of action that no algorithm here takes.
+
+    """
+    obs_shape = env.observation_space.shape
+    assert obs_shape is not None
+    pixels = len(obs_shape) == 3
+    return EnvSpec(
+        obs_shape, "uint8" if pixels else "float32", _action_spec(env, cfg), cfg.num_envs
+    )
+
+
+def _action_spec(env: Env, cfg: EnvConfig) -> ActionSpec:
+    space = env.action_space
+    if isinstance(space, spaces.Discrete):
+        return ActionSpec("discrete", (), (int(space.n),))
+    if isinstance(space, spaces.MultiDiscrete) and space.nvec.ndim == 1:
+        return ActionSpec("multidiscrete", space.shape, tuple(int(n) for n in space.nvec))
+    if isinstance(space, spaces.Box):
+        low, high = (tuple(float(x) for x in bound.flat) for bound in (space.low, space.high))
+        return ActionSpec("box", space.shape, (), low, high)
+    raise BadInput(
+        f"actions of {cfg.id} are {space}",
+        f"env.id={cfg.id}",
+        "Discrete, MultiDiscrete and Box actions can be used",
+    )
+
+
+def action_decoder(space: gym.Space[Any]) -> Callable[[np.ndarray], Sequence[Any]]:
+    """How rows of an algorithm's actions become what the env takes; Box rows are clipped."""
+    if isinstance(space, spaces.Discrete):
+        start = int(space.start)
+        return lambda rows: rows.tolist() if start == 0 else (rows + start).tolist()
+    if isinstance(space, spaces.Box):
+        low, high, dtype = space.low, space.high, space.dtype
+        return lambda rows: list(np.minimum(np.maximum(rows, low), high).astype(dtype, copy=False))
+    first = cast(spaces.MultiDiscrete, space).start
+    return lambda rows: list(rows + first)
+
+
+def fps_of(env: Env, cfg: EnvConfig) -> float:
+    """Frames per second, one frame an action, at which the env looks as it should."""
+    return float(env.metadata.get("render_fps") or 30) / cfg.frame_skip
+
+
+def success_threshold(env: Env, cfg: EnvConfig) -> float | None:
+    """Return at which an episode counts as a success: env.success_at, or what the env registers."""
+    if cfg.success_at is not None:
+        return cfg.success_at
+    threshold = env.spec.reward_threshold if env.spec is not None else None
+    return None if threshold is None or math.isinf(threshold) else float(threshold)

@@ -1,0 +1,16 @@
+"""TODO."""
+
+from __future__ import annotations
+
+from rl_cli.config.run import RunConfig
+from rl_cli.core.seeding import env_seeds
+from rl_cli.envs.subprocess_vector import WorkerVectorEnv
+from rl_cli.envs.vector import VectorEnv
+
+
+def make_envs(cfg: RunConfig) -> VectorEnv:
+    """The training envs, in this process or in others."""
+    seeds = env_seeds(cfg.seed, cfg.env.num_envs)
+    if cfg.workers:
+        return WorkerVectorEnv(cfg.env, seeds, cfg.workers, cfg.step_timeout)
+    return VectorEnv(cfg.env, seeds)

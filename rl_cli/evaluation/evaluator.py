@@ -1,0 +1,101 @@
+"""Playing episodes with a fixed policy, on an env and with seeds of their own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+
+from rl_cli.config.env import EnvConfig
+from rl_cli.core.types import Episode
+from rl_cli.envs.fast_classic_control import lean
+from rl_cli.envs.make import env_fault, make_env
+from rl_cli.envs.normalization import ObservationNormalizer
+from rl_cli.envs.spaces import action_decoder, fps_of, spec_of, success_threshold
+from rl_cli.envs.wrappers import Env, without_time_limit
+
+Policy = Callable[[np.ndarray, np.random.Generator | None], np.ndarray]
+"""predict(obs (1, *obs_shape), rng or None for greedy) -> actions (1, *action_shape)."""
+
+
+class FrameSink(Protocol):
+    def write(self, frame: Any) -> None: ...
+
+
+ENDLESS_LIMIT = 10_000
+"""Steps after which an evaluation episode is cut in an env that has no time limit of its own."""
+
+
+class Evaluator:
+    """An env of its own, with the training's observation statistics frozen.
+
+    Args:
+        cfg: of the env.
+        normalizer: the training envs' statistics; read, never updated.
+        render_mode: None, or what recording or watching needs.
+
+    """
+
+    def __init__(
+        self,
+        cfg: EnvConfig,
+        normalizer: ObservationNormalizer | None,
+        render_mode: str | None = None,
+    ) -> None:
+        env: Env = make_env(cfg, render_mode)
+        self.success_at = success_threshold(env, cfg)
+        self.normalizer, self.obs_dtype = normalizer, spec_of(env, cfg).obs_dtype
+        timed = env.spec is not None and env.spec.max_episode_steps is not None
+        self.limit = math.inf if timed else float(ENDLESS_LIMIT)
+        self.decode = action_decoder(env.action_space)
+        self.fps = fps_of(env, cfg)
+        self.env: Any = env
+        if render_mode is None:  # nobody looks: as the training envs are, and as fast
+            (inner,), limit = without_time_limit([env])
+            self.env, self.limit = lean(inner), min(self.limit, limit)
+
+    def episode(
+        self, policy: Policy, seed: int, greedy: bool, frames: FrameSink | None = None
+    ) -> Episode:
+        """One episode from reset(seed). A sampled policy draws from a stream of that seed too."""
+        rng = None if greedy else np.random.default_rng([seed, 0])
+        obs, _ = self.env.reset(seed=seed)
+        total, length, over = 0.0, 0, False
+        if frames is not None:
+            frames.write(self.env.render())
+        while not over:
+            action = policy(self._batch(obs), rng)
+            obs, reward, terminated, truncated, _ = self.env.step(self.decode(action)[0])
+            total, length = total + float(reward), length + 1
+            over = terminated or truncated or length >= self.limit
+            if frames is not None:
+                frames.write(self.env.render())
+        return Episode(total, length)
+
+    def _batch(self, obs: Any) -> np.ndarray:
+        row = np.asarray(obs, self.obs_dtype)[None]
+        return row if self.normalizer is None else self.normalizer(row)
+
+    def close(self) -> None:
+        self.env.close()
+
+
+def evaluate(
+    evaluator: Evaluator,
+    policy: Policy,
+    episodes: int,
+    seed: int,
+    greedy: bool,
+    interrupted: Callable[[], bool] = lambda: False,
+) -> list[Episode]:
+    """`episodes` episodes, number i from reset(seed + i); fewer if `interrupted` says so between."""
+    played: list[Episode] = []
+    while len(played) < episodes and not interrupted():
+        episode_seed = seed + len(played)
+        try:
+            played.append(evaluator.episode(policy, episode_seed, greedy))
+        except Exception as error:
+            raise env_fault(error, f"evaluation, seed={episode_seed}") from error
+    return played

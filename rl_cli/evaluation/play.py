@@ -1,0 +1,279 @@
+"""Playing an env by hand, in a window of our own: an env's own shows no score and takes no keys."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rl_cli.config.commands import PlayConfig
+from rl_cli.config.schema import build
+from rl_cli.core.errors import BadInput, plain
+from rl_cli.core.types import EnvSpec, Episode, Transition
+from rl_cli.envs.make import env_fault, make_env
+from rl_cli.envs.spaces import action_decoder, fps_of, spec_of
+from rl_cli.envs.wrappers import Env
+from rl_cli.evaluation.keyboard import Keyboard, keyboard_of
+from rl_cli.evaluation.video import Mp4
+from rl_cli.storage import run_folder, transition_file
+from rl_cli.tracking.console import number, relative
+
+os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+
+LEAST_HEIGHT = 400
+"""Of a window in pixels; smaller pictures are enlarged by a whole factor."""
+
+
+def play(config: Mapping[str, Any], label: str) -> list[Episode]:
+    """Carry out rl-play. -> the episodes that came to an end.
+
+    Args:
+        config: as composed, plain values.
+        label: name of the env, for the folder of what is recorded.
+
+    Raises:
+        BadInput: there is no screen, the env has no pictures, or no keys are known for it.
+
+    """
+    cfg = build(PlayConfig, config)
+    _require_screen()
+    env = make_env(cfg.env, "rgb_array")
+    spec = spec_of(env, cfg.env)
+    keyboard = keyboard_of(cfg.env.id, spec.action)
+    folder = _folder(cfg, label)
+    recorder = Recorder(folder, spec, fps_of(env, cfg.env)) if cfg.record else None
+    print(*keyboard.told(), f"{'escape':<12}leave", sep="\n", flush=True)
+    window = Window(plain(f"rl-play {cfg.env.id}"), cfg.fps or fps_of(env, cfg.env))
+    try:
+        with _ctrl_c_leaves(window):
+            played = Game(cfg, env, spec, keyboard, window, recorder).run()
+    finally:
+        if recorder is not None:
+            recorder.close()
+        window.close()
+        env.close()
+    if recorder is not None and recorder.path.exists():
+        print(f"recorded: {relative(folder)}")
+        slug = cfg.env.id.replace(":", "-").replace("/", "-").lower()
+        which = f"env.id={cfg.env.id}" if label == slug else f"env={label}"
+        print(f"learn from it:  rl-train algo=dqn {which} algo.prefill={relative(recorder.path)}")
+    return played
+
+
+@contextlib.contextmanager
+def _ctrl_c_leaves(window: Window) -> Iterator[None]:
+    """As escape does: what was played so far is kept."""
+
+    def leave(*_: object) -> None:
+        window.closed = True
+
+    before = signal.signal(signal.SIGINT, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _require_screen() -> None:
+    named = ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER")
+    if sys.platform.startswith("linux") and not any(os.environ.get(name) for name in named):
+        raise BadInput("there is no screen here", "rl-play", "start it where there is one")
+
+
+def _folder(cfg: PlayConfig, label: str) -> Path:
+    if cfg.output is None:
+        return run_folder.new_name("play", label, cfg.seed)
+    folder = Path(cfg.output)
+    if cfg.record and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise BadInput("this is there already", f"output={folder}", "name a new folder")
+    return folder
+
+
+class Window:
+    """Shows pictures with words on them, and knows which keys are down.
+
+    `pressed`: names of the keys that are down, or were since the last look; the latest last.
+    """
+
+    def __init__(self, title: str, fps: float) -> None:
+        import pygame
+
+        self.pygame, self.fps = pygame, fps
+        pygame.display.init()  # not pygame.init(), which looks for a sound card as well
+        pygame.font.init()
+        pygame.display.set_caption(title)
+        self.clock, self.font = pygame.time.Clock(), pygame.font.Font(None, 26)
+        self.screen: Any = None
+        self.pressed: list[str] = []
+        self.released: list[str] = []  # since the last look, to be let go at the next
+        self.closed = False
+
+    def show(self, frame: np.ndarray, lines: Sequence[str]) -> None:
+        """Draw (H, W, 3) bytes and lines of text, wait for the next picture's time, look at the keys."""
+        pygame, (height, width) = self.pygame, frame.shape[:2]
+        factor = max(1, LEAST_HEIGHT // height)
+        if self.screen is None:
+            self.screen = pygame.display.set_mode((width * factor, height * factor))
+        picture = pygame.surfarray.make_surface(frame.swapaxes(0, 1))
+        self.screen.blit(pygame.transform.scale(picture, self.screen.get_size()), (0, 0))
+        for i, line in enumerate(lines):
+            text = self.font.render(line, True, "white", "black")
+            self.screen.blit(text, (8, 8 + i * self.font.get_linesize()))
+        pygame.display.flip()
+        self.clock.tick(self.fps)
+        self._look()
+
+    def _look(self) -> None:
+        pygame = self.pygame
+        self.pressed = [name for name in self.pressed if name not in self.released]
+        self.released = []
+        for event in pygame.event.get():
+            if event.type == pygame.QUIT:
+                self.closed = True
+            elif event.type == pygame.KEYDOWN:
+                self.closed = self.closed or event.key == pygame.K_ESCAPE
+                name = pygame.key.name(event.key)
+                self.pressed = [*(n for n in self.pressed if n != name), name]
+            elif event.type == pygame.KEYUP:  # a tap between two looks counts once all the same
+                self.released.append(pygame.key.name(event.key))
+
+    def close(self) -> None:
+        self.pygame.quit()
+
+
+class Recorder:
+    """Writes each episode as mp4, and the transitions of all of them so far as one file."""
+
+    def __init__(self, folder: Path, spec: EnvSpec, fps: float) -> None:
+        self.folder, self.spec, self.fps = folder, spec, fps
+        self.path = folder / "transitions.safetensors"
+        self.rows: list[Transition] = []
+        self.film: Mp4 | None = None
+
+    def begin(self, episode: int) -> None:
+        self.film = Mp4(self.folder / f"episode_{episode:03d}.mp4", self.fps)
+
+    def picture(self, frame: np.ndarray) -> None:
+        if self.film is not None:
+            self.film.write(frame)
+
+    def add(self, row: Transition) -> None:
+        self.rows.append(row)
+
+    def end(self, length: int) -> None:
+        """The episode is over, or was left: then it was cut off, and its last step says so."""
+        assert self.film is not None
+        if length == 0:
+            return self.close()
+        self.film.close()
+        self.film = None
+        last = self.rows[-1]
+        if not last.terminated:
+            self.rows[-1] = last._replace(truncated=np.array(True))
+        spec, columns = self.spec, zip(*self.rows, strict=True)
+        kinds = (spec.obs_dtype, spec.action.dtype, np.float32, spec.obs_dtype, bool, bool)
+        pairs = zip(columns, kinds, strict=True)
+        return transition_file.write(
+            self.path, Transition(*(np.array(c, kind) for c, kind in pairs))
+        )
+
+    def close(self) -> None:
+        """Leave no half of a film behind."""
+        if self.film is not None:
+            self.film.discard()
+            self.film = None
+
+
+class Game:
+    """Episodes, one after the other, until the window is closed."""
+
+    def __init__(
+        self,
+        cfg: PlayConfig,
+        env: Env,
+        spec: EnvSpec,
+        keyboard: Keyboard,
+        window: Window,
+        recorder: Recorder | None,
+    ) -> None:
+        self.cfg, self.env, self.spec, self.keyboard = cfg, env, spec, keyboard
+        self.window, self.recorder = window, recorder
+        self.decode = action_decoder(env.action_space)
+        self.total, self.length = 0.0, 0
+        self.played: list[Episode] = []
+
+    def run(self) -> list[Episode]:
+        """Wait for a key, and play."""
+        self.env.reset(seed=self.cfg.seed)
+        while not self.window.closed and not self.window.pressed:
+            self._show(["any key begins, escape leaves", *self.keyboard.told()])
+        self.window.pressed = []  # that key began, and does no more
+        while not self.window.closed and not 0 < self.cfg.episodes <= len(self.played):
+            self._episode(self.cfg.seed + len(self.played))
+        return self.played
+
+    def _episode(self, seed: int) -> None:
+        obs = np.array(self.env.reset(seed=seed)[0])  # an env may write into what it gave
+        self.total, self.length = 0.0, 0
+        if self.recorder is not None:
+            self.recorder.begin(len(self.played))
+        self._show(self._score())
+        while (action := self._next_action()) is not None:
+            next_obs, reward, terminated, truncated = self._step(action)
+            if self.recorder is not None:
+                fields = (obs, action, reward, next_obs, terminated, truncated)
+                self.recorder.add(Transition(*(np.array(field) for field in fields)))
+            obs = np.array(next_obs)
+            self._show(self._score())
+            if terminated or truncated:
+                self._tell()
+                break
+        if self.recorder is not None:
+            self.recorder.end(self.length)
+
+    def _step(self, action: np.ndarray) -> tuple[Any, float, bool, bool]:
+        try:
+            obs, reward, *ends, _ = self.env.step(self.decode(action[None])[0])
+        except Exception as error:
+            raise env_fault(error, f"step {self.length + 1} of the episode") from error
+        self.total, self.length = self.total + float(reward), self.length + 1
+        return obs, float(reward), bool(ends[0]), bool(ends[1])
+
+    def _next_action(self) -> np.ndarray | None:
+        """What the keys say, waited for if need be; None: the window was closed."""
+        while not self.window.closed:
+            action = self.keyboard.action(self.window.pressed, self.spec.action)
+            if action is not None:
+                return action
+            self._show(self._score(), again=True)
+        return None
+
+    def _tell(self) -> None:
+        self.played.append(Episode(self.total, self.length))
+        score = f"return {number(self.total)}, {self.length:,} steps"
+        print(f"episode {len(self.played)}: {score}", flush=True)
+
+    def _score(self) -> list[str]:
+        lines = [f"return {number(self.total)}   step {self.length:,}"]
+        if self.played:
+            best = max(episode.episode_return for episode in self.played)
+            lines.append(f"last {number(self.played[-1].episode_return)}   best {number(best)}")
+        return lines
+
+    def _show(self, lines: Sequence[str], again: bool = False) -> None:
+        frame: Any = self.env.render()
+        if not (isinstance(frame, np.ndarray) and frame.ndim == 3 and frame.shape[2] == 3):
+            raise BadInput(
+                f"the env renders {type(frame).__name__}, not pictures",
+                f"env.id={self.cfg.env.id}",
+                "an env that renders rgb_array can be played",
+            )
+        if self.recorder is not None and not again:
+            self.recorder.picture(frame)
+        self.window.show(frame, lines)

@@ -1,0 +1,184 @@
+"""Replaying a checkpoint from its folder alone: statistics, JSON, video, window."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from rl_cli import algos
+from rl_cli.algos.base import Algorithm
+from rl_cli.algos.factory import make_algorithm
+from rl_cli.config.commands import ReplayConfig
+from rl_cli.config.env import EnvConfig
+from rl_cli.config.schema import build
+from rl_cli.core.errors import BadInput, plain
+from rl_cli.core.types import Episode
+from rl_cli.envs.make import make_env
+from rl_cli.envs.normalization import ObservationNormalizer
+from rl_cli.envs.spaces import spec_of
+from rl_cli.envs.trust import require_said
+from rl_cli.evaluation import video
+from rl_cli.evaluation.evaluator import Evaluator, evaluate
+from rl_cli.storage import checkpoint_reader
+from rl_cli.storage.atomic_files import write_json
+from rl_cli.storage.manifest import POLICY, Manifest
+from rl_cli.storage.policy_file import load_policy_arrays, refuse_other_sizes
+from rl_cli.tracking.console import relative, summary_table
+from rl_cli.tracking.statistics import summarise
+
+
+@dataclasses.dataclass(frozen=True)
+class Agent:
+    """A policy out of a checkpoint, and what it was trained with."""
+
+    algo: Algorithm[Any]
+    env: EnvConfig
+    normalizer: ObservationNormalizer | None
+    manifest: Manifest
+
+
+def replay(config: Mapping[str, Any]) -> float:
+    """Carry out rl-eval. -> mean return.
+
+    Raises:
+        BadInput: there is no such checkpoint, or it is broken; says which file.
+
+    """
+    cfg = build(ReplayConfig, config)
+    if cfg.run is None:
+        raise BadInput("no run given", "rl-eval <run folder or checkpoint>", "see rl-eval --help")
+    if cfg.render == "human" and sys.platform.startswith("linux"):
+        if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+            raise BadInput("there is no screen here", "render=human", "use video=true")
+    torch.set_num_threads(1)  # fastest on one observation at a time
+    folder = checkpoint_reader.find(Path(cfg.run), str(cfg.checkpoint))
+    agent = load_agent(folder, cfg.env, cfg.device)
+    output = Path(cfg.output) if cfg.output else _output_folder(folder, cfg, agent)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(
+            f"cannot write here: {error.strerror}", f"output={output}", "output=<another folder>"
+        ) from None
+    evaluator = Evaluator(agent.env, agent.normalizer, "human" if cfg.render == "human" else None)
+    episodes = evaluate(evaluator, agent.algo.predict, cfg.episodes, cfg.seed, cfg.greedy)
+    evaluator.close()
+    _report(cfg, agent, folder, episodes, evaluator.success_at, output)
+    if cfg.video:
+        _film(cfg, agent, output)
+    return sum(e.episode_return for e in episodes) / len(episodes)
+
+
+def load_agent(folder: Path, env_changes: Mapping[str, Any], device: str) -> Agent:
+    """Build the policy of a checkpoint; only manifest.json and policy.safetensors are read.
+
+    Raises:
+        BadInput: a file is missing, altered, or does not fit the env; or the env needs a person's
+            word (see `trust`).
+
+    """
+    manifest = checkpoint_reader.read_manifest(folder)
+    algo_cls = algos.load(str(manifest.algo.get("name")))
+    algo_cfg = build(algo_cls.Config, manifest.algo, "algo")
+    env_cfg = build(EnvConfig, _merged(manifest.env, env_changes) | {"num_envs": 1}, "env")
+    require_said(env_cfg, env_changes)
+    env = make_env(env_cfg)
+    spec = spec_of(env, env_cfg)
+    env.close()
+    refuse_other_sizes(algo_cls, algo_cfg, spec, [folder])
+    algo = make_algorithm(algo_cls, algo_cfg.to_replay(), spec, 1, manifest.seed, device)
+    normalizer = (
+        ObservationNormalizer(spec.obs_shape, env_cfg.clip_obs) if env_cfg.normalize_obs else None
+    )
+    room = 8 * algo.learner.flat.numel() + 64 * math.prod(spec.obs_shape) + (1 << 20)
+    try:
+        load_policy_arrays(checkpoint_reader.read_policy(folder, manifest, room), algo, normalizer)
+    except ValueError as error:
+        raise BadInput(
+            f"the weights do not fit this env: {error}",
+            str(folder / POLICY),
+            "replay it on the env it was trained on",
+        ) from None
+    return Agent(algo, env_cfg, normalizer, manifest)
+
+
+def _merged(env: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(env) | {k: v for k, v in changes.items() if k != "kwargs"}
+    own, changed = env.get("kwargs", {}), changes.get("kwargs", {})
+    if not (isinstance(own, dict) and isinstance(changed, dict)):
+        raise BadInput(
+            "env.kwargs is a mapping", f"env.kwargs={changed}", "env.kwargs.<name>=<value>"
+        )
+    merged["kwargs"] = own | changed
+    return merged
+
+
+def _output_folder(checkpoint_folder: Path, cfg: ReplayConfig, agent: Agent) -> Path:
+    """Outside the run, which may be somebody else's or read-only; by run, step and settings."""
+    run, manifest = checkpoint_folder.resolve().parent.parent.name, agent.manifest
+    settings = json.dumps(
+        [cfg.episodes, cfg.seed, cfg.greedy, cfg.env, manifest.algo, manifest.env, manifest.seed]
+    )
+    code = hashlib.sha256(settings.encode()).hexdigest()[:6]
+    name = f"{run}_step{manifest.step}_{'greedy' if cfg.greedy else 'sampled'}_{code}"
+    return Path("runs") / "evals" / re.sub(r"[^\w.\-]", "_", name)
+
+
+def _report(
+    cfg: ReplayConfig,
+    agent: Agent,
+    folder: Path,
+    episodes: list[Episode],
+    success_at: float | None,
+    output: Path,
+) -> None:
+    summary = summarise(episodes, success_at)
+    manifest = agent.manifest
+    how = "greedy" if cfg.greedy else "sampled"
+    title = plain(f"{agent.algo.cfg.title} on {agent.env.id}, step {manifest.step:,}, {how}")
+    Console().print(summary_table(summary, title))
+    write_json(
+        output / "evaluation.json",
+        {
+            "checkpoint": str(folder),
+            "step": manifest.step,
+            "algo": manifest.algo["name"],
+            "env": dataclasses.asdict(agent.env),
+            "greedy": cfg.greedy,
+            "seeds": [cfg.seed, cfg.seed + cfg.episodes - 1],
+            "summary": summary._asdict(),
+            "episodes": [
+                {"seed": cfg.seed + i, "return": e.episode_return, "length": e.length}
+                for i, e in enumerate(episodes)
+            ],
+        },
+    )
+    print(f"checkpoint: {relative(folder)}")
+    print(f"written:    {relative(output / 'evaluation.json')}")
+
+
+def _film(cfg: ReplayConfig, agent: Agent, output: Path) -> None:
+    paths = [
+        output / f"episode_{cfg.seed + i}.mp4" for i in range(min(cfg.video_episodes, cfg.episodes))
+    ]
+    for path in paths:
+        if path.is_symlink():  # the encoder would follow it
+            path.unlink()
+    try:
+        video.record(agent.env, agent.normalizer, agent.algo.predict, paths, cfg.seed, cfg.greedy)
+    except video.VideoUnavailable as problem:
+        print(f"no video: {problem}", file=sys.stderr)
+        return
+    for path in paths:
+        print(f"video:      {relative(path)}")

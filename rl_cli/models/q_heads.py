@@ -1,0 +1,138 @@
+"""Heads of Q-networks beyond the plain MLP: noisy weights, and two streams."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from rl_cli.core.types import Arrays, Params
+from rl_cli.models.networks import MLP
+
+
+class NoisyMLP(MLP):
+    """An MLP whose every weight carries noise of a learned size (Fortunato et al. 2018).
+
+    Factorised noise, eqs. 9 to 11 of arXiv:1706.10295: w = mu + sigma * (f(e_out) f(e_in)^T), and
+    b = mu_b + sigma_b * f(e_out). The factors f(e) of a layer stand among the parameters, under the
+    names of `noise_sizes`; where they are left out, the weights are their means.
+    """
+
+    SIGMA = 0.5  # sigma_0
+
+    def __init__(
+        self, name: str, inputs: int, hidden_sizes: tuple[int, ...], outputs: int, activation: str
+    ) -> None:
+        super().__init__(name, inputs, hidden_sizes, outputs, activation)
+        kinds = ("weight_sigma", "bias_sigma", "noise_in", "noise_out")
+        self.noisy = [
+            tuple(f"{name}.{i}.{kind}" for kind in kinds) for i in range(len(self.layers))
+        ]
+
+    @property
+    def size(self) -> int:
+        """Every weight and bias has a mean and a size of its noise."""
+        return 2 * super().size
+
+    @property
+    def noise_sizes(self) -> dict[str, int]:
+        """Names of the factors and how many numbers each is."""
+        ends = zip(self.noisy, self.sizes, self.sizes[1:], strict=False)
+        return {
+            name: size
+            for (_, _, e_in, e_out), inputs, outputs in ends
+            for name, size in ((e_in, inputs), (e_out, outputs))
+        }
+
+    def init(self, generator: torch.Generator, output_gain: float | None = None) -> Params:
+        params = super().init(generator, output_gain)
+        for (weight, bias), (weight_sigma, bias_sigma, *_) in zip(
+            self.layers, self.noisy, strict=True
+        ):
+            size = self.SIGMA * params[weight].shape[1] ** -0.5
+            params[weight_sigma] = torch.full_like(params[weight], size)
+            params[bias_sigma] = torch.full_like(params[bias], size)
+        return params
+
+    def __call__(self, params: Params, x: torch.Tensor) -> torch.Tensor:
+        linear, activation = torch.nn.functional.linear, torch.tanh if self.tanh else torch.relu
+        for i, ((w, b), (w_sigma, b_sigma, e_in, e_out)) in enumerate(
+            zip(self.layers, self.noisy, strict=True)
+        ):
+            y = linear(x, params[w], params[b])
+            if e_in in params:  # (sigma * e_out e_in^T) x = e_out * (sigma (e_in * x))
+                y = y + params[e_out] * linear(x * params[e_in], params[w_sigma], params[b_sigma])
+            x = y if i == len(self.layers) - 1 else activation(y)
+        return x
+
+    def in_numpy(self, arrays: Arrays, x: np.ndarray) -> np.ndarray:
+        for i, ((w, b), (w_sigma, b_sigma, e_in, e_out)) in enumerate(
+            zip(self.layers, self.noisy, strict=True)
+        ):
+            y = x.dot(arrays[w].T) + arrays[b]
+            if e_in in arrays:
+                noise = (x * arrays[e_in]).dot(arrays[w_sigma].T) + arrays[b_sigma]
+                y = y + arrays[e_out] * noise
+            if i < len(self.layers) - 1:
+                y = np.tanh(y) if self.tanh else np.maximum(y, 0.0)
+            x = y
+        return x
+
+
+class Dueling:
+    """Two streams, the value of the state and the advantages of its actions.
+
+    Wang et al. 2016 (arXiv:1511.06581), eq. 9: Q = V + A - mean A. All hidden layers but the last
+    are shared, the last is each stream's own.
+
+    Args:
+        actions, atoms: the output is (B, actions * atoms), for each atom as above.
+        make: MLP or NoisyMLP.
+
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        hidden_sizes: tuple[int, ...],
+        actions: int,
+        atoms: int,
+        activation: str,
+        make: type[MLP],
+    ) -> None:
+        self.actions, self.atoms, self.tanh = actions, atoms, activation == "tanh"
+        shared, own = hidden_sizes[:-1], hidden_sizes[-1:]
+        self.trunk = make("trunk", inputs, shared[:-1], shared[-1], activation) if shared else None
+        features = shared[-1] if shared else inputs
+        self.value = make("value", features, own, atoms, activation)
+        self.advantage = make("advantage", features, own, actions * atoms, activation)
+        self.parts = [part for part in (self.trunk, self.value, self.advantage) if part]
+
+    @property
+    def size(self) -> int:
+        """Of all parts together, as `MLP`'s."""
+        return sum(part.size for part in self.parts)
+
+    @property
+    def noise_sizes(self) -> dict[str, int]:
+        """Of all parts together, as `NoisyMLP`'s."""
+        return {name: size for part in self.parts for name, size in part.noise_sizes.items()}
+
+    def init(self, generator: torch.Generator) -> Params:
+        return {name: p for part in self.parts for name, p in part.init(generator).items()}
+
+    def __call__(self, params: Params, x: torch.Tensor) -> torch.Tensor:
+        """(B, inputs) -> (B, actions * atoms)."""
+        if self.trunk is not None:
+            x = (torch.tanh if self.tanh else torch.relu)(self.trunk(params, x))
+        advantage = self.advantage(params, x).view(-1, self.actions, self.atoms)
+        centred = advantage - advantage.mean(1, keepdim=True)
+        return (self.value(params, x).unsqueeze(1) + centred).flatten(1)
+
+    def in_numpy(self, arrays: Arrays, x: np.ndarray) -> np.ndarray:
+        if self.trunk is not None:
+            x = self.trunk.in_numpy(arrays, x)
+            x = np.tanh(x) if self.tanh else np.maximum(x, 0.0)
+        advantage = self.advantage.in_numpy(arrays, x).reshape(-1, self.actions, self.atoms)
+        centred = advantage - advantage.mean(1, keepdims=True)
+        value = self.value.in_numpy(arrays, x)
+        return (value[:, None] + centred).reshape(len(x), -1)  # type: ignore[no-any-return]
