@@ -6,14 +6,14 @@ import re
 import shlex
 
 import pytest
-from conftest import REPO
-from test_config import checked, compose
 
 from rl_cli.cli import arguments
 from rl_cli.cli import compose as compose_module
 from rl_cli.cli import play as rl_play
 from rl_cli.config.commands import PlayConfig, ReplayConfig
 from rl_cli.config.schema import build, keys
+from tests.config.test_config import checked, compose
+from tests.conftest import REPO
 
 PAGES = [REPO / "README.md", REPO / "CONTRIBUTING.md", *sorted((REPO / "docs").glob("*.md"))]
 

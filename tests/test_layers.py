@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 
-from conftest import REPO
+from tests.conftest import REPO
 
 PACKAGE = REPO / "rl_cli"
 LAYERS = [

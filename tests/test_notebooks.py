@@ -8,10 +8,10 @@ import os
 import sys
 
 import pytest
-from conftest import REPO
-from test_config import compose
 
 from rl_cli.tracking.statistics import mean_interval
+from tests.config.test_config import compose
+from tests.conftest import REPO
 
 FULL = os.environ.get("RL_CLI_BARS") == "full"
 

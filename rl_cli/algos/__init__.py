@@ -15,6 +15,8 @@ from rl_cli.algos.base import Algorithm
 from rl_cli.core.errors import BadInput, did_you_mean
 
 ENTRY_POINT_GROUP = "rl_cli.algos"
+SHARED = {"base", "exploration", "factory", "losses", "policies", "returns"}
+"""Modules of this package that hold no algorithm; each other one holds exactly one."""
 
 
 def names() -> list[str]:
@@ -29,9 +31,7 @@ def _installed() -> dict[str, EntryPoint]:
 
 
 def _shipped() -> list[str]:
-    """Files here, but for the base; one that begins with _ is a part of another."""
-    found = (module.name for module in pkgutil.iter_modules(__path__))
-    return [name for name in found if name != "base" and not name.startswith("_")]
+    return [m.name for m in pkgutil.iter_modules(__path__) if m.name not in SHARED]
 
 
 def load(name: str) -> type[Algorithm]:  # type: ignore[type-arg]

@@ -17,8 +17,8 @@ from rl_cli.engine.learner import Learner
 from rl_cli.models.networks import MLP, layers_size
 
 
-class Lesson(NamedTuple):
-    """How an algorithm learns, said as plainly as `Conduct`.
+class UpdateSpec(NamedTuple):
+    """How an algorithm learns, said as plainly as `NativeSpec`.
 
     At each multiple of `every` env steps: `batches` batches of `batch_size` rows, drawn evenly from its
     replay buffer by `sample_rng`, and a step of its learner on each. Then, at each multiple of
@@ -34,7 +34,7 @@ class Lesson(NamedTuple):
     done: Callable[[int], None]  # told up to which step all this has been done
 
 
-class Conduct(NamedTuple):
+class NativeSpec(NamedTuple):
     """How an algorithm acts, said so plainly that `stretch` can do the same in machine code.
 
     categorical: an action by the logits of `net`; gaussian: its outputs and noise of `std`; each from
@@ -45,7 +45,7 @@ class Conduct(NamedTuple):
     net: MLP
     epsilon: Callable[[int], float] | None = None  # by step
     std: Callable[[], np.ndarray] | None = None  # () -> (A,) float32; looked at before each stretch
-    lesson: Lesson | None = None  # None: only `update` knows how to learn; without `std`
+    lesson: UpdateSpec | None = None  # None: only `update` knows how to learn; without `std`
 
 
 C = TypeVar("C", bound=AlgoConfig)
@@ -108,7 +108,7 @@ class Algorithm(ABC, Generic[C]):
         """Gradient steps of like shape that the whole budget will hold; 0: not known."""
         return 0
 
-    def conduct(self) -> Conduct | None:
+    def native_spec(self) -> NativeSpec | None:
         """What `act` and `observe` do, for many steps at once; None: more than can be said so."""
         return None
 

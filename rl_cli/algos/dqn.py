@@ -7,7 +7,7 @@ from typing import cast
 import numpy as np
 import torch
 
-from rl_cli.algos.base import Algorithm, Conduct, Lesson
+from rl_cli.algos.base import Algorithm, NativeSpec, UpdateSpec
 from rl_cli.algos.exploration import epsilon_greedy
 from rl_cli.algos.losses import one_hot
 from rl_cli.buffers.n_step import make_lookahead
@@ -125,12 +125,12 @@ class DQN(Algorithm[DQNConfig]):
         noise = None if rng is None else self.net.named(self.net.draw_noise(rng, 1)[0])
         return cast(np.ndarray, self.net.values(self.learner, obs, noise, quick).argmax(-1))
 
-    def conduct(self) -> Conduct | None:
+    def native_spec(self) -> NativeSpec | None:
         cfg, net = self.cfg, self.net.plain()
         simple = cfg.replay == "uniform" and self.replay.gatherer is None
         if net is None or not simple or cfg.epsilon_factor is not None:
             return None
-        lesson = Lesson(
+        lesson = UpdateSpec(
             cfg.train_every,
             cfg.gradient_steps,
             cfg.batch_size,
@@ -139,7 +139,7 @@ class DQN(Algorithm[DQNConfig]):
             tau=cfg.tau,
             done=self._updated,
         )
-        return Conduct("epsilon_greedy", net, epsilon=self.epsilon, lesson=lesson)
+        return NativeSpec("epsilon_greedy", net, epsilon=self.epsilon, lesson=lesson)
 
     def next_update(self, step: int) -> int:
         cfg, begun = self.cfg, max(step, self.cfg.learning_starts)
@@ -179,7 +179,7 @@ class DQN(Algorithm[DQNConfig]):
             drawn = rows.positions[0].numpy()
             weight = replay.importance(drawn, beta)
             inputs.append(torch.from_numpy(weight).to(self.device))
-        metrics = self.learner.step(*inputs, learning_rate=self.learning_rate(step))
+        metrics = self.learner.update(*inputs, learning_rate=self.learning_rate(step))
         if isinstance(replay, PrioritizedReplay):
             replay.learned(drawn, torch.as_tensor(metrics.pop("surprise")[0]).cpu().numpy())
         return metrics

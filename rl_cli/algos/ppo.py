@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from rl_cli.algos import losses, returns
-from rl_cli.algos.base import Algorithm, Conduct
+from rl_cli.algos.base import Algorithm, NativeSpec
 from rl_cli.buffers.rollout import filled_minibatches, make_rollout, minibatches
 from rl_cli.config.ppo import PPOConfig
 from rl_cli.core.seeding import torch_generator
@@ -83,8 +83,8 @@ class PPO(Algorithm[PPOConfig]):
             return self.net.choose(self.learner, obs, self.explore_rng, quick=True)
         return self.net.explore(self.learner, obs, self.noise.at_step(len(obs), self.explore_rng))
 
-    def conduct(self) -> Conduct | None:
-        return None if self.cfg.rollout_length is None else self.net.conduct(self.learner)
+    def native_spec(self) -> NativeSpec | None:
+        return None if self.cfg.rollout_length is None else self.net.native_spec(self.learner)
 
     def next_update(self, step: int) -> int:
         if self.cfg.rollout_length is None:
@@ -152,7 +152,7 @@ class PPO(Algorithm[PPOConfig]):
         else:
             parts = (p for _ in range(epochs) for p in filled_minibatches(rows, size, rng))
             batches += [Samples(*(column[part] for column in samples)) for part in parts]
-        return [self.learner.step(batch, *coefs, learning_rate=rate) for batch in batches]
+        return [self.learner.update(batch, *coefs, learning_rate=rate) for batch in batches]
 
     def loss(
         self, params: Params, samples: Samples, clip_coef: torch.Tensor, ent_coef: torch.Tensor

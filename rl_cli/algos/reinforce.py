@@ -80,7 +80,7 @@ class Reinforce(Algorithm[ReinforceConfig]):
             inputs.append(self.importance(episodes))
         rate = self.learning_rate(self.begun)  # so the first batch has the full step size
         self.begun = step
-        return self.learner.step(*inputs, learning_rate=rate)
+        return self.learner.update(*inputs, learning_rate=rate)
 
     def returns(self, episode: Batch) -> torch.Tensor:
         """Reward-to-go of one episode (T, ...) -> (T,).

@@ -2,7 +2,7 @@
 
 Of an update of a small network half is Python's: drawing rows, handing over numbers, taking answers,
 each with caches that the arithmetic has emptied. Where an algorithm has said how it learns
-(`acting.Lesson`), `collect.c` draws from numpy's own generator, reads each update's numbers from a
+(`acting.UpdateSpec`), `collect.c` draws from numpy's own generator, reads each update's numbers from a
 table, calls the compiled step as `repeat` does and moves the target: the bits of `update`, which does
 whatever falls on the last step of a stretch.
 """
@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from rl_cli.algos.base import Algorithm, Lesson
+from rl_cli.algos.base import Algorithm, UpdateSpec
 from rl_cli.buffers.replay import ReplayBuffer
 from rl_cli.core.types import Metrics
 from rl_cli.engine.compiled_step import AT_ONCE, Repeated
@@ -29,7 +29,7 @@ Pointer, Int, Long = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64
 
 
 class Struct(ctypes.Structure):
-    """`Lesson` of collect.c."""
+    """`UpdateSpec` of collect.c."""
 
     _fields_ = (
         *((name, Long) for name in ("at", "every", "num_envs", "filled", "capacity")),
@@ -44,7 +44,7 @@ class Struct(ctypes.Structure):
     )
 
 
-class Lessons:
+class InlineUpdates:
     """What one run learns on the way.
 
     Args:
@@ -52,7 +52,7 @@ class Lessons:
 
     """
 
-    def __init__(self, algo: Algorithm[Any], lesson: Lesson, num_envs: int, most: int) -> None:
+    def __init__(self, algo: Algorithm[Any], lesson: UpdateSpec, num_envs: int, most: int) -> None:
         assert isinstance(algo.buffer, ReplayBuffer)
         self.algo, self.lesson, self.replay = algo, lesson, algo.buffer
         self.call: Call | None = None  # the learner's, as it was last looked at

@@ -1,7 +1,7 @@
 """Many steps in a row with little Python between them: C acts and learns, Python steps the envs.
 
-Where an algorithm has said in plain words how it acts (`acting.Conduct`), and perhaps how it learns
-(`acting.Lesson`), that is done by `collect.c` between one step of the envs and the next: on the same
+Where an algorithm has said in plain words how it acts (`acting.NativeSpec`), and perhaps how it learns
+(`acting.UpdateSpec`), that is done by `collect.c` between one step of the envs and the next: on the same
 memory, from numpy's own generators, the bits of the loop that does it step by step. The envs are any;
 those that C can step itself have `stretch`.
 """
@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.random
 
-from rl_cli.algos.base import Algorithm, Conduct
-from rl_cli.collectors.inline_updates import Lessons
+from rl_cli.algos.base import Algorithm, NativeSpec
+from rl_cli.collectors.inline_updates import InlineUpdates
 from rl_cli.core.types import Metrics
 from rl_cli.engine.forward import Native
 from rl_cli.envs.vector import VectorEnv
@@ -37,7 +37,7 @@ class Moments(ctypes.Structure):
 
 
 class Struct(ctypes.Structure):
-    """`Stretch` of collect.c."""
+    """`NativeEnvCollector` of collect.c."""
 
     _fields_ = (
         *((name, Int) for name in ("env", "num_envs", "state_size", "obs_size")),
@@ -59,33 +59,40 @@ class Struct(ctypes.Structure):
     )
 
 
-class Strides:
+class NativeCollector:
     """The steps of one run, as far as somebody else has nothing to do in between.
 
     Args:
         algo, envs: of the run.
-        conduct: what the algorithm says of itself.
+        native_spec: what the algorithm says of itself.
         library: of collect.c.
 
     """
 
     def __init__(
-        self, algo: Algorithm[Any], envs: VectorEnv, conduct: Conduct, library: ctypes.CDLL
+        self, algo: Algorithm[Any], envs: VectorEnv, native_spec: NativeSpec, library: ctypes.CDLL
     ) -> None:
-        self.algo, self.envs, self.conduct, self.library = algo, envs, conduct, library
-        n, outputs, kind = envs.num_envs, conduct.net.sizes[-1], envs.spec.action
-        self.seen = np.empty((n, conduct.net.sizes[0]), np.float32)  # observations to act on
+        self.algo, self.envs, self.native_spec, self.library = algo, envs, native_spec, library
+        n, outputs, kind = envs.num_envs, native_spec.net.sizes[-1], envs.spec.action
+        self.seen = np.empty((n, native_spec.net.sizes[0]), np.float32)  # observations to act on
         self.epsilons, self.epsilons_at = np.empty(MOST), -1
         self.std, self.points = np.empty(outputs, np.float32), np.empty(n)
         self.acted = np.empty((MOST, n, *kind.shape), kind.dtype)
-        self.lessons: Lessons | None = None
-        if conduct.lesson is not None and conduct.lesson.every >= n and conduct.std is None:
-            self.lessons = Lessons(algo, conduct.lesson, n, MOST)
+        self.lessons: InlineUpdates | None = None
+        if (
+            native_spec.lesson is not None
+            and native_spec.lesson.every >= n
+            and native_spec.std is None
+        ):
+            self.lessons = InlineUpdates(algo, native_spec.lesson, n, MOST)
         self.interrupted: Callable[[], bool] = lambda: False  # asked after each step of the envs
         self.learned: Metrics | None = None  # in the last call
         self.taken = 0  # env steps in the last call, the one that failed left out
         self.struct = s = Struct(
-            num_envs=n, obs_size=self.seen.shape[1], rule=RULES.index(conduct.rule), outputs=outputs
+            num_envs=n,
+            obs_size=self.seen.shape[1],
+            rule=RULES.index(native_spec.rule),
+            outputs=outputs,
         )
         for name in ("seen", "std", "points", "acted"):
             setattr(s, name, getattr(self, name).ctypes.data)
@@ -96,13 +103,13 @@ class Strides:
         s, learner = self.struct, self.algo.learner
         assert isinstance(learner.native, Native)
         assert learner.arrays is not None
-        self.net = learner.native.prepared(self.conduct.net, learner.arrays, self.envs.num_envs)
+        self.net = learner.native.prepared(self.native_spec.net, learner.arrays, self.envs.num_envs)
         s.net, s.x, s.out = self.net.address, self.net.x.ctypes.data, self.net.out.ctypes.data
         for name in ("forward", "choose"):
             function = getattr(learner.native.library, name)
             setattr(s, name, ctypes.cast(function, Pointer).value)
         s.bits = self.algo.explore_rng.bit_generator.ctypes.bit_generator.value
-        if self.conduct.rule == "gaussian":
+        if self.native_spec.rule == "gaussian":
             s.normal = ctypes.cast(_numpys().random_standard_normal_f, Pointer).value
 
     def __call__(self, step: int, until: int) -> int:
@@ -122,10 +129,10 @@ class Strides:
         steps = min(-(-(until - step) // n), max(MOST // n, 1))
         if steps <= 0 or self.algo.learner.native is None:
             return 0
-        if self.conduct.epsilon is not None:
+        if self.native_spec.epsilon is not None:
             s.epsilons = self._epsilons_from(step, steps)
-        if self.conduct.std is not None:
-            self.std[:] = self.conduct.std()
+        if self.native_spec.std is not None:
+            self.std[:] = self.native_spec.std()
         if lessons is not None:
             lessons.begin(step)
         self._go(steps)
@@ -133,14 +140,14 @@ class Strides:
             self.learned = lessons.end()
         return self.taken
 
-    def _lessons(self) -> Lessons | None:
+    def _lessons(self) -> InlineUpdates | None:
         """What is to be learned on the way; None: `update` alone knows how."""
         lessons = self.lessons
         return lessons if lessons is not None and lessons.ready() else None
 
     def _epsilons_from(self, step: int, steps: int) -> int:
         """Where the shares of chance stand, from this step on."""
-        n, epsilon = self.envs.num_envs, self.conduct.epsilon
+        n, epsilon = self.envs.num_envs, self.native_spec.epsilon
         assert epsilon is not None
         ahead, off = divmod(step - self.epsilons_at, n)
         if self.epsilons_at < 0 or off or not 0 <= ahead <= MOST - steps:

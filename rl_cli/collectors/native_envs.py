@@ -16,10 +16,10 @@ from typing import Any, cast
 
 import numpy as np
 
-from rl_cli.algos.base import Algorithm, Conduct
+from rl_cli.algos.base import Algorithm, NativeSpec
 from rl_cli.buffers.replay import ReplayBuffer
 from rl_cli.buffers.rollout import RolloutBuffer
-from rl_cli.collectors.native import MOST, Pointer, Strides
+from rl_cli.collectors.native import MOST, NativeCollector, Pointer
 from rl_cli.engine import build_cache
 from rl_cli.engine.forward import Native
 from rl_cli.engine.learner import Learner
@@ -38,7 +38,7 @@ TRIAL, ANGLES = 500, 10_000
 """Steps and numbers at which C is compared with Python."""
 
 
-class Stretch(Strides):
+class NativeEnvCollector(NativeCollector):
     """The steps of one run that need nothing but arithmetic.
 
     Args:
@@ -47,9 +47,9 @@ class Stretch(Strides):
     """
 
     def __init__(
-        self, algo: Algorithm[Any], envs: VectorEnv, conduct: Conduct, library: ctypes.CDLL
+        self, algo: Algorithm[Any], envs: VectorEnv, native_spec: NativeSpec, library: ctypes.CDLL
     ) -> None:
-        super().__init__(algo, envs, conduct, library)
+        super().__init__(algo, envs, native_spec, library)
         self.twins = cast("list[Any]", envs.envs)
         self.buffer = cast("ReplayBuffer | RolloutBuffer", algo.buffer)
         n, s, first = envs.num_envs, self.struct, self.twins[0]
@@ -136,23 +136,23 @@ class Stretch(Strides):
         envs.moved(self.raw, self.seen, self.returns, self.lengths, actions, ended)
 
 
-def prepared(algo: Algorithm[Any], envs: VectorEnv) -> Strides | None:
+def prepared(algo: Algorithm[Any], envs: VectorEnv) -> NativeCollector | None:
     """The stretches of a run, or at least its strides; None: how it acts is known to Python alone."""
     ours = type(algo.buffer) in (ReplayBuffer, RolloutBuffer) and type(algo.learner) is Learner
-    conduct = algo.conduct() if ours and _speaks_for(type(algo)) else None
-    if conduct is None or not isinstance(algo.learner.native, Native):
+    native_spec = algo.native_spec() if ours and _speaks_for(type(algo)) else None
+    if native_spec is None or not isinstance(algo.learner.native, Native):
         return None
     with contextlib.suppress(OSError, RuntimeError, AttributeError):
         library = build_cache.load(*SOURCES, flags=build_cache.EXACT)
         if _fit(envs) and _same_sines(library) and _same_steps(library, envs.envs[0]):
-            return Stretch(algo, envs, conduct, library)
-        return Strides(algo, envs, conduct, library)
+            return NativeEnvCollector(algo, envs, native_spec, library)
+        return NativeCollector(algo, envs, native_spec, library)
     return None
 
 
 def _speaks_for(cls: type[Algorithm[Any]]) -> bool:
-    """Whether `conduct` is of the class that says how to act: a subclass may act otherwise."""
-    owner = next(c for c in cls.__mro__ if "conduct" in vars(c))
+    """Whether `native_spec` is of the class that says how to act: a subclass may act otherwise."""
+    owner = next(c for c in cls.__mro__ if "native_spec" in vars(c))
     said = ("act", "_explore", "_greedy", "observe", "update", "next_update", "_learn")
     return all(getattr(cls, name, None) is getattr(owner, name, None) for name in said)
 

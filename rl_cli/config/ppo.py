@@ -10,7 +10,6 @@ from rl_cli.config.algorithm import AlgoConfig, Idle
 from rl_cli.config.schema import Int, schema
 from rl_cli.core.errors import BadInput
 
-
 Std = Literal["learned", "fixed", "state_dependent", "gsde"]
 
 LOG_STD_RANGE = (-20.0, 2.0)

@@ -112,7 +112,7 @@ class Learner:
     def _leaves(self, flat: torch.Tensor) -> Params:
         return {name: view.requires_grad_() for name, view in self._views(flat).items()}
 
-    def step(self, *inputs: object, learning_rate: float) -> Metrics:
+    def update(self, *inputs: object, learning_rate: float) -> Metrics:
         """One update, or K of them one after the other.
 
         Args:
@@ -175,7 +175,9 @@ class Learner:
             self.compiled[shapes] = self._compile(self.compiler, plain, once, changing)
         return self.compiled[shapes]
 
-    def ask(self, function: Asked, *inputs: torch.Tensor, often: bool = True) -> list[torch.Tensor]:
+    def infer(
+        self, function: Asked, *inputs: torch.Tensor, often: bool = True
+    ) -> list[torch.Tensor]:
         """function(parameters, *inputs), without gradient.
 
         Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from rl_cli.algos.base import Conduct
+from rl_cli.algos.base import NativeSpec
 from rl_cli.algos.exploration import HeldNoise
 from rl_cli.config.ppo import Std
 from rl_cli.core.types import Batch, EnvSpec, Params
@@ -78,13 +78,13 @@ class ActorCritic:
     def rate(self, learner: Learner, batch: Batch, often: bool) -> tuple[torch.Tensor, ...]:
         """Log pi(a | s), V(s) and V(s') of a rollout, without gradient. -> (T, N) each.
 
-        `often`: see `Learner.ask`.
+        `often`: see `Learner.infer`.
         """
         obs, action, next_obs = (
             field.flatten(0, 1) for field in (batch.obs, batch.action, batch.next_obs)
         )
         seen = (obs, action, next_obs) if isinstance(self.eyes, Identity) else (obs, action)
-        answers = learner.ask(self.rated, *seen, often=often)
+        answers = learner.infer(self.rated, *seen, often=often)
         log_prob, value, *more = (answer.view(batch.reward.shape) for answer in answers)
         next_value = more[0] if more else self.next_value(learner.params, batch, value)
         return log_prob, value, next_value
@@ -130,17 +130,17 @@ class ActorCritic:
             return self.distribution.mode(out)
         return self.distribution.sample(learner.on_host(self.own), out, rng)
 
-    def conduct(self, learner: Learner) -> Conduct | None:
+    def native_spec(self, learner: Learner) -> NativeSpec | None:
         """`choose` in plain words: one choice, or a spread that no state changes; else None."""
         net, kind = self.policy, self.distribution
         ours = type(self) is ActorCritic and type(net) is MLP
         if not ours or not isinstance(self.eyes, Identity):
             return None
         if self.one_choice:
-            return Conduct("categorical", net)
+            return NativeSpec("categorical", net)
         if type(kind) is not Gaussian or kind.squash is not None:
             return None
-        return Conduct("gaussian", net, std=lambda: kind.std_of(learner.on_host(self.own)))
+        return NativeSpec("gaussian", net, std=lambda: kind.std_of(learner.on_host(self.own)))
 
     def held_noise(self, envs: int, every: int | None) -> HeldNoise | None:
         """What gSDE explores with, drawn every so many steps; None for other distributions."""

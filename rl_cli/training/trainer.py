@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from rl_cli.algos.base import Algorithm
-from rl_cli.collectors.native import Strides
+from rl_cli.collectors.native import NativeCollector
 from rl_cli.config.run import EvalConfig, StopConfig
 from rl_cli.core.errors import NonFinite
 from rl_cli.core.schedules import crossings
@@ -55,7 +55,7 @@ class Trainer:
         store: CheckpointStore,
         studio: Studio,
         interrupted: Callable[[], bool],
-        strides: Strides | None = None,
+        strides: NativeCollector | None = None,
     ) -> None:
         self.algo, self.envs, self.budget, self.periods = algo, envs, budget, periods
         self.evaluator, self.eval_cfg, self.stopping = evaluator, eval_cfg, Stopping(stop, budget)

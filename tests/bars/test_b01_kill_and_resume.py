@@ -6,7 +6,8 @@ import zlib
 
 import numpy as np
 import pytest
-from killing import FULL, arguments, at, die, digests, start, table
+
+from tests.bars.killing import FULL, arguments, at, die, digests, start, table
 
 KILLS = 25 if FULL else 6
 CASES = [

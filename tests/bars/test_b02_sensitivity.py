@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from killing import FULL, arguments, at, die, digests, start
 
 from rl_cli.storage import checkpoint_reader
+from tests.bars.killing import FULL, arguments, at, die, digests, start
 
 
 def _zero(array):

@@ -24,11 +24,11 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from watching import watch
 
 from rl_cli.cli import evaluate as rl_eval
 from rl_cli.cli import train as rl_train
 from rl_cli.storage.manifest import MANIFEST, POLICY, STATE, STATE_JSON, seal
+from tests.bars.watching import watch
 
 FULL = os.environ.get("RL_CLI_BARS") == "full"
 GOLDEN = Path(__file__).resolve().parents[1] / "golden/format_2/dqn"

@@ -9,13 +9,13 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import spaces
-from killing import FULL, SMALL
-from test_config import compose
 
 from rl_cli.core.errors import NonFinite
 from rl_cli.engine.learner import Learner
 from rl_cli.storage import checkpoint_reader, manifest
 from rl_cli.training.experiment import train
+from tests.bars.killing import FULL, SMALL
+from tests.config.test_config import compose
 
 AT = 137  # env step (of one env) at which it happens
 
@@ -113,7 +113,7 @@ def test_an_env_s_number(here, algo, where, value):
 )
 def test_a_step_size_out_of_this_world(here, algo, monkeypatch):
     """The weights overflow at the first update; the second one is not begun."""
-    updates, plain = [], Learner.step
+    updates, plain = [], Learner.update
 
     def step(self, *inputs, learning_rate):
         updates.append(learning_rate)
@@ -130,7 +130,7 @@ def test_a_step_size_out_of_this_world(here, algo, monkeypatch):
 @pytest.mark.parametrize("algo", ALGOS)
 def test_a_weight(here, algo, monkeypatch):
     """A weight that has become nan by whatever cause is met at the next update."""
-    count, plain = [0], Learner.step
+    count, plain = [0], Learner.update
 
     def step(self, *inputs, learning_rate):
         count[0] += 1

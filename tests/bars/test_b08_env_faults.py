@@ -11,14 +11,14 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import spaces
-from killing import arguments, at, digests, start
-from test_config import compose
 
 from rl_cli.config.env import EnvConfig
 from rl_cli.config.schema import build
 from rl_cli.core.errors import BadInput, EnvFault
 from rl_cli.envs.subprocess_vector import WorkerVectorEnv
 from rl_cli.envs.vector import VectorEnv
+from tests.bars.killing import arguments, at, digests, start
+from tests.config.test_config import compose
 
 TIMEOUT = 1.0
 

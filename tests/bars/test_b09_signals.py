@@ -9,9 +9,9 @@ import time
 
 import numpy as np
 import pytest
-from killing import ENV_OF, FULL, SMALL, arguments, at, digests, start
 
 from rl_cli.storage import checkpoint_reader
+from tests.bars.killing import ENV_OF, FULL, SMALL, arguments, at, digests, start
 
 EACH = 10 if FULL else 1
 SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1")

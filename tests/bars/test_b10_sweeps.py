@@ -17,9 +17,9 @@ from pathlib import Path
 
 import hydra  # here, so that not every child has to
 import pytest
-from killing import start
 
 from rl_cli.storage import checkpoint_reader, manifest
+from tests.bars.killing import start
 
 assert hydra
 FULL = os.environ.get("RL_CLI_BARS") == "full"

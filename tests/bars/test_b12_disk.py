@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from killing import at, start
 from omegaconf import OmegaConf
 
 from rl_cli import algos
@@ -31,6 +30,7 @@ from rl_cli.storage import checkpoint_reader, manifest
 from rl_cli.storage.checkpoint_writer import CheckpointStore, Identity
 from rl_cli.training.callbacks import disk_retry
 from rl_cli.training.callbacks.disk_retry import Patience
+from tests.bars.killing import at, start
 
 FULL = os.environ.get("RL_CLI_BARS") == "full"
 CONF = Path(__file__).resolve().parents[2] / "conf"

@@ -143,11 +143,11 @@ def test_the_limit_of_the_process_counts(tmp_path, monkeypatch):
 def test_networks_beyond_memory_are_refused_before_they_are_made(here, tiny, monkeypatch, capsys):
     """4 inputs, 100, 2 outputs: 702 numbers, each with gradient and moments: 16 bytes, 11,232."""
     args = ["algo=dqn", "env=cartpole", "hparams=none", "algo.hidden_sizes=[100]", *tiny]
-    monkeypatch.setattr("rl_cli.training.build.memory.limit", lambda: 11_231)
+    monkeypatch.setattr("rl_cli.algos.factory.memory.limit", lambda: 11_231)
     monkeypatch.setattr("rl_cli.buffers.replay.memory.require", lambda *args: None)
     assert rl_train.run(args) == 2
     told = capsys.readouterr().err
     assert "networks of 702 numbers" in told
     assert "algo=dqn algo.hidden_sizes=[100]" in told
-    monkeypatch.setattr("rl_cli.training.build.memory.limit", lambda: 11_232)
+    monkeypatch.setattr("rl_cli.algos.factory.memory.limit", lambda: 11_232)
     assert rl_train.run(args) == 0

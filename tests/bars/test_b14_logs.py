@@ -6,8 +6,9 @@ import hashlib
 import time
 
 import numpy as np
-from killing import FULL, arguments, at, die, start, table
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tests.bars.killing import FULL, arguments, at, die, start, table
 
 KILLS = 10 if FULL else 1
 

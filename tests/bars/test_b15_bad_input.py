@@ -9,11 +9,11 @@ import subprocess
 import sys
 
 import pytest
-from asking import FULL, ask
-from conftest import of_this_machine
-from test_cli import MISTAKES
 
 from rl_cli.storage import manifest
+from tests.bars.asking import FULL, ask
+from tests.cli.test_commands import MISTAKES
+from tests.conftest import of_this_machine
 
 WITHIN = 3.0
 """Seconds of the processor: what a person waits for on a machine that does nothing else."""

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from asking import FULL, ask
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
@@ -24,6 +23,7 @@ from rl_cli.tracking.statistics import summarise
 from rl_cli.training import experiment
 from rl_cli.training.resume import HOW
 from rl_cli.training.trainer import Trainer
+from tests.bars.asking import FULL, ask
 
 EXAMPLES = 1_000 if FULL else 50
 SECONDS = 300

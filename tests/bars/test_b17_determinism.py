@@ -7,7 +7,8 @@ import subprocess
 import sys
 
 import pytest
-from killing import ENV_OF, FULL, SMALL, digests, start
+
+from tests.bars.killing import ENV_OF, FULL, SMALL, digests, start
 
 STEPS = 300 if FULL else 120
 BASE = [

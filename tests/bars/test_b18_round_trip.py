@@ -9,10 +9,10 @@ import os
 import shutil
 
 import pytest
-from watching import watch
 
 from rl_cli.cli import evaluate as rl_eval
 from rl_cli.cli import train as rl_train
+from tests.bars.watching import watch
 
 FULL = os.environ.get("RL_CLI_BARS") == "full"
 EPISODES = 20 if FULL else 5

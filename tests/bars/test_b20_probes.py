@@ -9,8 +9,9 @@ import time
 
 import numpy as np
 import pytest
-from asking import FULL
-from test_algos import GAMMA, STEPS, trained, value
+
+from tests.algos.test_algorithms import GAMMA, STEPS, trained, value
+from tests.bars.asking import FULL
 
 # env -> its values by observation, its best actions by observation
 PROBES = {

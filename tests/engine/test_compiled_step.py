@@ -1,0 +1,78 @@
+"""Several runs of a compiled step in one call are those runs one after the other."""
+
+import gc
+import weakref
+
+import numpy as np
+import pytest
+import torch
+
+from rl_cli.core.types import Rows
+from rl_cli.engine import build_cache, compiled_step
+from rl_cli.engine import compiler as compiler_module
+from tests.engine.test_compiler import compiler, inputs, make, needs_compiler
+
+pytestmark = needs_compiler
+
+
+def learners(name, notes):
+    """In the tests' own cache, which is kept: the compiler is at work the first time only."""
+    both = make(name).learner, make(name).learner
+    for learner in both:
+        learner.compiler = compiler(notes, f"{compiler_module.source_digest()} repeated {name}")
+    return both
+
+
+def rows(name, batches):
+    given, *rest = inputs(name)
+    return given.table, torch.randint(50, (batches, 16)), rest
+
+
+@pytest.mark.parametrize("name", ["dqn", "ppo"])
+def test_runs_in_one_call_are_the_runs_of_several(name, monkeypatch):
+    """To the bit; and so in calls of two runs each, the last of which has one."""
+    notes: list[str] = []
+    together, singly = learners(name, notes)
+    table, positions, rest = rows(name, 5)
+    for chunk in (compiled_step.AT_ONCE, 2):
+        monkeypatch.setattr(compiled_step, "AT_ONCE", chunk)
+        found = together.update(Rows(table, positions), *rest, learning_rate=1e-2)
+        expected = [
+            singly.update(Rows(table, positions[k : k + 1]), *rest, learning_rate=1e-2)
+            for k in range(5)
+        ]
+        assert together.is_compiled, notes
+        for key, values in found.items():
+            assert np.array_equal(values, np.concatenate([metrics[key] for metrics in expected]))
+    for kept in ("flat", "momentum", "variance"):
+        assert torch.equal(getattr(together, kept), getattr(singly, kept))
+    assert not torch.equal(together.flat, make(name).learner.flat)
+
+
+def test_it_reads_the_tables_of_now_and_keeps_no_older_one():
+    learner, plain = learners("ppo", [])
+    plain.compiler = None
+    seen = []
+    for seed in range(3):
+        given, *rest = inputs("ppo", seed)
+        seen.append(weakref.ref(given.table.obs))
+        found = learner.update(given, *rest, learning_rate=1e-3)
+        expected = plain.update(given, *rest, learning_rate=1e-3)
+        torch.testing.assert_close(
+            torch.as_tensor(found["loss"]), expected["loss"], rtol=1e-3, atol=1e-5
+        )
+    del given
+    gc.collect()
+    assert [ref() is None for ref in seen] == [True, True, False]  # its handles are of the last
+
+
+def test_a_file_that_is_another_library_is_refused(tmp_path):
+    one = torch.zeros(1)
+    (tmp_path / "junk.so").write_text("junk")
+    with pytest.raises(OSError, match="junk"):
+        compiled_step.Repeated(tmp_path / "junk.so", [one], [one], [0])
+    library = build_cache.load(compiled_step.SOURCE)
+    with pytest.raises(RuntimeError, match="another kind of library"):
+        compiled_step.Repeated(compiled_step.Path(library._name), [one], [one], [0])
+    with pytest.raises(RuntimeError, match="more than 64"):
+        compiled_step.Repeated(tmp_path / "junk.so", [one] * 65, [one], [0])

@@ -1,0 +1,426 @@
+"""Playing by hand, without hands or a screen: posted key events, and what is kept of the game."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import signal
+
+import gymnasium as gym
+import numpy as np
+import pygame
+import pytest
+import safetensors.numpy
+
+from rl_cli.cli import play as rl_play
+from rl_cli.cli import train as rl_train
+from rl_cli.core.errors import BadInput
+from rl_cli.core.types import ActionSpec, EnvSpec
+from rl_cli.envs.make import make_env
+from rl_cli.envs.spaces import action_decoder, spec_of
+from rl_cli.evaluation import play
+from rl_cli.evaluation.keyboard import KEYBOARDS, keyboard_of
+from rl_cli.storage import checkpoint_reader, manifest, transition_file
+from rl_cli.tracking.console import number
+from tests.algos.test_algorithms import env_config
+from tests.conftest import REPO
+from tests.evaluation.test_video import decoded
+
+DOWN, UP = pygame.KEYDOWN, pygame.KEYUP
+ESCAPE = (DOWN, pygame.K_ESCAPE)
+BEGIN = (DOWN, pygame.K_SPACE)
+
+
+@pytest.fixture
+def fingers(monkeypatch):
+    """Post events at given pictures: {number of the picture: [(kind, key), ...]}."""
+
+    def arrange(script):
+        plain, shown = play.Window._look, []
+
+        def look(self):
+            shown.append(None)
+            for kind, key in script.get(len(shown), []):
+                pygame.event.post(pygame.event.Event(kind, key=key))
+            assert len(shown) < 2_000, "nobody left"
+            plain(self)
+
+        monkeypatch.setattr(play.Window, "_look", look)
+
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    return arrange
+
+
+def played(*words):
+    return rl_play.run([*words, "fps=2000", "output=out"])
+
+
+def fall(seed):
+    """What CartPole shows where it is pushed right until it falls. -> (T + 1, 4)."""
+    env = gym.make("CartPole-v1")
+    obs, over = [env.reset(seed=seed)[0]], False
+    while not over:
+        new, _, over, _, _ = env.step(1)
+        obs.append(new)
+    return np.array(obs)
+
+
+def test_two_episodes_are_played_told_filmed_and_kept(here, fingers, capsys):
+    fingers({2: [BEGIN], 4: [(DOWN, pygame.K_RIGHT)]})
+    assert played("env=cartpole", "record=true", "episodes=2", "seed=3") == 0
+    courses = [fall(3), fall(4)]
+    lengths = [len(course) - 1 for course in courses]
+    out = capsys.readouterr().out
+    for i, length in enumerate(lengths):
+        assert f"episode {i + 1}: return {number(length)}, {length} steps\n" in out
+    assert "left or a   push left" in out
+    rows = safetensors.numpy.load((here / "out/transitions.safetensors").read_bytes())
+    assert np.array_equal(rows["obs"], np.concatenate([c[:-1] for c in courses]))
+    assert np.array_equal(rows["next_obs"], np.concatenate([c[1:] for c in courses]))
+    assert rows["action"].tolist() == [1] * sum(lengths)
+    assert rows["reward"].tolist() == [1.0] * sum(lengths)
+    assert np.flatnonzero(rows["terminated"]).tolist() == [lengths[0] - 1, sum(lengths) - 1]
+    assert not rows["truncated"].any()
+    assert len(decoded(here / "out/episode_000.mp4")[2]) == lengths[0] + 1
+    assert sorted(p.name for p in (here / "out").iterdir()) == [
+        "episode_000.mp4", "episode_001.mp4", "transitions.safetensors",
+    ]  # fmt: skip
+
+
+def test_time_stands_still_with_no_key_down_and_a_tap_counts_once(here, fingers):
+    """CartPole has no way to do nothing. Left, right, and leave: two steps, the last one cut off."""
+    tap = [(DOWN, pygame.K_a), (UP, pygame.K_a)]
+    fingers(
+        {
+            1: [BEGIN, (UP, BEGIN[1])],
+            20: tap,
+            40: [(DOWN, pygame.K_d), (UP, pygame.K_d)],
+            60: [ESCAPE],
+        }
+    )
+    assert played("env=cartpole", "record=true") == 0
+    rows = safetensors.numpy.load((here / "out/transitions.safetensors").read_bytes())
+    assert rows["action"].tolist() == [0, 1]
+    assert (rows["terminated"].tolist(), rows["truncated"].tolist()) == ([False] * 2, [False, True])
+    assert len(decoded(here / "out/episode_000.mp4")[2]) == 3
+
+
+def test_time_goes_on_where_doing_nothing_is_an_action(here, fingers):
+    """MountainCar: five steps of nothing, then left as long as the key is down."""
+    fingers({1: [BEGIN], 7: [(DOWN, pygame.K_LEFT)], 10: [(UP, pygame.K_LEFT)], 12: [ESCAPE]})
+    assert played("env=mountaincar", "record=true") == 0
+    rows = safetensors.numpy.load((here / "out/transitions.safetensors").read_bytes())
+    assert rows["action"].tolist() == [1, 1, 1, 1, 1, 0, 0, 0, 0, 1]
+
+
+def test_ctrl_c_keeps_what_was_played(here, fingers, capsys, monkeypatch):
+    """As escape does: an episode half-way is one that was cut off."""
+    fingers({1: [BEGIN], 12: []})
+    plain, looks = play.Window._look, []
+
+    def look(self):
+        looks.append(None)
+        if len(looks) == 8:
+            signal.raise_signal(signal.SIGINT)
+        plain(self)
+
+    monkeypatch.setattr(play.Window, "_look", look)
+    assert played("env=mountaincar", "record=true") == 0
+    rows = safetensors.numpy.load((here / "out/transitions.safetensors").read_bytes())
+    assert rows["truncated"].tolist() == [False] * (len(rows["truncated"]) - 1) + [True]
+    told = capsys.readouterr().out
+    assert "rl-train algo=dqn env=mountaincar algo.prefill=" in told
+
+
+def test_who_leaves_before_the_first_step_leaves_nothing(here, fingers):
+    fingers({1: [BEGIN], 2: [ESCAPE]})
+    assert played("env=cartpole", "record=true") == 0
+    assert not list(here.glob("out/*"))
+
+
+def test_nothing_is_kept_unless_asked_for(here, fingers):
+    fingers({1: [BEGIN], 2: [(DOWN, pygame.K_d)]})
+    assert rl_play.run(["env=cartpole", "episodes=1", "fps=2000"]) == 0
+    assert list(here.iterdir()) == []
+
+
+# Keys
+
+
+def test_the_latest_key_counts_and_shares_add_up():
+    spec = ActionSpec("discrete", (), (4,))
+    lander = keyboard_of("LunarLander-v3", spec)
+    assert [int(lander.action(p, spec)) for p in ([], ["left"], ["left", "w"], ["w", "d"])] == [
+        0,
+        1,
+        2,
+        3,
+    ]
+    assert int(lander.action(["x"], spec)) == 0
+    box = ActionSpec("box", (3,), (), (-1.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    car = keyboard_of("CarRacing-v3", box)
+    np.testing.assert_allclose(car.action(["up", "left"], box), [-1.0, 1.0, 0.0])
+    np.testing.assert_allclose(car.action(["left", "d", "s"], box), [0.0, 0.0, 0.8])
+    other = keyboard_of("Taxi-v3", ActionSpec("discrete", (), (6,)))
+    assert other.action(["left"], spec) is None
+    assert int(other.action(["5"], spec)) == 5
+    assert keyboard_of("my.module:CartPole-v0", spec) is KEYBOARDS["CartPole", "discrete"]
+
+
+@pytest.mark.parametrize(("name", "kind"), KEYBOARDS)
+def test_every_key_is_an_action_of_its_env(name, kind):
+    version = {"LunarLander": 3, "LunarLanderContinuous": 3, "CarRacing": 3, "BipedalWalker": 3}
+    version |= {"CartPole": 1, "Acrobot": 1, "Pendulum": 1, "FrozenLake": 1, "CliffWalking": 1}
+    kwargs = {"continuous": kind == "box"} if name in ("LunarLander", "CarRacing") else {}
+    cfg = env_config(f"{name}-v{version.get(name, 0)}", kwargs=kwargs)
+    env = make_env(cfg)
+    spec = spec_of(env, cfg).action
+    keyboard, decode = keyboard_of(cfg.id, spec), action_decoder(env.action_space)
+    for names in [[], *([n] for key in keyboard.keys for n in key.names)]:
+        action = keyboard.action(names, spec)
+        assert (action is None) == (not names and keyboard.idle is None)
+        if action is not None:
+            assert action.shape == spec.shape
+            assert env.action_space.contains(decode(action[None])[0])
+    env.close()
+
+
+@pytest.mark.parametrize(
+    ("env_id", "left", "right"),
+    [("CartPole-v1", 0, 1), ("MountainCar-v0", 0, 2), ("LunarLander-v3", 1, 3)],
+)
+def test_left_is_left(env_id, left, right):
+    """Ten steps of it bring one further to the left than ten of the other."""
+    where = []
+    for action in (left, right):
+        env = gym.make(env_id)
+        env.reset(seed=0)
+        where.append([env.step(action)[0] for _ in range(8)][-1][0])
+    assert where[0] < where[1]
+    spec = ActionSpec("discrete", (), (4,))
+    keyboard = keyboard_of(env_id, spec)
+    assert [int(keyboard.action([k], spec)) for k in ("left", "a", "right", "d")] == [
+        left,
+        left,
+        right,
+        right,
+    ]
+
+
+def test_an_env_without_known_keys_is_refused(here, fingers, capsys):
+    fingers({})
+    assert played("env.id=Humanoid-v5") == 2  # not installed here, or 17 joints: refused either way
+    with pytest.raises(BadInput, match="no keys are known for X-v0, which has box actions"):
+        keyboard_of("X-v0", ActionSpec("box", (1,), (), (-1.0,), (1.0,)))
+    with pytest.raises(BadInput, match="18 actions"):
+        keyboard_of("X-v0", ActionSpec("discrete", (), (18,)))
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["env=mountain"], "did you mean mountaincar?"),
+        (["fps=0"], "fps=0"),
+        (["recrod=true"], "did you mean record?"),
+        (["env=cartpole", "-m"], "one env is played at a time"),
+        (["env.id=ProbeNowhere-v0"], "ProbeNowhere"),
+    ],
+)
+def test_bad_input_is_three_lines(here, fingers, capsys, words, told):
+    fingers({})
+    assert rl_play.run(words) == 2
+    err = capsys.readouterr().err
+    assert told in err
+    assert len(err.splitlines()) == 3
+
+
+def test_without_a_screen_it_says_so(here, monkeypatch, capsys):
+    for name in ("SDL_VIDEODRIVER", "DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    assert rl_play.run(["env=cartpole"]) == 2
+    assert "there is no screen here" in capsys.readouterr().err
+
+
+def test_a_recording_is_not_written_over_another(here, fingers, capsys):
+    (here / "out").mkdir()
+    (here / "out/mine").write_text("")
+    assert played("env=cartpole", "record=true") == 2
+    assert "output=out" in capsys.readouterr().err
+
+
+# What was played, for an algorithm to begin with
+
+TINY = [
+    *("algo=dqn", "hparams=none", "env=cartpole", "total_timesteps=60", "eval.every=0"),
+    *("eval.episodes=1", "checkpoint.every=20", "log.tensorboard=false", "video.episodes=0"),
+    *("algo.learning_starts=5", "algo.batch_size=8", "algo.buffer_size=200", "compile=false"),
+    *("quiet=true",),
+]
+
+
+def write(path, **changes):
+    """Transitions of a CartPole of ten steps."""
+    rng = np.random.default_rng(0)
+    arrays = {
+        "obs": rng.normal(size=(10, 4)).astype(np.float32),
+        "action": np.ones(10, np.int64),
+        "reward": np.arange(10, dtype=np.float32),
+        "next_obs": rng.normal(size=(10, 4)).astype(np.float32),
+        "terminated": np.arange(10) == 9,
+        "truncated": np.zeros(10, bool),
+    }
+    arrays = {k: v for k, v in (arrays | changes).items() if v is not None}
+    path.write_bytes(safetensors.numpy.save(arrays))
+    return arrays
+
+
+def buffer_of(folder):
+    where = checkpoint_reader.find(folder)
+    state = checkpoint_reader.read_state(where, checkpoint_reader.read_manifest(where))
+    return state["algo"]["buffer"]
+
+
+def test_a_game_goes_into_the_replay_buffer(here, fingers):
+    fingers({2: [BEGIN], 3: [(DOWN, pygame.K_d)]})
+    assert played("env=cartpole", "record=true", "episodes=1") == 0
+    rows = safetensors.numpy.load((here / "out/transitions.safetensors").read_bytes())
+    assert rl_train.run([*TINY, "run_dir=r", "algo.prefill=out/transitions.safetensors"]) == 0
+    buffer, count = buffer_of(here / "r"), len(rows["reward"])
+    assert buffer["size"] == count + 60
+    for name, column in rows.items():
+        assert np.array_equal(buffer["rows"][0][name][:count], column), name
+
+
+def test_a_prefilled_run_resumes_exactly_and_without_its_file(here):
+    write(here / "t.safetensors")
+    base = [*TINY, "algo.prefill=t.safetensors"]
+    assert rl_train.run([*base, "run_dir=whole"]) == 0
+    assert rl_train.run([*base, "run_dir=r", "total_timesteps=40"]) == 0
+    (here / "t.safetensors").unlink()
+    assert rl_train.run(["resume=r", "total_timesteps=60", "quiet=true"]) == 0
+    a, b = buffer_of(here / "r"), buffer_of(here / "whole")
+    assert a["size"] == b["size"] == 70
+    for x, y in zip(a["rows"], b["rows"], strict=True):
+        assert all(np.array_equal(x[name], y[name]) for name in x)
+    weights = [
+        (checkpoint_reader.find(here / n) / manifest.POLICY).read_bytes() for n in ("r", "whole")
+    ]
+    assert weights[0] == weights[1]
+    assert "prefill: t.safetensors" in (here / "r/config.yaml").read_text()
+
+
+def test_what_was_played_is_looked_ahead_in_but_not_beyond_its_end(here):
+    """Rewards 0, 1, ... 9 and then the end, of which three count, each worth half the one before."""
+    write(here / "t.safetensors")
+    args = ["algo.n_step=3", "algo.gamma=0.5", "env.num_envs=2", "algo.prefill=t.safetensors"]
+    assert rl_train.run([*TINY, *args, "run_dir=r"]) == 0
+    rewards = buffer_of(here / "r")["rows"][0]["reward"][:10]
+    assert rewards[:8].tolist() == [k + (k + 1) / 2 + (k + 2) / 4 for k in range(8)]
+    assert rewards[8:].tolist() == [8 + 9 / 2, 9.0]
+
+
+def test_more_than_the_buffer_holds_leaves_the_newest(here):
+    write(here / "t.safetensors")
+    args = ["algo.buffer_size=8", "total_timesteps=2", "algo.learning_starts=0"]
+    assert rl_train.run([*TINY, *args, "run_dir=r", "algo.prefill=t.safetensors"]) == 0
+    buffer = buffer_of(here / "r")
+    assert buffer["size"] == 8
+    assert sorted(buffer["rows"][0]["reward"].tolist()) == [1.0, 1.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"obs": np.zeros((10, 2), np.float32)}, "obs is float32 (10, 2), not float32"),
+        ({"obs": np.zeros((10, 4))}, "obs is float64"),
+        ({"action": np.zeros((10, 1), np.float32)}, "action is float32"),
+        ({"action": np.full(10, 2)}, "an action is not one of [2]"),
+        ({"reward": np.full(10, np.nan, np.float32)}, "reward is not finite"),
+        ({"reward": np.zeros(9, np.float32)}, "obs is float32 (10, 4)"),
+        ({"truncated": None}, "it holds action, next_obs, obs, reward, terminated"),
+        ({"more": np.zeros(1)}, "it holds action, more"),
+        ({n: np.zeros((0, *s), k) for n, s, k in [("obs", (4,), "f4"), ("next_obs", (4,), "f4"),
+          ("action", (), "i8"), ("reward", (), "f4"), ("terminated", (), "?"), ("truncated", (), "?")]},
+         "obs is float32 (0, 4)"),
+    ],
+)  # fmt: skip
+def test_transitions_of_something_else_are_refused_before_anything_is_built(
+    here, capsys, changes, told
+):
+    write(here / "t.safetensors", **changes)
+    assert rl_train.run([*TINY, "run_dir=r", "algo.prefill=t.safetensors"]) == 2
+    err = capsys.readouterr().err
+    assert told in err
+    assert "algo.prefill=t.safetensors" in err
+    assert len(err.splitlines()) == 3
+    assert not (here / "r").exists()
+
+
+class Bomb:
+    def __reduce__(self):
+        return (open, ("burst", "w"))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pickle.dumps({"obs": Bomb()}),
+        b"",
+        b"\xff" * 64,
+        (1 << 40).to_bytes(8, "little") + b"{}",
+        json.dumps({"obs": [0.0]}).encode(),
+        (60).to_bytes(8, "little")
+        + b'{"obs":{"dtype":"BF16","shape":[1],"data_offsets":[0,2]}}'.ljust(60)
+        + b"\0\0",
+    ],
+)
+def test_a_file_that_is_something_else_is_read_as_data_only(here, capsys, data):
+    (here / "t.safetensors").write_bytes(data)
+    assert rl_train.run([*TINY, "algo.prefill=t.safetensors"]) == 2
+    assert "not transitions of this env" in capsys.readouterr().err
+    assert [p.name for p in here.iterdir()] == ["t.safetensors"]
+
+
+def test_a_link_a_folder_and_nothing_are_refused(here, capsys):
+    write(here / "t.safetensors")
+    (here / "link").symlink_to("t.safetensors")
+    for name, told in (("link", "a link"), (".", "a folder"), ("none", "No such file")):
+        assert rl_train.run([*TINY, f"algo.prefill={name}"]) == 2
+        assert told in capsys.readouterr().err
+
+
+def test_what_would_be_normalised_is_refused(here, capsys):
+    write(here / "t.safetensors")
+    assert rl_train.run([*TINY, "env.normalize_obs=true", "algo.prefill=t.safetensors"]) == 2
+    assert "env.normalize_obs=true" in capsys.readouterr().err
+
+
+def test_what_was_written_is_what_is_read(tmp_path):
+    arrays = write(tmp_path / "a")
+    cfg = env_config("CartPole-v1")
+    spec = spec_of(make_env(cfg), cfg)
+    rows = transition_file.read(tmp_path / "a", spec, "x")
+    transition_file.write(tmp_path / "b", rows)
+    again = transition_file.read(tmp_path / "b", spec, "x")
+    assert all(np.array_equal(arrays[n], c) for n, c in again._asdict().items())
+
+
+def test_the_entry_point_is_declared():
+    assert 'rl-play = "rl_cli.cli.play:main"' in (REPO / "pyproject.toml").read_text()
+
+
+def test_an_id_chooses_the_group_that_prepares_such_envs():
+    """The one that rl-train would choose, or what is recorded would not fit."""
+    from rl_cli.cli.play import prepared
+
+    assert prepared(["env.id=ALE/Qbert-v5"])[:2] == ["env=atari", "env.id=ALE/Qbert-v5"]
+    assert prepared(["env.id=FrozenLake-v1"])[0] == "env=custom"
+    assert prepared(["env=atari", "env.id=ALE/Qbert-v5"])[0] == "env=atari"
+
+
+def test_a_file_ends_an_episode(here):
+    """What follows it in the buffer is another one, whoever wrote the file."""
+    write(here / "t.safetensors", terminated=np.zeros(10, bool))
+    spec = EnvSpec((4,), "float32", ActionSpec("discrete", (), (2,)), 1)
+    rows = transition_file.read(here / "t.safetensors", spec, "algo.prefill")
+    assert rows.truncated.tolist() == [False] * 9 + [True]

@@ -1,0 +1,210 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from rl_cli import algos
+from rl_cli.config.schema import build, keys
+from rl_cli.core.types import ActionSpec, EnvSpec
+from rl_cli.models.networks import MLP, Identity, NatureCNN, make_encoder
+from tests.config.test_config import checked, compose
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def put(layers, params, name):
+    """Give torch's own layers the weights of ours."""
+    with torch.no_grad():
+        for i, layer in enumerate(layers):
+            layer.weight.copy_(params[f"{name}.{i}.weight"])
+            layer.bias.copy_(params[f"{name}.{i}.bias"])
+
+
+def assert_orthogonal(weight, gain):
+    """Rows, or columns where there are fewer of them, are at right angles and `gain` long."""
+    flat = weight.flatten(1)
+    flat = flat if flat.shape[0] <= flat.shape[1] else flat.T
+    expected = gain**2 * torch.eye(len(flat))
+    torch.testing.assert_close(flat @ flat.T, expected, rtol=0, atol=1e-5 * gain**2)
+
+
+@pytest.mark.parametrize(("activation", "layer"), [("tanh", nn.Tanh), ("relu", nn.ReLU)])
+def test_mlp_equals_torchs_sequential_with_the_same_weights(activation, layer):
+    mlp = MLP("q", 3, (8, 5), 4, activation)
+    params = mlp.init(seeded())
+    linears = [nn.Linear(3, 8), nn.Linear(8, 5), nn.Linear(5, 4)]
+    put(linears, params, "q")
+    x = torch.randn(6, 3, generator=seeded(1))
+    out = mlp(params, x)
+    oracle = nn.Sequential(linears[0], layer(), linears[1], layer(), linears[2])
+    torch.testing.assert_close(out, oracle(x))
+    assert (out < 0).any()  # so that an activation after the last layer would have shown
+
+
+def test_mlp_without_hidden_layers_is_linear():
+    mlp = MLP("actor", 2, (), 1, "tanh")
+    params = {"actor.0.weight": torch.tensor([[2.0, -1.0]]), "actor.0.bias": torch.tensor([0.5])}
+    assert set(mlp.init(seeded())) == set(params)
+    # 2 * 3 - 4 + 0.5
+    assert mlp(params, torch.tensor([[3.0, 4.0]])).tolist() == [[2.5]]
+
+
+def test_mlp_reads_the_weights_it_is_given():
+    # the target network is the same function of other weights
+    mlp = MLP("q", 3, (8,), 2, "relu")
+    online, target = mlp.init(seeded(0)), mlp.init(seeded(1))
+    x = torch.randn(6, 3, generator=seeded(2))
+    assert not torch.allclose(mlp(online, x), mlp(target, x))
+
+
+def test_orthogonal_weights_have_the_gains_asked_for_and_no_bias():
+    mlp = MLP("actor", 4, (64, 16), 2, "tanh")
+    params = mlp.init(seeded(), output_gain=0.01)
+    assert_orthogonal(params["actor.0.weight"], math.sqrt(2))  # 64 rows of 4: its columns
+    assert_orthogonal(params["actor.1.weight"], math.sqrt(2))
+    assert_orthogonal(params["actor.2.weight"], 0.01)
+    assert all(params[f"actor.{i}.bias"].tolist() == [0.0] * n for i, n in enumerate((64, 16, 2)))
+
+
+def test_uniform_weights_and_biases_fill_plus_minus_one_over_root_fan_in():
+    params = MLP("q", 16, (2000,), 3, "relu").init(seeded())
+    # fan-in 16: 1/4. That 2 000 draws all miss the outer hundredth at one end: 0.99**2000 = 2e-9
+    for name in ("q.0.weight", "q.0.bias"):
+        assert params[name].abs().max() <= 0.25
+        assert params[name].max() > 0.245
+        assert params[name].min() < -0.245
+    # fan-in 2000: a uniform's std is bound / sqrt 3; 6 000 draws estimate it to about 1 %
+    bound = 2000**-0.5
+    assert params["q.1.weight"].abs().max() <= bound
+    assert params["q.1.weight"].std().item() == pytest.approx(bound / math.sqrt(3), rel=0.04)
+
+
+@pytest.mark.parametrize("output_gain", [None, 0.01])
+def test_the_same_generator_seed_gives_the_same_weights(output_gain):
+    mlp = MLP("actor", 4, (8,), 2, "tanh")
+    first, again, other = (mlp.init(seeded(seed), output_gain) for seed in (0, 0, 1))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["actor.0.weight"], other["actor.0.weight"])
+
+
+def test_initial_weights_depend_on_nothing_but_the_generator():
+    before = torch.get_rng_state()
+    first = NatureCNN((1, 36, 36)).init(seeded())
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(10)  # the global generator moves on; the weights do not follow
+    again = NatureCNN((1, 36, 36)).init(seeded())
+    assert all(torch.equal(first[name], again[name]) for name in first)
+
+
+def nature_oracle(params, channels, flat):
+    layers = [
+        nn.Conv2d(channels, 32, 8, stride=4),
+        nn.Conv2d(32, 64, 4, stride=2),
+        nn.Conv2d(64, 64, 3, stride=1),
+        nn.Linear(flat, 512),
+    ]
+    put(layers, params, "encoder")
+    first, second, third, last = layers
+    relu = nn.ReLU()
+    return nn.Sequential(first, relu, second, relu, third, relu, nn.Flatten(), last, relu)
+
+
+@pytest.mark.parametrize(
+    ("shape", "flat"),
+    [
+        ((4, 84, 84), 3136),  # 84 -> 20 -> 9 -> 7: 64 * 7 * 7
+        ((3, 84, 36), 448),  # 36 -> 8 -> 3 -> 1: 64 * 7 * 1, so height and width are not mixed up
+    ],
+)
+def test_nature_cnn_equals_torchs_layers_on_bytes_scaled_to_1(shape, flat):
+    cnn = NatureCNN(shape)
+    params = cnn.init(seeded())
+    obs = torch.randint(0, 256, (2, *shape), generator=seeded(1), dtype=torch.uint8)
+    features = cnn(params, obs)
+    assert cnn.flat == flat
+    assert features.shape == (2, cnn.features) == (2, 512)
+    torch.testing.assert_close(features, nature_oracle(params, shape[0], flat)(obs / 255))
+
+
+def test_nature_cnn_weights_are_orthogonal_with_gain_root_2():
+    params = NatureCNN((4, 84, 84)).init(seeded())
+    shapes = [(32, 4, 8, 8), (64, 32, 4, 4), (64, 64, 3, 3), (512, 3136)]
+    for i, shape in enumerate(shapes):
+        assert params[f"encoder.{i}.weight"].shape == shape
+        assert_orthogonal(params[f"encoder.{i}.weight"], math.sqrt(2))
+        assert not params[f"encoder.{i}.bias"].any()
+
+
+def test_vectors_are_their_own_features():
+    encoder = make_encoder((7,))
+    obs = torch.randn(2, 7, generator=seeded())
+    assert isinstance(encoder, Identity)
+    assert encoder.features == 7
+    assert encoder.init(seeded()) == {}
+    assert torch.equal(encoder({}, obs), obs)
+
+
+def test_pixels_go_through_the_convolutions():
+    assert isinstance(make_encoder((3, 96, 96)), NatureCNN)
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+@pytest.mark.parametrize("rows", [1, 3])
+def test_numpy_gives_what_torch_gives(activation, rows):
+    """A single row goes another way than several; neither writes to what it was given."""
+    net = MLP("q", 5, (7, 6), 2, activation)
+    params = net.init(torch.Generator().manual_seed(0))
+    arrays = {name: value.numpy() for name, value in params.items()}
+    x = np.random.default_rng(0).normal(size=(rows, 5)).astype(np.float32)
+    kept = x.copy()
+    found = net.in_numpy(arrays, x)
+    np.testing.assert_allclose(
+        found, net(params, torch.from_numpy(x)).numpy(), rtol=1e-5, atol=1e-6
+    )
+    assert found.shape == (rows, 2)
+    np.testing.assert_array_equal(x, kept)
+
+
+@pytest.mark.parametrize("algo", ["dqn", "ppo"])
+@pytest.mark.parametrize("env", ["pong", "pong_noframeskip", "breakout", "space_invaders"])
+def test_the_atari_presets_have_natures_network(algo, env):
+    """Mnih et al. 2015, Methods: 32, 64 and 64 filters, 512 units, one output for each action."""
+    _, cfg = checked(compose(f"algo={algo}", f"env={env}"))
+    spec = EnvSpec((4, 84, 84), "uint8", ActionSpec("discrete", (), (6,)), 1)
+    net = algos.load(algo).network(cfg, spec)
+    shapes = {k: tuple(v.shape) for k, v in net.init(torch.Generator()).items() if "weight" in k}
+    convolutions = [(32, 4, 8, 8), (64, 32, 4, 4), (64, 64, 3, 3)]
+    own = {"dqn": {"q.0.weight": (6, 512)}}.get(
+        algo, {"actor.0.weight": (6, 512), "critic.0.weight": (1, 512)}
+    )
+    layers = dict(enumerate([*convolutions, (512, 3136)]))
+    assert shapes == {f"encoder.{i}.weight": shape for i, shape in layers.items()} | own
+
+
+SWITCHES = {
+    "dqn": [{}, {"noisy": True}, {"dueling": True}, {"hidden_sizes": []}, {"hidden_sizes": [7]}],
+    "rainbow": [{}, {"hidden_sizes": [5, 6, 7]}, {"distributional": "qr"}],
+    "ppo": [{}, {"shared_network": True}, {"std": "gsde"}, {"std": "state_dependent"}],
+    "reinforce": [{}, {"baseline": "none", "bootstrap_truncated": False}],
+}
+CASES = [(algo, changes) for algo, every in SWITCHES.items() for changes in every]
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 40, 44)])
+@pytest.mark.parametrize(("algo", "changes"), CASES)
+def test_the_number_of_parameters_is_known_before_they_are_made(algo, changes, shape):
+    values = compose(f"algo={algo}", "hparams=none")["algo"] | {"buffer_size": 64, "batch_size": 8}
+    cls = algos.load(values["name"])
+    values = {k: v for k, v in values.items() if k in keys(cls.Config)} | changes
+    box = changes.get("std") is not None
+    action = (
+        ActionSpec("box", (2,), (), (-1, -1), (1, 1)) if box else ActionSpec("discrete", (), (4,))
+    )
+    spec = EnvSpec(shape, "float32" if len(shape) == 1 else "uint8", action, 1)
+    cfg = build(cls.Config, values, "algo")
+    made = cls(cfg, spec, 100, 0, torch.device("cpu"))
+    assert cls.size(cfg, spec) == made.learner.flat.numel()
