@@ -61,7 +61,7 @@ def test_steps_equal_torchs_adam_and_clip(max_grad_norm):
         loss.backward()
         limit = float("inf") if max_grad_norm is None else max_grad_norm
         norm = torch.nn.utils.clip_grad_norm_(oracle.values(), limit)
-        adam.step()
+        adam.update()
         torch.testing.assert_close(metrics["grad_norm"], norm[None])  # before clipping
         torch.testing.assert_close(metrics["loss"], loss.detach()[None])
         for name, value in oracle.items():
@@ -75,7 +75,7 @@ def test_a_first_step_moves_by_the_learning_rate_against_the_gradients_sign():
     learner.update(learning_rate=0.1)
     assert learner.params["w"].tolist() == pytest.approx([0.9, 1.1], abs=1e-5)
     other = make_learner({"w": torch.tensor([1.0, 1.0])}, slope(3.0, -0.5))
-    other.step(learning_rate=0.5)
+    other.update(learning_rate=0.5)
     assert other.params["w"].tolist() == pytest.approx([0.5, 1.5], abs=2e-5)
 
 
@@ -224,17 +224,17 @@ def distill(params, target, x, y):
 def test_a_restored_learner_goes_on_identically(way):
     first = make_learner(weights(), distill, max_grad_norm=1.0, with_target=True)
     for seed in range(4):
-        first.step(*data(seed), learning_rate=0.1)
+        first.update(*data(seed), learning_rate=0.1)
         first.update_target(0.3)
     blank = {name: torch.zeros_like(value) for name, value in weights().items()}
     second = make_learner(blank, distill, max_grad_norm=1.0, with_target=True)
     second.load_policy(first.policy_state())
     second.load_state_dict(way(first.state_dict()))
     for seed in range(4, 8):  # the first one's steps must not reach into the second's state either
-        first.step(*data(seed), learning_rate=0.1)
+        first.update(*data(seed), learning_rate=0.1)
         first.update_target(0.3)
     for seed in range(4, 8):
-        second.step(*data(seed), learning_rate=0.1)
+        second.update(*data(seed), learning_rate=0.1)
         second.update_target(0.3)
     assert torch.equal(first.flat, second.flat)
     assert torch.equal(first.flat_target, second.flat_target)
@@ -263,9 +263,9 @@ def test_several_batches_are_as_many_updates_one_after_the_other():
     positions = torch.randint(9, (4, 5))
     weights = {"w": torch.randn(2, 3), "b": torch.zeros(2)}
     one, other = make_learner(weights, fit), make_learner(weights, fit)
-    together = one.step(Rows(table, positions), 2.0, learning_rate=0.1)
+    together = one.update(Rows(table, positions), 2.0, learning_rate=0.1)
     singly = [
-        other.step(Rows(table, positions[k : k + 1]), 2.0, learning_rate=0.1) for k in range(4)
+        other.update(Rows(table, positions[k : k + 1]), 2.0, learning_rate=0.1) for k in range(4)
     ]
     assert one.updates == other.updates == 4
     assert torch.equal(one.flat, other.flat)
