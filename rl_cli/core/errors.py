@@ -37,7 +37,12 @@ class RunError(Exception):
     def __init__(self, what: str, where: str = "", fix: str = "") -> None:
         super().__init__(what)
         self.what, self.where, self.fix = what, where, fix
-        self.kept = ""  # of a run: what there is to go on from
+        self.kept = ""  # of a run: the checkpoint to resume from
+        self.steps = 0  # env steps that a collector completed before the error, in the same call
+
+    def locate(self, place: str, kept: str) -> None:
+        """Put a place in front of `where`, and name the checkpoint to resume from."""
+        self.where, self.kept = f"{place}, {self.where}", kept
 
     def __str__(self) -> str:
         lines = [f"error: {plain(self.what)}"]

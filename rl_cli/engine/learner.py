@@ -100,6 +100,7 @@ class Learner:
         self.compiler: Compiler | None = None
         self.native: Acting | None = None  # only together with compiled steps
         self.compiled: dict[tuple[object, ...], Runs] = {}  # by the shapes of the inputs
+        self.compile_seconds = 0.0
         self.is_compiled: bool | None = None  # None: not known before the first step
         self.was_compiled: bool | None = None  # where the state was saved that was loaded
         self.was_native = False  # the same

@@ -72,6 +72,10 @@ class VectorEnv:
         self.begun: list[State] = [{} for _ in seeds]  # what each episode's reset started from
         self.actions: list[list[np.ndarray]] = [[] for _ in seeds]  # of the episode under way
 
+    def record_episodes(self, wanted: bool) -> None:
+        """Keep recordings of the episodes that finish from here on, for `take_recordings`."""
+        self.keep_finished = wanted
+
     def _make(self, cfg: EnvConfig, count: int) -> list[Env]:
         return [make_env(cfg, training=True) for _ in range(count)]
 

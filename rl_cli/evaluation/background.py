@@ -1,7 +1,8 @@
-"""Something done beside the run, by a copy of it: it sees what was there when it began.
+"""Runs a task in a forked child process, on a snapshot of this process.
 
-A film needs the policy of one moment. A forked process has that, whatever is learned meanwhile, shares
-its memory, may have a processor of its own, and takes the run nowhere when it dies or hangs.
+A video needs the policy of one moment. A forked process has a copy of it, whatever training changes
+afterwards; it shares the memory, may run on another processor, and does not stop the run if it dies or
+hangs. Where processes cannot be forked, the task runs in this process and training waits.
 """
 
 from __future__ import annotations
@@ -19,54 +20,58 @@ import torch
 
 from rl_cli.core import processes
 
-Alive = Callable[[], bool]
+KeepGoing = Callable[[], bool]
+"""False: the task should end early. A task calls it at least every few seconds."""
 
-Task = Callable[[Alive], "str | None"]
-"""Asks now and then whether it is to go on; returns what kept it from being done, in a line."""
+Task = Callable[[KeepGoing], "str | None"]
+"""-> why the task failed, in one line; None: it succeeded."""
 
-LOOKS = 0.1  # seconds between two looks at whether the run is interrupted, or two signs of life
+POLL_SECONDS = 0.1
+"""Between two checks for an interruption, and between two heartbeats of the child."""
 
-SIGN, ANSWER, STOP = b".", b"a", b"s"
+HEARTBEAT, RESULT, STOP = b".", b"a", b"s"
 
 
 class Background:
     """One task at a time.
 
     Args:
-        beside: in a process of its own; else at once, while the run waits.
-        interrupted: whether the run is to end.
-        timeout: seconds after which a task that gives no sign of life is ended; 0: never.
+        in_child: run tasks in a forked child process; false: in this one, while the caller waits.
+        interrupted: whether a signal asked the run to stop.
+        timeout: seconds without a heartbeat after which a child is killed; 0: never.
 
     """
 
-    def __init__(self, beside: bool, interrupted: Callable[[], bool], timeout: float = 0.0) -> None:
-        alone = multiprocessing.current_process().daemon  # and may have no children
-        self.beside = beside and sys.platform == "linux" and not alone
+    def __init__(
+        self, in_child: bool, interrupted: Callable[[], bool], timeout: float = 0.0
+    ) -> None:
+        is_daemon = multiprocessing.current_process().daemon  # may not have children
+        self.in_child = in_child and sys.platform == "linux" and not is_daemon
         self.interrupted, self.timeout = interrupted, timeout
         self.process: Any = None
         self.pipe: Connection | None = None
         self.problem: str | None = None
 
-    def begin(self, task: Task) -> None:
-        """Begin a task; the one before has been waited for."""
-        if self.beside:
+    def start(self, task: Task) -> None:
+        """Start a task. Call `wait` or `drop` for the previous one first."""
+        if self.in_child:
             try:
-                self.process, self.pipe = processes.fork(lambda pipe: _carry_out(task, pipe))
+                self.process, self.pipe = processes.fork(lambda pipe: _run_task(task, pipe))
                 return
             except OSError:
-                self.beside = False  # no room for a process
+                self.in_child = False  # no memory, or no room in the process table
         self.problem = task(lambda: not self.interrupted())
 
     def wait(self) -> str | None:
-        """Wait for the task that was begun, if there is one. -> what kept it from being done."""
+        """Wait for the task, if one was started. -> why it failed; None: it succeeded."""
         if self.pipe is not None:
-            self.problem = self._answer(self.pipe)
+            self.problem = self._result(self.pipe)
             self._end()
         problem, self.problem = self.problem, None
         return problem or None
 
     def drop(self) -> None:
-        """End at once what is being done, and forget it."""
+        """Kill the task, and forget its result."""
         if self.process is not None:
             self.process.kill()
             self._end()
@@ -78,41 +83,42 @@ class Background:
             self.pipe.close()
         self.process = self.pipe = None
 
-    def _answer(self, pipe: Connection) -> str:
-        told, heard = False, time.monotonic()
+    def _result(self, pipe: Connection) -> str:
+        """Wait for the child's result. Pass an interruption on. -> why it failed, or empty."""
+        stop_sent, last_seen = False, time.monotonic()
         try:
             while True:
-                if pipe.poll(LOOKS):
-                    message, heard = pipe.recv_bytes(), time.monotonic()
-                    if message[:1] == ANSWER:
+                if pipe.poll(POLL_SECONDS):
+                    message, last_seen = pipe.recv_bytes(), time.monotonic()
+                    if message[:1] == RESULT:
                         return message[1:].decode()
-                elif self.timeout and time.monotonic() - heard > self.timeout:
+                elif self.timeout and time.monotonic() - last_seen > self.timeout:
                     self.process.kill()
-                    return f"the renderer has not answered for {self.timeout:g} s"
-                if self.interrupted() and not told:
-                    told = True
-                    with contextlib.suppress(OSError):  # it is done just now
+                    return f"the renderer has not responded for {self.timeout:g} s"
+                if self.interrupted() and not stop_sent:
+                    stop_sent = True
+                    with contextlib.suppress(OSError):  # the child has just ended
                         pipe.send_bytes(STOP)
         except (EOFError, OSError):
             return f"the process {processes.how_it_ended(self.process)}"
 
 
-def _carry_out(task: Task, pipe: Connection) -> None:
-    """In the copy: do the task, and say how it went."""
-    torch.set_num_threads(1)  # OpenMP's others have stayed behind
-    nowhere = open(os.devnull, "w")  # noqa: SIM115  the live view's lock may have come along, held
-    sys.stdout = sys.stderr = nowhere
-    signed = time.monotonic()
+def _run_task(task: Task, pipe: Connection) -> None:
+    """In the child: run the task, and send its result."""
+    torch.set_num_threads(1)  # OpenMP's worker threads were not copied by the fork
+    # The live view's lock may have been held at the fork; nothing here may print.
+    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    last_heartbeat = time.monotonic()
 
-    def alive() -> bool:
-        nonlocal signed
-        if time.monotonic() - signed > LOOKS:
-            signed = time.monotonic()
-            pipe.send_bytes(SIGN)
-        return not pipe.poll()  # whatever is said means: stop
+    def keep_going() -> bool:
+        nonlocal last_heartbeat
+        if time.monotonic() - last_heartbeat > POLL_SECONDS:
+            last_heartbeat = time.monotonic()
+            pipe.send_bytes(HEARTBEAT)
+        return not pipe.poll()  # the parent only ever sends STOP
 
     try:
-        problem = task(alive)
+        problem = task(keep_going)
     except Exception as error:
         problem = f"{type(error).__name__}: {error}"
-    pipe.send_bytes(ANSWER + (problem or "").encode())
+    pipe.send_bytes(RESULT + (problem or "").encode())

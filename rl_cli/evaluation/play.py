@@ -22,7 +22,7 @@ from rl_cli.envs.wrappers import Env
 from rl_cli.evaluation.keyboard import Keyboard, keyboard_of
 from rl_cli.evaluation.video import Mp4
 from rl_cli.storage import run_folder, transition_file
-from rl_cli.tracking.console import number, relative
+from rl_cli.tracking.formatting import number, relative
 
 os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
 

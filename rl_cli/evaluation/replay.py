@@ -34,7 +34,7 @@ from rl_cli.storage import checkpoint_reader
 from rl_cli.storage.atomic_files import write_json
 from rl_cli.storage.manifest import POLICY, Manifest
 from rl_cli.storage.policy_file import load_policy_arrays, refuse_other_sizes
-from rl_cli.tracking.console import relative, summary_table
+from rl_cli.tracking.formatting import relative, summary_table
 from rl_cli.tracking.statistics import summarise
 
 

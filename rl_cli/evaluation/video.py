@@ -1,4 +1,4 @@
-"""Episodes as mp4, frame by frame into the encoder: memory stays that of one frame."""
+"""Records episodes as mp4. Frames go to the encoder one by one, so memory is that of one frame."""
 
 from __future__ import annotations
 
@@ -21,41 +21,47 @@ from rl_cli.evaluation.evaluator import Evaluator, Policy
 
 
 class VideoUnavailable(Exception):
-    """This env cannot be filmed here; the message says why in one line."""
+    """This env cannot be recorded on this machine; the message says why in one line."""
 
 
 PARTS = ".*.part.mp4"
-"""Names of films that are not whole."""
+"""Names of incomplete videos."""
 
 
 class Mp4:
-    """An mp4 file (H.264). Written under a temporary name that becomes `path` when whole.
+    """An mp4 file (H.264). Written under a temporary name, and renamed to `path` when complete.
 
-    `alive` is called at each frame.
+    Args:
+        path: of the complete file.
+        fps: frames per second.
+        on_frame: called after each frame.
+
     """
 
-    def __init__(self, path: Path, fps: float, alive: Callable[[], object] = lambda: None) -> None:
-        self.path, self.fps, self.alive = path, fps, alive
+    def __init__(
+        self, path: Path, fps: float, on_frame: Callable[[], object] = lambda: None
+    ) -> None:
+        self.path, self.fps, self.on_frame = path, fps, on_frame
         self.part = path.with_name(f".{path.name}.part.mp4")
         self.encoder: Generator[None, Any, None] | None = None
         self.frames = 0
 
     def write(self, frame: Any) -> None:
-        """Append one frame, (H, W, 3) bytes.
+        """Append one frame, (H, W, 3) uint8.
 
         Raises:
             VideoUnavailable: the env returned something else.
 
         """
         if not (isinstance(frame, np.ndarray) and frame.ndim == 3 and frame.shape[2] == 3):
-            raise VideoUnavailable(f"the env renders {type(frame).__name__}, not pictures")
-        height, width = frame.shape[0] // 2 * 2, frame.shape[1] // 2 * 2  # H.264 wants even sides
+            raise VideoUnavailable(f"the env renders {type(frame).__name__}, not (H, W, 3) images")
+        height, width = frame.shape[0] // 2 * 2, frame.shape[1] // 2 * 2  # H.264 needs even sides
         frame = np.ascontiguousarray(frame[:height, :width], dtype=np.uint8)
         if self.encoder is None:
             self.encoder = _open_encoder(self.part, (width, height), self.fps)
         self.encoder.send(frame)
         self.frames += 1
-        self.alive()
+        self.on_frame()
 
     def close(self) -> None:
         """Finish the file."""
@@ -64,7 +70,7 @@ class Mp4:
             self.part.replace(self.path)
 
     def discard(self) -> None:
-        """Leave nothing behind."""
+        """Delete the incomplete file."""
         if self.encoder is not None:
             self.encoder.close()
         self.part.unlink(missing_ok=True)
@@ -88,62 +94,66 @@ def record(
     paths: list[Path],
     seed: int,
     greedy: bool,
-    alive: Callable[[], bool] = lambda: True,
+    keep_going: Callable[[], bool] = lambda: True,
 ) -> list[Episode]:
-    """Film one episode per path, number i from reset(seed + i), on an env made for it.
+    """Record one episode per path, episode i from reset(seed + i), on an env made for it.
 
-    `alive` is called at each frame; between episodes it says whether to go on.
+    Args:
+        cfg: of the env.
+        normalizer: of observations; None: they are not normalised.
+        policy: predict(obs, rng).
+        paths: of the mp4 files.
+        seed: of the first episode.
+        greedy: the most likely action; False: sampled.
+        keep_going: called after each frame; False between two episodes: record no more.
+
+    Returns:
+        The recorded episodes.
 
     Raises:
-        VideoUnavailable: the env cannot be rendered here; says why.
+        VideoUnavailable: the env cannot be rendered on this machine; says why.
 
     """
     _without_screen()
-    try:
+    with _as_unavailable():
         evaluator = Evaluator(cfg, normalizer, render_mode="rgb_array")
-    except Exception as error:  # whatever a renderer fails with, a video is not worth a run
-        raise VideoUnavailable(_one_line(error)) from error
-    try:
-        return [
-            _film(evaluator, policy, path, seed + i, greedy, alive)
-            for i, path in enumerate(paths)
-            if alive()
-        ]
-    finally:
-        evaluator.close()
+    episodes = []
+    with contextlib.closing(evaluator):
+        for i, path in enumerate(paths):
+            if not keep_going():
+                break
+            with _complete(path, evaluator.fps, keep_going) as video:
+                episodes.append(evaluator.episode(policy, seed + i, greedy, video))
+    return episodes
 
 
-def play_again(
+def replay_episode(
     cfg: EnvConfig,
     recording: Recording,
     path: Path,
-    alive: Callable[[], object] = lambda: True,
+    on_frame: Callable[[], object] = lambda: True,
 ) -> None:
-    """Film an episode that is over: its reset and its actions again, in an env with a renderer.
-
-    `alive` is called at each frame.
+    """Record a finished episode: repeat its reset and its actions in an env with a renderer.
 
     Raises:
-        VideoUnavailable: the env cannot be rendered here, or is not what it was; says why.
+        VideoUnavailable: the env cannot be rendered on this machine, or does not reproduce the
+            episode; says why.
 
     """
     _without_screen()
-    with _whole(path, alive) as video:
+    with _as_unavailable():
         env = make_env(cfg, "rgb_array")
-        try:
-            video.fps = fps_of(env, cfg)
-            played = _play_again(env, recording, video)
-        finally:
-            env.close()
+    with contextlib.closing(env), _complete(path, fps_of(env, cfg), on_frame) as video:
+        played = _replay(env, recording, video)
         if played != recording.episode:
             was, now = recording.episode, played
             raise VideoUnavailable(
-                f"{cfg.id} does not replay: {was.length} steps with return {was.episode_return:g} "
-                f"came out as {now.length} with {now.episode_return:g}"
+                f"{cfg.id} is not deterministic: the episode had {was.length} steps and return "
+                f"{was.episode_return:g}, its replay {now.length} and {now.episode_return:g}"
             )
 
 
-def _play_again(env: Any, recording: Recording, video: Mp4) -> Episode:
+def _replay(env: Any, recording: Recording, video: Mp4) -> Episode:
     begin_again(env, recording.begun)
     video.write(env.render())
     total, length = 0.0, 0
@@ -159,38 +169,35 @@ def _play_again(env: Any, recording: Recording, video: Mp4) -> Episode:
 def _without_screen() -> None:
     if not os.environ.get("DISPLAY") and sys.platform.startswith("linux"):
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
-        os.environ.setdefault("MUJOCO_GL", "egl")  # asked for when a renderer is made
-
-
-def _film(
-    evaluator: Evaluator,
-    policy: Policy,
-    path: Path,
-    seed: int,
-    greedy: bool,
-    alive: Callable[[], object],
-) -> Episode:
-    with _whole(path, alive) as video:
-        video.fps = evaluator.fps
-        return evaluator.episode(policy, seed, greedy, video)
+        os.environ.setdefault("MUJOCO_GL", "egl")  # read when a renderer is made
 
 
 @contextlib.contextmanager
-def _whole(path: Path, alive: Callable[[], object]) -> Iterator[Mp4]:
-    """A film that is there when the body has come to its end, and otherwise not at all."""
-    video = Mp4(path, 30, alive)
+def _complete(path: Path, fps: float, on_frame: Callable[[], object]) -> Iterator[Mp4]:
+    """A video that exists if the body succeeds, and leaves no file if it does not."""
+    video = Mp4(path, fps, on_frame)
     try:
-        yield video
-        video.close()
-    except Exception as error:
+        with _as_unavailable():
+            yield video
+            video.close()
+    except VideoUnavailable:
         video.discard()
-        if isinstance(error, VideoUnavailable):
-            raise
+        raise
+
+
+@contextlib.contextmanager
+def _as_unavailable() -> Iterator[None]:
+    """Any error in the body becomes VideoUnavailable: a video is not worth a run."""
+    try:
+        yield
+    except VideoUnavailable:
+        raise
+    except Exception as error:
         raise VideoUnavailable(_one_line(error)) from error
 
 
 def _one_line(error: Exception) -> str:
     text = str(error).strip().splitlines()
     if isinstance(error, NotImplementedError) and not text:
-        return "the env cannot render pictures"
+        return "the env cannot render images"
     return text[0].removeprefix("error: ") if text else type(error).__name__

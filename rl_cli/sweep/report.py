@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from rl_cli.tracking.console import duration, number
+from rl_cli.tracking.formatting import duration, number
 from rl_cli.tracking.statistics import iqm, iqm_interval
 
 

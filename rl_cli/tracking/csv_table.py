@@ -1,20 +1,62 @@
-"""TODO."""
+"""metrics.csv and eval.csv: the tables of a run, and the sink that writes them."""
 
 from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rl_cli.storage.atomic_files import storing, write_atomic
+from rl_cli.core.types import Episode
+from rl_cli.storage.atomic_files import storing, sync_files, write_atomic
+from rl_cli.tracking.sinks import SinkContext
+
+METRICS = ("step", "rollout/episode_return", "rollout/episode_length", "rollout/episodes")
+"""First columns of metrics.csv; each new tag becomes a further column."""
+EVALUATIONS = ("step", "episode", "seed", "episode_return", "episode_length")
+"""Columns of eval.csv."""
+
+
+class CsvSink:
+    """metrics.csv with one row per log interval, eval.csv with one row per evaluation episode."""
+
+    def __init__(self, context: SinkContext) -> None:
+        self.metrics = CsvTable(context.folder / "metrics.csv", METRICS)
+        self.evaluations = CsvTable(context.folder / "eval.csv", EVALUATIONS)
+        if context.resumed_at is not None:
+            self.cut_after(context.resumed_at, context.resumed_at)
+
+    def write_row(self, step: int, row: Mapping[str, float]) -> None:
+        self.metrics.append({"step": step, **row})
+
+    def write_evaluation(
+        self, step: int, episodes: Sequence[Episode], seed: int, row: Mapping[str, float]
+    ) -> None:
+        rows = (
+            dict(zip(EVALUATIONS, (step, i, seed + i, *episode), strict=True))
+            for i, episode in enumerate(episodes)
+        )
+        self.evaluations.append(*rows)
+
+    def cut_after(self, row_step: int, evaluation_step: int) -> None:
+        self.metrics.cut_after(row_step)
+        self.evaluations.cut_after(evaluation_step)
+
+    def flush(self) -> None:
+        for table in (self.metrics, self.evaluations):
+            table.write_out()
+        with storing(self.metrics.path):
+            sync_files([self.metrics.path, self.evaluations.path])
+
+    def close(self) -> None:
+        """Every row was written when it was appended; nothing is open."""
 
 
 class CsvTable:
-    """A CSV file that rows of named values are appended to; a new name becomes a new column.
+    """A CSV file to which rows of named values are appended; a new name becomes a new column.
 
-    A row that cannot be written waits in `unwritten` and is written with the next one.
+    A row that cannot be written stays in `unwritten` and is written together with the next one.
     """
 
     def __init__(self, path: Path, columns: tuple[str, ...]) -> None:
@@ -26,17 +68,17 @@ class CsvTable:
             self._rewrite(self.columns, [])
 
     def append(self, *rows: Mapping[str, Any]) -> None:
-        """Add rows; missing values stay empty.
+        """Add rows; missing values are empty.
 
         Raises:
-            StorageError: they are not in the file, nor a part of them; they wait.
+            StorageError: no part of the rows is in the file; they are kept for the next call.
 
         """
         self.unwritten += rows
         self.write_out()
 
     def write_out(self) -> None:
-        """Write the rows that wait. Raises as `append` does."""
+        """Write the rows that are kept. Raises as `append` does."""
         rows = self.unwritten
         if new := {name: None for row in rows for name in row if name not in self.columns}:
             columns = [*self.columns, *new]
@@ -49,12 +91,13 @@ class CsvTable:
         self.unwritten = []
 
     def cut_after(self, step: int) -> None:
-        """Drop the rows that a resumed run will write again."""
+        """Remove the rows of later steps."""
         self._rewrite(self.columns, [r for r in self._read()[1] if int(r["step"]) <= step])
 
     def _read(self) -> tuple[list[str], list[Mapping[str, Any]]]:
         with storing(self.path), self.path.open(newline="") as file:
-            reader = csv.DictReader(line for line in file if line.endswith("\n"))  # none torn
+            complete = (line for line in file if line.endswith("\n"))  # a kill may cut the last one
+            reader = csv.DictReader(complete)
             rows: list[Mapping[str, Any]] = list(reader)
             return list(reader.fieldnames or self.columns), rows
 
@@ -64,7 +107,7 @@ class CsvTable:
 
 
 def _append(path: Path, content: bytes) -> None:
-    """Add to a file that is there; what cannot be added whole is taken back."""
+    """Append to an existing file: all of `content`, or nothing and OSError."""
     handle = os.open(path, os.O_WRONLY | os.O_APPEND)
     try:
         before = os.fstat(handle).st_size

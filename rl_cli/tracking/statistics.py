@@ -1,4 +1,4 @@
-"""Summaries with intervals, and a loss that explodes. numpy only."""
+"""Statistics of episode returns: IQM, bootstrap intervals, running sums."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BOOTSTRAP_REPEATS = 10_000
 
 
 class Summary(NamedTuple):
-    """Of a set of returns. `iqm_low`, `iqm_high`: 95 % percentile-bootstrap interval of the IQM."""
+    """Of a set of episodes. `iqm_low`, `iqm_high`: 95 % percentile-bootstrap interval of the IQM."""
 
     episodes: int
     mean: float
@@ -33,8 +33,8 @@ class Summary(NamedTuple):
 def iqm(values: np.ndarray) -> np.ndarray:
     """Interquartile mean along the last axis: the mean of the middle half of the values.
 
-    Agarwal et al. 2021 (arXiv:2108.13264). A quarter of n that is not whole is cut fractionally,
-    so that 5 values weigh 0, 0.75, 1, 0.75, 0.
+    Agarwal et al. 2021 (arXiv:2108.13264). If n / 4 is not an integer, the outermost kept values
+    have a fractional weight: 5 values have the weights 0, 0.75, 1, 0.75, 0.
     """
     n = values.shape[-1]
     edges = np.arange(n + 1)
@@ -45,30 +45,15 @@ def iqm(values: np.ndarray) -> np.ndarray:
 
 
 def iqm_interval(values: np.ndarray, level: float = 0.95, seed: int = 0) -> tuple[float, float]:
-    """Percentile-bootstrap interval of the IQM of (n,) values; the same each time for a seed."""
+    """Percentile-bootstrap interval of the IQM of (n,) values; deterministic for a given seed."""
     rng = np.random.default_rng(seed)
     draws = rng.choice(values, size=(BOOTSTRAP_REPEATS, len(values)))
     low, high = np.quantile(iqm(draws), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
-T_QUANTILES = (
-    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
-    *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
-)
-"""97.5 % quantiles of Student's t with 1, 2, ... degrees of freedom; beyond: that of 20, a little wide."""
-
-
-def mean_interval(values: np.ndarray) -> tuple[float, float]:
-    """95 % interval of the mean of (n,) values, n > 1, by Student's t: right for few of them."""
-    n = len(values)
-    t = T_QUANTILES[min(n - 1, len(T_QUANTILES)) - 1]
-    half = t * float(values.std(ddof=1)) / math.sqrt(n)
-    return float(values.mean()) - half, float(values.mean()) + half
-
-
 def summarise(episodes: list[Episode], success_at: float | None = None) -> Summary:
-    """Summary of finished episodes; success: a return of at least `success_at`."""
+    """Summary of finished episodes. Success is a return of at least `success_at`."""
     returns = np.array([e.episode_return for e in episodes])
     low, high = iqm_interval(returns)
     return Summary(
@@ -87,17 +72,21 @@ def summarise(episodes: list[Episode], success_at: float | None = None) -> Summa
     )
 
 
-class Tally:
-    """A run's training episodes in a few numbers, whatever their number: Welford's running sums.
+class EpisodeTally:
+    """Statistics of all training episodes of a run in constant memory: Welford's running sums.
 
     Welford 1962 (doi:10.1080/00401706.1962.10490022).
+
+    Args:
+        success_at: return from which on an episode counts as a success; None: not counted.
+
     """
 
     def __init__(self, success_at: float | None) -> None:
         self.success_at = success_at
         self.count, self.steps, self.successes = 0, 0, 0
-        self.mean, self.squares = 0.0, 0.0  # of the returns; squared deviations from the mean
-        self.missed = 0  # episodes of a run's earlier part of which nothing but the count is known
+        self.mean, self.squares = 0.0, 0.0  # of the returns; sum of squared deviations
+        self.missed = 0  # episodes of which only the number is known (checkpoint format 1)
 
     def add(self, episode: Episode) -> None:
         value = episode.episode_return
@@ -108,17 +97,25 @@ class Tally:
         if self.success_at is not None and value >= self.success_at:
             self.successes += 1
 
+    def count_unknown(self, episodes: int) -> None:
+        """Start from a number of episodes whose returns are not known."""
+        self.count = self.missed = episodes
+
     def summary(self) -> dict[str, float]:
-        """What there is to tell; empty before the first episode."""
+        """episodes, mean, std, mean_length and, with a threshold, success_rate and success_at.
+
+        Empty before the first episode.
+        """
         known = self.count - self.missed
         if known == 0:
             return {}
-        spread = math.sqrt(self.squares / (known - 1)) if known > 1 else 0.0
-        told = {"episodes": known, "mean": self.mean, "std": spread}
-        told["mean_length"] = self.steps / known
+        std = math.sqrt(self.squares / (known - 1)) if known > 1 else 0.0
+        summary = {"episodes": known, "mean": self.mean, "std": std}
+        summary["mean_length"] = self.steps / known
         if self.success_at is not None:
-            told |= {"success_rate": self.successes / known, "success_at": self.success_at}
-        return told
+            summary["success_rate"] = self.successes / known
+            summary["success_at"] = self.success_at
+        return summary
 
     def state_dict(self) -> dict[str, float]:
         names = ("count", "steps", "successes", "mean", "squares", "missed")

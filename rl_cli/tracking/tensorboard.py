@@ -1,40 +1,84 @@
-"""TODO."""
+"""TensorBoard event files: the rows of metrics.csv as curves, and the HPARAMS tab."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rl_cli.config.run import RunConfig
+from rl_cli.core.errors import StorageError
+from rl_cli.core.types import Episode
 from rl_cli.storage.atomic_files import storing
+from rl_cli.tracking.sinks import SinkContext
 
 FINAL_METRIC = "eval/episode_return"
+"""The metric of the HPARAMS tab."""
 
 
-class _Events:
-    """TensorBoard event files."""
+class TensorBoardSink:
+    """Writes event files to `tb/`.
 
-    def __init__(self, folder: Path, hparams: Mapping[str, Any], resumed_at: int | None) -> None:
+    The files are opened at the first write: importing the package takes longer than importing ours,
+    and training does not have to wait for it. After a full disk no more events are written, because
+    a torn event file cannot be appended to.
+    """
+
+    def __init__(self, context: SinkContext) -> None:
+        self.context = context
+        self.events: EventFiles | None = None
+        self.failed = False
+
+    def write_row(self, step: int, row: Mapping[str, float]) -> None:
+        self._use(lambda events: events.scalars(row, step))
+
+    def write_evaluation(
+        self, step: int, episodes: Sequence[Episode], seed: int, row: Mapping[str, float]
+    ) -> None:
+        self._use(lambda events: events.scalars(row, step))
+
+    def cut_after(self, row_step: int, evaluation_step: int) -> None:
+        """TensorBoard ignores events after the step that the run resumed from (`purge_step`)."""
+
+    def flush(self) -> None:
+        self._use(lambda events: events.flush())
+
+    def close(self) -> None:
+        self._use(lambda events: events.close())
+
+    def _use(self, action: Callable[[EventFiles], None]) -> None:
+        if self.failed:
+            return
+        try:
+            if self.events is None:
+                self.events = EventFiles(self.context)
+            action(self.events)
+        except StorageError:
+            self.failed, self.events = True, None
+            raise
+
+
+class EventFiles:
+    """Open event files of one run."""
+
+    def __init__(self, context: SinkContext) -> None:
         from torch.utils.tensorboard import SummaryWriter
-        from torch.utils.tensorboard.summary import hparams as summarise_hparams
+        from torch.utils.tensorboard.summary import hparams as hparams_summaries
 
-        self.folder = folder
-        purge = None if resumed_at is None else resumed_at + 1
-        with storing(folder):
-            self.writer = SummaryWriter(str(folder), purge_step=purge)
+        self.folder: Path = context.folder / "tb"
+        purge = None if context.resumed_at is None else context.resumed_at + 1
+        with storing(self.folder):
+            self.writer = SummaryWriter(str(self.folder), purge_step=purge)
         assert self.writer.file_writer is not None
         self.add_summary: Callable[[Any], None] = self.writer.file_writer.add_summary
+        settings = {
+            name: value if isinstance(value, bool | int | float | str) else str(value)
+            for name, value in context.hparams.items()
+        }
         self.end: Any
-        experiment, start, self.end = summarise_hparams(
-            {
-                k: v if isinstance(v, bool | int | float | str) else str(v)
-                for k, v in hparams.items()
-            },
-            {FINAL_METRIC: 0.0},
-        )
+        experiment, start, self.end = hparams_summaries(settings, {FINAL_METRIC: 0.0})
         self.add_summary(experiment)
         self.add_summary(start)
 
@@ -54,9 +98,10 @@ class _Events:
 
 
 def hparams(cfg: RunConfig) -> dict[str, Any]:
-    """The keys that tell runs apart, flat."""
-    values = {"seed": cfg.seed, "total_timesteps": cfg.total_timesteps}
-    values |= {f"algo.{key}": value for key, value in cfg.algo.items()}
+    """The keys that distinguish runs: flat name -> number, string, bool or JSON text."""
+    algo = cfg.algo if isinstance(cfg.algo, Mapping) else dataclasses.asdict(cfg.algo)
+    values: dict[str, Any] = {"seed": cfg.seed, "total_timesteps": cfg.total_timesteps}
+    values |= {f"algo.{key}": value for key, value in algo.items()}
     values |= {f"env.{key}": value for key, value in dataclasses.asdict(cfg.env).items()}
     return {
         k: json.dumps(v) if isinstance(v, dict | list | tuple) else v for k, v in values.items()

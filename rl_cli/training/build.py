@@ -1,38 +1,198 @@
-"""Envs and algorithm for a configuration, made for each other."""
+"""Builds the parts of a run, and hands them to each other. Nothing else makes them."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
-import numpy as np
+import torch
 
-from rl_cli.config.algorithm import AlgoConfig
+from rl_cli.algos.base import Algorithm
+from rl_cli.algos.factory import use_machine_code, worth_compiling
+from rl_cli.collectors.factory import make_collector
 from rl_cli.config.run import RunConfig
-from rl_cli.core.errors import BadInput
-from rl_cli.core.types import EnvSpec, Transition
-from rl_cli.storage import manifest, transition_file
+from rl_cli.core.errors import BadInput, NonFinite
+from rl_cli.core.types import Arrays, State
+from rl_cli.engine.compiler import source_digest
+from rl_cli.envs.vector import VectorEnv
+from rl_cli.evaluation.background import Background
+from rl_cli.evaluation.evaluator import Evaluator
+from rl_cli.storage.checkpoint_writer import CheckpointStore, Identity
+from rl_cli.storage.policy_file import load_policy_arrays, policy_arrays
+from rl_cli.tracking.console import Monitor
+from rl_cli.tracking.csv_table import CsvSink
+from rl_cli.tracking.logger import Logger
+from rl_cli.tracking.sinks import Sink, SinkContext
+from rl_cli.tracking.tensorboard import TensorBoardSink, hparams
+from rl_cli.training.callbacks.base import Callback, CallbackList
+from rl_cli.training.callbacks.checkpoint import CheckpointCallback
+from rl_cli.training.callbacks.disk_retry import DiskRetry
+from rl_cli.training.callbacks.early_stopping import EarlyStopping
+from rl_cli.training.callbacks.evaluation import EvaluationCallback
+from rl_cli.training.callbacks.history import EvaluationHistory
+from rl_cli.training.callbacks.metrics import MetricsCallback
+from rl_cli.training.callbacks.reporter import Reporter
+from rl_cli.training.callbacks.triggers import Trigger
+from rl_cli.training.callbacks.video import VideoCallback, VideoRecorder
+from rl_cli.training.resume import Saved
+from rl_cli.training.trainer import Budget, Trainer
+
+CHECK_EVERY_CUDA = 100
+"""Updates between two checks of the gradient norm on CUDA, where reading it waits for the device."""
 
 
-def read_prefill(
-    cfg: RunConfig, algo_cfg: AlgoConfig, spec: EnvSpec, begun: Path | None
-) -> Transition | None:
-    """The transitions that the run is to begin with; None: it begins with nothing.
+class Run(NamedTuple):
+    """The parts of a run that its caller uses."""
 
-    A run that has `begun` has them in its checkpoints, if it has any.
+    trainer: Trainer
+    callbacks: CallbackList
+    history: EvaluationHistory
+    logger: Logger
+    inexact: list[int]  # envs whose replay did not reach the observation of the checkpoint
+
+
+class Parts(NamedTuple):
+    """What `build` is given: the parts that exist before the run's folder does."""
+
+    cfg: RunConfig
+    algo: Algorithm[Any]
+    envs: VectorEnv
+    monitor: Monitor
+    interrupted: Callable[[], bool]
+
+
+class RunPolicy:
+    """The weights of a run, for its checkpoints."""
+
+    def __init__(self, algo: Algorithm[Any], envs: VectorEnv) -> None:
+        self.algo, self.envs = algo, envs
+
+    def check_finite(self) -> None:
+        if not bool(torch.isfinite(self.algo.learner.flat).all()):
+            raise NonFinite(
+                "a weight of the policy is not finite",
+                "before a checkpoint",
+                "lower algo.learning_rate",
+            )
+
+    def arrays(self) -> Arrays:
+        return policy_arrays(self.algo, self.envs.obs_normalizer)
+
+
+def build(parts: Parts, folder: Path, saved: Saved | None, resumed: bool) -> Run:
+    """Build a run.
+
+    Args:
+        parts: see there.
+        folder: of the run.
+        saved: the checkpoint to continue from; None: start at step 0.
+        resumed: the folder holds an earlier run, with a checkpoint or without.
 
     Raises:
-        BadInput: the file is not there or not of this env, or the run sees what is in it normalised.
+        BadInput: the checkpoint does not fit the configuration.
 
     """
-    path = getattr(algo_cfg, "prefill", None)
-    if path is None or (begun is not None and manifest.steps_in(begun / "checkpoints")):
-        return None
-    for key in ("normalize_obs", "normalize_reward"):
-        if getattr(cfg.env, key):
-            raise BadInput(
-                "what was recorded is not normalised, and this run would learn from what is",
-                f"algo.prefill={path} env.{key}=true",
-                f"leave env.{key} out",
-            )
-    rows = transition_file.read(Path(path), spec, "algo.prefill")
-    return rows._replace(reward=np.sign(rows.reward)) if cfg.env.sign_reward else rows
+    cfg, algo, envs, monitor, interrupted = parts
+    if worth_compiling(cfg.compile, algo):
+        source = source_digest(sys.modules[type(algo).__module__])
+        arithmetic = repr((algo.cfg, envs.spec, source))
+        use_machine_code(algo.learner, algo.cfg, arithmetic, monitor.note)
+    if saved is not None:
+        load_weights(saved, algo, envs, folder)
+    step = 0 if saved is None else saved.manifest.step
+    evaluator = Evaluator(cfg.env, envs.obs_normalizer)
+    context = SinkContext(folder, hparams(cfg), step if resumed else None)
+    logger = Logger(make_sinks(cfg, context), evaluator.success_at, cfg.log.window)
+    history = EvaluationHistory(cfg.stop.eval_window)
+    callbacks = CallbackList(make_callbacks(parts, folder, evaluator, logger, history))
+    collector = make_collector(algo, envs, cfg.total_timesteps, interrupted)
+    budget = Budget(cfg.total_timesteps, cfg.total_episodes)
+    trainer = Trainer(algo, collector, budget, callbacks, interrupted)
+    inexact = [] if saved is None else load_state(trainer, saved.state, folder)
+    return Run(trainer, callbacks, history, logger, inexact)
+
+
+def make_sinks(cfg: RunConfig, context: SinkContext) -> list[Sink]:
+    """metrics.csv and eval.csv first; TensorBoard if wanted."""
+    sinks: list[Sink] = [CsvSink(context)]
+    if cfg.log.tensorboard:
+        sinks.append(TensorBoardSink(context))
+    return sinks
+
+
+def make_callbacks(
+    parts: Parts, folder: Path, evaluator: Evaluator, logger: Logger, history: EvaluationHistory
+) -> list[Callback]:
+    """In the order in which they run.
+
+    Videos first, so that training episodes are recorded before a checkpoint forgets them, and
+    rendering runs beside the evaluation; then the row, so that a checkpoint of the same step knows it.
+    """
+    cfg, algo, envs, monitor, interrupted = parts
+    reporter, on_cpu = Reporter(logger, monitor), algo.learner.arrays is not None
+    checkpoint = CheckpointCallback(
+        CheckpointStore(
+            folder / "checkpoints", Identity(cfg.seed, algo.cfg, cfg.env), cfg.checkpoint.keep
+        ),
+        RunPolicy(algo, envs),
+        logger,
+        history,
+        cfg.eval,
+        Trigger(cfg.checkpoint.every),
+        DiskRetry("checkpoints", monitor.note),
+    )
+    return [
+        VideoCallback(make_recorder(parts, folder), cfg.video, envs.record_episodes, interrupted),
+        MetricsCallback(
+            reporter,
+            Trigger(cfg.log.every, cfg.log.every_episodes),
+            lambda: algo.learner.compile_seconds,
+            check_every=1 if on_cpu else CHECK_EVERY_CUDA,
+        ),
+        EvaluationCallback(
+            history,
+            evaluator,
+            algo.predict,
+            cfg.eval,
+            Trigger(cfg.eval.every, cfg.eval.every_episodes),
+            reporter,
+            checkpoint,
+            interrupted,
+        ),
+        checkpoint,
+        EarlyStopping(cfg.stop, history),
+    ]
+
+
+def make_recorder(parts: Parts, folder: Path) -> VideoRecorder:
+    cfg, algo, envs, monitor, interrupted = parts
+    on_cpu = algo.learner.arrays is not None  # a CUDA context does not survive a fork
+    background = Background(cfg.video.beside and on_cpu, interrupted, cfg.step_timeout)
+    agent = (cfg.env, envs.obs_normalizer, algo.predict)
+    return VideoRecorder(*agent, cfg.video, cfg.eval, folder / "videos", background, monitor.note)
+
+
+def load_weights(saved: Saved, algo: Algorithm[Any], envs: VectorEnv, folder: Path) -> None:
+    """Load the weights and observation statistics of a checkpoint. Raises BadInput."""
+    try:
+        load_policy_arrays(saved.policy, algo, envs.obs_normalizer)
+    except ValueError as error:
+        raise BadInput(
+            f"the checkpoint does not fit the configuration of the run: {error}",
+            str(folder / "config.yaml"),
+            "restore the configuration that the run was started with",
+        ) from None
+
+
+def load_state(trainer: Trainer, state: State, folder: Path) -> list[int]:
+    """Restore a checkpoint's state. -> envs whose replay was inexact. Raises BadInput."""
+    try:
+        return trainer.state.load_state_dict(state)
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise BadInput(
+            f"the checkpoint does not fit the run: {type(error).__name__}: {error}",
+            str(folder / "checkpoints"),
+            "restore the checkpoint, or move it out of the folder to resume from an earlier one",
+        ) from error

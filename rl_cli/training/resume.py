@@ -16,7 +16,8 @@ from rl_cli.core.errors import BadInput, plain
 from rl_cli.core.types import Arrays, State
 from rl_cli.storage import checkpoint_reader, checkpoint_writer, run_folder
 from rl_cli.storage.manifest import Manifest, steps_in
-from rl_cli.tracking.console import relative
+from rl_cli.tracking.formatting import relative
+from rl_cli.training.state import upgraded
 
 AUTO = "auto"
 
@@ -40,11 +41,11 @@ class Saved:
     state: State
 
 
-def begun(cfg: RunConfig) -> Path | None:
-    """The folder of the run to go on with; None: a new one begins.
+def folder_of(cfg: RunConfig) -> Path | None:
+    """The folder of the run to resume; None: start a new run.
 
     Raises:
-        BadInput: it is to be looked for, and no folder is named.
+        BadInput: resume=auto without run_dir.
 
     """
     if cfg.resume != AUTO:
@@ -55,6 +56,11 @@ def begun(cfg: RunConfig) -> Path | None:
         )
     folder = Path(cfg.run_dir)
     return folder if (folder / "config.yaml").exists() else None
+
+
+def has_checkpoint(folder: Path | None) -> bool:
+    """Whether a run's folder holds a checkpoint; None: no folder."""
+    return folder is not None and bool(steps_in(folder / "checkpoints"))
 
 
 def go_on_from(folder: Path, cfg: RunConfig, algo_cfg: AlgoConfig) -> Saved | None:
@@ -82,9 +88,8 @@ def go_on_from(folder: Path, cfg: RunConfig, algo_cfg: AlgoConfig) -> Saved | No
 
 
 def _refuse_fewer_episodes(state: State, cfg: RunConfig) -> None:
-    """A budget that was met may have been passed within the same step, by every env but one."""
-    logger = cast(dict[str, Any], state["logger"])
-    had = logger["tally"]["count"] if "tally" in logger else logger["episodes_total"]
+    """With N envs a run may have exceeded its budget by up to N - 1 episodes at its last step."""
+    had = cast(int, upgraded(state)["episodes"])
     if cfg.total_episodes is not None and had >= cfg.total_episodes + cfg.env.num_envs:
         raise BadInput(
             f"the run has already had {had} episodes",

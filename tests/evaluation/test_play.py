@@ -21,7 +21,7 @@ from rl_cli.envs.spaces import action_decoder, spec_of
 from rl_cli.evaluation import play
 from rl_cli.evaluation.keyboard import KEYBOARDS, keyboard_of
 from rl_cli.storage import checkpoint_reader, manifest, transition_file
-from rl_cli.tracking.console import number
+from rl_cli.tracking.formatting import number
 from tests.algos.test_algorithms import env_config
 from tests.conftest import REPO
 from tests.evaluation.test_video import decoded

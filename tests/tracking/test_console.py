@@ -10,18 +10,8 @@ import pytest
 from rich.console import Console
 
 from rl_cli.tracking import console as console_module
-from rl_cli.tracking.console import (
-    LiveMonitor,
-    PlainMonitor,
-    QuietMonitor,
-    describe,
-    duration,
-    make_monitor,
-    number,
-    relative,
-    sparkline,
-    summary_table,
-)
+from rl_cli.tracking.console import LiveMonitor, PlainMonitor, QuietMonitor, make_monitor
+from rl_cli.tracking.formatting import describe, duration, number, relative, sparkline, summary_table
 from rl_cli.tracking.statistics import Summary
 
 SUMMARY = Summary(

@@ -1,4 +1,4 @@
-"""How long a run goes on without its disk."""
+"""Retry of failed writes: how long a run continues while its disk is full."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from rl_cli.core.errors import StorageError
 SECONDS, FAILURES = 600.0, 3
 
 
-class Patience:
-    """A disk that is full for a while need not end a run: nothing is lost that waits in memory.
+class DiskRetry:
+    """Failed writes are retried at the next interval; nothing is lost, the data stays in memory.
 
-    It ends when writing has failed for ten minutes and three times or more without a success, or
-    when the run's folder is gone.
+    The run ends if writes have failed for ten minutes, at least three times, without a success, or
+    if the run folder was deleted.
 
     Args:
-        what: is written, in words; large files may fail where small ones do not.
-        note: shows a line.
+        what: what is written, for the messages; large files may fail where small ones do not.
+        notify: prints a line.
         clock: in seconds.
 
     """
@@ -26,36 +26,37 @@ class Patience:
     def __init__(
         self,
         what: str,
-        note: Callable[[str], None],
+        notify: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.what, self.note, self.clock = what, note, clock
+        self.what, self.notify, self.clock = what, notify, clock
         self.failures, self.since = 0, 0.0
 
     def __call__(self, write: Callable[[], object]) -> bool:
-        """Write something; False: it failed, and the run goes on.
+        """Call `write`. -> False: it failed, and the run continues.
 
         Raises:
-            StorageError: that has lasted too long, or will not get better.
+            StorageError: writes have failed for too long, or cannot succeed any more.
 
         """
         try:
             write()
         except StorageError as error:
-            self._bear(error)
+            self._count(error)
             return False
         if self.failures:
-            self.note(f"{self.what} are written again")
+            self.notify(f"{self.what}: writing works again")
         self.failures = 0
         return True
 
-    def _bear(self, error: StorageError) -> None:
+    def _count(self, error: StorageError) -> None:
         now = self.clock()
         self.since = self.since if self.failures else now
         self.failures += 1
-        lasted = self.failures >= FAILURES and now - self.since >= SECONDS
-        if lasted or isinstance(error.__cause__, FileNotFoundError):
+        too_long = self.failures >= FAILURES and now - self.since >= SECONDS
+        if too_long or isinstance(error.__cause__, FileNotFoundError):
             raise error
         if self.failures == 1:
-            self.note(f"{error.what}; {error.where}")
-            self.note(f"training goes on, and ends if that lasts {SECONDS / 60:.0f} minutes")
+            minutes = SECONDS / 60
+            self.notify(f"{error.what}; {error.where}")
+            self.notify(f"training continues; it ends if this lasts {minutes:.0f} minutes")

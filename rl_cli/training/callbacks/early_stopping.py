@@ -1,65 +1,59 @@
-"""When a run ends: its budget, and reasons to end before it is spent."""
+"""Early stopping: end a run when a mean return reaches its threshold."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
-from typing import NamedTuple, cast
+from collections.abc import Sequence
+from typing import cast
 
 from rl_cli.config.run import StopConfig
-from rl_cli.core.types import Episode, State
+from rl_cli.core.types import Episode, Recording, State
+from rl_cli.training.callbacks.base import Callback, RunState
+from rl_cli.training.callbacks.history import EvaluationHistory
 
 
-class Budget(NamedTuple):
-    """Env steps and, unless None, training episodes; whichever is spent first ends the run."""
+class EarlyStopping(Callback):
+    """Ends the run at a threshold of `stop.*`.
 
-    steps: int
-    episodes: int | None = None
+    Args:
+        cfg: thresholds and the number of returns that each mean is taken over.
+        history: of the evaluations.
 
+    """
 
-class Stopping:
-    """Remembers the returns that the thresholds of `stop.*` are asked of."""
+    name = "early_stopping"
 
-    def __init__(self, cfg: StopConfig, budget: Budget) -> None:
-        self.cfg, self.budget = cfg, budget
-        self.recent: deque[float] = deque(maxlen=cfg.window)  # training returns
-        self.evaluations: deque[float] = deque(maxlen=cfg.eval_window)  # their means
+    def __init__(self, cfg: StopConfig, history: EvaluationHistory) -> None:
+        self.cfg, self.history = cfg, history
+        self.returns: deque[float] = deque(maxlen=cfg.window)  # of the last training episodes
 
-    def add_episodes(self, episodes: Iterable[Episode]) -> None:
-        self.recent.extend(e.episode_return for e in episodes)
+    def add_episodes(
+        self, episodes: Sequence[Episode], recordings: Sequence[Recording], state: RunState
+    ) -> None:
+        self.returns.extend(e.episode_return for e in episodes)
 
-    def add_evaluation(self, mean: float) -> None:
-        self.evaluations.append(mean)
-
-    def reason(self, episodes: int, evaluated: bool) -> str | None:
-        """Why the run ends at this step; None: it does not, unless its steps are spent.
-
-        Args:
-            episodes: finished so far.
-            evaluated: whether the last evaluation is of this very step.
-
-        """
-        cfg = self.cfg
-        if evaluated and (mean := _reached(self.evaluations, cfg.eval_return)) is not None:
-            which = f"mean of {cfg.eval_window} evals" if cfg.eval_window > 1 else "eval return"
-            return f"{which} {mean:.1f} reached stop.eval_return={cfg.eval_return:g}"
-        if (mean := _reached(self.recent, cfg.train_return)) is not None:
+    def stop_reason(self, state: RunState) -> str | None:
+        cfg, history = self.cfg, self.history
+        if history.step == state.step:
+            mean = reached(history.means, cfg.eval_return)
+            if mean is not None:
+                several = f"mean of {cfg.eval_window} evals"
+                which = several if cfg.eval_window > 1 else "eval return"
+                return f"{which} {mean:.1f} reached stop.eval_return={cfg.eval_return:g}"
+        if (mean := reached(self.returns, cfg.train_return)) is not None:
             return f"mean training return {mean:.1f} reached stop.train_return={cfg.train_return:g}"
-        if self.budget.episodes is not None and episodes >= self.budget.episodes:
-            return f"total_episodes={self.budget.episodes}"
         return None
 
     def state_dict(self) -> State:
-        return {"recent": list(self.recent), "evaluations": list(self.evaluations)}
+        return {"returns": list(self.returns)}
 
     def load_state_dict(self, state: State) -> None:
-        self.recent.extend(cast(list[float], state["recent"]))
-        self.evaluations.extend(cast(list[float], state.get("evaluations", [])))
+        self.returns.extend(cast(list[float], state["returns"]))
 
 
-def _reached(values: deque[float], goal: float | None) -> float | None:
-    """Mean of a full window, if it is at the goal or above."""
-    if goal is None or len(values) != values.maxlen:
+def reached(values: deque[float], threshold: float | None) -> float | None:
+    """The mean of a full window if it is at least `threshold`; else None."""
+    if threshold is None or len(values) != values.maxlen:
         return None
     mean = sum(values) / len(values)
-    return mean if mean >= goal else None
+    return mean if mean >= threshold else None

@@ -1,44 +1,54 @@
-"""What a run does now and then, and when it is due."""
+"""Triggers: when a callback is due, by env steps or by finished training episodes."""
 
 from __future__ import annotations
 
-import dataclasses
+from typing import NamedTuple
 
-from rl_cli.config.run import RunConfig
-from rl_cli.core.schedules import next_multiple
+from rl_cli.core.schedules import crossings, next_multiple
 
 
-@dataclasses.dataclass(frozen=True)
-class Periods:
-    """Env steps between things that are done now and then; 0: never.
+class Fired(NamedTuple):
+    """What made a trigger fire. False if neither did."""
 
-    The last three count finished training episodes instead.
+    by_steps: bool
+    by_episodes: bool
+
+    def __bool__(self) -> bool:
+        return self.by_steps or self.by_episodes
+
+
+class Trigger:
+    """Fires when a counter crosses a multiple of its interval.
+
+    `step % every == 0` is not enough: with 8 envs the step counter jumps over most multiples.
+
+    Args:
+        every: env steps over all envs; 0: never.
+        every_episodes: finished training episodes over all envs; 0: never.
+
     """
 
-    log: int
-    evaluate: int
-    record: int
-    save: int
-    log_episodes: int = 0
-    evaluate_episodes: int = 0
-    film_episodes: int = 0
+    def __init__(self, every: int, every_episodes: int = 0) -> None:
+        self.every, self.every_episodes = every, every_episodes
+        self.step = self.episodes = 0  # the counters when the trigger was last checked
+
+    def restart(self, step: int, episodes: int) -> None:
+        """Count from here; multiples up to here do not fire any more."""
+        self.step, self.episodes = step, episodes
 
     def next_due(self, step: int) -> int:
-        """First step after `step` at which any of those that count steps is due.
+        """First multiple of `every` after `step`; sys.maxsize if there is none."""
+        return next_multiple(step, self.every)
 
-        Far away where none counts steps.
-        """
-        return next_multiple(step, self.log, self.evaluate, self.record, self.save)
+    def is_due(self, step: int, episodes: int) -> Fired:
+        """Whether a multiple was crossed since the last `fire`."""
+        return Fired(
+            crossings(self.step, step, self.every) > 0,
+            crossings(self.episodes, episodes, self.every_episodes) > 0,
+        )
 
-
-def periods_of(cfg: RunConfig) -> Periods:
-    """The periods that a configuration asks for."""
-    return Periods(
-        log=cfg.log.every,
-        evaluate=cfg.eval.every,
-        record=cfg.video.every,
-        save=cfg.checkpoint.every,
-        log_episodes=cfg.log.every_episodes,
-        evaluate_episodes=cfg.eval.every_episodes,
-        film_episodes=cfg.video.every_episodes,
-    )
+    def fire(self, step: int, episodes: int) -> Fired:
+        """As `is_due`, and count from here."""
+        fired = self.is_due(step, episodes)
+        self.restart(step, episodes)
+        return fired

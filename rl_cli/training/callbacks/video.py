@@ -1,76 +1,155 @@
-"""The films that a run makes as it goes: which, of whom, and under which names."""
+"""Videos of the policy and of training episodes, rendered in the background."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from rl_cli.config.run import RunConfig
-from rl_cli.core.types import Recording
+from rl_cli.config.env import EnvConfig
+from rl_cli.config.run import EvalConfig, VideoConfig
+from rl_cli.core.types import Episode, Recording
 from rl_cli.envs.normalization import ObservationNormalizer
 from rl_cli.evaluation import video
-from rl_cli.evaluation.background import Alive, Background
+from rl_cli.evaluation.background import Background, KeepGoing
 from rl_cli.evaluation.evaluator import Policy
+from rl_cli.training.callbacks.base import Callback, RunState
+from rl_cli.training.callbacks.triggers import Trigger
 
-OF_POLICY, OF_TRAINING = "videos", "films of training episodes"
+POLICY, TRAINING = "videos", "videos of training episodes"
 
 
-class Studio:
-    """Films what there is when it is asked to, one film after the other, while training goes on.
+class VideoCallback(Callback):
+    """Records evaluation episodes at intervals, and every n-th training episode as it was played.
 
     Args:
-        normalizer, policy: of the run; looked at when a film is asked for.
-        folder: for the films.
-        background: in which they are made.
-        notify: told once of each kind why there are none.
+        recorder: renders one video after the other while training continues.
+        cfg: the intervals.
+        record_episodes: tells the envs whether to keep the actions of finished episodes.
+        interrupted: whether a signal asked the run to stop.
+
+    """
+
+    name = "video"
+
+    def __init__(
+        self,
+        recorder: VideoRecorder,
+        cfg: VideoConfig,
+        record_episodes: Callable[[bool], None],
+        interrupted: Callable[[], bool],
+    ) -> None:
+        self.recorder, self.every_episodes = recorder, cfg.every_episodes
+        self.trigger = Trigger(cfg.every)
+        self.record_episodes, self.interrupted = record_episodes, interrupted
+        self.recorded_step = -1
+        self.pending: dict[int, Recording] = {}  # training episodes to render, by number
+
+    def start(self, state: RunState) -> None:
+        self.trigger.restart(state.step, state.episodes)
+        self.record_episodes(self.recorder.wants_training)
+
+    def next_due(self, step: int) -> int:
+        return self.trigger.next_due(step)
+
+    def add_episodes(
+        self, episodes: Sequence[Episode], recordings: Sequence[Recording], state: RunState
+    ) -> None:
+        first = state.episodes - len(episodes) + 1
+        for number, recording in enumerate(recordings, first):
+            if number % self.every_episodes == 0:
+                self.pending[number] = recording
+
+    def is_due(self, state: RunState) -> bool:
+        return bool(self.pending)
+
+    def run(self, state: RunState) -> None:
+        if self.pending:
+            self.recorder.record_training(self.pending)
+            self.pending = {}
+            self.record_episodes(self.recorder.wants_training)
+        if self.trigger.fire(state.step, state.episodes) and not self.interrupted():
+            self._record_policy(state)
+
+    def finish(self, state: RunState) -> None:
+        if self.recorded_step < state.step and not self.interrupted():
+            self._record_policy(state)
+
+    def join(self) -> None:
+        self.recorder.wait()
+
+    def close(self) -> None:
+        self.recorder.drop()
+
+    def _record_policy(self, state: RunState) -> None:
+        self.recorded_step = state.step
+        self.recorder.record_policy(state.step)
+
+
+class VideoRecorder:
+    """Renders videos of what exists when a method is called, one after the other.
+
+    A failure is reported once for each kind of video, and that kind is not tried again.
+
+    Args:
+        env: how to make the env that is rendered.
+        normalizer: of the run's observations; None: they are not normalised.
+        policy: of the run.
+        cfg: number of evaluation episodes and interval of training episodes; 0: none.
+        eval_cfg: seed, and greedy or sampled actions.
+        folder: for the mp4 files.
+        background: runs the rendering.
+        notify: prints a line.
 
     """
 
     def __init__(
         self,
-        cfg: RunConfig,
+        env: EnvConfig,
         normalizer: ObservationNormalizer | None,
         policy: Policy,
+        cfg: VideoConfig,
+        eval_cfg: EvalConfig,
         folder: Path,
         background: Background,
         notify: Callable[[str], None],
     ) -> None:
-        self.cfg, self.normalizer, self.policy, self.folder = cfg, normalizer, policy, folder
-        self.background, self.notify = background, notify
-        asked = {OF_POLICY: cfg.video.episodes, OF_TRAINING: cfg.video.every_episodes}
-        self.wanted = {kind for kind, often in asked.items() if often}
-        self.kind = OF_POLICY  # what is being made, or was last
+        self.env, self.normalizer, self.policy = env, normalizer, policy
+        self.episodes, self.eval_cfg = cfg.episodes, eval_cfg
+        self.folder, self.background, self.notify = folder, background, notify
+        requested = {POLICY: cfg.episodes, TRAINING: cfg.every_episodes}
+        self.wanted = {kind for kind, number in requested.items() if number}
+        self.kind = POLICY  # of the video that is being rendered, or was last
 
     @property
     def wants_training(self) -> bool:
-        return OF_TRAINING in self.wanted
+        """Whether training episodes are to be recorded."""
+        return TRAINING in self.wanted
 
-    def film_policy(self, step: int) -> None:
-        """The first `video.episodes` evaluation episodes, at a step."""
-        names = [f"step_{step:09d}_episode_{i}.mp4" for i in range(self.cfg.video.episodes)]
-        paths, how = [self.folder / name for name in names], self.cfg.eval
+    def record_policy(self, step: int) -> None:
+        """The first `video.episodes` evaluation episodes with the policy of this moment."""
+        names = [f"step_{step:09d}_episode_{i}.mp4" for i in range(self.episodes)]
+        paths, how = [self.folder / name for name in names], self.eval_cfg
 
-        def film(alive: Alive) -> None:
-            given = (self.cfg.env, self.normalizer, self.policy, paths)
-            video.record(*given, how.seed, how.greedy, alive)
+        def render(keep_going: KeepGoing) -> None:
+            agent = (self.env, self.normalizer, self.policy, paths)
+            video.record(*agent, how.seed, how.greedy, keep_going)
 
-        self._begin(OF_POLICY, film)
+        self._start(POLICY, render)
 
-    def film_training(self, recordings: Mapping[int, Recording]) -> None:
-        """Training episodes as they were, exploration and all, by number."""
+    def record_training(self, recordings: Mapping[int, Recording]) -> None:
+        """Training episodes, by number, replayed with the actions that were taken."""
 
-        def film(alive: Alive) -> None:
+        def render(keep_going: KeepGoing) -> None:
             for number, recording in recordings.items():
                 path = self.folder / f"episode_{number:06d}.mp4"
-                video.play_again(self.cfg.env, recording, path, alive)
+                video.replay_episode(self.env, recording, path, keep_going)
 
-        if recordings:
-            self._begin(OF_TRAINING, film)
+        self._start(TRAINING, render)
 
-    def _begin(self, kind: str, film: Callable[[Alive], None]) -> None:
-        def task(alive: Alive) -> str | None:
+    def _start(self, kind: str, render: Callable[[KeepGoing], None]) -> None:
+        def task(keep_going: KeepGoing) -> str | None:
             try:
-                film(alive)
+                render(keep_going)
             except video.VideoUnavailable as problem:
                 return str(problem)
             return None
@@ -78,23 +157,22 @@ class Studio:
         self.wait()
         if kind in self.wanted:
             self.kind = kind
-            self.background.begin(task)
-            if not self.background.beside:
+            self.background.start(task)
+            if not self.background.in_child:
                 self.wait()
 
     def wait(self) -> None:
-        """Until the film that is being made is there."""
+        """Wait until the video that is being rendered is complete."""
         if problem := self.background.wait():
-            self._sweep_up()
-            self.notify(f"no {self.kind}: {problem}; training goes on without")
-            self.wanted.discard(self.kind)  # said once
+            self._remove_partial()
+            self.notify(f"no {self.kind}: {problem}; training continues without them")
+            self.wanted.discard(self.kind)
 
     def drop(self) -> None:
-        """Without the film that is being made."""
+        """Stop rendering and delete the incomplete video."""
         self.background.drop()
-        self._sweep_up()
+        self._remove_partial()
 
-    def _sweep_up(self) -> None:
-        """Take away what a process has left that could not itself."""
+    def _remove_partial(self) -> None:
         for part in self.folder.glob(video.PARTS):
             part.unlink(missing_ok=True)

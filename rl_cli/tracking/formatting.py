@@ -1,0 +1,121 @@
+"""Numbers, durations, paths and summaries as text for the terminal."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.markup import escape
+from rich.table import Table
+
+from rl_cli.core.errors import plain
+from rl_cli.tracking.statistics import Summary
+
+SPARKS = "▁▂▃▄▅▆▇█"
+
+
+def sparkline(values: list[float], width: int) -> str:
+    """The values as a row of `width` or fewer block characters, each the mean of its neighbours."""
+    if not values:
+        return ""
+    count = min(width, len(values))
+    edges = [i * len(values) // count for i in range(count + 1)]
+    means = [sum(values[a:b]) / (b - a) for a, b in itertools.pairwise(edges)]
+    low, high = min(means), max(means)
+    scale = (len(SPARKS) - 1) / (high - low) if high > low else 0.0
+    return "".join(SPARKS[int((m - low) * scale)] for m in means)
+
+
+def describe(summary: Summary) -> str:
+    """An evaluation: mean, standard deviation of several episodes, success rate."""
+    text = f"eval return {number(summary.mean)}"
+    if summary.episodes > 1:
+        text += f" ± {number(summary.std)}"
+    text += f" ({summary.episodes} episode{'s' if summary.episodes > 1 else ''})"
+    if summary.success_rate is not None:
+        text += f", success {summary.success_rate:.0%}"
+    return text
+
+
+def describe_returns(row: Mapping[str, float]) -> list[str]:
+    """Mean, maximum and success rate of a row's episodes; empty if none ended."""
+    if "rollout/episode_return" not in row:
+        return []
+    words = [number(row["rollout/episode_return"])]
+    if "rollout/episode_return_max" in row:
+        words.append(f"max {number(row['rollout/episode_return_max'])}")
+    if "rollout/success_rate" in row:
+        words.append(f"success {row['rollout/success_rate']:.0%}")
+    return words
+
+
+def describe_row(row: Mapping[str, float], episodes: int | None) -> list[str]:
+    """A row of metrics. `episodes`: the budget of episodes, if that measures progress."""
+    words = [] if episodes is None else [f"episode {row['rollout/episodes']:,.0f}/{episodes:,}"]
+    if returns := describe_returns(row):
+        words += [f"return {returns[0]}", *returns[1:]]
+    words.append(f"{row['time/steps_per_second']:,.0f} steps/s")
+    if "train/loss" in row:
+        words.append(f"loss {number(row['train/loss'])}")
+    return words
+
+
+def describe_training(summary: Mapping[str, float]) -> str:
+    """A run's training episodes, from `EpisodeTally.summary`."""
+    text = (
+        f"{summary['episodes']:,} episodes, return {number(summary['mean'])} ± {number(summary['std'])}, "
+        f"mean length {summary['mean_length']:,.1f}"
+    )
+    if "success_rate" in summary:
+        text += f", success {summary['success_rate']:.0%} (return >= {summary['success_at']:g})"
+    return text
+
+
+def number(value: float) -> str:
+    """Three or four significant digits."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    if 0.01 <= abs(value) < 10:
+        return f"{value:.3f}"
+    return f"{value:,.1f}" if abs(value) >= 10 else f"{value:.1e}"
+
+
+def duration(seconds: float) -> str:
+    """1:05 or 2:03:04."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
+
+
+def summary_table(summary: Summary, title: str) -> Table:
+    """All values of a summary."""
+    table = Table(title=escape(title), title_justify="left", show_header=False)
+    table.add_column(style="dim")
+    table.add_column(justify="right")
+    table.add_row("episodes", f"{summary.episodes}")
+    table.add_row("mean return", f"{summary.mean:.2f}")
+    table.add_row("std", f"{summary.std:.2f}")
+    table.add_row("median", f"{summary.median:.2f}")
+    table.add_row(
+        "IQM [95% interval]",
+        f"{summary.iqm:.2f} [{summary.iqm_low:.2f}, {summary.iqm_high:.2f}]".replace("[", r"\[", 1),
+    )
+    table.add_row("min, max", f"{summary.min:.2f}, {summary.max:.2f}")
+    table.add_row("mean length", f"{summary.mean_length:.1f}")
+    if summary.success_rate is None:
+        table.add_row("success rate", "no threshold; set env.success_at")
+    else:
+        table.add_row(
+            f"success rate (return >= {summary.success_at:g})", f"{summary.success_rate:.0%}"
+        )
+    return table
+
+
+def relative(path: Path) -> str:
+    """A path relative to the current folder, if it is inside."""
+    try:
+        return plain(str(path.resolve().relative_to(Path.cwd())))
+    except ValueError:
+        return plain(str(path))

@@ -1,0 +1,162 @@
+"""The interface of callbacks: what a run does at intervals, beside acting and learning."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import ClassVar, Protocol, cast
+
+from rl_cli.core.types import Episode, Metrics, Recording, State
+
+NEVER = sys.maxsize
+"""A step that no run reaches."""
+
+
+class RunState(Protocol):
+    """What a callback may read of the run: `training.state.TrainingState`."""
+
+    @property
+    def step(self) -> int:
+        """Env steps taken, over all envs."""
+
+    @property
+    def episodes(self) -> int:
+        """Finished training episodes, over all envs."""
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of acting and learning, without the time spent in callbacks."""
+
+    def state_dict(self) -> State:
+        """Everything that a resumed run needs beside the policy's weights."""
+
+
+class Callback:
+    """One thing that a run does at intervals. Every method may be left out.
+
+    The trainer calls `start` once; `update` and `add_episodes` as they come; `run` after each
+    collection that reaches `next_due`, or that makes `is_due` true; at the end `finish` or, after a
+    signal, `interrupt`; then `join`; and `close` whatever happened. `run` is called on every callback
+    whenever any is due: check your own trigger. A callback draws from no random stream of the run.
+    """
+
+    name: ClassVar[str]
+    """Unique; the key of the callback's state in a checkpoint."""
+
+    def start(self, state: RunState) -> None:
+        """The run starts, or resumes at `state.step`. The envs have been reset."""
+
+    def next_due(self, step: int) -> int:
+        """First env step after `step` at which `run` has something to do."""
+        return NEVER
+
+    def update(self, metrics: Metrics) -> None:
+        """Metrics of K gradient steps, (K,) each. Called often: do not read a tensor's value."""
+
+    def add_episodes(
+        self, episodes: Sequence[Episode], recordings: Sequence[Recording], state: RunState
+    ) -> None:
+        """Training episodes that have finished; `state.episodes` counts them already.
+
+        `recordings` are the same episodes, or none if no callback has them recorded.
+        """
+
+    def is_due(self, state: RunState) -> bool:
+        """Whether finished episodes make `run` due at this step. Asked after `add_episodes`."""
+        return False
+
+    def run(self, state: RunState) -> None:
+        """Do what is due at `state.step`."""
+
+    def stop_reason(self, state: RunState) -> str | None:
+        """Why the run should end at this step; None: it goes on."""
+        return None
+
+    def finish(self, state: RunState) -> None:
+        """The run ends at `state.step`: do what that step still lacks."""
+
+    def interrupt(self, state: RunState) -> None:
+        """A signal ends the run at `state.step`: save what a resume needs, and nothing slow."""
+
+    def join(self) -> None:
+        """Wait for work in the background."""
+
+    def close(self) -> None:
+        """Release resources. Called once, also after an error; must not raise."""
+
+    def state_dict(self) -> State:
+        """What a resumed run needs; stored in the checkpoint under `name`."""
+        return {}
+
+    def load_state_dict(self, state: State) -> None:
+        """Restore the result of `state_dict`. Not called if the checkpoint has none."""
+
+
+class CallbackList(Callback):
+    """Callbacks called one after the other, in the given order.
+
+    Raises:
+        ValueError: two callbacks have the same name.
+
+    """
+
+    name = "callbacks"
+
+    def __init__(self, callbacks: Iterable[Callback]) -> None:
+        self.callbacks = tuple(callbacks)
+        names = [callback.name for callback in self.callbacks]
+        if len(set(names)) < len(names):
+            raise ValueError(f"callbacks need different names, found {names}")
+
+    def start(self, state: RunState) -> None:
+        for callback in self.callbacks:
+            callback.start(state)
+
+    def next_due(self, step: int) -> int:
+        return min((callback.next_due(step) for callback in self.callbacks), default=NEVER)
+
+    def update(self, metrics: Metrics) -> None:
+        for callback in self.callbacks:
+            callback.update(metrics)
+
+    def add_episodes(
+        self, episodes: Sequence[Episode], recordings: Sequence[Recording], state: RunState
+    ) -> None:
+        for callback in self.callbacks:
+            callback.add_episodes(episodes, recordings, state)
+
+    def is_due(self, state: RunState) -> bool:
+        return any(callback.is_due(state) for callback in self.callbacks)
+
+    def run(self, state: RunState) -> None:
+        for callback in self.callbacks:
+            callback.run(state)
+
+    def stop_reason(self, state: RunState) -> str | None:
+        reasons = (callback.stop_reason(state) for callback in self.callbacks)
+        return next((reason for reason in reasons if reason is not None), None)
+
+    def finish(self, state: RunState) -> None:
+        for callback in self.callbacks:
+            callback.finish(state)
+
+    def interrupt(self, state: RunState) -> None:
+        for callback in self.callbacks:
+            callback.interrupt(state)
+
+    def join(self) -> None:
+        for callback in self.callbacks:
+            callback.join()
+
+    def close(self) -> None:
+        for callback in self.callbacks:
+            callback.close()
+
+    def state_dict(self) -> State:
+        states = {callback.name: callback.state_dict() for callback in self.callbacks}
+        return {name: state for name, state in states.items() if state}
+
+    def load_state_dict(self, state: State) -> None:
+        for callback in self.callbacks:
+            if callback.name in state:
+                callback.load_state_dict(cast(State, state[callback.name]))

@@ -1,0 +1,95 @@
+"""Evaluation at intervals, and the history of its results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rl_cli.config.run import EvalConfig
+from rl_cli.core.types import State
+from rl_cli.evaluation.evaluator import Evaluator, Policy, evaluate
+from rl_cli.tracking.logger import check_finite
+from rl_cli.tracking.statistics import summarise
+from rl_cli.training.callbacks.base import Callback, RunState
+from rl_cli.training.callbacks.checkpoint import CheckpointCallback
+from rl_cli.training.callbacks.history import EvaluationHistory
+from rl_cli.training.callbacks.reporter import Reporter
+from rl_cli.training.callbacks.triggers import Trigger
+
+
+class EvaluationCallback(Callback):
+    """Evaluates the policy on an env and with seeds of its own; a new best is saved at once.
+
+    Args:
+        history: of the results.
+        evaluator: plays the episodes.
+        policy: the run's, as it is when `run` is called.
+        cfg: number of episodes, seed, greedy or sampled actions.
+        trigger: the evaluation interval.
+        reporter: receives the results.
+        checkpoint: saves a new best policy.
+        interrupted: whether a signal asked the run to stop; checked between two episodes.
+
+    """
+
+    name = "evaluation"
+
+    def __init__(
+        self,
+        history: EvaluationHistory,
+        evaluator: Evaluator,
+        policy: Policy,
+        cfg: EvalConfig,
+        trigger: Trigger,
+        reporter: Reporter,
+        checkpoint: CheckpointCallback,
+        interrupted: Callable[[], bool],
+    ) -> None:
+        self.history, self.evaluator, self.policy, self.cfg = history, evaluator, policy, cfg
+        self.trigger, self.reporter, self.checkpoint = trigger, reporter, checkpoint
+        self.interrupted = interrupted
+
+    def start(self, state: RunState) -> None:
+        self.trigger.restart(state.step, state.episodes)
+
+    def next_due(self, step: int) -> int:
+        return step if self.history.interrupted else self.trigger.next_due(step)
+
+    def is_due(self, state: RunState) -> bool:
+        return bool(self.trigger.is_due(state.step, state.episodes))
+
+    def run(self, state: RunState) -> None:
+        if self.trigger.fire(state.step, state.episodes) or self.history.interrupted:
+            self._evaluate(state)
+
+    def finish(self, state: RunState) -> None:
+        if self.history.step < state.step:
+            self._evaluate(state)
+
+    def close(self) -> None:
+        self.evaluator.close()
+
+    def state_dict(self) -> State:
+        return self.history.state_dict()
+
+    def load_state_dict(self, state: State) -> None:
+        self.history.load_state_dict(state)
+
+    def _evaluate(self, state: RunState) -> None:
+        cfg, history = self.cfg, self.history
+        self.checkpoint.check_weights()
+        episodes = evaluate(
+            self.evaluator, self.policy, cfg.episodes, cfg.seed, cfg.greedy, self.interrupted
+        )
+        if len(episodes) < cfg.episodes:
+            history.mark_interrupted()
+            return
+        summary = summarise(episodes, self.evaluator.success_at)
+        history.add(state.step, summary)
+        check_finite({"eval/episode_return": summary.mean})
+        before = history.best_return
+        is_best = summary.mean >= before
+        history.replace_best(max(before, summary.mean))
+        rank = ("tied for best" if summary.mean == before else "best") if is_best else ""
+        self.reporter.evaluation(state.step, episodes, cfg.seed, summary, rank)
+        if is_best and not self.checkpoint.save_best(state):
+            history.replace_best(before)

@@ -1,0 +1,58 @@
+"""The history of a run's evaluations."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, cast
+
+import numpy as np
+
+from rl_cli.core.types import State
+from rl_cli.tracking.statistics import Summary
+
+
+class EvaluationHistory:
+    """The latest evaluation, the best return so far, and the last means.
+
+    Args:
+        window: number of means kept in `means`.
+
+    """
+
+    def __init__(self, window: int) -> None:
+        self.means: deque[float] = deque(maxlen=window)
+        self.step = -1  # env step of the latest evaluation
+        self.latest: Summary | None = None
+        self.best_return = -np.inf
+        self.interrupted = False  # the evaluation of the current step is incomplete
+
+    def add(self, step: int, summary: Summary) -> None:
+        """Record a complete evaluation."""
+        self.step, self.latest, self.interrupted = step, summary, False
+        self.means.append(summary.mean)
+
+    def replace_best(self, value: float) -> None:
+        """Set the best return; lower than before if its checkpoint could not be written."""
+        self.best_return = value
+
+    def mark_interrupted(self) -> None:
+        """A signal stopped the evaluation between two episodes; a resumed run repeats it."""
+        self.interrupted = True
+
+    def state_dict(self) -> State:
+        return {
+            "means": list(self.means),
+            "step": self.step,
+            "latest": None if self.latest is None else list(self.latest),
+            "best_return": None if np.isinf(self.best_return) else float(self.best_return),
+            "interrupted": self.interrupted,
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        self.means.extend(cast(list[float], state["means"]))
+        self.step = cast(int, state["step"])
+        if state["latest"] is not None:
+            self.latest = Summary(*cast(list[Any], state["latest"]))
+        best = state["best_return"]
+        self.best_return = -np.inf if best is None else cast(float, best)
+        self.interrupted = cast(bool, state["interrupted"])

@@ -1,0 +1,95 @@
+"""How far a run is, and everything that a resumed run needs beside the policy."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+from rl_cli.algos.base import Algorithm
+from rl_cli.collectors.base import Collector
+from rl_cli.core.types import State
+from rl_cli.training.callbacks.base import CallbackList
+
+
+class TrainingState:
+    """Counters of a run. Args: the parts whose states are saved and restored together."""
+
+    def __init__(self, algo: Algorithm[Any], collector: Collector, callbacks: CallbackList) -> None:
+        self.algo, self.collector, self.callbacks = algo, collector, callbacks
+        self.step = self.episodes = 0  # env steps and finished training episodes, over all envs
+        self.elapsed = 0.0  # seconds of acting and learning
+        self._running_since: float | None = None
+
+    def add_steps(self, steps: int) -> None:
+        self.step += steps
+
+    def add_episodes(self, episodes: int) -> None:
+        self.episodes += episodes
+
+    @contextmanager
+    def clock_running(self) -> Iterator[None]:
+        """Add the seconds spent in the body, less those in `clock_stopped`, to `elapsed`."""
+        self._running_since = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._stop_clock()
+
+    @contextmanager
+    def clock_stopped(self) -> Iterator[None]:
+        """Leave the seconds spent in the body out of `elapsed`."""
+        self._stop_clock()
+        try:
+            yield
+        finally:
+            self._running_since = time.perf_counter()
+
+    def _stop_clock(self) -> None:
+        if self._running_since is not None:
+            self.elapsed += time.perf_counter() - self._running_since
+            self._running_since = None
+
+    def state_dict(self) -> State:
+        self.collector.sync()
+        return {
+            "step": self.step,
+            "episodes": self.episodes,
+            "elapsed": self.elapsed,
+            "algo": self.algo.state_dict(),
+            "envs": self.collector.envs.state_dict(),
+            "callbacks": self.callbacks.state_dict(),
+        }
+
+    def load_state_dict(self, state: State) -> list[int]:
+        """Restore a checkpoint's state. -> the envs whose replay did not reach the same observation."""
+        state = upgraded(state)
+        self.step, self.episodes = cast(int, state["step"]), cast(int, state["episodes"])
+        self.elapsed = cast(float, state["elapsed"])
+        self.algo.load_state_dict(cast(State, state["algo"]))
+        inexact = self.collector.envs.load_state_dict(cast(State, state["envs"]))
+        self.callbacks.load_state_dict(cast(State, state["callbacks"]))
+        return inexact
+
+
+def upgraded(state: State) -> State:
+    """The state of a checkpoint of format 3 or earlier, which had no `callbacks`, in today's layout."""
+    if "callbacks" in state:
+        return state
+    logger = cast(dict[str, Any], state["logger"])
+    episodes = logger["tally"]["count"] if "tally" in logger else logger["episodes_total"]
+    evaluation = {
+        "means": state.get("evaluations", []),
+        "step": state["evaluated_at"],
+        "latest": state["latest"],
+        "best_return": state["best_return"],
+        "interrupted": state["owes_evaluation"],
+    }
+    callbacks = {
+        "metrics": logger,
+        "evaluation": evaluation,
+        "early_stopping": {"returns": state["recent"]},
+    }
+    kept = {name: state[name] for name in ("step", "elapsed", "algo", "envs")}
+    return {**kept, "episodes": episodes, "callbacks": callbacks}
