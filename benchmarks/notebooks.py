@@ -25,8 +25,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-
-from rl_cli.tracking.statistics import mean_interval
+from scipy import stats
 
 REPO = Path(__file__).resolve().parents[1]
 RUNS = REPO / "runs" / "notebooks"
@@ -139,7 +138,8 @@ def told(values: list[float], needed: int) -> str:
     if len(found) < 2:
         text = f"{found[0]:.1f}" if len(found) else "-"
     else:
-        low, high = mean_interval(found)
+        error = stats.sem(found)  # Student's t: exact for few normal values
+        low, high = stats.t.interval(0.95, len(found) - 1, found.mean(), error)
         text = f"{found.mean():.1f} [{low:.1f}, {high:.1f}]"
     return text if len(found) == needed else f"{text} ({len(found)} of {needed} runs)"
 

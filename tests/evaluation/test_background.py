@@ -22,7 +22,7 @@ from rl_cli.core.errors import EnvFault
 from rl_cli.envs.vector import VectorEnv
 from rl_cli.evaluation.background import Background
 from rl_cli.storage.run_folder import read_status
-from rl_cli.training.callbacks.video import Studio
+from rl_cli.training.callbacks.video import VideoRecorder
 from rl_cli.training.experiment import train
 from tests.training.test_trainer import compose
 
@@ -44,7 +44,7 @@ def test_a_task_sees_what_was_there_when_it_began(background, tmp_path):
         wait_for(tmp_path / "moved")
         (tmp_path / "seen").write_text(f"{weights} {os.getpid()}")
 
-    background.begin(task)
+    background.start(task)
     weights[0] = 2.0
     (tmp_path / "moved").touch()
     assert background.wait() is None
@@ -54,7 +54,7 @@ def test_a_task_sees_what_was_there_when_it_began(background, tmp_path):
 
 
 def test_a_problem_is_told_once(background):
-    background.begin(lambda _: "no screen")
+    background.start(lambda _: "no screen")
     assert background.wait() == "no screen"
     assert background.wait() is None
 
@@ -68,9 +68,9 @@ def test_a_problem_is_told_once(background):
     ],
 )
 def test_a_task_that_dies_is_a_problem_and_no_more(background, end, told):
-    background.begin(lambda _: end())
+    background.start(lambda _: end())
     assert background.wait() == told
-    background.begin(lambda _: None)
+    background.start(lambda _: None)
     assert background.wait() is None
 
 
@@ -84,7 +84,7 @@ def test_signals_are_the_runs_affair_and_an_interrupted_one_asks_the_task_to_sto
         return "stopped"
 
     background = Background(True, lambda: bool(asked))
-    background.begin(task)
+    background.start(task)
     wait_for(tmp_path / "begun")
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         os.kill(background.process.pid, signum)
@@ -95,7 +95,7 @@ def test_signals_are_the_runs_affair_and_an_interrupted_one_asks_the_task_to_sto
 
 
 def test_it_can_be_dropped_and_is_forgotten(background):
-    background.begin(lambda _: time.sleep(600))
+    background.start(lambda _: time.sleep(600))
     process = background.process
     background.drop()
     assert not process.is_alive()
@@ -104,8 +104,8 @@ def test_it_can_be_dropped_and_is_forgotten(background):
 
 def test_a_task_without_a_sign_of_life_is_ended_be_it_in_c():
     background = Background(True, lambda: False, timeout=0.5)
-    background.begin(lambda _: ctypes.CDLL(None).sleep(600) and None)
-    assert background.wait() == "the renderer has not answered for 0.5 s"
+    background.start(lambda _: ctypes.CDLL(None).sleep(600) and None)
+    assert background.wait() == "the renderer has not responded for 0.5 s"
 
 
 def test_one_that_takes_its_time_but_lives_is_not():
@@ -116,7 +116,7 @@ def test_one_that_takes_its_time_but_lives_is_not():
             time.sleep(0.01)
 
     background = Background(True, lambda: False, timeout=0.5)
-    background.begin(task)
+    background.start(task)
     assert background.wait() is None
 
 
@@ -128,7 +128,7 @@ def test_what_a_task_starts_obeys_it(background):
         simulator.terminate()
         simulator.wait(timeout=5)
 
-    background.begin(task)
+    background.start(task)
     assert background.wait() is None
 
 
@@ -140,7 +140,7 @@ def test_networks_that_have_used_several_threads_can_be_asked_in_a_copy():
         torch.set_num_threads(2)
         torch.conv2d(picture, weights)
         background = Background(True, lambda: False, timeout=5.0)
-        background.begin(lambda _: str(float(torch.conv2d(picture, weights)[0, 0, 0, 0])))
+        background.start(lambda _: str(float(torch.conv2d(picture, weights)[0, 0, 0, 0])))
         assert background.wait() == "36.0"
     finally:
         torch.set_num_threads(before)
@@ -160,7 +160,7 @@ def test_a_talkative_env_does_not_disturb_the_live_view():
 
         threading.Thread(target=hold).start()
         held.wait()
-        background.begin(lambda _: print("hello", flush=True))
+        background.start(lambda _: print("hello", flush=True))
         begun.set()
         assert background.wait() is None
 
@@ -173,15 +173,15 @@ def no_room(act):
 def test_without_a_process_the_run_waits(beside, monkeypatch):
     monkeypatch.setattr(processes, "fork", no_room)
     background, where = Background(beside, lambda: False), []
-    background.begin(lambda _: where.append(os.getpid()))
+    background.start(lambda _: where.append(os.getpid()))
     assert where == [os.getpid()]
-    assert not background.beside
+    assert not background.in_child
     assert background.wait() is None
 
 
 def test_a_process_that_may_have_no_children_does_it_itself(monkeypatch):
     monkeypatch.setattr(type(multiprocessing.current_process()), "daemon", True)
-    assert not Background(True, lambda: False).beside
+    assert not Background(True, lambda: False).in_child
 
 
 def filmed(here, tiny, monkeypatch, *overrides, beside=True):
@@ -218,13 +218,13 @@ def at_the_fifth(act):
     ("act", "why"),
     [
         (lambda: os.kill(os.getpid(), signal.SIGKILL), "the process was killed by SIGKILL"),
-        (lambda: time.sleep(600), "the renderer has not answered for 1 s"),
+        (lambda: time.sleep(600), "the renderer has not responded for 1 s"),
     ],
     ids=["dies", "hangs"],
 )
 @pytest.mark.parametrize(
     ("kind", "asked"),
-    [("videos", "video.episodes=1"), ("films of training episodes", "video.every_episodes=2")],
+    [("videos", "video.episodes=1"), ("videos of training episodes", "video.every_episodes=2")],
 )
 def test_a_renderer_that_dies_or_hangs_costs_a_line(
     here, tiny, monkeypatch, capsys, act, why, kind, asked
@@ -289,7 +289,7 @@ def test_a_second_signal_ends_the_film_not_the_story(here, tiny, monkeypatch):
             signal.raise_signal(signal.SIGINT)
         return step(self, action)
 
-    monkeypatch.setattr(Studio, "wait", impatient)
+    monkeypatch.setattr(VideoRecorder, "wait", impatient)
     monkeypatch.setattr(VectorEnv, "step", signalled)
     outcome = train(config | {"run_dir": str(here / "r")}, ("ppo", "cartpole"))
     assert (outcome.state, outcome.exit_code) == ("interrupted", 130)

@@ -127,7 +127,7 @@ def test_odd_sides_are_cropped_to_even_ones_and_colours_keep_their_place(tmp_pat
     [
         ("ProbeConstant-v0", ""),  # has no way to be rendered, for reasons that gymnasium gives
         ("TestBreaks-v0", "the display is lost"),
-        ("TestBlind-v0", "the env renders NoneType, not pictures"),
+        ("TestBlind-v0", "the env renders NoneType, not (H, W, 3) images"),
     ],
 )
 def test_an_env_that_cannot_be_filmed_says_so_in_one_line_and_leaves_no_file(tmp_path, env_id, why):

@@ -11,7 +11,14 @@ from rich.console import Console
 
 from rl_cli.tracking import console as console_module
 from rl_cli.tracking.console import LiveMonitor, PlainMonitor, QuietMonitor, make_monitor
-from rl_cli.tracking.formatting import describe, duration, number, relative, sparkline, summary_table
+from rl_cli.tracking.formatting import (
+    describe,
+    duration,
+    number,
+    relative,
+    sparkline,
+    summary_table,
+)
 from rl_cli.tracking.statistics import Summary
 
 SUMMARY = Summary(
@@ -192,12 +199,12 @@ def test_a_row_that_was_asked_for_is_never_held_back(capsys, clock, live):
     plain.start("t", {}, 0, 1_000, (0, 2_000))
     capsys.readouterr()
     for step in (100, 200, 300):
-        plain.row(step, ROW, in_any_case=step < 300)
+        plain.row(step, ROW, always_print=step < 300)
     rest = "episode 1,234/2,000  return 87.7  max 120.2  success 12%  9,876 steps/s  loss 0.123"
     assert capsys.readouterr().out.splitlines() == [f"step 100  {rest}", f"step 200  {rest}"]
     live.start("t", {}, 0, 1_000, (0, 2_000))
     for step in (100, 200, 300):
-        live.row(step, ROW, in_any_case=step < 300)
+        live.row(step, ROW, always_print=step < 300)
     lines = live.console.file.getvalue().splitlines()
     shown = [text[text.find("step ") :] for text in lines]  # the first hides the cursor
     assert [text for text in shown if text.endswith(rest)] == [

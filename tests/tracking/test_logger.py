@@ -15,8 +15,11 @@ from rl_cli.core.errors import NonFinite
 from rl_cli.core.types import Episode
 from rl_cli.storage.serialization import pack, unpack
 from rl_cli.tracking import logger as logger_module
+from rl_cli.tracking.csv_table import CsvSink
 from rl_cli.tracking.logger import Logger, check_finite
+from rl_cli.tracking.sinks import SinkContext
 from rl_cli.tracking.statistics import summarise
+from rl_cli.tracking.tensorboard import TensorBoardSink
 
 TIMES = {"time/steps_per_second": 1000.0}
 HPARAMS = {
@@ -36,8 +39,10 @@ def write(log, step, times):
     return row
 
 
-def logger(folder, tensorboard=False, resumed_at=None):
-    return Logger(folder, tensorboard, HPARAMS, resumed_at)
+def logger(folder, tensorboard=False, resumed_at=None, **options):
+    context = SinkContext(folder, HPARAMS, resumed_at)
+    sinks = [CsvSink(context), *([TensorBoardSink(context)] if tensorboard else [])]
+    return Logger(sinks, **options)
 
 
 def rows(path):
@@ -106,7 +111,7 @@ def test_episodes_are_counted_from_the_first_and_averaged_since_the_last_row(tmp
 
 
 def test_the_running_mean_is_of_the_last_few_and_success_of_what_came_since_the_last_row(tmp_path):
-    log = Logger(tmp_path, False, HPARAMS, success_at=3.0, window=2)
+    log = logger(tmp_path, success_at=3.0, window=2)
     told = []
     for step, returns in ((100, [4.0]), (200, [1.0, 3.0, 2.0]), (300, [])):
         log.add_episodes([Episode(value, 1) for value in returns])
@@ -166,7 +171,7 @@ def test_many_numbers_between_two_rows_are_kept_as_one_tensor(tmp_path, monkeypa
     log = logger(tmp_path)
     for value in range(7):
         log.add(metrics(loss=float(value)))
-    assert len(log.gathered["loss"]) < 3
+    assert len(log.collected["loss"]) < 3
     assert log.state_dict()["gathered"]["loss"].tolist() == [0, 1, 2, 3, 4, 5, 6]
     assert log.row({})["train/loss"] == 3.0
 
@@ -192,7 +197,7 @@ def test_what_was_gathered_goes_through_a_checkpoint_into_the_next_row(tmp_path)
     tree, arrays, _ = pack(whole.state_dict())
     tree, data = json.dumps(tree), safetensors.numpy.save(arrays)
     resumed.load_state_dict(unpack(json.loads(tree), safetensors.numpy.load(data), {}.__getitem__))
-    assert [len(v) for v in resumed.gathered.values()] == [1, 1]  # not a tensor for each number
+    assert [len(v) for v in resumed.collected.values()] == [1, 1]  # not a tensor for each number
     for log in (whole, resumed):
         log.add(metrics(loss=6.0))
         log.add_episodes([Episode(7.0, 9)])

@@ -290,10 +290,10 @@ def test_an_evaluation_as_good_as_the_best_is_said_to_be_tied(here, capsys):
 
 def test_the_closing_lines_name_the_films_of_both_kinds(here, capsys):
     run(here / "r", "total_episodes=6", "video.every_episodes=2", "video.episodes=1", "quiet=false")
-    told = [line for line in capsys.readouterr().out.splitlines() if line[:5] in ("films", "video")]
+    told = [line for line in capsys.readouterr().out.splitlines() if line[:5] == "video"]
     assert told == [
         "video:   r/videos/step_000000018_episode_0.mp4",
-        "films:   3 training episodes in r/videos",
+        "videos:  3 training episodes in r/videos",
     ]
 
 
@@ -361,8 +361,8 @@ def test_an_env_that_does_not_replay_is_told_once_and_training_goes_on(here, cap
     assert run(here / "r", *changes).reason == "total_episodes=6"
     told = capsys.readouterr().err.splitlines()
     assert told == [
-        "no films of training episodes: TestWhimsical-v0 does not replay: 3 steps with return 3 "
-        "came out as 1 with 1; training goes on without"
+        "no videos of training episodes: TestWhimsical-v0 is not deterministic: the episode had 3 steps "
+        "and return 3, its replay 1 and 1; training continues without them"
     ]
     assert films(here / "r") == []
 
