@@ -7,20 +7,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-
 from rl_cli.algos.base import Algorithm
 from rl_cli.algos.factory import use_machine_code, worth_compiling
 from rl_cli.collectors.factory import make_collector
 from rl_cli.config.run import RunConfig
-from rl_cli.core.errors import BadInput, NonFinite
-from rl_cli.core.types import Arrays, State
+from rl_cli.core.errors import BadInput
+from rl_cli.core.types import State
 from rl_cli.engine.compiler import source_digest
 from rl_cli.envs.vector import VectorEnv
 from rl_cli.evaluation.background import Background
 from rl_cli.evaluation.evaluator import Evaluator
 from rl_cli.storage.checkpoint_writer import CheckpointStore, Identity
-from rl_cli.storage.policy_file import load_policy_arrays, policy_arrays
+from rl_cli.storage.policy_file import load_policy_arrays
 from rl_cli.tracking.console import Monitor
 from rl_cli.tracking.csv_table import CsvSink
 from rl_cli.tracking.logger import Logger
@@ -36,6 +34,7 @@ from rl_cli.training.callbacks.metrics import MetricsCallback
 from rl_cli.training.callbacks.reporter import Reporter
 from rl_cli.training.callbacks.triggers import Trigger
 from rl_cli.training.callbacks.video import VideoCallback, VideoRecorder
+from rl_cli.training.policy import RunPolicy
 from rl_cli.training.resume import Saved
 from rl_cli.training.trainer import Budget, Trainer
 
@@ -61,24 +60,6 @@ class Parts(NamedTuple):
     envs: VectorEnv
     monitor: Monitor
     interrupted: Callable[[], bool]
-
-
-class RunPolicy:
-    """The weights of a run, for its checkpoints."""
-
-    def __init__(self, algo: Algorithm[Any], envs: VectorEnv) -> None:
-        self.algo, self.envs = algo, envs
-
-    def check_finite(self) -> None:
-        if not bool(torch.isfinite(self.algo.learner.flat).all()):
-            raise NonFinite(
-                "a weight of the policy is not finite",
-                "before a checkpoint",
-                "lower algo.learning_rate",
-            )
-
-    def arrays(self) -> Arrays:
-        return policy_arrays(self.algo, self.envs.obs_normalizer)
 
 
 def build(parts: Parts, folder: Path, saved: Saved | None, resumed: bool) -> Run:
@@ -131,12 +112,13 @@ def make_callbacks(
     rendering runs beside the evaluation; then the row, so that a checkpoint of the same step knows it.
     """
     cfg, algo, envs, monitor, interrupted = parts
+    policy = RunPolicy(algo, envs.obs_normalizer)
     reporter, on_cpu = Reporter(logger, monitor), algo.learner.arrays is not None
     checkpoint = CheckpointCallback(
         CheckpointStore(
             folder / "checkpoints", Identity(cfg.seed, algo.cfg, cfg.env), cfg.checkpoint.keep
         ),
-        RunPolicy(algo, envs),
+        policy,
         logger,
         history,
         cfg.eval,
@@ -154,11 +136,10 @@ def make_callbacks(
         EvaluationCallback(
             history,
             evaluator,
-            algo.predict,
+            policy,
             cfg.eval,
             Trigger(cfg.eval.every, cfg.eval.every_episodes),
             reporter,
-            checkpoint,
             interrupted,
         ),
         checkpoint,

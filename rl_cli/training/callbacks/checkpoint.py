@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 from rl_cli.config.run import EvalConfig
-from rl_cli.core.types import Arrays
 from rl_cli.storage.checkpoint_writer import CheckpointStore
 from rl_cli.tracking.logger import Logger
 from rl_cli.training.callbacks.base import Callback, RunState
 from rl_cli.training.callbacks.disk_retry import DiskRetry
 from rl_cli.training.callbacks.history import EvaluationHistory
 from rl_cli.training.callbacks.triggers import Trigger
+from rl_cli.training.policy import RunPolicy
 
 Version = tuple[int, int, int, bool]
 
 
-class Policy(Protocol):
-    """The weights of a run."""
-
-    def check_finite(self) -> None:
-        """Raise NonFinite if a weight is NaN or infinite."""
-
-    def arrays(self) -> Arrays:
-        """Weights and observation statistics by name."""
-
-
 class CheckpointCallback(Callback):
     """Writes checkpoints from which `rl-train resume=` continues exactly.
+
+    It runs after the other callbacks, so that a checkpoint contains what they did at its step.
+
 
     Args:
         store: writes them.
@@ -45,7 +38,7 @@ class CheckpointCallback(Callback):
     def __init__(
         self,
         store: CheckpointStore,
-        policy: Policy,
+        policy: RunPolicy,
         logger: Logger,
         history: EvaluationHistory,
         cfg: EvalConfig,
@@ -65,17 +58,24 @@ class CheckpointCallback(Callback):
         return self.trigger.next_due(step)
 
     def run(self, state: RunState) -> None:
-        if self.trigger.fire(state.step, state.episodes):
+        fired, history = self.trigger.fire(state.step, state.episodes), self.history
+        if history.best_is_unsaved:
+            history.best_was_saved(self.retry(lambda: self.save(state, best=True)))
+        elif fired:
             self.retry(lambda: self.save(state))
 
     def finish(self, state: RunState) -> None:
-        self.save(state)
+        self.save(state, best=self.history.best_is_unsaved)
 
     def interrupt(self, state: RunState) -> None:
         self.save(state)
 
     def save(self, state: RunState, best: bool = False) -> None:
         """Write a checkpoint, unless the last one contains the same.
+
+        Args:
+            state: of the run.
+            best: mark it as the best.
 
         Raises:
             NonFinite: the weights are not finite.
@@ -84,20 +84,12 @@ class CheckpointCallback(Callback):
         """
         if not best and self._version(state) == self.saved:
             return
-        self.check_weights()
+        self.policy.check_finite()
         self.logger.flush()
         self.store.save(
             state.step, self.policy.arrays(), state.state_dict(), self._evaluation(state), best
         )
         self.saved = self._version(state)
-
-    def check_weights(self) -> None:
-        """Raise NonFinite if a weight is NaN or infinite."""
-        self.policy.check_finite()
-
-    def save_best(self, state: RunState) -> bool:
-        """Write a checkpoint and mark it as the best. -> False: it could not be written."""
-        return self.retry(lambda: self.save(state, best=True))
 
     def _version(self, state: RunState) -> Version:
         history = self.history

@@ -6,27 +6,26 @@ from collections.abc import Callable
 
 from rl_cli.config.run import EvalConfig
 from rl_cli.core.types import State
-from rl_cli.evaluation.evaluator import Evaluator, Policy, evaluate
+from rl_cli.evaluation.evaluator import Evaluator, evaluate
 from rl_cli.tracking.logger import check_finite
 from rl_cli.tracking.statistics import summarise
 from rl_cli.training.callbacks.base import Callback, RunState
-from rl_cli.training.callbacks.checkpoint import CheckpointCallback
 from rl_cli.training.callbacks.history import EvaluationHistory
 from rl_cli.training.callbacks.reporter import Reporter
 from rl_cli.training.callbacks.triggers import Trigger
+from rl_cli.training.policy import RunPolicy
 
 
 class EvaluationCallback(Callback):
-    """Evaluates the policy on an env and with seeds of its own; a new best is saved at once.
+    """Evaluates the policy on an env and with seeds of its own.
 
     Args:
         history: of the results.
         evaluator: plays the episodes.
-        policy: the run's, as it is when `run` is called.
+        policy: of the run.
         cfg: number of episodes, seed, greedy or sampled actions.
         trigger: the evaluation interval.
         reporter: receives the results.
-        checkpoint: saves a new best policy.
         interrupted: whether a signal asked the run to stop; checked between two episodes.
 
     """
@@ -37,16 +36,14 @@ class EvaluationCallback(Callback):
         self,
         history: EvaluationHistory,
         evaluator: Evaluator,
-        policy: Policy,
+        policy: RunPolicy,
         cfg: EvalConfig,
         trigger: Trigger,
         reporter: Reporter,
-        checkpoint: CheckpointCallback,
         interrupted: Callable[[], bool],
     ) -> None:
         self.history, self.evaluator, self.policy, self.cfg = history, evaluator, policy, cfg
-        self.trigger, self.reporter, self.checkpoint = trigger, reporter, checkpoint
-        self.interrupted = interrupted
+        self.trigger, self.reporter, self.interrupted = trigger, reporter, interrupted
 
     def start(self, state: RunState) -> None:
         self.trigger.restart(state.step, state.episodes)
@@ -76,20 +73,19 @@ class EvaluationCallback(Callback):
 
     def _evaluate(self, state: RunState) -> None:
         cfg, history = self.cfg, self.history
-        self.checkpoint.check_weights()
+        self.policy.check_finite()
         episodes = evaluate(
-            self.evaluator, self.policy, cfg.episodes, cfg.seed, cfg.greedy, self.interrupted
+            self.evaluator,
+            self.policy.predict,
+            cfg.episodes,
+            cfg.seed,
+            cfg.greedy,
+            self.interrupted,
         )
         if len(episodes) < cfg.episodes:
             history.mark_interrupted()
             return
         summary = summarise(episodes, self.evaluator.success_at)
-        history.add(state.step, summary)
+        rank = history.add(state.step, summary)
         check_finite({"eval/episode_return": summary.mean})
-        before = history.best_return
-        is_best = summary.mean >= before
-        history.replace_best(max(before, summary.mean))
-        rank = ("tied for best" if summary.mean == before else "best") if is_best else ""
         self.reporter.evaluation(state.step, episodes, cfg.seed, summary, rank)
-        if is_best and not self.checkpoint.save_best(state):
-            history.replace_best(before)

@@ -23,17 +23,28 @@ class EvaluationHistory:
         self.means: deque[float] = deque(maxlen=window)
         self.step = -1  # env step of the latest evaluation
         self.latest: Summary | None = None
-        self.best_return = -np.inf
+        self.best_return = self.previous_best = -np.inf
+        self.best_is_unsaved = (
+            False  # the policy of the latest evaluation is to be saved as the best
+        )
         self.interrupted = False  # the evaluation of the current step is incomplete
 
-    def add(self, step: int, summary: Summary) -> None:
-        """Record a complete evaluation."""
+    def add(self, step: int, summary: Summary) -> str:
+        """Record a complete evaluation. -> "best", "tied for best" or empty."""
         self.step, self.latest, self.interrupted = step, summary, False
         self.means.append(summary.mean)
+        before = self.best_return
+        if not summary.mean >= before:
+            return ""
+        self.best_return, self.previous_best = summary.mean, before
+        self.best_is_unsaved = True
+        return "tied for best" if summary.mean == before else "best"
 
-    def replace_best(self, value: float) -> None:
-        """Set the best return; lower than before if its checkpoint could not be written."""
-        self.best_return = value
+    def best_was_saved(self, saved: bool) -> None:
+        """Whether its checkpoint was written: `best_return` is that of a policy on the disk."""
+        self.best_is_unsaved = False
+        if not saved:
+            self.best_return = self.previous_best
 
     def mark_interrupted(self) -> None:
         """A signal stopped the evaluation between two episodes; a resumed run repeats it."""
