@@ -168,8 +168,12 @@ def plain(argv: list[str]) -> list[str]:
         for name in algos.names():
             every |= training_keys([f"algo={name}"])
     return flags + plain_overrides(
-        overrides, every, r"env\.kwargs\.", lambda key: advise(key, training_keys(argv))
+        overrides, every, rf"{OPEN_KEYS}\.", lambda key: advise(key, training_keys(argv))
     )
+
+
+OPEN_KEYS = r"(?:env\.kwargs|callbacks|log\.sinks)"
+"""Mappings whose keys are not in the schema."""
 
 
 def prepare(argv: list[str]) -> list[str]:
@@ -191,7 +195,7 @@ def prepare(argv: list[str]) -> list[str]:
         for name in [] if given is None else given.split(","):
             check_member(group, name.strip(), folders)
     refuse_another_algorithm(argv, folders)
-    out = [re.sub(r"^(env\.kwargs(\.|=))", r"++\1", arg) for arg in overrides]
+    out = [re.sub(rf"^({OPEN_KEYS}(\.|=))", r"++\1", arg) for arg in overrides]
     out += choices_implied(argv, folders)
     out += search_path(argv, folders)
     if value_of(argv, "hydra.sweep.dir") is None:

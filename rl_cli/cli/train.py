@@ -186,7 +186,9 @@ def _resume(argv: list[str]) -> int:
             raise BadInput(
                 "a resumed run keeps its configuration", arg, f"rl-train resume={folder}"
             )
-        if key not in known and not key.startswith(("algo.", "env.kwargs.")):
+        if key not in known and not key.startswith(
+            ("algo.", "env.kwargs.", "callbacks.", "log.sinks.")
+        ):
             raise BadInput(f"unknown key {key}", arg, suggest(key, known))
         name, typed = hydra_errors.parsed(arg)
         for node in (config, said):

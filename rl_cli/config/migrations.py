@@ -11,7 +11,13 @@ from typing import Any
 
 Values = dict[str, Any]
 
-RUN: Values = {"compile": False, "workers": 0, "step_timeout": 300.0, "total_episodes": None}
+RUN: Values = {
+    "compile": False,
+    "workers": 0,
+    "step_timeout": 300.0,
+    "total_episodes": None,
+    "callbacks": {},
+}
 
 GROUPS: dict[str, Values] = {
     "env": {
@@ -21,7 +27,7 @@ GROUPS: dict[str, Values] = {
     "eval": {"every_episodes": 0},
     "checkpoint": {},
     "video": {"every_episodes": 0, "beside": True},
-    "log": {"window": 100, "every_episodes": 0},
+    "log": {"window": 100, "every_episodes": 0, "sinks": {}},
     "stop": {"eval_window": 1},
 }
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from rl_cli.config.env import EnvConfig
-from rl_cli.config.schema import Folder, Int, schema
+from rl_cli.config.schema import Folder, Int, Scalar, schema
 from rl_cli.core.errors import BadInput
 
 
@@ -63,6 +63,10 @@ class LogConfig:
         ge=0, description="training episodes between rows; 0: none on their account"
     )
     tensorboard: bool = Field(description="write TensorBoard event files")
+    sinks: dict[str, dict[str, Scalar]] = Field(
+        description="additional destinations of rows, by name, with their settings: "
+        "log.sinks.<name>.<setting>=<value>"
+    )
     window: Int = Field(
         ge=1, description="training episodes that rollout/running_return is the mean of"
     )
@@ -137,6 +141,10 @@ class RunConfig(Jobs):
     video: VideoConfig
     log: LogConfig
     stop: StopConfig
+    callbacks: dict[str, dict[str, Scalar]] = Field(
+        description="additional callbacks, by name, with their settings: "
+        "callbacks.<name>.<setting>=<value>"
+    )
     algo: dict[str, Any] = Field(description="the algorithm's own keys")
 
     def __post_init__(self) -> None:

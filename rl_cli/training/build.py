@@ -12,6 +12,7 @@ from rl_cli.algos.factory import use_machine_code, worth_compiling
 from rl_cli.collectors.factory import make_collector
 from rl_cli.config.run import RunConfig
 from rl_cli.core.errors import BadInput
+from rl_cli.core.plugins import Registry
 from rl_cli.core.types import State
 from rl_cli.engine.compiler import source_digest
 from rl_cli.envs.vector import VectorEnv
@@ -24,7 +25,7 @@ from rl_cli.tracking.csv_table import CsvSink
 from rl_cli.tracking.logger import Logger
 from rl_cli.tracking.sinks import Sink, SinkContext
 from rl_cli.tracking.tensorboard import TensorBoardSink, hparams
-from rl_cli.training.callbacks.base import Callback, CallbackList
+from rl_cli.training.callbacks.base import Callback, CallbackContext, CallbackList
 from rl_cli.training.callbacks.checkpoint import CheckpointCallback
 from rl_cli.training.callbacks.disk_retry import DiskRetry
 from rl_cli.training.callbacks.early_stopping import EarlyStopping
@@ -42,6 +43,28 @@ CHECK_EVERY_CUDA = 100
 """Updates between two checks of the gradient norm on CUDA, where reading it waits for the device."""
 
 
+CALLBACKS: Registry[Callback] = Registry(
+    "callback",
+    "callbacks",
+    "rl_cli.training.callbacks",
+    {
+        *("base", "triggers", "disk_retry", "reporter", "history"),
+        *("video", "metrics", "evaluation", "checkpoint", "early_stopping"),  # every run has them
+    },
+    "rl_cli.callbacks",
+)
+SINKS: Registry[Sink] = Registry(
+    "sink",
+    "log.sinks",
+    "rl_cli.tracking",
+    {
+        *("logger", "console", "formatting", "statistics", "sinks"),
+        *("csv_table", "tensorboard"),  # log.tensorboard chooses the second
+    },
+    "rl_cli.sinks",
+)
+
+
 class Run(NamedTuple):
     """The parts of a run that its caller uses."""
 
@@ -52,6 +75,23 @@ class Run(NamedTuple):
     inexact: list[int]  # envs whose replay did not reach the observation of the checkpoint
 
 
+class Plugins(NamedTuple):
+    """Constructors of what `callbacks` and `log.sinks` choose."""
+
+    callbacks: list[Callable[[CallbackContext], Callback]]
+    sinks: list[Callable[[SinkContext], Sink]]
+
+
+def find_plugins(cfg: RunConfig) -> Plugins:
+    """Look up what the configuration chooses.
+
+    Raises:
+        BadInput: unknown name, or settings that it does not take.
+
+    """
+    return Plugins(CALLBACKS.factories(cfg.callbacks), SINKS.factories(cfg.log.sinks))
+
+
 class Parts(NamedTuple):
     """What `build` is given: the parts that exist before the run's folder does."""
 
@@ -60,6 +100,7 @@ class Parts(NamedTuple):
     envs: VectorEnv
     monitor: Monitor
     interrupted: Callable[[], bool]
+    plugins: Plugins
 
 
 def build(parts: Parts, folder: Path, saved: Saved | None, resumed: bool) -> Run:
@@ -75,7 +116,7 @@ def build(parts: Parts, folder: Path, saved: Saved | None, resumed: bool) -> Run
         BadInput: the checkpoint does not fit the configuration.
 
     """
-    cfg, algo, envs, monitor, interrupted = parts
+    cfg, algo, envs, monitor, interrupted, plugins = parts
     if worth_compiling(cfg.compile, algo):
         source = source_digest(sys.modules[type(algo).__module__])
         arithmetic = repr((algo.cfg, envs.spec, source))
@@ -85,7 +126,7 @@ def build(parts: Parts, folder: Path, saved: Saved | None, resumed: bool) -> Run
     step = 0 if saved is None else saved.manifest.step
     evaluator = Evaluator(cfg.env, envs.obs_normalizer)
     context = SinkContext(folder, hparams(cfg), step if resumed else None)
-    logger = Logger(make_sinks(cfg, context), evaluator.success_at, cfg.log.window)
+    logger = Logger(make_sinks(cfg, context, plugins), evaluator.success_at, cfg.log.window)
     history = EvaluationHistory(cfg.stop.eval_window)
     callbacks = CallbackList(make_callbacks(parts, folder, evaluator, logger, history))
     collector = make_collector(algo, envs, cfg.total_timesteps, interrupted)
@@ -95,12 +136,12 @@ def build(parts: Parts, folder: Path, saved: Saved | None, resumed: bool) -> Run
     return Run(trainer, callbacks, history, logger, inexact)
 
 
-def make_sinks(cfg: RunConfig, context: SinkContext) -> list[Sink]:
-    """metrics.csv and eval.csv first; TensorBoard if wanted."""
+def make_sinks(cfg: RunConfig, context: SinkContext, plugins: Plugins) -> list[Sink]:
+    """metrics.csv and eval.csv first; TensorBoard and others if wanted."""
     sinks: list[Sink] = [CsvSink(context)]
     if cfg.log.tensorboard:
         sinks.append(TensorBoardSink(context))
-    return sinks
+    return [*sinks, *(make(context) for make in plugins.sinks)]
 
 
 def make_callbacks(
@@ -111,9 +152,10 @@ def make_callbacks(
     Videos first, so that training episodes are recorded before a checkpoint forgets them, and
     rendering runs beside the evaluation; then the row, so that a checkpoint of the same step knows it.
     """
-    cfg, algo, envs, monitor, interrupted = parts
+    cfg, algo, envs, monitor, interrupted, plugins = parts
     policy = RunPolicy(algo, envs.obs_normalizer)
     reporter, on_cpu = Reporter(logger, monitor), algo.learner.arrays is not None
+    context = CallbackContext(cfg, folder, policy.predict, history, reporter.note, interrupted)
     checkpoint = CheckpointCallback(
         CheckpointStore(
             folder / "checkpoints", Identity(cfg.seed, algo.cfg, cfg.env), cfg.checkpoint.keep
@@ -142,13 +184,14 @@ def make_callbacks(
             reporter,
             interrupted,
         ),
+        *(make(context) for make in plugins.callbacks),
         checkpoint,
         EarlyStopping(cfg.stop, history),
     ]
 
 
 def make_recorder(parts: Parts, folder: Path) -> VideoRecorder:
-    cfg, algo, envs, monitor, interrupted = parts
+    cfg, algo, envs, monitor, interrupted, _ = parts
     on_cpu = algo.learner.arrays is not None  # a CUDA context does not survive a fork
     background = Background(cfg.video.beside and on_cpu, interrupted, cfg.step_timeout)
     agent = (cfg.env, envs.obs_normalizer, algo.predict)

@@ -24,7 +24,7 @@ from rl_cli.storage.policy_file import refuse_other_sizes
 from rl_cli.tracking.console import make_monitor
 from rl_cli.tracking.formatting import relative
 from rl_cli.training import resume
-from rl_cli.training.build import Parts, Run, build
+from rl_cli.training.build import Parts, Run, build, find_plugins
 from rl_cli.training.outcome import Outcome, already_complete, print_completed, print_interrupted
 from rl_cli.training.prefill import read_prefill
 from rl_cli.training.signals import Interruption
@@ -54,6 +54,7 @@ def train(config: Mapping[str, Any], labels: tuple[str, str]) -> Outcome:
         changed = resume.changes(resume.recorded(earlier)[0], config)
         if not changed and run_folder.read_status(earlier).get("state") == "completed":
             return already_complete(earlier, cfg)
+    plugins = find_plugins(cfg)
     with contextlib.closing(make_envs(cfg)) as envs:
         prefill = (
             None if resume.has_checkpoint(earlier) else read_prefill(algo_cfg, cfg.env, envs.spec)
@@ -72,7 +73,7 @@ def train(config: Mapping[str, Any], labels: tuple[str, str]) -> Outcome:
                 algo.prefill(prefill)
             monitor = make_monitor(cfg.quiet)
             interruption = Interruption(monitor)
-            parts = Parts(cfg, algo, envs, monitor, interruption)
+            parts = Parts(cfg, algo, envs, monitor, interruption, plugins)
             run = build(parts, folder, saved, resumed=earlier is not None)
             return Experiment(parts, run, folder, interruption, labels).go(
                 None if earlier is None else changed

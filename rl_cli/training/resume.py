@@ -29,7 +29,7 @@ MAY_CHANGE = (
     *("device", "threads", "workers", "step_timeout"),
 )
 
-MAY_CHANGE_GROUPS = ("eval.", "log.", "video.", "checkpoint.", "stop.")
+MAY_CHANGE_GROUPS = ("eval.", "log.", "video.", "checkpoint.", "stop.", "callbacks.")
 
 
 @dataclasses.dataclass(frozen=True)

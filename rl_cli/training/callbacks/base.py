@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
-from typing import ClassVar, Protocol, cast
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import ClassVar, NamedTuple, Protocol, cast
 
+import numpy as np
+
+from rl_cli.config.run import RunConfig
 from rl_cli.core.types import Episode, Metrics, Recording, State
+from rl_cli.training.callbacks.history import EvaluationHistory
 
 NEVER = sys.maxsize
 """A step that no run reaches."""
@@ -29,6 +34,17 @@ class RunState(Protocol):
 
     def state_dict(self) -> State:
         """Everything that a resumed run needs beside the policy's weights."""
+
+
+class CallbackContext(NamedTuple):
+    """What a callback of `callbacks.<name>` is built from: `Class(context, **settings)`."""
+
+    cfg: RunConfig
+    folder: Path  # of the run
+    predict: Callable[[np.ndarray, np.random.Generator | None], np.ndarray]  # see `Algorithm`
+    history: EvaluationHistory  # the evaluations so far
+    notify: Callable[[str], None]  # prints a line
+    interrupted: Callable[[], bool]  # whether a signal asked the run to stop
 
 
 class Callback:

@@ -1,0 +1,112 @@
+"""Classes by name: modules of one of our packages, and entry points of installed packages.
+
+A configuration or a checkpoint can name only what is found here; it can never name a module or a class.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Collection, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from types import ModuleType
+from typing import Any, Generic, TypeVar
+
+from rl_cli.core.errors import BadInput, did_you_mean
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """The classes that can be chosen for one purpose.
+
+    Args:
+        kind: what they are, for messages: "callback".
+        key: the configuration key that chooses them: "callbacks".
+        package: a package of ours; each of its modules that is not in `shared` holds one of them, as
+            the only class whose `name` is the module's.
+        shared: modules of that package that hold none.
+        group: entry-point group of other packages; an entry's name is the class's.
+
+    """
+
+    def __init__(
+        self, kind: str, key: str, package: str, shared: Collection[str], group: str
+    ) -> None:
+        self.kind, self.key, self.package, self.group = kind, key, package, group
+        self.shared = frozenset(shared)
+
+    def names(self) -> list[str]:
+        """Every name that can be chosen."""
+        return sorted({*self._shipped(), *_installed(self.group)})
+
+    def load(self, name: str) -> type[T]:
+        """The class called `name`.
+
+        Raises:
+            BadInput: there is none, or its module cannot be imported.
+
+        """
+        if name not in self.names():
+            known = ", ".join(self.names()) or "none is installed"
+            raise BadInput(
+                f"unknown {self.kind} {name}",
+                f"{self.key}.{name}",
+                did_you_mean(name, self.names(), f"known: {known}"),
+            )
+        if name in self._shipped():
+            shipped: type[T] = _class_named(name, importlib.import_module(f"{self.package}.{name}"))
+            return shipped
+        try:
+            found: type[T] = _installed(self.group)[name].load()
+        except Exception as error:
+            raise BadInput(
+                f"the {self.kind} {name} cannot be imported: {type(error).__name__}: {error}",
+                f"{self.key}.{name}",
+                "repair or reinstall the package that provides it",
+            ) from error
+        return found
+
+    def factories(self, chosen: Mapping[str, Mapping[str, Any]]) -> list[Callable[[Any], T]]:
+        """One constructor for each chosen class, with its settings filled in: constructor(context).
+
+        Raises:
+            BadInput: unknown name, or settings that the class does not take.
+
+        """
+        return [self._factory(name, settings) for name, settings in chosen.items()]
+
+    def _factory(self, name: str, settings: Mapping[str, Any]) -> Callable[[Any], T]:
+        cls = self.load(name)
+        try:
+            inspect.signature(cls).bind(None, **settings)
+        except TypeError as error:
+            takes = list(inspect.signature(cls).parameters)[1:]
+            raise BadInput(
+                f"{self.kind} {name}: {error}",
+                " ".join(f"{self.key}.{name}.{k}={v}" for k, v in settings.items())
+                or f"{self.key}.{name}",
+                f"settings: {', '.join(takes) or 'none'}",
+            ) from None
+        return functools.partial(_construct, cls, dict(settings))
+
+    def _shipped(self) -> list[str]:
+        path = importlib.import_module(self.package).__path__
+        return [m.name for m in pkgutil.iter_modules(path) if m.name not in self.shared]
+
+
+def _construct(cls: Callable[..., T], settings: Mapping[str, Any], context: Any) -> T:
+    return cls(context, **settings)
+
+
+@functools.cache
+def _installed(group: str) -> dict[str, EntryPoint]:
+    """By name. Cached: a look-up opens a file of every installed package."""
+    return {entry.name: entry for entry in entry_points(group=group)}
+
+
+def _class_named(name: str, module: ModuleType) -> Any:
+    own = (v for v in vars(module).values() if isinstance(v, type))
+    return next(v for v in own if getattr(v, "name", None) == name)
