@@ -56,7 +56,7 @@ class _Events:
 def hparams(cfg: RunConfig) -> dict[str, Any]:
     """The keys that tell runs apart, flat."""
     values = {"seed": cfg.seed, "total_timesteps": cfg.total_timesteps}
-    values |= {f"algo.{key}": value for key, value in cfg.algo.items()}
+    values |= {f"algo.{key}": value for key, value in dataclasses.asdict(cfg.algo).items()}
     values |= {f"env.{key}": value for key, value in dataclasses.asdict(cfg.env).items()}
     return {
         k: json.dumps(v) if isinstance(v, dict | list | tuple) else v for k, v in values.items()
