@@ -27,6 +27,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from speed import CASES, REPO
 
+from rl_cli import algos
 from rl_cli.envs import vector
 from rl_cli.training import trainer
 from rl_cli.training.experiment import train
@@ -105,7 +106,8 @@ def cost(name: str, seed: int) -> tuple[float, float]:
         mock.patch.object(Interruption, "__call__", turns),
     ):
         try:
-            train({**config, "run_dir": f"{folder}/run"}, ("algo", "env"))
+            config = {**config, "run_dir": f"{folder}/run"}
+            train(algos.build_run_config(config), config, ("algo", "env"))
         finally:
             put(False)
     late = turns.times[len(turns.times) // 5 :]

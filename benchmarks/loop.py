@@ -14,8 +14,6 @@ from omegaconf import OmegaConf
 from rl_cli import algos
 from rl_cli.algos.factory import make_algorithm, settings_of, worth_compiling
 from rl_cli.collectors import native_envs
-from rl_cli.config.run import RunConfig
-from rl_cli.config.schema import build
 from rl_cli.core.seeding import env_seeds
 from rl_cli.core.types import Metrics
 from rl_cli.engine import forward
@@ -33,8 +31,8 @@ class Loop:
         with initialize_config_dir(str(REPO / "conf"), version_base=None):
             composed = compose("config", [*words, f"total_timesteps={budget}"])
             config: Any = OmegaConf.to_container(composed, resolve=True)
-        algo_cls = algos.load(config["algo"]["name"])
-        algo_cfg, cfg = build(algo_cls.Config, config["algo"], "algo"), build(RunConfig, config)
+        cfg = algos.build_run_config(config)
+        algo_cls, algo_cfg = algos.load(cfg.algo.name), cfg.algo
         self.envs = VectorEnv(cfg.env, env_seeds(0, cfg.env.num_envs))
         self.algo = make_algorithm(algo_cls, algo_cfg, self.envs.spec, budget, 0, "cpu")
         self.compiles = worth_compiling(cfg.compile, self.algo)

@@ -49,7 +49,7 @@ def make_algorithm(
     except (MemoryError, ValueError, RuntimeError) as error:  # numpy's and torch's ways to say it
         raise BadInput(
             f"{cfg.title} cannot be built: {str(error).splitlines()[0]}",
-            f"algo={cfg.title} {cfg.told('hidden_sizes')}",
+            f"algo={cfg.title} {cfg.overrides('hidden_sizes')}",
             "smaller networks may fit: algo.hidden_sizes=[64,64]",
         ) from None
 
@@ -65,7 +65,7 @@ def require_room(cfg: AlgoConfig, size: int) -> None:
         raise BadInput(
             f"networks of {size:,} numbers would take {4 * COPIES * size / 1e9:,.1f} GB of memory, "
             f"and there are {room / 1e9:,.1f} GB",
-            f"algo={cfg.title} {cfg.told('hidden_sizes')}",
+            f"algo={cfg.title} {cfg.overrides('hidden_sizes')}",
             "smaller ones: algo.hidden_sizes=[64,64]",
         )
 

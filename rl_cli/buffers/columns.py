@@ -1,4 +1,4 @@
-"""TODO."""
+"""Preallocated arrays, one per field of a transition."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import cast
 
 import numpy as np
-import torch
 
 from rl_cli.core.types import (
     Arrays,
@@ -49,6 +48,8 @@ class Columns:
     """
 
     def __init__(self, shape: tuple[int, ...], spec: EnvSpec, row: Row = Transition) -> None:
+        import torch  # here: `row_bytes` is used before torch is imported
+
         columns = [_column(name, spec) for name in row._fields]
         self.names = row._fields
         self.arrays = row(*(np.zeros((*shape, *each), kind) for each, kind in columns))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal, cast
 
 import numpy as np
 import torch
 
+from rl_cli.buffers.memory_check import priority_bytes
 from rl_cli.buffers.replay import Gatherer, ReplayBuffer
 from rl_cli.buffers.sum_tree import SumTree
 from rl_cli.core.errors import NonFinite
@@ -62,9 +62,7 @@ class PrioritizedReplay(ReplayBuffer):
         alpha: float,
         sort_every: int,
     ) -> None:
-        self.bytes_beside = 13  # of a row: its priority, its leaf, its share of the nodes above
-        if sort_every > 0:  # which takes a second copy of a column, for a moment
-            self.bytes_beside += math.prod(spec.obs_shape) * np.dtype(spec.obs_dtype).itemsize
+        self.bytes_beside = priority_bytes(spec, sort_every > 0)
         super().__init__(capacity, spec, device, gatherer)
         self.kind, self.alpha, self.sort_every = kind, alpha, sort_every
         self.tree = SumTree(capacity)

@@ -1,4 +1,4 @@
-"""rl-eval: replay a checkpoint, with statistics and, if wanted, a video or a window."""
+"""rl-eval: evaluate a checkpoint, with statistics and optionally a video or a window."""
 
 from __future__ import annotations
 
@@ -8,21 +8,18 @@ from typing import Any
 
 from rl_cli.cli import compose, hydra_errors
 from rl_cli.cli.arguments import check_flags, plain_overrides, split_flags
-from rl_cli.cli.deferred import defer
 from rl_cli.config.commands import ReplayConfig
-from rl_cli.config.schema import keys, suggest
+from rl_cli.config.schema import build, keys, suggest
 from rl_cli.core.errors import BadInput
-
-defer("torch")
 
 
 def main() -> None:
-    """Console entry point; the process ends with the exit code."""
+    """Console entry point; the process exits with the exit code."""
     sys.exit(run(sys.argv[1:]))
 
 
 def run(argv: list[str]) -> int:
-    """Carry out a command line. -> exit code."""
+    """Run a command line. Returns the exit code."""
     if not argv or any(arg in ("-h", "--help") for arg in argv):
         from rl_cli.cli.help import eval_help, show
 
@@ -42,14 +39,14 @@ def run(argv: list[str]) -> int:
         overrides = plain_overrides(others, known, r"env\.", lambda key: suggest(key, known))
         runs = paths + [word for word in overrides if word.startswith("run=")]
         if len(runs) > 1 or {"-m", "--multirun"} & set(flags):
-            raise BadInput("one run is replayed at a time", " ".join(words), "name one run")
+            raise BadInput("rl-eval evaluates one run at a time", " ".join(words), "name one run")
         task = functools.partial(_task, path=paths[0] if paths else None)
         compose.run_hydra("eval", flags + [_free_env_key(word) for word in overrides], task)
     return code[0]
 
 
 def _is_path(arg: str) -> bool:
-    """A bare path is the run to replay. Hydra never sees it: to Hydra, signs in it have a meaning."""
+    """Whether an argument is the run's path. It is not passed to Hydra, which would parse it."""
     return "=" not in arg.split("/")[0]
 
 
@@ -58,7 +55,8 @@ def _free_env_key(arg: str) -> str:
 
 
 def _task(cfg: Any, path: str | None) -> float:
-    from rl_cli.evaluation.replay import replay
-
     config = compose.values(cfg)
-    return replay(config if path is None else config | {"run": path})
+    replay_cfg = build(ReplayConfig, config if path is None else config | {"run": path})
+    from rl_cli.evaluation.replay import replay  # here: imports gymnasium
+
+    return replay(replay_cfg)

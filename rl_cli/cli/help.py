@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import sys
 from pathlib import Path
@@ -22,7 +21,7 @@ from rl_cli.cli.config_groups import (
     user_folders,
 )
 from rl_cli.config.commands import PlayConfig, ReplayConfig
-from rl_cli.config.run import RunConfig
+from rl_cli.config.run import RunSettings
 from rl_cli.config.schema import keys
 
 TRAIN = """\
@@ -82,10 +81,10 @@ def train_help(argv: list[str]) -> str:
     others = [group for group in GROUPS[2:] if group != "experiment"]
     parts += [f"{group}\n  {', '.join(members(group, folders))}" for group in others]
     parts += ["", HEADER]
-    parts += _rows(RunConfig, "", _defaults("config.yaml") | {"env": _defaults("env/_base.yaml")})
+    parts += _rows(RunSettings, "", _defaults("config.yaml") | {"env": _defaults("env/_base.yaml")})
     for name in names:
         parts.append(f"\nalgo={name}")
-        parts += _rows(algos.load(name).Config, "algo", {"algo": _defaults(f"algo/{name}.yaml")})
+        parts += _rows(algos.config_class(name), "algo", {"algo": _defaults(f"algo/{name}.yaml")})
     return "\n".join(parts)
 
 
@@ -106,7 +105,7 @@ def play_help(argv: list[str]) -> str:
 def _choices(folders: list[Path]) -> list[str]:
     """The algorithms and envs there are, a line each; the default ones are marked."""
     chosen = [value for item in _defaults("config.yaml")["defaults"] for value in _values(item)]
-    texts = {name: _summary_of(name) for name in algos.names()}
+    texts = {name: algos.summary(name) for name in algos.names()}
     presets = [name for name in members("algo", folders) if name not in texts]
     texts |= {name: _first_comment("algo", name, folders) for name in presets}
     env_texts = {name: _env_text(name, folders) for name in members("env", folders)}
@@ -152,11 +151,6 @@ def _text(value: Any) -> str:
 def _defaults(name: str) -> dict[str, Any]:
     path = CONF / name
     return (yaml.safe_load(path.read_text()) if path.is_file() else None) or {}
-
-
-def _summary_of(name: str) -> str:
-    doc = inspect.getdoc(algos.load(name)) or ""
-    return doc.splitlines()[0] if doc else ""
 
 
 def _first_comment(group: str, name: str, folders: list[Path]) -> str:

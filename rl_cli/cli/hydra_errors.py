@@ -17,9 +17,8 @@ from rl_cli.cli.config_groups import (
     algorithm_of,
     user_folders,
 )
-from rl_cli.config import migrations
 from rl_cli.config.algorithm import AlgoConfig
-from rl_cli.config.run import RunConfig
+from rl_cli.config.run import RunSettings
 from rl_cli.config.schema import SEE_HELP, Key, keys, suggest
 from rl_cli.core.errors import BadInput, RunError
 
@@ -123,9 +122,7 @@ def _unreadable(argv: list[str]) -> str | None:
 
 def advise(name: str, known: dict[str, Key]) -> str:
     """What to do about a key that does not exist; other algorithms' keys are known as such."""
-    if name in migrations.NOW:
-        return f"this is now {migrations.NOW[name]}"
-    owners = [f"algo={a}" for a in algos.names() if name in keys(algos.load(a).Config, "algo")]
+    owners = [f"algo={a}" for a in algos.names() if name in keys(algos.config_class(a), "algo")]
     if owners:
         return f"{name} is a key of {' and '.join(owners)}"
     return suggest(name, known)
@@ -133,11 +130,11 @@ def advise(name: str, known: dict[str, Key]) -> str:
 
 def training_keys(argv: list[str]) -> dict[str, Key]:
     """Every key that rl-train could set with this command line, by its dotted path."""
-    found = {k: v for k, v in keys(RunConfig).items() if k != "algo"}
+    found = {k: v for k, v in keys(RunSettings).items() if k != "algo"}
     found |= dict.fromkeys(GROUPS, Key("name", "", "configuration group"))
     groups = (value_of(argv, "algo") or "dqn").split(",")
     names = [algorithm_of(group, user_folders(argv)) for group in groups]
-    classes = [algos.load(name).Config for name in names if name in algos.names()]
+    classes = [algos.config_class(name) for name in names if name in algos.names()]
     for cls in classes or [AlgoConfig]:
         found |= keys(cls, "algo")
     return found

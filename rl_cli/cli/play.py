@@ -1,4 +1,4 @@
-"""rl-play: play an env by hand, and keep what was played for an algorithm to begin with."""
+"""rl-play: play an env with the keyboard, and record transitions for `algo.prefill`."""
 
 from __future__ import annotations
 
@@ -8,21 +8,18 @@ from typing import Any
 
 from rl_cli.cli import compose, config_groups, hydra_errors
 from rl_cli.cli.arguments import check_flags, plain_overrides, split_flags, value_of
-from rl_cli.cli.deferred import defer
 from rl_cli.config.commands import PlayConfig
-from rl_cli.config.schema import Key, keys, suggest
+from rl_cli.config.schema import Key, build, keys, suggest
 from rl_cli.core.errors import BadInput
-
-defer("torch")
 
 
 def main() -> None:
-    """Console entry point; the process ends with the exit code."""
+    """Console entry point; the process exits with the exit code."""
     sys.exit(run(sys.argv[1:]))
 
 
 def run(argv: list[str]) -> int:
-    """Carry out a command line. -> exit code."""
+    """Run a command line. Returns the exit code."""
     if any(arg in ("-h", "--help") for arg in argv):
         from rl_cli.cli.help import play_help, show
 
@@ -38,7 +35,7 @@ def run(argv: list[str]) -> int:
     with hydra_errors.reported(words, lambda: known) as code:
         check_flags(flags)
         if {"-m", "--multirun"} & set(flags):
-            raise BadInput("one env is played at a time", " ".join(argv), "leave -m out")
+            raise BadInput("rl-play plays one env at a time", " ".join(argv), "leave -m out")
         free = r"env\.kwargs\."
         overrides = plain_overrides(words, known, free, lambda key: suggest(key, known))
         compose.run_hydra("play", prepared(flags + overrides), _task)
@@ -46,7 +43,7 @@ def run(argv: list[str]) -> int:
 
 
 def prepared(argv: list[str]) -> list[str]:
-    """The command line as Hydra should see it: as `launch.prepare`, but that only envs are chosen."""
+    """The command line for Hydra: as `compose.prepare`, with the group `env` alone."""
     flags, overrides = split_flags(argv)
     folders = [config_groups.CONF, *config_groups.user_folders(argv)]
     if (name := value_of(argv, "env")) is not None:
@@ -61,8 +58,10 @@ def prepared(argv: list[str]) -> list[str]:
 def _task(cfg: Any) -> None:
     from hydra.core.hydra_config import HydraConfig
 
-    from rl_cli.evaluation.play import play
-
     config = compose.values(cfg)
     choice = str(HydraConfig.get().runtime.choices["env"])
-    play(config, config_groups.env_label(choice, config))
+    label = config_groups.env_label(choice, config)
+    play_cfg = build(PlayConfig, config)
+    from rl_cli.evaluation.play import play  # here: imports gymnasium
+
+    play(play_cfg, label)

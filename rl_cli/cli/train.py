@@ -1,4 +1,7 @@
-"""rl-train: train an agent, or a sweep of them."""
+"""rl-train: train an agent, or a sweep of them.
+
+Functions import gymnasium and what needs it when they use it, so that `--help` and refusals are quick.
+"""
 
 from __future__ import annotations
 
@@ -11,31 +14,25 @@ from typing import TYPE_CHECKING, Any
 from rl_cli import algos
 from rl_cli.cli import compose, config_groups, hydra_errors
 from rl_cli.cli.arguments import value_of
-from rl_cli.cli.deferred import defer
-from rl_cli.config.env import EnvConfig
+from rl_cli.config.algorithm import AlgoConfig
 from rl_cli.config.run import RunConfig
-from rl_cli.config.schema import build, keys, suggest
+from rl_cli.config.schema import SEE_HELP, keys
 from rl_cli.core.errors import BadInput, plain
-from rl_cli.envs import trust
-from rl_cli.storage.folder_lock import FolderLock
-from rl_cli.sweep.sweep import Job, Sweep
-from rl_cli.training import resume
 
 if TYPE_CHECKING:
-    from rl_cli.training.experiment import Outcome
+    from rl_cli.sweep.sweep import Job
 
-defer("torch")
-
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's products are small; threads cost more
+# Matrix products of numpy are small here; BLAS threads make them slower.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def main() -> None:
-    """Console entry point; the process ends with the run's exit code."""
+    """Console entry point; the process exits with the run's exit code."""
     sys.exit(run(sys.argv[1:]))
 
 
 def run(argv: list[str]) -> int:
-    """Carry out a command line. -> exit code."""
+    """Run a command line. Returns the exit code."""
     if any(arg in ("-h", "--help") for arg in argv):
         from rl_cli.cli.help import show, train_help
 
@@ -66,9 +63,9 @@ def _launch(argv: list[str]) -> int:
         task.exit_code = task.exit_code or 130
     except BadInput:
         if value_of(argv, "hydra.sweep.dir") is None and not any(folder.glob("job_*.json")):
-            shutil.rmtree(folder, ignore_errors=True)  # a sweep that was refused leaves nothing
+            shutil.rmtree(folder, ignore_errors=True)  # a refused sweep leaves no folder
         raise
-    if any(folder.glob("job_*.json")):  # whichever processes the jobs ran in
+    if any(folder.glob("job_*.json")):  # written here or by a launcher's processes
         from rl_cli.sweep.report import report
 
         return task.exit_code or report(folder)
@@ -76,16 +73,16 @@ def _launch(argv: list[str]) -> int:
 
 
 class _Task:
-    """Hydra's task function: carries out a run, and gathers the jobs of a sweep.
+    """Hydra's task function: runs a single run, and collects the jobs of a sweep.
 
-    All jobs are composed and checked before the first begins, unless a sweeper wants to know how one
-    ended before it names the next, or a launcher has processes of its own.
+    All jobs are composed and checked before the first one starts, except with a sweeper that needs
+    the result of one job to choose the next, or a launcher with its own processes.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.exit_code = folder, 0
         self.jobs: list[Job] = []
-        self.told: set[str] = set()  # notes
+        self.notes: set[str] = set()  # printed so far
 
     def __call__(self, cfg: Any) -> float | None:
         from hydra.core.hydra_config import HydraConfig
@@ -98,74 +95,77 @@ class _Task:
             str(choices["algo"]), str(choices["env"]), str(choices["hparams"]), config["env"]["id"]
         )
         words = compose.as_typed(hydra_cfg.overrides.task)
-        _refuse_idle(config, words)
         labels = (str(choices["algo"]), config_groups.env_label(str(choices["env"]), config))
         if hydra_cfg.mode != RunMode.MULTIRUN:
-            self._tell_idle(config, words)
-            outcome = _train(config, labels)
+            run_cfg = algos.build_run_config(config)
+            self._check_overrides(run_cfg, words)
+            from rl_cli.training.experiment import train
+
+            outcome = train(run_cfg, config, labels)
             self.exit_code = outcome.exit_code
             return outcome.eval_return
+        from rl_cli.sweep.sweep import Job
+
         name = str(hydra_cfg.job.override_dirname)
-        job = Job(int(hydra_cfg.job.num), config, labels, words, name)
-        job.check()
-        self._tell_idle(config, words)
+        job = Job.of(int(hydra_cfg.job.num), config, labels, words, name)
+        self._check_overrides(job.cfg, words)
         if choices["hydra/launcher"] == choices["hydra/sweeper"] == "basic":
             self.jobs.append(job)
             return None
-        return self._at_once(job)
+        return self._run_now(job)
 
-    def _tell_idle(self, config: dict[str, Any], words: list[str]) -> None:
-        """Say once which keys were typed for nothing; a sweep may well have reason to."""
-        algo_cls = algos.load(str(config["algo"].get("name")))
-        without_effect = build(algo_cls.Config, config["algo"], "algo").without_effect()
+    def _check_overrides(self, cfg: RunConfig, words: list[str]) -> None:
+        _refuse_no_learning(cfg, words)
+        self._note_without_effect(cfg.algo, words)
+
+    def _note_without_effect(self, algo: AlgoConfig, words: list[str]) -> None:
+        """Print once which typed keys have no effect; in a sweep this may be intended."""
         typed = {word.lstrip("+").split("=", 1)[0] for word in words}
-        for key, others in without_effect.items():
+        for key, others in algo.without_effect().items():
             note = f"note: {key} has no effect with {others}"
-            if key in typed and note not in self.told:
-                self.told.add(note)
+            if key in typed and note not in self.notes:
+                self.notes.add(note)
                 print(plain(note), file=sys.stderr)
 
-    def _at_once(self, job: Job) -> float | None:
+    def _run_now(self, job: Job) -> float | None:
+        from rl_cli.sweep.sweep import Sweep
+
         sweep = Sweep(self.folder, 1)
         sweep.run([job])
         if sweep.exit_code:
             self.exit_code = sweep.exit_code
-            raise KeyboardInterrupt  # the person wants the sweep to stop, not this job alone
+            raise KeyboardInterrupt  # an interrupt stops the whole sweep, not only this job
         return sweep.result(job)
 
     def finish(self) -> None:
-        """Carry out the jobs that were gathered. Raises BadInput: another process is at it."""
+        """Run the collected jobs. Raises BadInput if another process uses the folder."""
         if self.jobs:
+            from rl_cli.storage.folder_lock import FolderLock
+            from rl_cli.sweep.sweep import Sweep
+
             with FolderLock.take(self.folder):
-                sweep = Sweep(self.folder, self.jobs[0].config["jobs"])
+                sweep = Sweep(self.folder, self.jobs[0].cfg.jobs)
                 sweep.run(self.jobs)
             self.exit_code = sweep.exit_code
 
 
-def _train(config: dict[str, Any], labels: tuple[str, str]) -> Outcome:
-    from rl_cli.training.experiment import train
+def _refuse_no_learning(cfg: RunConfig, words: list[str]) -> None:
+    """Raise BadInput if a typed algo.learning_starts is beyond the budget.
 
-    return train(config, labels)
-
-
-def _refuse_idle(config: dict[str, Any], overrides: list[str]) -> None:
-    """Raise BadInput for a warm-up that was asked for and outlasts the budget.
-
-    Only one that was asked for: a short budget alone is how one tries things out.
+    With a short budget alone, as in a quick trial, the run goes ahead without learning.
     """
-    asked = value_of(overrides, "algo.learning_starts")
-    starts, budget = config["algo"].get("learning_starts"), config["total_timesteps"]
-    numbers = isinstance(starts, int | float) and isinstance(budget, int | float)
-    if asked and numbers and starts >= budget:
+    typed = value_of(words, "algo.learning_starts")
+    starts = getattr(cfg.algo, "learning_starts", 0)
+    if typed and starts >= cfg.total_timesteps:
         raise BadInput(
-            "nothing would be learned: the budget ends before learning starts",
-            f"algo.learning_starts={asked} total_timesteps={budget}",
+            "no update would happen: the budget ends before learning starts",
+            f"algo.learning_starts={typed} total_timesteps={cfg.total_timesteps}",
             "a smaller algo.learning_starts, or a larger total_timesteps",
         )
 
 
 def _resume(argv: list[str]) -> int:
-    """Go on with an interrupted run, with its own configuration.
+    """Resume an interrupted run with its recorded configuration.
 
     Raises:
         BadInput: an argument would change what the run is.
@@ -174,34 +174,51 @@ def _resume(argv: list[str]) -> int:
     folder = Path(value_of(argv, "resume") or "")
     if folder == Path():
         raise BadInput("no folder is named", "resume=", "rl-train resume=<run folder>")
+    from rl_cli.envs import trust
+    from rl_cli.training import experiment, resume
+
     config, labels = resume.recorded(folder)
-    known, said = keys(RunConfig), dict[str, Any]()
+    typed = _overrides_of_resume(argv, labels, folder)
+    for name, value in typed.items():
+        _set(config, name, value)
+    config |= {"resume": str(folder), "run_dir": None, "jobs": 1}
+    cfg = algos.build_run_config(config)
+    typed_env: dict[str, Any] = {}
+    for name, value in typed.items():
+        if name.startswith("env."):
+            _set(typed_env, name.removeprefix("env."), value)
+    trust.require_said(cfg.env, typed_env)
+    return experiment.train(cfg, config, labels).exit_code
+
+
+def _overrides_of_resume(argv: list[str], labels: tuple[str, str], folder: Path) -> dict[str, Any]:
+    """Keys and values typed besides `resume=`, without those that repeat the run's own groups."""
+    known, typed = keys(RunConfig), dict[str, Any]()
+    own = {("algo", labels[0]), ("env", labels[1])}
     for arg in argv:
         key, equals, value = arg.partition("=")
-        if key in ("resume", "run_dir") or (key, value) in zip(
-            ("algo", "env"), labels, strict=True
-        ):
+        if key in ("resume", "run_dir") or (key, value) in own:
             continue
         if not equals or key in config_groups.GROUPS:
             raise BadInput(
                 "a resumed run keeps its configuration", arg, f"rl-train resume={folder}"
             )
-        if key not in known and not key.startswith(
-            ("algo.", "env.kwargs.", "callbacks.", "log.sinks.")
-        ):
-            raise BadInput(f"unknown key {key}", arg, suggest(key, known))
-        name, typed = hydra_errors.parsed(arg)
-        for node in (config, said):
-            _set(node, name, typed)
-    trust.require_said(build(EnvConfig, config["env"], "env"), said.get("env", {}))
-    config |= {"resume": str(folder), "run_dir": None, "jobs": 1}
-    code: int = _train(config, labels).exit_code
-    return code
+        open_keys = ("algo.", "env.kwargs.", "callbacks.", "log.sinks.")
+        if key not in known and not key.startswith(open_keys):
+            raise BadInput(f"unknown key {key}", arg, hydra_errors.advise(key, known))
+        name, parsed = hydra_errors.parsed(arg)
+        typed[name] = parsed
+    return typed
 
 
 def _set(config: dict[str, Any], key: str, value: Any) -> None:
+    """Set a value by its dotted key. Raises BadInput if a part of the key is no group."""
     *path, leaf = key.split(".")
     node = config
-    for part in path:
+    for i, part in enumerate(path):
         node = node.setdefault(part, {})
+        if not isinstance(node, dict):
+            raise BadInput(
+                f"{'.'.join(path[: i + 1])} is not a group of keys", f"{key}={value}", SEE_HELP
+            )
     node[leaf] = value

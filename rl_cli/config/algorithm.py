@@ -1,52 +1,64 @@
-"""TODO."""
+"""Keys that every algorithm has, and what an algorithm's configuration says about itself."""
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Literal, NamedTuple, Self
 
 from pydantic import Field
 
-from rl_cli.config.schema import (
-    Size,
-    schema,
-    written,
-)
+from rl_cli.config.schema import Size, as_text, schema
+from rl_cli.core.types import EnvSpec, Experience, Transition
 
-Idle = list[tuple[bool, tuple[str, ...], tuple[str, ...]]]
-"""Whether it is so, the keys that then do nothing, and the keys that make it so."""
+UnusedKeys = list[tuple[bool, tuple[str, ...], tuple[str, ...]]]
+"""Condition, keys that have no effect while it holds, keys that the condition depends on."""
+
+
+class BufferMemory(NamedTuple):
+    """What an algorithm's buffer stores, so that its memory is checked before torch is imported."""
+
+    key: str  # configuration key that sets the size
+    value: int  # its value
+    rows: int  # rows of the buffer for each unit of the value
+    row: type[Transition] | type[Experience]
+    prioritized: bool = False  # each row has a priority
+    is_sorted: bool = False  # rows are reordered by priority, which copies a column
 
 
 @schema
 class AlgoConfig:
     """Keys that every algorithm has."""
 
-    name: str = Field(description="the algorithm's file under rl_cli/algos/")
+    name: str = Field(description="algorithm, a file in rl_cli/algos/ or an entry point")
     gamma: float = Field(ge=0, le=1, description="discount factor")
-    learning_rate: float = Field(gt=0, le=10, description="step size of Adam")
-    anneal_learning_rate: bool = Field(description="decay the step size linearly to 0")
+    learning_rate: float = Field(gt=0, le=10, description="learning rate of Adam")
+    anneal_learning_rate: bool = Field(description="decay the learning rate linearly to 0")
     adam_eps: float = Field(gt=0, lt=1, description="epsilon of Adam")
-    max_grad_norm: float | None = Field(gt=0, description="gradient norm is clipped to this")
+    max_grad_norm: float | None = Field(gt=0, description="clip the gradient norm; null: no clip")
     hidden_sizes: tuple[Size, ...] = Field(description="units of each hidden layer")
-    activation: Literal["relu", "tanh"] = Field(description="of the hidden layers")
+    activation: Literal["relu", "tanh"] = Field(description="activation of the hidden layers")
 
-    def told(self, *names: str) -> str:
-        """Some keys with their values, as they would be typed."""
-        return " ".join(f"algo.{name}={written(getattr(self, name))}" for name in names)
+    def overrides(self, *names: str) -> str:
+        """Keys with their values, as typed on the command line: `algo.gamma=0.99 ...`."""
+        return " ".join(f"algo.{name}={as_text(getattr(self, name))}" for name in names)
 
     def to_replay(self) -> Self:
-        """The same policy, with as little memory for learning as there can be."""
+        """The same policy with the smallest buffer, for evaluation."""
         return self
 
-    def idle(self) -> Idle:
-        """Keys that do nothing while others are as they are; whoever types one is told."""
+    def buffer_memory(self, spec: EnvSpec) -> BufferMemory | None:
+        """What the buffer stores for these envs; None: its size is not fixed in advance."""
+        return None
+
+    def unused_keys(self) -> UnusedKeys:
+        """Keys that have no effect under certain values of other keys."""
         return []
 
     def without_effect(self) -> dict[str, str]:
-        """Keys of `idle` that now do nothing -> those others, with their values."""
-        idle = [(keys, others) for is_so, keys, others in self.idle() if is_so]
-        return {f"algo.{key}": self.told(*others) for keys, others in idle for key in keys}
+        """Keys of `unused_keys` that have no effect now -> the overrides that cause it."""
+        unused = [(keys, others) for holds, keys, others in self.unused_keys() if holds]
+        return {f"algo.{key}": self.overrides(*others) for keys, others in unused for key in keys}
 
     @property
     def title(self) -> str:
-        """What a person would call it: the name, or that of a known set of switches."""
+        """Name for messages and titles: the algorithm's, or that of a known set of switches."""
         return self.name

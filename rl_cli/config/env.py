@@ -1,4 +1,4 @@
-"""TODO."""
+"""Keys of an environment and of its wrappers."""
 
 from __future__ import annotations
 
@@ -6,16 +6,12 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from rl_cli.config.schema import (
-    Int,
-    Scalar,
-    schema,
-)
+from rl_cli.config.schema import Int, Scalar, schema
 from rl_cli.core.errors import BadInput
 
 
 def _named(value: str) -> str:
-    if value.strip() in ("", "???"):  # OmegaConf's mark of a value to be given
+    if value.strip() in ("", "???"):  # OmegaConf writes ??? for a missing value
         raise ValueError("no env is named: env.id=<gymnasium id>, or a group, env=cartpole")
     return value
 
@@ -25,16 +21,16 @@ EnvId = Annotated[str, AfterValidator(_named)]
 
 @schema
 class EnvConfig:
-    """One environment and what is done to its observations, rewards and clock."""
+    """One environment, its wrappers and its time limit."""
 
     id: EnvId = Field(description="gymnasium id; module:Id-v0 imports the module that registers it")
     kwargs: dict[str, Scalar | list[Scalar]] = Field(
-        description="passed to the env: env.kwargs.enable_wind=true"
+        description="arguments of the env: env.kwargs.enable_wind=true"
     )
-    num_envs: Int = Field(ge=1, le=4096, description="copies stepped side by side")
+    num_envs: Int = Field(ge=1, le=4096, description="number of training envs")
     reseed_episodes: bool = Field(
-        description="reset each training episode with a seed of its own, made of the run's seed, the "
-        "copy and the episode's number; false: episodes go on in the copy's own stream"
+        description="reset every training episode with its own seed, computed from the run's seed, "
+        "the env's index and the episode number; false: only the first reset of an env is seeded"
     )
     max_episode_steps: Int | None = Field(
         ge=1,
@@ -44,31 +40,33 @@ class EnvConfig:
     normalize_reward: bool = Field(
         description="scale rewards by the running std of the discounted return"
     )
-    reward_gamma: float = Field(ge=0, le=1, description="discount of that return (the algorithm's)")
+    reward_gamma: float = Field(
+        ge=0, le=1, description="discount of that return (default: algo.gamma)"
+    )
     clip_obs: float = Field(gt=0, description="bound of normalised observations")
     clip_reward: float = Field(gt=0, description="bound of normalised rewards")
-    frame_skip: Int = Field(ge=1, le=1_000, description="times an action is repeated (frames)")
-    frame_stack: Int = Field(ge=1, le=100, description="observations stacked into one")
+    frame_skip: Int = Field(ge=1, le=1_000, description="env frames per step; repeats the action")
+    frame_stack: Int = Field(ge=1, le=100, description="consecutive observations stacked into one")
     grayscale: bool = Field(description="pixel observations: one grey channel instead of three")
     resize: Int | None = Field(
-        ge=36, le=1_000, description="pixel observations: side in pixels; null: as is"
+        ge=36,
+        le=1_000,
+        description="pixel observations: width and height in pixels; null: unchanged",
     )
     sign_reward: bool = Field(
-        description="learn from the sign of rewards, -1, 0 or 1; returns are told as they are"
+        description="learn from the sign of rewards, -1, 0 or 1; reported returns are unchanged"
     )
-    atari: bool = Field(
-        description="Atari games: of the last two of the frames skipped the brighter of each pixel"
-    )
+    atari: bool = Field(description="Atari: pixel-wise maximum of the last two skipped frames")
     noop_max: Int = Field(
         ge=0,
         le=1_000,
-        description="Atari: at a reset a random number of no-ops up to this; 0: none",
+        description="Atari: random number of no-op actions after a reset, at most this; 0: none",
     )
     fire_reset: bool = Field(
-        description="Atari: press fire after a reset and a lost life, where the game has it"
+        description="Atari: press FIRE after a reset and a lost life, in games that have the action"
     )
     episodic_life: bool = Field(
-        description="Atari: in training, nothing is expected beyond the loss of a life"
+        description="Atari: in training, the loss of a life counts as terminated"
     )
     success_at: float | None = Field(
         description="return that counts as success; null: the env's registered threshold"
@@ -77,7 +75,7 @@ class EnvConfig:
     def __post_init__(self) -> None:
         if self.sign_reward and self.normalize_reward:
             raise BadInput(
-                "of sign_reward and normalize_reward one at a time",
+                "sign_reward and normalize_reward exclude each other",
                 "env.sign_reward=true env.normalize_reward=true",
                 "env.normalize_reward=false, or env.sign_reward=false",
             )

@@ -1,7 +1,7 @@
-"""What earlier versions of the program wrote, in the words of this one.
+"""Configurations of earlier versions, translated to the keys of this version.
 
-A key that comes later means nothing to the runs before it: here stands the value that does what
-they did. A key that was renamed is translated. Whoever adds a key adds a line.
+A key that was added later has the value here under which a run does what it did before the key
+existed. A renamed key is translated. Every change of a key adds an entry.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ RUN: Values = {
     "total_episodes": None,
     "callbacks": {},
 }
+"""Top-level keys that were added later."""
 
 GROUPS: dict[str, Values] = {
     "env": {
@@ -26,10 +27,11 @@ GROUPS: dict[str, Values] = {
     },
     "eval": {"every_episodes": 0},
     "checkpoint": {},
-    "video": {"every_episodes": 0, "beside": True},
+    "video": {"every_episodes": 0, "background": True},
     "log": {"window": 100, "every_episodes": 0, "sinks": {}},
     "stop": {"eval_window": 1},
 }
+"""Keys of groups that were added later."""
 
 ALGOS: dict[str, Values] = {
     "dqn": {
@@ -65,6 +67,10 @@ ALGOS: dict[str, Values] = {
     },
     "reinforce": {"discount_weighting": False, "sum_over_steps": False, "baseline_decay": 0.9},
 }
+"""Keys of algorithms that were added later."""
+
+RENAMED_IN_GROUPS: dict[str, dict[str, str]] = {"video": {"beside": "background"}}
+"""Group -> old name of a key -> its name now; the value is unchanged."""
 
 RENAMED: dict[tuple[str, str], dict[Any, Values]] = {
     ("dqn", "double_q"): {True: {"bootstrap": "double"}, False: {"bootstrap": "q_learning"}},
@@ -77,30 +83,35 @@ RENAMED: dict[tuple[str, str], dict[Any, Values]] = {
         False: {"baseline": "none", "bootstrap_truncated": False},
     },
 }
-"""Algorithm and key -> what a value of then is in keys of now."""
+"""Algorithm and old key -> old value -> the keys and values of this version."""
 
-NOW = {"algo.double_q": "algo.bootstrap=double"}
-"""Keys that are gone -> what to write instead."""
+NOW = {"algo.double_q": "algo.bootstrap=double", "video.beside": "video.background"}
+"""Old keys -> what to write on the command line in this version."""
 
 
 def run(config: Mapping[str, Any]) -> Values:
-    """A whole recorded configuration; groups and keys that it lacks are filled in."""
+    """The configuration recorded in a run folder, with the groups and keys of this version."""
     full = {**RUN, **config}
-    for name, since in GROUPS.items():
+    for name, added in GROUPS.items():
         if isinstance(full.get(name), Mapping):
-            full[name] = {**since, **full[name]}
+            full[name] = {**added, **_renamed(name, full[name])}
     if isinstance(full.get("algo"), Mapping):
         full["algo"] = algo(full["algo"])
     return full
 
 
+def _renamed(group: str, values: Mapping[str, Any]) -> Values:
+    names = RENAMED_IN_GROUPS.get(group, {})
+    return {names.get(key, key): value for key, value in values.items()}
+
+
 def env(values: Mapping[str, Any]) -> Values:
-    """An env's keys."""
+    """The keys of an env."""
     return {**GROUPS["env"], **values}
 
 
 def algo(values: Mapping[str, Any]) -> Values:
-    """An algorithm's keys."""
+    """The keys of an algorithm."""
     name = str(values.get("name"))
     translated: Values = {}
     for key, value in values.items():

@@ -1,6 +1,6 @@
-"""Checked dataclasses: from plain values to a frozen configuration, or to words on what is wrong.
+"""Validated dataclasses: plain values become a frozen configuration or an error message.
 
-`config` says which keys there are; nothing here knows any of them.
+The keys are declared in the other modules of this package.
 """
 
 from __future__ import annotations
@@ -21,16 +21,17 @@ from pydantic import (
     ValidationError,
 )
 
+from rl_cli.config.migrations import NOW
 from rl_cli.core.errors import BadInput, did_you_mean, nearest
 
 T = TypeVar("T")
 
 
 def _integral(value: object) -> object:
-    """1e6 is a whole number however it is written; 1.5 stays what it is and is refused."""
+    """Convert floats without a fraction (1e6) to int; others (1.5) are left for pydantic to refuse."""
     whole = int(value) if isinstance(value, float) and value.is_integer() else value
     if isinstance(whole, int) and abs(whole) >= 2**63:
-        raise ValueError("a whole number has at most 18 digits")
+        raise ValueError("an integer has at most 18 digits")
     return whole
 
 
@@ -42,11 +43,11 @@ Scalar = bool | int | float | str | None
 
 
 def _path(value: str) -> str:
-    """A path that some file system could have; what is there is seen to when it is used."""
+    """Refuse strings that cannot be a path; whether it exists is checked where it is used."""
     if not value.strip():
         raise ValueError("no folder is named")
     if any(unicodedata.category(c) in ("Cc", "Cs") for c in value):
-        raise ValueError("a path has no control characters and is written in UTF-8")
+        raise ValueError("a path must be UTF-8 without control characters")
     if len(value) > 2_000 or any(len(part.encode()) > 200 for part in value.split("/")):
         raise ValueError("this path is too long")
     return value
@@ -57,9 +58,9 @@ Folder = Annotated[str, AfterValidator(_path)]
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(Field,))
 def schema(cls: type[T]) -> type[T]:
-    """A frozen dataclass whose values are checked: no unknown key, no silent conversion, no NaN.
+    """A frozen dataclass that refuses unknown keys, implicit conversions and NaN.
 
-    A field without a default is one whose number the YAML must give.
+    Fields have no defaults: the YAML files in `conf/` give every value.
     """
     strict = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
     checked = pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=strict)(cls)
@@ -67,29 +68,34 @@ def schema(cls: type[T]) -> type[T]:
 
 
 def build(cls: type[T], values: Mapping[str, Any], prefix: str = "") -> T:
-    """Check `values` against a schema and freeze them into it.
+    """Validate `values` and return an instance of `cls`.
+
+    Args:
+        cls: a class decorated with `schema`.
+        values: plain values, as from YAML or JSON.
+        prefix: dotted path of `values` in the whole configuration, for messages.
 
     Raises:
-        BadInput: naming the key, its value, and the nearest key or the allowed range.
+        BadInput: names the key, its value, and the nearest key or the allowed range.
 
     """
     try:
         return TypeAdapter(cls).validate_json(json.dumps(values))
     except ValidationError as error:
-        if error.errors()[0]["type"] == "json_invalid":  # half a character: nothing else can be
-            where = next(_halves(values, prefix), prefix)
+        if error.errors()[0]["type"] == "json_invalid":  # only lone surrogates give invalid JSON
+            where = next(_not_utf8(values, prefix), prefix)
             raise BadInput("a value is not text in UTF-8", where, "write it in UTF-8") from None
         raise _explain(cls, error, prefix) from None
-    except TypeError as error:  # a value that no YAML scalar can be
+    except TypeError as error:  # a value of a type that YAML does not have
         raise BadInput(str(error), prefix) from None
 
 
-def _halves(values: Mapping[str, Any], prefix: str) -> Iterator[str]:
-    """Values that hold half a character, such as a byte of a path that is not UTF-8 becomes."""
+def _not_utf8(values: Mapping[str, Any], prefix: str) -> Iterator[str]:
+    """Values with a lone surrogate, which Python makes of a byte that is not UTF-8."""
     for key, value in values.items():
         name = f"{prefix}.{key}" if prefix else key
         if isinstance(value, Mapping):
-            yield from _halves(value, name)
+            yield from _not_utf8(value, name)
         elif str(value).encode(errors="replace").decode() != str(value):
             yield f"{name}={value}"
 
@@ -103,7 +109,7 @@ def _explain(cls: type, error: ValidationError, prefix: str) -> BadInput:
         return BadInput(f"unknown key {name}", f"{name}={first['input']}", suggest(name, known))
     if first["type"] in ("missing", "missing_argument"):
         hint = (
-            " (an env file begins with defaults: [_base, _self_])"
+            " (an env file starts with defaults: [_base, _self_])"
             if name.startswith("env.")
             else ""
         )
@@ -113,31 +119,33 @@ def _explain(cls: type, error: ValidationError, prefix: str) -> BadInput:
     if first["type"] == "dataclass_type":
         inside = [key for key in known if key.startswith(f"{name}.")]
         return BadInput(f"{name} is a group of keys", where, f"set {', '.join(inside[:6])}")
-    documented = name if name in known else name.rpartition(".")[0]  # env.kwargs for one of them
+    documented = name if name in known else name.rpartition(".")[0]  # env.kwargs.x -> env.kwargs
     doc = known.get(documented)
     fix = f"{documented}: {doc.describe()}" if doc else SEE_HELP
-    return BadInput(_told(first, name, doc), where, fix)
+    return BadInput(_message(first, name, doc), where, fix)
 
 
-def _told(error: Mapping[str, Any], name: str, doc: Key | None) -> str:
-    """What is wrong with one value; pydantic's words where they are about a range."""
-    told = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
+def _message(error: Mapping[str, Any], name: str, doc: Key | None) -> str:
+    """What is wrong with one value; pydantic's message if it is about a range."""
+    text = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
     if error["type"] == "value_error":
-        return told
+        return text
     if doc is not None and doc.type == "mapping":
         return f"{name} must be " + ("a mapping" if error["type"] == "dict_type" else ENV_VALUE)
-    if doc is not None and "|" in doc.type and "ctx" not in error and "finite" not in told:
+    if doc is not None and "|" in doc.type and "ctx" not in error and "finite" not in text:
         return f"{name} must be {doc.type}"
-    return f"{name} must be {told}"
+    return f"{name} must be {text}"
 
 
-ENV_VALUE = "a number, a word, true, false, null, or a list of these"
+ENV_VALUE = "a number, a string, true, false, null, or a list of these"
 
 _UNIONS = ("int", "float", "str", "bool", "function-before", "function-after", "list")
 
 
 def suggest(name: str, known: Mapping[str, Key]) -> str:
-    """The nearest key, by its last word and then by its whole path."""
+    """Advice for an unknown key: its new name, or the nearest by the last part or the whole path."""
+    if name in NOW:
+        return f"this is now {NOW[name]}"
     group, _, leaf = name.rpartition(".")
     same_leaf = [key for key in known if key.rsplit(".", 1)[-1] == leaf]
     if same_leaf and name not in same_leaf:
@@ -146,7 +154,7 @@ def suggest(name: str, known: Mapping[str, Key]) -> str:
     match = nearest(leaf, siblings) if group else None
     if match is not None:
         return f"did you mean {siblings[match]}?"
-    if not group:  # a key of some group, its name left out
+    if not group:  # a key of some group without the group's name
         leaves = {key.rsplit(".", 1)[-1]: key for key in list(known)[::-1]}
         match = nearest(name, known) or leaves.get(nearest(name, leaves) or "")
         return f"did you mean {match}?" if match else SEE_HELP
@@ -156,18 +164,18 @@ def suggest(name: str, known: Mapping[str, Key]) -> str:
 SEE_HELP = "see --help for every key"
 
 
-def written(value: Any) -> str:
-    """A value as it would be typed on a command line."""
+def as_text(value: Any) -> str:
+    """A value as typed on the command line."""
     if isinstance(value, bool) or value is None:
         return json.dumps(value)
     if isinstance(value, tuple | list):
-        return f"[{','.join(map(written, value))}]"
+        return f"[{','.join(map(as_text, value))}]"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 @dataclasses.dataclass(frozen=True)
 class Key:
-    """One documented key: for `--help` and for error messages."""
+    """Documentation of one key, for `--help` and error messages."""
 
     type: str
     interval: str
@@ -178,7 +186,7 @@ class Key:
 
 
 def keys(cls: type, prefix: str = "") -> dict[str, Key]:
-    """Every key of a schema by its dotted path, nested schemas included."""
+    """Every key of a schema by its dotted path, including nested schemas."""
     found: dict[str, Key] = {}
     for name, info in cls.__pydantic_fields__.items():  # type: ignore[attr-defined]
         path = f"{prefix}.{name}" if prefix else name

@@ -6,9 +6,12 @@ So switching evaluation or video on or off cannot shift what exploration or repl
 from __future__ import annotations
 
 import zlib
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 
 def stream(seed: int, name: str) -> np.random.Generator:
@@ -18,6 +21,8 @@ def stream(seed: int, name: str) -> np.random.Generator:
 
 def torch_generator(seed: int, name: str) -> torch.Generator:
     """The same for torch; used for initial weights only, everything later is numpy's."""
+    import torch
+
     return torch.Generator().manual_seed(int(stream(seed, name).integers(2**63)))
 
 

@@ -6,14 +6,13 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rl_cli.config.commands import PlayConfig
-from rl_cli.config.schema import build
 from rl_cli.core.errors import BadInput, plain
 from rl_cli.core.types import EnvSpec, Episode, Transition
 from rl_cli.envs.make import env_fault, make_env
@@ -30,18 +29,17 @@ LEAST_HEIGHT = 400
 """Of a window in pixels; smaller pictures are enlarged by a whole factor."""
 
 
-def play(config: Mapping[str, Any], label: str) -> list[Episode]:
+def play(cfg: PlayConfig, label: str) -> list[Episode]:
     """Carry out rl-play. -> the episodes that came to an end.
 
     Args:
-        config: as composed, plain values.
+        cfg: the typed configuration.
         label: name of the env, for the folder of what is recorded.
 
     Raises:
         BadInput: there is no screen, the env has no pictures, or no keys are known for it.
 
     """
-    cfg = build(PlayConfig, config)
     _require_screen()
     env = make_env(cfg.env, "rgb_array")
     spec = spec_of(env, cfg.env)

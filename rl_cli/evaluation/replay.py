@@ -1,4 +1,7 @@
-"""Replaying a checkpoint from its folder alone: statistics, JSON, video, window."""
+"""Evaluating a checkpoint from its folder alone: statistics, JSON, video, window.
+
+This module imports no torch: what can be refused without it is refused before it is imported.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +14,15 @@ import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from rich.console import Console
 
 from rl_cli import algos
-from rl_cli.algos.base import Algorithm
-from rl_cli.algos.factory import make_algorithm
 from rl_cli.config.commands import ReplayConfig
 from rl_cli.config.env import EnvConfig
 from rl_cli.config.schema import build
+from rl_cli.core import devices
 from rl_cli.core.errors import BadInput, plain
 from rl_cli.core.types import Episode
 from rl_cli.envs.make import make_env
@@ -33,9 +34,11 @@ from rl_cli.evaluation.evaluator import Evaluator, evaluate
 from rl_cli.storage import checkpoint_reader
 from rl_cli.storage.atomic_files import write_json
 from rl_cli.storage.manifest import POLICY, Manifest
-from rl_cli.storage.policy_file import load_policy_arrays, refuse_other_sizes
 from rl_cli.tracking.formatting import relative, summary_table
 from rl_cli.tracking.statistics import summarise
+
+if TYPE_CHECKING:
+    from rl_cli.algos.base import Algorithm
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,20 +51,19 @@ class Agent:
     manifest: Manifest
 
 
-def replay(config: Mapping[str, Any]) -> float:
-    """Carry out rl-eval. -> mean return.
+def replay(cfg: ReplayConfig) -> float:
+    """Evaluate a checkpoint as rl-eval does. Returns the mean return.
 
     Raises:
-        BadInput: there is no such checkpoint, or it is broken; says which file.
+        BadInput: there is no such checkpoint, or it is broken; names the file.
 
     """
-    cfg = build(ReplayConfig, config)
     if cfg.run is None:
         raise BadInput("no run given", "rl-eval <run folder or checkpoint>", "see rl-eval --help")
     if cfg.render == "human" and sys.platform.startswith("linux"):
         if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
             raise BadInput("there is no screen here", "render=human", "use video=true")
-    torch.set_num_threads(1)  # fastest on one observation at a time
+    devices.require_driver(cfg.device)
     folder = checkpoint_reader.find(Path(cfg.run), str(cfg.checkpoint))
     agent = load_agent(folder, cfg.env, cfg.device)
     output = Path(cfg.output) if cfg.output else _output_folder(folder, cfg, agent)
@@ -89,13 +91,20 @@ def load_agent(folder: Path, env_changes: Mapping[str, Any], device: str) -> Age
 
     """
     manifest = checkpoint_reader.read_manifest(folder)
-    algo_cls = algos.load(str(manifest.algo.get("name")))
-    algo_cfg = build(algo_cls.Config, manifest.algo, "algo")
+    name = str(manifest.algo.get("name"))
+    algo_cfg = build(algos.config_class(name), manifest.algo, "algo")
     env_cfg = build(EnvConfig, _merged(manifest.env, env_changes) | {"num_envs": 1}, "env")
     require_said(env_cfg, env_changes)
     env = make_env(env_cfg)
     spec = spec_of(env, env_cfg)
     env.close()
+    import torch  # here: it takes seconds, and what is refused above does not need it
+
+    from rl_cli.algos.factory import make_algorithm
+    from rl_cli.storage.policy_file import load_policy_arrays, refuse_other_sizes
+
+    torch.set_num_threads(1)  # fastest for one observation at a time
+    algo_cls = algos.load(name)
     refuse_other_sizes(algo_cls, algo_cfg, spec, [folder])
     algo = make_algorithm(algo_cls, algo_cfg.to_replay(), spec, 1, manifest.seed, device)
     normalizer = (

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
 
 from rl_cli.core.state import Blocks, Piece
 from rl_cli.core.types import Arrays
@@ -32,6 +31,8 @@ def pack(state: Any) -> tuple[Any, Arrays, dict[str, Piece]]:
 
     An array's place in the JSON names it.
     """
+    import torch  # here: reading a checkpoint needs no torch
+
     arrays: Arrays = {}
     pieces: dict[str, Piece] = {}
 

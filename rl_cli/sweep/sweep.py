@@ -15,19 +15,18 @@ import signal
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rl_cli import algos
 from rl_cli.config.run import RunConfig
-from rl_cli.config.schema import build
-from rl_cli.core import memory
+from rl_cli.core import devices, memory
 from rl_cli.core.errors import BadInput, RunError
 from rl_cli.storage import run_folder
 from rl_cli.storage.atomic_files import write_json
 from rl_cli.sweep.process_pool import Pool
-
-if TYPE_CHECKING:
-    from rl_cli.training.experiment import Outcome
+from rl_cli.training.experiment import train
+from rl_cli.training.outcome import Outcome
+from rl_cli.training.resume import HOW
 
 Record = dict[str, Any]
 
@@ -39,27 +38,39 @@ class Job:
     """One combination of a sweep."""
 
     number: int
-    config: dict[str, Any]
+    cfg: RunConfig
+    config: dict[str, Any]  # the same as composed, plain values
     labels: tuple[str, str]
     overrides: list[str]
     name: str  # what is particular to it, in words
 
+    @classmethod
+    def of(
+        cls,
+        number: int,
+        config: dict[str, Any],
+        labels: tuple[str, str],
+        overrides: list[str],
+        name: str,
+    ) -> Job:
+        """A job with its typed configuration.
+
+        Raises:
+            BadInput: what can be refused without making an env.
+
+        """
+        try:
+            cfg = algos.build_run_config(config)
+            devices.require_driver(cfg.device)
+        except BadInput as error:
+            error.where = f"{error.where} (job {number}; none was started)"
+            raise
+        return cls(number, cfg, config, labels, overrides, name)
+
     def digest(self) -> str:
         """Equal for jobs that would do the same."""
-        from rl_cli.training.resume import HOW
-
         what = {k: v for k, v in self.config.items() if k not in HOW} | {"labels": self.labels}
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
-
-    def check(self) -> None:
-        """Raises BadInput for what can be seen without making an env."""
-        try:
-            algo_cls = algos.load(str(self.config["algo"].get("name")))
-            build(algo_cls.Config, self.config["algo"], "algo")
-            build(RunConfig, self.config)
-        except BadInput as error:
-            error.where = f"{error.where} (job {self.number}; none was started)"
-            raise
 
 
 class Sweep:
@@ -106,15 +117,15 @@ class Sweep:
         if _is_complete(earlier):
             print(f"[{job.number}] {job.name}: complete, {earlier['run_dir']}", flush=True)
             return
-        config = {**job.config, "quiet": job.config["quiet"] or self.size > 1}
+        cfg = dataclasses.replace(job.cfg, quiet=job.cfg.quiet or self.size > 1)
         if folder := _to_resume(earlier):
-            config["resume"] = folder
+            cfg = dataclasses.replace(cfg, resume=folder)
         else:
-            folder = str(run_folder.new_name(*job.labels, job.config["seed"]))
-            config["run_dir"] = folder
+            folder = str(run_folder.new_name(*job.labels, cfg.seed))
+            cfg = dataclasses.replace(cfg, run_dir=folder)
         record = {
             **{"overrides": job.overrides, "labels": list(job.labels)},
-            **{"seed": job.config["seed"], "config": digest, "run_dir": folder},
+            **{"seed": cfg.seed, "config": digest, "run_dir": folder},
             "earlier": _attempts(earlier),
         }
         unfinished = {"exit_code": 1, "state": "running", "reason": "did not end"}
@@ -122,9 +133,9 @@ class Sweep:
 
         def work() -> int:
             memory.share_among(self.together)
-            if not job.config["quiet"]:
+            if not job.cfg.quiet:
                 print(f"[{job.number}] {job.name}", flush=True)
-            outcome = _guarded(config, job.labels)
+            outcome = _guarded(cfg, job)
             made = folder if Path(folder).exists() else ""
             write_json(path, record | dataclasses.asdict(outcome) | {"run_dir": made})
             return outcome.exit_code
@@ -159,12 +170,10 @@ class Sweep:
             self.exit_code = int(told["exit_code"])
 
 
-def _guarded(config: dict[str, Any], labels: tuple[str, str]) -> Outcome:
+def _guarded(cfg: RunConfig, job: Job) -> Outcome:
     """Train; whatever is raised becomes a record."""
-    from rl_cli.training.experiment import Outcome, train
-
     try:
-        return train(config, labels)
+        return train(cfg, job.config, job.labels)
     except RunError as error:
         print(error, file=sys.stderr)
         return Outcome(error.exit_code, "failed", error.what)
@@ -220,13 +229,10 @@ def _attempts(record: Record) -> list[Record]:
 
 def _import_everything(jobs: list[Job]) -> None:
     """What is slow to import is imported once, before the processes part."""
-    import torch
+    import rl_cli.training.run  # noqa: F401  imports torch
 
-    torch.get_num_threads()  # brings in what was deferred
-    import rl_cli.training.experiment  # noqa: F401  gymnasium as well: a quarter of a second of each job
-
-    if any(job.config["log"]["tensorboard"] for job in jobs):
-        import torch.utils.tensorboard
+    if any(job.cfg.log.tensorboard for job in jobs):
+        pass
 
 
 def _name(signum: int) -> str:

@@ -99,9 +99,8 @@ class EventFiles:
 
 def hparams(cfg: RunConfig) -> dict[str, Any]:
     """The keys that distinguish runs: flat name -> number, string, bool or JSON text."""
-    algo = cfg.algo if isinstance(cfg.algo, Mapping) else dataclasses.asdict(cfg.algo)
     values: dict[str, Any] = {"seed": cfg.seed, "total_timesteps": cfg.total_timesteps}
-    values |= {f"algo.{key}": value for key, value in algo.items()}
+    values |= {f"algo.{key}": value for key, value in dataclasses.asdict(cfg.algo).items()}
     values |= {f"env.{key}": value for key, value in dataclasses.asdict(cfg.env).items()}
     return {
         k: json.dumps(v) if isinstance(v, dict | list | tuple) else v for k, v in values.items()

@@ -12,7 +12,6 @@ from rl_cli.algos.factory import use_machine_code, worth_compiling
 from rl_cli.collectors.factory import make_collector
 from rl_cli.config.run import RunConfig
 from rl_cli.core.errors import BadInput
-from rl_cli.core.plugins import Registry
 from rl_cli.core.types import State
 from rl_cli.engine.compiler import source_digest
 from rl_cli.envs.vector import VectorEnv
@@ -35,34 +34,13 @@ from rl_cli.training.callbacks.metrics import MetricsCallback
 from rl_cli.training.callbacks.reporter import Reporter
 from rl_cli.training.callbacks.triggers import Trigger
 from rl_cli.training.callbacks.video import VideoCallback, VideoRecorder
+from rl_cli.training.plugins import Plugins
 from rl_cli.training.policy import RunPolicy
 from rl_cli.training.resume import Saved
 from rl_cli.training.trainer import Budget, Trainer
 
 CHECK_EVERY_CUDA = 100
 """Updates between two checks of the gradient norm on CUDA, where reading it waits for the device."""
-
-
-CALLBACKS: Registry[Callback] = Registry(
-    "callback",
-    "callbacks",
-    "rl_cli.training.callbacks",
-    {
-        *("base", "triggers", "disk_retry", "reporter", "history"),
-        *("video", "metrics", "evaluation", "checkpoint", "early_stopping"),  # every run has them
-    },
-    "rl_cli.callbacks",
-)
-SINKS: Registry[Sink] = Registry(
-    "sink",
-    "log.sinks",
-    "rl_cli.tracking",
-    {
-        *("logger", "console", "formatting", "statistics", "sinks"),
-        *("csv_table", "tensorboard"),  # log.tensorboard chooses the second
-    },
-    "rl_cli.sinks",
-)
 
 
 class Run(NamedTuple):
@@ -73,23 +51,6 @@ class Run(NamedTuple):
     history: EvaluationHistory
     logger: Logger
     inexact: list[int]  # envs whose replay did not reach the observation of the checkpoint
-
-
-class Plugins(NamedTuple):
-    """Constructors of what `callbacks` and `log.sinks` choose."""
-
-    callbacks: list[Callable[[CallbackContext], Callback]]
-    sinks: list[Callable[[SinkContext], Sink]]
-
-
-def find_plugins(cfg: RunConfig) -> Plugins:
-    """Look up what the configuration chooses.
-
-    Raises:
-        BadInput: unknown name, or settings that it does not take.
-
-    """
-    return Plugins(CALLBACKS.factories(cfg.callbacks), SINKS.factories(cfg.log.sinks))
 
 
 class Parts(NamedTuple):
@@ -193,7 +154,7 @@ def make_callbacks(
 def make_recorder(parts: Parts, folder: Path) -> VideoRecorder:
     cfg, algo, envs, monitor, interrupted, _ = parts
     on_cpu = algo.learner.arrays is not None  # a CUDA context does not survive a fork
-    background = Background(cfg.video.beside and on_cpu, interrupted, cfg.step_timeout)
+    background = Background(cfg.video.background and on_cpu, interrupted, cfg.step_timeout)
     agent = (cfg.env, envs.obs_normalizer, algo.predict)
     return VideoRecorder(*agent, cfg.video, cfg.eval, folder / "videos", background, monitor.note)
 

@@ -1,236 +1,70 @@
-"""One run from its configuration to its outcome: builds it, trains, and records how it ended."""
+"""One run, from its configuration to its outcome.
+
+This module imports no torch: what can be refused without it is refused before it is imported.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import gc
-import signal
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from rl_cli import algos
-from rl_cli.algos.factory import make_algorithm
+from rl_cli.buffers.memory_check import require_memory
 from rl_cli.config.run import RunConfig
-from rl_cli.config.schema import build as build_config
-from rl_cli.core.errors import RunError
+from rl_cli.core import devices
 from rl_cli.envs.vector_factory import make_envs
-from rl_cli.storage import manifest, run_folder
+from rl_cli.storage import run_folder
 from rl_cli.storage.folder_lock import FolderLock
-from rl_cli.storage.policy_file import refuse_other_sizes
 from rl_cli.tracking.console import make_monitor
-from rl_cli.tracking.formatting import relative
 from rl_cli.training import resume
-from rl_cli.training.build import Parts, Run, build, find_plugins
-from rl_cli.training.outcome import Outcome, already_complete, print_completed, print_interrupted
+from rl_cli.training.outcome import Outcome, already_complete
+from rl_cli.training.plugins import find_plugins
 from rl_cli.training.prefill import read_prefill
-from rl_cli.training.signals import Interruption
-from rl_cli.training.trainer import INTERRUPTED
-from rl_cli.training.watchdog import Watchdog
-
-__all__ = ["Outcome", "train"]
 
 
-def train(config: Mapping[str, Any], labels: tuple[str, str]) -> Outcome:
-    """Run a composed configuration, or continue the run that `resume` names.
+def train(cfg: RunConfig, recorded: Mapping[str, Any], labels: tuple[str, str]) -> Outcome:
+    """Start a run, or resume the run that `cfg.resume` names.
 
     Args:
-        config: as composed, plain values.
+        cfg: the typed configuration.
+        recorded: the same as composed, plain values; written to config.yaml.
         labels: names of algorithm and env, for the run's folder and title.
 
     Raises:
         BadInput: before anything is written.
 
     """
-    algo_cls = algos.load(str(config["algo"].get("name")))
-    algo_cfg = build_config(algo_cls.Config, config["algo"], "algo")
-    cfg = build_config(RunConfig, config)
+    devices.require_driver(cfg.device)
     earlier = resume.folder_of(cfg)
     changed: dict[str, Any] = {}
     if earlier is not None:
-        changed = resume.changes(resume.recorded(earlier)[0], config)
+        changed = resume.changes(resume.recorded(earlier)[0], recorded)
         if not changed and run_folder.read_status(earlier).get("state") == "completed":
             return already_complete(earlier, cfg)
     plugins = find_plugins(cfg)
     with contextlib.closing(make_envs(cfg)) as envs:
-        prefill = (
-            None if resume.has_checkpoint(earlier) else read_prefill(algo_cfg, cfg.env, envs.spec)
-        )
-        torch.set_num_threads(cfg.threads)
-        if earlier is not None and (kept := manifest.folders_in(earlier / "checkpoints")):
-            refuse_other_sizes(algo_cls, algo_cfg, envs.spec, kept)
-        algo = make_algorithm(
-            algo_cls, algo_cfg, envs.spec, cfg.total_timesteps, cfg.seed, cfg.device
-        )
-        recorded = {k: v for k, v in config.items() if k not in resume.HOW}
+        prefilled = resume.has_checkpoint(earlier)
+        prefill = None if prefilled else read_prefill(cfg.algo, cfg.env, envs.spec)
+        require_memory(cfg.algo, envs.spec)
+        from rl_cli.training.build import Parts, build  # imports torch, which takes seconds
+        from rl_cli.training.run import Experiment, make_run_algorithm
+        from rl_cli.training.signals import Interruption
+
+        algo = make_run_algorithm(cfg, envs, earlier)
+        written = {k: v for k, v in recorded.items() if k not in resume.HOW}
         with _lock(earlier) or run_folder.create(*labels, cfg.seed, cfg.run_dir) as folder:
-            saved = None if earlier is None else resume.go_on_from(earlier, cfg, algo_cfg)
-            run_folder.write_config(folder, {"labels": list(labels), **recorded})
+            saved = None if earlier is None else resume.go_on_from(earlier, cfg, cfg.algo)
+            run_folder.write_config(folder, {"labels": list(labels), **written})
             if saved is None and prefill is not None:
                 algo.prefill(prefill)
             monitor = make_monitor(cfg.quiet)
             interruption = Interruption(monitor)
             parts = Parts(cfg, algo, envs, monitor, interruption, plugins)
             run = build(parts, folder, saved, resumed=earlier is not None)
-            return Experiment(parts, run, folder, interruption, labels).go(
-                None if earlier is None else changed
-            )
+            experiment = Experiment(parts, run, folder, interruption, labels)
+            return experiment.go(None if earlier is None else changed)
 
 
 def _lock(folder: Path | None) -> FolderLock | None:
     return None if folder is None else FolderLock.take(folder)
-
-
-class Experiment:
-    """A run in progress.
-
-    Args:
-        parts, run: of the run.
-        folder: of the run.
-        interruption: the signals that ask it to stop.
-        labels: names of algorithm and env, for the title.
-
-    """
-
-    def __init__(
-        self,
-        parts: Parts,
-        run: Run,
-        folder: Path,
-        interruption: Interruption,
-        labels: tuple[str, str],
-    ) -> None:
-        self.cfg, self.algo, self.monitor = parts.cfg, parts.algo, parts.monitor
-        self.run, self.trainer, self.state = run, run.trainer, run.trainer.state
-        self.folder, self.interruption, self.labels = folder, interruption, labels
-        self.resumptions: list[dict[str, Any]] = []
-
-    def go(self, changed: Mapping[str, Any] | None) -> Outcome:
-        """Train. Whatever happens, record a status and close what is open.
-
-        Args:
-            changed: keys that a resumed run changes -> (before, now); None: a new run.
-
-        """
-        started = time.perf_counter()
-        if changed is not None:
-            self._record_resumption(changed)
-        self._write_status("running", "")
-        try:
-            with self.interruption.listening(), Watchdog(self.cfg.step_timeout).watching():
-                self._announce()
-                gc.freeze()  # objects made so far live as long as the run
-                reason = self.trainer.train()
-                self._compare_compilation()
-                if reason != INTERRUPTED:
-                    self.trainer.finish()
-                if reason == INTERRUPTED or self.run.history.interrupted:
-                    return self._interrupted()
-        except BaseException as error:
-            self._failed(error)
-            raise
-        finally:
-            gc.unfreeze()
-            self._close()
-        return self._completed(reason, time.perf_counter() - started)
-
-    def _announce(self) -> None:
-        most, step = self.cfg.total_episodes, self.state.step
-        progress = None if most is None else (self.state.episodes, most)
-        facts = {"folder": relative(self.folder)}
-        title = " · ".join(self.labels)
-        self.monitor.start(title, facts, step, self.cfg.total_timesteps, progress)
-        if self.resumptions:
-            self.monitor.note(f"resuming at step {step:,}")
-        if inexact := self.run.inexact:
-            which = ", ".join(map(str, inexact))
-            self.monitor.note(
-                f"resume is not bit-exact: replaying the episode of {self.cfg.env.id} did not "
-                f"reproduce the saved observation (env {which}); that episode restarts"
-            )
-
-    def _record_resumption(self, changed: Mapping[str, Any]) -> None:
-        """For status.json: each resumption's step, changed keys, and whether it was bit-exact."""
-        before = run_folder.read_status(self.folder).get("resumed")
-        changes = {key: list(values) for key, values in changed.items()}
-        now = {"step": self.state.step, "changed": changes, "exact": not self.run.inexact}
-        self.resumptions = [*(before if isinstance(before, list) else []), now]
-
-    def _compare_compilation(self) -> None:
-        """Compiled and plain steps round differently: say so if a resumed run changed the kind."""
-        learner, kinds = self.algo.learner, ("plain", "compiled")
-        now, before = learner.is_compiled, learner.was_compiled
-        if None not in (now, before) and now != before:
-            self._note_inexact(
-                f"the learning step was {kinds[bool(before)]} before and is {kinds[bool(now)]} now"
-            )
-        elif learner.was_native and learner.native is None:
-            self._note_inexact("action selection was compiled before and is plain now")
-
-    def _note_inexact(self, why: str) -> None:
-        self.monitor.note(f"resume is not bit-exact: {why}")
-        self.resumptions[-1]["exact"] = False
-
-    def _failed(self, error: BaseException) -> None:
-        code = 1
-        if isinstance(error, RunError):
-            code = error.exit_code
-            steps = manifest.steps_in(self.folder / "checkpoints")
-            kept = f"checkpoint {steps[-1]} in {relative(self.folder)}" if steps else ""
-            error.locate(f"step={self.state.step}", kept)
-        with contextlib.suppress(RunError):  # the first error is the one to report
-            self._write_status("failed", f"{type(error).__name__}: {error}", exit_code=code)
-
-    def _interrupted(self) -> Outcome:
-        signum = self.interruption.signum
-        assert signum is not None
-        self.trainer.save()
-        name, code = signal.Signals(signum).name, 128 + signum
-        self._write_status("interrupted", name, exit_code=code)
-        with contextlib.suppress(KeyboardInterrupt):  # a second signal: do not wait for the video
-            self.run.callbacks.join()
-        self.monitor.close()
-        if not self.cfg.quiet:
-            print_interrupted(self.cfg, self.folder, name, self.state.step)
-        return Outcome(code, "interrupted", name, self.state.step, str(self.folder))
-
-    def _completed(self, reason: str, seconds: float) -> Outcome:
-        summary, best = self.run.history.latest, self.run.history.best_return
-        assert summary is not None  # `finish` evaluates
-        training = self.run.logger.tally.summary()
-        self._write_status(
-            "completed",
-            reason,
-            exit_code=0,
-            eval_return=summary.mean,
-            best_eval_return=best,
-            training=training,
-            seconds=round(seconds, 2),
-            compiled=self.algo.learner.is_compiled is True,
-        )
-        if self.algo.learner.updates == 0:
-            self.monitor.note("no update was made: the budget ended before the first one")
-        step, folder = self.state.step, str(self.folder)
-        outcome = Outcome(0, "completed", reason, step, folder, summary.mean, seconds)
-        if not self.cfg.quiet:
-            print_completed(self.cfg, self.folder, outcome, summary, best, training)
-        return outcome
-
-    def _write_status(self, state: str, reason: str, **more: Any) -> None:
-        resumed = {"resumed": self.resumptions} if self.resumptions else {}
-        run_folder.write_status(
-            self.folder,
-            state=state,
-            reason=reason,
-            step=self.state.step,
-            seed=self.cfg.seed,
-            **resumed,
-            **more,
-        )
-
-    def _close(self) -> None:
-        self.run.callbacks.close()
-        self.monitor.close()

@@ -17,7 +17,7 @@ from rl_cli.core.types import Arrays, State
 from rl_cli.storage import checkpoint_reader, checkpoint_writer, run_folder
 from rl_cli.storage.manifest import Manifest, steps_in
 from rl_cli.tracking.formatting import relative
-from rl_cli.training.state import upgraded
+from rl_cli.training.state_migration import upgraded
 
 AUTO = "auto"
 

@@ -11,6 +11,7 @@ from rl_cli.algos.base import Algorithm
 from rl_cli.collectors.base import Collector
 from rl_cli.core.types import State
 from rl_cli.training.callbacks.base import CallbackList
+from rl_cli.training.state_migration import upgraded
 
 
 class TrainingState:
@@ -71,25 +72,3 @@ class TrainingState:
         inexact = self.collector.envs.load_state_dict(cast(State, state["envs"]))
         self.callbacks.load_state_dict(cast(State, state["callbacks"]))
         return inexact
-
-
-def upgraded(state: State) -> State:
-    """The state of a checkpoint of format 3 or earlier, which had no `callbacks`, in today's layout."""
-    if "callbacks" in state:
-        return state
-    logger = cast(dict[str, Any], state["logger"])
-    episodes = logger["tally"]["count"] if "tally" in logger else logger["episodes_total"]
-    evaluation = {
-        "means": state.get("evaluations", []),
-        "step": state["evaluated_at"],
-        "latest": state["latest"],
-        "best_return": state["best_return"],
-        "interrupted": state["owes_evaluation"],
-    }
-    callbacks = {
-        "metrics": logger,
-        "evaluation": evaluation,
-        "early_stopping": {"returns": state["recent"]},
-    }
-    kept = {name: state[name] for name in ("step", "elapsed", "algo", "envs")}
-    return {**kept, "episodes": episodes, "callbacks": callbacks}

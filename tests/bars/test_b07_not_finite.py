@@ -13,9 +13,9 @@ from gymnasium import spaces
 from rl_cli.core.errors import NonFinite
 from rl_cli.engine.learner import Learner
 from rl_cli.storage import checkpoint_reader, manifest
-from rl_cli.training.experiment import train
 from tests.bars.killing import FULL, SMALL
 from tests.config.test_config import compose
+from tests.runs import train
 
 AT = 137  # env step (of one env) at which it happens
 

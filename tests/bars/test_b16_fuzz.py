@@ -16,11 +16,10 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from rl_cli import algos
-from rl_cli.config.run import RunConfig
-from rl_cli.config.schema import build, keys
+from rl_cli.config.run import RunSettings
+from rl_cli.config.schema import keys
 from rl_cli.core.types import Episode
 from rl_cli.tracking.statistics import summarise
-from rl_cli.training import experiment
 from rl_cli.training.resume import HOW
 from rl_cli.training.trainer import Trainer
 from tests.bars.asking import FULL, ask
@@ -32,7 +31,7 @@ BASE = (
     *("total_timesteps=50", "eval.episodes=1", "video.episodes=0", "quiet=true"),
     *("log.tensorboard=false", "compile=false", "algo.hidden_sizes=[8]"),
 )
-RUN_KEYS = {k: v for k, v in keys(RunConfig).items() if k not in ("algo", "resume", "run_dir")}
+RUN_KEYS = {k: v for k, v in keys(RunSettings).items() if k not in ("algo", "resume", "run_dir")}
 KEYS_OF = {name: RUN_KEYS | keys(algos.load(name).Config, "algo") for name in algos.names()}
 KEYS = {k: v for known in KEYS_OF.values() for k, v in known.items()}
 GROUPS = {
@@ -170,11 +169,12 @@ def one_step(monkeypatch):
         self.algo.update(self.step)
         return "budget"
 
-    def kept(cls, values, prefix=""):
-        used[prefix] = build(cls, values, prefix)
-        return used[prefix]
+    def kept(values, plain=algos.build_run_config):
+        cfg = plain(values)
+        used.update({"": cfg, "algo": cfg.algo})
+        return cfg
 
-    monkeypatch.setattr(experiment, "build", kept)
+    monkeypatch.setattr(algos, "build_run_config", kept)
     monkeypatch.setattr(Trainer, "train", train)
     monkeypatch.setattr(Trainer, "finish", lambda self: summarise([Episode(0.0, 1)], None))
     yield

@@ -23,7 +23,7 @@ from rl_cli.envs.vector import VectorEnv
 from rl_cli.evaluation.background import Background
 from rl_cli.storage.run_folder import read_status
 from rl_cli.training.callbacks.video import VideoRecorder
-from rl_cli.training.experiment import train
+from tests.runs import train
 from tests.training.test_trainer import compose
 
 

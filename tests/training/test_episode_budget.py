@@ -14,10 +14,10 @@ from gymnasium import spaces
 from rl_cli.core.errors import BadInput
 from rl_cli.core.seeding import env_seeds, episode_seed
 from rl_cli.envs.vector import VectorEnv
-from rl_cli.training.experiment import train
 from tests.config.test_config import compose
 from tests.envs.test_vector import vector
 from tests.evaluation.test_video import decoded
+from tests.runs import train
 from tests.training.test_trainer import contents, rows
 
 

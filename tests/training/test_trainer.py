@@ -13,9 +13,9 @@ import safetensors.numpy
 
 from rl_cli.core.errors import NonFinite
 from rl_cli.storage import checkpoint_reader, manifest
-from rl_cli.training.experiment import train
 from tests import probe_envs
 from tests.config.test_config import compose
+from tests.runs import train
 
 ALGOS = ("dqn", "ppo", "reinforce")
 SMALL = {

@@ -1,0 +1,194 @@
+"""A run in progress: trains, records how it ended, and closes what is open."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import signal
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rl_cli import algos
+from rl_cli.algos.base import Algorithm
+from rl_cli.algos.factory import make_algorithm
+from rl_cli.config.run import RunConfig
+from rl_cli.core.errors import RunError
+from rl_cli.envs.vector import VectorEnv
+from rl_cli.storage import manifest, run_folder
+from rl_cli.storage.policy_file import refuse_other_sizes
+from rl_cli.tracking.formatting import relative
+from rl_cli.training.build import Parts, Run
+from rl_cli.training.outcome import Outcome, print_completed, print_interrupted
+from rl_cli.training.signals import Interruption
+from rl_cli.training.trainer import INTERRUPTED
+from rl_cli.training.watchdog import Watchdog
+
+
+def make_run_algorithm(cfg: RunConfig, envs: VectorEnv, earlier: Path | None) -> Algorithm[Any]:
+    """The algorithm of a run; that of a resumed run is no larger than the run's checkpoints.
+
+    Raises:
+        BadInput: the algorithm does not fit the envs, the memory or the checkpoints.
+
+    """
+    torch.set_num_threads(cfg.threads)
+    algo_cls = algos.load(cfg.algo.name)
+    if earlier is not None and (kept := manifest.folders_in(earlier / "checkpoints")):
+        refuse_other_sizes(algo_cls, cfg.algo, envs.spec, kept)
+    return make_algorithm(algo_cls, cfg.algo, envs.spec, cfg.total_timesteps, cfg.seed, cfg.device)
+
+
+class Experiment:
+    """A run in progress.
+
+    Args:
+        parts, run: of the run.
+        folder: of the run.
+        interruption: the signals that ask it to stop.
+        labels: names of algorithm and env, for the title.
+
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        run: Run,
+        folder: Path,
+        interruption: Interruption,
+        labels: tuple[str, str],
+    ) -> None:
+        self.cfg, self.algo, self.monitor = parts.cfg, parts.algo, parts.monitor
+        self.run, self.trainer, self.state = run, run.trainer, run.trainer.state
+        self.folder, self.interruption, self.labels = folder, interruption, labels
+        self.resumptions: list[dict[str, Any]] = []
+
+    def go(self, changed: Mapping[str, Any] | None) -> Outcome:
+        """Train. Whatever happens, record a status and close what is open.
+
+        Args:
+            changed: keys that a resumed run changes -> (before, now); None: a new run.
+
+        """
+        started = time.perf_counter()
+        if changed is not None:
+            self._record_resumption(changed)
+        self._write_status("running", "")
+        try:
+            with self.interruption.listening(), Watchdog(self.cfg.step_timeout).watching():
+                self._announce()
+                gc.freeze()  # objects made so far live as long as the run
+                reason = self.trainer.train()
+                self._compare_compilation()
+                if reason != INTERRUPTED:
+                    self.trainer.finish()
+                if reason == INTERRUPTED or self.run.history.interrupted:
+                    return self._interrupted()
+        except BaseException as error:
+            self._failed(error)
+            raise
+        finally:
+            gc.unfreeze()
+            self._close()
+        return self._completed(reason, time.perf_counter() - started)
+
+    def _announce(self) -> None:
+        most, step = self.cfg.total_episodes, self.state.step
+        progress = None if most is None else (self.state.episodes, most)
+        facts = {"folder": relative(self.folder)}
+        title = " · ".join(self.labels)
+        self.monitor.start(title, facts, step, self.cfg.total_timesteps, progress)
+        if self.resumptions:
+            self.monitor.note(f"resuming at step {step:,}")
+        if inexact := self.run.inexact:
+            which = ", ".join(map(str, inexact))
+            self.monitor.note(
+                f"resume is not bit-exact: replaying the episode of {self.cfg.env.id} did not "
+                f"reproduce the saved observation (env {which}); that episode restarts"
+            )
+
+    def _record_resumption(self, changed: Mapping[str, Any]) -> None:
+        """For status.json: each resumption's step, changed keys, and whether it was bit-exact."""
+        before = run_folder.read_status(self.folder).get("resumed")
+        changes = {key: list(values) for key, values in changed.items()}
+        now = {"step": self.state.step, "changed": changes, "exact": not self.run.inexact}
+        self.resumptions = [*(before if isinstance(before, list) else []), now]
+
+    def _compare_compilation(self) -> None:
+        """Compiled and plain steps round differently: say so if a resumed run changed the kind."""
+        learner, kinds = self.algo.learner, ("plain", "compiled")
+        now, before = learner.is_compiled, learner.was_compiled
+        if None not in (now, before) and now != before:
+            self._note_inexact(
+                f"the learning step was {kinds[bool(before)]} before and is {kinds[bool(now)]} now"
+            )
+        elif learner.was_native and learner.native is None:
+            self._note_inexact("action selection was compiled before and is plain now")
+
+    def _note_inexact(self, why: str) -> None:
+        self.monitor.note(f"resume is not bit-exact: {why}")
+        self.resumptions[-1]["exact"] = False
+
+    def _failed(self, error: BaseException) -> None:
+        code = 1
+        if isinstance(error, RunError):
+            code = error.exit_code
+            steps = manifest.steps_in(self.folder / "checkpoints")
+            kept = f"checkpoint {steps[-1]} in {relative(self.folder)}" if steps else ""
+            error.locate(f"step={self.state.step}", kept)
+        with contextlib.suppress(RunError):  # the first error is the one to report
+            self._write_status("failed", f"{type(error).__name__}: {error}", exit_code=code)
+
+    def _interrupted(self) -> Outcome:
+        signum = self.interruption.signum
+        assert signum is not None
+        self.trainer.save()
+        name, code = signal.Signals(signum).name, 128 + signum
+        self._write_status("interrupted", name, exit_code=code)
+        with contextlib.suppress(KeyboardInterrupt):  # a second signal: do not wait for the video
+            self.run.callbacks.join()
+        self.monitor.close()
+        if not self.cfg.quiet:
+            print_interrupted(self.cfg, self.folder, name, self.state.step)
+        return Outcome(code, "interrupted", name, self.state.step, str(self.folder))
+
+    def _completed(self, reason: str, seconds: float) -> Outcome:
+        summary, best = self.run.history.latest, self.run.history.best_return
+        assert summary is not None  # `finish` evaluates
+        training = self.run.logger.tally.summary()
+        self._write_status(
+            "completed",
+            reason,
+            exit_code=0,
+            eval_return=summary.mean,
+            best_eval_return=best,
+            training=training,
+            seconds=round(seconds, 2),
+            compiled=self.algo.learner.is_compiled is True,
+        )
+        if self.algo.learner.updates == 0:
+            self.monitor.note("no update was made: the budget ended before the first one")
+        step, folder = self.state.step, str(self.folder)
+        outcome = Outcome(0, "completed", reason, step, folder, summary.mean, seconds)
+        if not self.cfg.quiet:
+            print_completed(self.cfg, self.folder, outcome, summary, best, training)
+        return outcome
+
+    def _write_status(self, state: str, reason: str, **more: Any) -> None:
+        resumed = {"resumed": self.resumptions} if self.resumptions else {}
+        run_folder.write_status(
+            self.folder,
+            state=state,
+            reason=reason,
+            step=self.state.step,
+            seed=self.cfg.seed,
+            **resumed,
+            **more,
+        )
+
+    def _close(self) -> None:
+        self.run.callbacks.close()
+        self.monitor.close()

@@ -1,0 +1,29 @@
+"""States of earlier checkpoints, in today's layout."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from rl_cli.core.types import State
+
+
+def upgraded(state: State) -> State:
+    """The state of a checkpoint of format 3 or earlier, which had no `callbacks`, in today's layout."""
+    if "callbacks" in state:
+        return state
+    logger = cast(dict[str, Any], state["logger"])
+    episodes = logger["tally"]["count"] if "tally" in logger else logger["episodes_total"]
+    evaluation = {
+        "means": state.get("evaluations", []),
+        "step": state["evaluated_at"],
+        "latest": state["latest"],
+        "best_return": state["best_return"],
+        "interrupted": state["owes_evaluation"],
+    }
+    callbacks = {
+        "metrics": logger,
+        "evaluation": evaluation,
+        "early_stopping": {"returns": state["recent"]},
+    }
+    kept = {name: state[name] for name in ("step", "elapsed", "algo", "envs")}
+    return {**kept, "episodes": episodes, "callbacks": callbacks}
