@@ -1,1 +1,1 @@
-"""The commands: the only rooms that know Hydra."""
+"""The commands rl-train, rl-eval and rl-play. Only this package imports Hydra."""

@@ -1,4 +1,4 @@
-"""The words of a command line: which are flags, which set keys, and which cannot be meant."""
+"""Splitting a command line into flags and overrides, and refusing malformed arguments."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rl_cli.config.schema import Key
 from rl_cli.core.errors import BadInput, did_you_mean
 
 Suggest = Callable[[str], str]
-"""What to do about a key that does not exist."""
+"""Advice for a key that does not exist."""
 
 FLAGS = (
     *("--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r"),
@@ -22,20 +22,20 @@ FLAGS_WITH_VALUE = (
     *("--package", "-p", "--info", "-i"),
 )
 
-LONGEST_KEY = 200
+MAX_KEY_LENGTH = 200
 
-DEEPEST = 100
-"""Brackets of one argument; no value here has more than a few."""
+MAX_BRACKETS = 100
+"""Opening brackets in one argument; valid values have only a few."""
 
 
 def value_of(argv: list[str], key: str) -> str | None:
-    """The value given to `key=` on the command line, the last one if there are more."""
+    """The value of `key=` on the command line, the last one if there are several; None: not given."""
     given = [arg.split("=", 1)[1] for arg in argv if arg.split("=", 1)[0] == key and "=" in arg]
     return given[-1] if given else None
 
 
 def split_flags(argv: list[str]) -> tuple[list[str], list[str]]:
-    """Hydra's own flags with their values, and the overrides; Hydra wants each kind together."""
+    """Hydra's flags with their values, and the overrides; Hydra needs each kind in one block."""
     flags: list[str] = []
     overrides: list[str] = []
     for i, arg in enumerate(argv):
@@ -45,9 +45,9 @@ def split_flags(argv: list[str]) -> tuple[list[str], list[str]]:
 
 
 def check_flags(flags: list[str]) -> None:
-    """Raise BadInput for an option that does not exist, or one without its value.
+    """Raise BadInput for an option that does not exist, or that lacks its value.
 
-    Hydra's own parser would print its usage and leave the process.
+    Hydra's own parser would print its usage and exit.
     """
     for i, flag in enumerate(flags):
         name, equals, _ = flag.partition("=")
@@ -58,28 +58,28 @@ def check_flags(flags: list[str]) -> None:
             raise BadInput(f"no option {name}", flag, did_you_mean(name, known, "see --help"))
         given = equals or (i + 1 < len(flags) and not flags[i + 1].startswith("-"))
         if name in FLAGS_WITH_VALUE and not given and name not in ("--info", "-i"):
-            raise BadInput(f"{name} wants a value", flag, f"{name} <value>")
-    told = " ".join(flags)
-    if found := re.search(r"(?:--cfg|-c)[ =](?!(?:job|hydra|all)(?: |$))(\S*)", told):
-        raise BadInput(f"nothing called {found[1]} can be shown", found[0], "--cfg job")
-    if "--resolve" in flags and not re.search(r"(?:^| )(?:--cfg|-c)\b", told):
-        raise BadInput("--resolve belongs to --cfg", "--resolve", "--cfg job --resolve")
+            raise BadInput(f"{name} needs a value", flag, f"{name} <value>")
+    line = " ".join(flags)
+    if found := re.search(r"(?:--cfg|-c)[ =](?!(?:job|hydra|all)(?: |$))(\S*)", line):
+        raise BadInput(f"--cfg cannot show {found[1]}", found[0], "--cfg job")
+    if "--resolve" in flags and not re.search(r"(?:^| )(?:--cfg|-c)\b", line):
+        raise BadInput("--resolve needs --cfg", "--resolve", "--cfg job --resolve")
 
 
 def plain_overrides(
     overrides: list[str], known: Mapping[str, Key], free: str, suggest: Suggest
 ) -> list[str]:
-    """Overrides without Hydra's signs: `+key=`, `++key=` and `key=` set the same key.
+    """Overrides without Hydra's prefixes: `+key=`, `++key=` and `key=` set the same key.
 
     Args:
         overrides: as typed.
         known: keys that exist.
-        free: pattern of those that may be new.
-        suggest: what to do about one that does not exist.
+        free: pattern of keys that may be new.
+        suggest: advice for a key that does not exist.
 
     Raises:
-        BadInput: `+` before a key that does not exist, `~` before one that a run cannot do
-            without, or a word that is no override.
+        BadInput: `+` before a key that does not exist, `~` before any key, or an argument that is
+            no override.
 
     """
     return [_plain_override(arg, known, free, suggest) for arg in overrides]
@@ -87,12 +87,12 @@ def plain_overrides(
 
 def _plain_override(arg: str, known: Mapping[str, Key], free: str, suggest: Suggest) -> str:
     key = re.split("[=@]", arg.lstrip("+~"), maxsplit=1)[0]
-    if not key or len(key) > LONGEST_KEY:
+    if not key or len(key) > MAX_KEY_LENGTH:
         raise BadInput("cannot read this argument", arg, "write key=value")
     if any(unicodedata.category(c) in ("Cc", "Cs") for c in arg):
-        fix = "leave control characters out, and write it in UTF-8"
+        fix = "remove control characters, and write it in UTF-8"
         raise BadInput("cannot read this argument", arg, fix)
-    if sum(map(arg.count, "[{(")) > DEEPEST:
+    if sum(map(arg.count, "[{(")) > MAX_BRACKETS:
         raise BadInput("this argument is nested too deeply", arg, "write key=value")
     if re.match(free, key) or key.startswith("hydra"):
         return arg
@@ -102,6 +102,10 @@ def _plain_override(arg: str, known: Mapping[str, Key], free: str, suggest: Sugg
     if not exists:
         raise BadInput(f"unknown key {key}", arg, suggest(key))
     if arg.startswith("~"):
-        fix = "hparams=none" if key == "hparams" else "leave it as it is, or give it a value"
-        raise BadInput(f"a run cannot do without {key}", arg, fix)
+        fix = (
+            "hparams=none"
+            if key == "hparams"
+            else "remove this argument, or set a value: key=value"
+        )
+        raise BadInput(f"{key} cannot be deleted", arg, fix)
     return arg.lstrip("+")

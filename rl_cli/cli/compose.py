@@ -1,4 +1,4 @@
-"""From the words of a command line to Hydra, and from Hydra's errors to words."""
+"""Composing a configuration with Hydra from a command line."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from rl_cli.cli.config_groups import (
     refuse_another_algorithm,
     user_folders,
 )
-from rl_cli.cli.hydra_errors import Unreadable, advise, training_keys
+from rl_cli.cli.hydra_errors import CompositionError, advise, training_keys
 from rl_cli.config.schema import Key
 from rl_cli.core.errors import BadInput
 
@@ -29,13 +29,15 @@ from rl_cli.core.errors import BadInput
 def run_hydra(config_name: str, argv: list[str], task: Callable[[Any], object]) -> None:
     """Compose `config_name` with the overrides and call `task` once per job.
 
+    A single run is composed here, once; `hydra.main` composes twice, and is used for everything else.
+
     Raises:
-        Unreadable: Hydra could not compose the configuration.
-        Whatever `task` raises.
+        CompositionError: Hydra could not compose the configuration.
+        Exception: any exception that `task` raises.
 
     """
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # raise to us rather than print and exit
-    if not _for_hydra(argv) and (cfg := _composed(config_name, argv)) is not None:
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors instead of printing them
+    if not _needs_hydra_main(argv) and (cfg := _composed(config_name, argv)) is not None:
         task(cfg)
         return
     import hydra
@@ -45,7 +47,7 @@ def run_hydra(config_name: str, argv: list[str], task: Callable[[Any], object]) 
     def guarded(cfg: Any) -> object:
         try:
             return task(cfg)
-        except Exception as error:  # kept from Hydra, which would print a line of its own
+        except Exception as error:  # raised below: Hydra would print its own message
             raised.append(error)
             return None
 
@@ -55,54 +57,53 @@ def run_hydra(config_name: str, argv: list[str], task: Callable[[Any], object]) 
             hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(
                 guarded
             )()
-    except Exception as error:  # of whatever kind: all that Hydra was given is the command line
-        raise Unreadable from error
+    except Exception as error:  # any error of Hydra's is about the command line
+        raise CompositionError from error
     if raised:
         raise raised[0]
 
 
 @contextlib.contextmanager
 def _jobs_composed_once() -> Iterator[None]:
-    """Without Hydra's trial of all jobs of a sweep before it composes them for good.
+    """Skip Hydra's validation of a sweep, which composes every job a second time.
 
-    It is meant for launchers that compose elsewhere. Here no job begins before all are composed.
+    The validation is for launchers that compose jobs elsewhere. With the basic launcher all jobs are
+    composed before the first one starts.
     """
     from hydra.plugins.sweeper import Sweeper
 
-    trial = Sweeper.validate_batch_is_legal
+    original = Sweeper.validate_batch_is_legal
 
     def validate(sweeper: Any, batch: Any) -> None:
-        # by name: Hydra makes these classes anew when it looks for plugins
+        # compared by name: Hydra recreates these classes when it searches for plugins
         if [type(part).__name__ for part in (sweeper, sweeper.launcher)] != BASIC:
-            trial(sweeper, batch)
+            original(sweeper, batch)
 
     name = "validate_batch_is_legal"
     setattr(Sweeper, name, validate)
     try:
         yield
     finally:
-        setattr(Sweeper, name, trial)
+        setattr(Sweeper, name, original)
 
 
 BASIC = ["BasicSweeper", "BasicLauncher"]
 
-OF_HYDRA = "${hydra:"
+HYDRA_RESOLVER = "${hydra:"
 
 
-def _for_hydra(argv: list[str]) -> bool:
-    """Whether a command line asks for something of Hydra's beside a configuration."""
+def _needs_hydra_main(argv: list[str]) -> bool:
+    """Whether a command line uses more of Hydra than the composition of one configuration."""
     flags, words = split_flags(argv)
-    of_hydra = r"[+~]*(hydra(?!\.(sweep\.dir|searchpath)=)|sweep)\b"
-    return bool(flags) or any(re.match(of_hydra, word) or OF_HYDRA in word for word in words)
+    hydra_key = r"[+~]*(hydra(?!\.(sweep\.dir|searchpath)=)|sweep)\b"
+    return bool(flags) or any(re.match(hydra_key, word) or HYDRA_RESOLVER in word for word in words)
 
 
 def _composed(config_name: str, argv: list[str]) -> Any:
-    """The configuration of a single run; None: it may be of several, which `hydra.main` looks into.
-
-    `hydra.main` composes twice, the first time to learn whether it is to run once, and copies it.
+    """The configuration of a single run; None: it may be a sweep, or needs `hydra.main`.
 
     Raises:
-        Unreadable: it cannot be composed.
+        CompositionError: it cannot be composed.
 
     """
     from hydra import compose, initialize_config_dir
@@ -115,14 +116,14 @@ def _composed(config_name: str, argv: list[str]) -> Any:
             cfg = compose(config_name, argv, return_hydra_config=True)
     except Exception as error:
         if any(word.startswith(("experiment=", "hydra.searchpath=")) for word in argv):
-            return None  # a file may have made a sweep of it
-        raise Unreadable from error
+            return None  # the file may define a sweep
+        raise CompositionError from error
     job = cfg.hydra.job
     if cfg.hydra.mode == RunMode.MULTIRUN or job.chdir or job.env_set or cfg.hydra.callbacks:
         return None
     cfg.hydra.mode = RunMode.RUN
     ours = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
-    if OF_HYDRA in OmegaConf.to_yaml(ours):  # what stands there only `hydra.main` knows
+    if HYDRA_RESOLVER in OmegaConf.to_yaml(ours):  # only `hydra.main` can resolve it
         return None
     HydraConfig.instance().set_config(cfg)
     with open_dict(cfg):
@@ -134,7 +135,7 @@ def values(cfg: Any) -> dict[str, Any]:
     """A composed configuration as plain values.
 
     Raises:
-        Unreadable: it refers to something that is not there.
+        CompositionError: an interpolation cannot be resolved.
 
     """
     from omegaconf import OmegaConf
@@ -142,29 +143,27 @@ def values(cfg: Any) -> dict[str, Any]:
     try:
         return cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
     except Exception as error:
-        raise Unreadable from error
+        raise CompositionError from error
 
 
 def as_typed(overrides: Any) -> list[str]:
-    """The overrides of a job, what they refer to left unlooked at."""
+    """The overrides of a job, with interpolations unresolved."""
     from omegaconf import OmegaConf
 
     return cast(list[str], OmegaConf.to_container(overrides, resolve=False))
 
 
 def plain(argv: list[str]) -> list[str]:
-    """The command line of rl-train without Hydra's signs.
+    """The command line of rl-train without Hydra's prefixes `+`, `++` and `~`.
 
     Raises:
-        BadInput: an option or, behind a sign, a key that does not exist.
+        BadInput: an option does not exist, or a key behind a prefix.
 
     """
     flags, overrides = split_flags(argv)
     check_flags(flags)
     every: dict[str, Key] = {}
-    if any(
-        word.startswith(("+", "~")) for word in overrides
-    ):  # which asks for all algorithms' files
+    if any(word.startswith(("+", "~")) for word in overrides):
         for name in algos.names():
             every |= training_keys([f"algo={name}"])
     return flags + plain_overrides(
@@ -177,14 +176,14 @@ OPEN_KEYS = r"(?:env\.kwargs|callbacks|log\.sinks)"
 
 
 def prepare(argv: list[str]) -> list[str]:
-    """The command line as Hydra should see it.
+    """The command line for Hydra.
 
-    env.kwargs.x=1 may name a new key; a bare env.id chooses the `custom` group, or that of
-    Atari games; tuned values of
-    one env are not applied to another; a conf/ folder here joins the search path.
+    `env.kwargs.x=1` may add a key. `env.id` without `env` selects the group `custom`, or the one of
+    Atari games. Tuned values of one env are not applied to another. A conf/ folder in the current
+    folder is added to the search path.
 
     Raises:
-        BadInput: a group has no such member, or one that another contradicts.
+        BadInput: a group has no such member, or two choices contradict each other.
 
     """
     flags, overrides = split_flags(argv)
@@ -205,7 +204,7 @@ def prepare(argv: list[str]) -> list[str]:
 
 
 def search_path(argv: list[str], folders: list[Path]) -> list[str]:
-    """Hydra looks into a conf/ folder here as well."""
+    """The override that adds a conf/ folder in the current folder to Hydra's search path."""
     here = Path.cwd() / "conf"
     if here not in folders or value_of(argv, "hydra.searchpath") is not None:
         return []
@@ -215,10 +214,12 @@ def search_path(argv: list[str], folders: list[Path]) -> list[str]:
 
 def _refuse_contradictions(argv: list[str]) -> None:
     if name := value_of(argv, "algo.name"):
-        raise BadInput("an algorithm is chosen by its group", f"algo.name={name}", f"algo={name}")
+        raise BadInput(
+            "algo.name cannot be set; choose the group algo", f"algo.name={name}", f"algo={name}"
+        )
     if value_of(argv, "run_dir") is not None and {"-m", "--multirun"} & set(argv):
         raise BadInput(
             "the runs of a sweep cannot share one folder",
             f"run_dir={value_of(argv, 'run_dir')}",
-            "leave run_dir out, or name the sweep's folder: hydra.sweep.dir=<folder>",
+            "remove run_dir, or name the sweep's folder: hydra.sweep.dir=<folder>",
         )

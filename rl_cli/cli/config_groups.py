@@ -1,4 +1,4 @@
-"""The groups of conf/: what can be chosen by name, and which choices go together."""
+"""The groups of conf/: their members, and which choices are compatible."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from rl_cli.cli.arguments import value_of
 from rl_cli.core.errors import BadInput, did_you_mean, nearest
 
 PLAIN = re.compile(r"[\w\-/.]+")
-"""A name, not a sweep or an expression of Hydra's."""
+"""A name, as opposed to a sweep or an expression of Hydra's."""
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
-"""Inside the package once installed, beside it in a checkout."""
+"""In the package once installed, next to it in a checkout."""
 
 GROUPS = ("algo", "env", "hparams", "experiment", "sweep")
 
 ANY_ID = "???"
-"""The id of a group of envs that share their preparation; one has to be named."""
+"""Missing id of an env group that serves several envs; the command line must give it."""
 
 
 def user_folders(argv: list[str]) -> list[Path]:
-    """Configuration folders of the person's own: --config-dir, and conf/ in the current folder."""
+    """The user's configuration folders: --config-dir, and conf/ in the current folder."""
     folders = []
     for i, arg in enumerate(argv):
         if arg in ("--config-dir", "-cd") and i + 1 < len(argv):
@@ -59,7 +59,7 @@ def check_member(group: str, name: str, folders: list[Path]) -> None:
         return
     every = f"one of: {', '.join(known)}"
     if not name:
-        raise BadInput(f"{group}= names nothing", f"{group}=", every)
+        raise BadInput(f"{group}= has no value", f"{group}=", every)
     if group == "env" and re.search(r"-v\d+$", name):
         ids = [found for g in known if (found := env_id_of(g, folders))]
         fix = f"a gymnasium id is given as env.id={nearest(name, ids) or name}"
@@ -69,7 +69,7 @@ def check_member(group: str, name: str, folders: list[Path]) -> None:
 
 
 def choices_implied(argv: list[str], folders: list[Path]) -> list[str]:
-    """What env.id= says about the groups: env=custom without env=, and no values tuned elsewhere."""
+    """Choices that env.id= implies: a group without env=, and no tuned values for another id."""
     env_id = value_of(argv, "env.id")
     if env_id is None:
         return []
@@ -83,16 +83,16 @@ def choices_implied(argv: list[str], folders: list[Path]) -> list[str]:
 
 
 def _family(env_id: str) -> str:
-    """The group of envs that an id belongs to, which names none itself."""
+    """The group without an id that fits an env id."""
     if env_id.startswith("ALE/"):
         return "atari"
     return "atari_noframeskip" if re.search("NoFrameskip-v[0-9]+$", env_id) else "custom"
 
 
 def refuse_another_algorithm(argv: list[str], folders: list[Path]) -> None:
-    """Raise BadInput for a preset with values of one algorithm where another one is named.
+    """Raise BadInput for a preset with values of one algorithm combined with another algorithm.
 
-    A preset that sets none of an algorithm's keys goes with any; of a sweep each job has to be fine.
+    A preset without keys of an algorithm is compatible with all. In a sweep every job is checked.
     """
     for name in _given(argv, "experiment"):
         for algo in _given(argv, "algo"):
@@ -111,17 +111,17 @@ def _contradiction(argv: list[str], name: str, algo: str, folders: list[Path]) -
     return BadInput(
         f"experiment={name} is a preset of algo={own}",
         f"experiment={name} algo={algo}",
-        f"leave algo={algo} out, or the preset: rl-train algo={algo} env={there}",
+        f"remove algo={algo}, or the preset: rl-train algo={algo} env={there}",
     )
 
 
 def _given(argv: list[str], group: str) -> list[str]:
-    """What the command line chooses of a group; several of them in a sweep."""
+    """Members of a group on the command line; several in a sweep."""
     return [name.strip() for name in (value_of(argv, group) or "").split(",")]
 
 
 def _chosen(preset: dict[str, Any], group: str) -> str | None:
-    """The member of a group that a preset's defaults name."""
+    """The member of a group that a preset's defaults list chooses."""
     entries = preset.get("defaults")
     for entry in entries if isinstance(entries, list) else []:
         if isinstance(entry, dict) and isinstance(name := entry.get(f"override /{group}"), str):
@@ -130,7 +130,7 @@ def _chosen(preset: dict[str, Any], group: str) -> str | None:
 
 
 def _file(group: str, name: str, folders: list[Path]) -> dict[str, Any]:
-    """What a group's file says; nothing where it cannot be read, of which Hydra will tell."""
+    """Content of a group's file; empty if it cannot be read, which Hydra reports later."""
     for path in (folder / group / f"{name}.yaml" for folder in folders):
         with contextlib.suppress(OSError, UnicodeError, yaml.YAMLError):
             found = yaml.safe_load(path.read_text())
@@ -139,7 +139,7 @@ def _file(group: str, name: str, folders: list[Path]) -> dict[str, Any]:
 
 
 def env_id_of(group: str, folders: list[Path]) -> str | None:
-    """The id that an env group begins with."""
+    """The env id in the file of an env group; None: there is no such file, or no id in it."""
     for folder in folders:
         path = folder / "env" / f"{group}.yaml"
         if path.is_file():
@@ -148,11 +148,11 @@ def env_id_of(group: str, folders: list[Path]) -> str | None:
 
 
 def env_label(choice: str, config: Any) -> str:
-    """Name of the env in paths and titles: the group, or the id of an env without one."""
+    """Name of the env in paths and titles: the group, or the id of an env without a group."""
     env_id = config["env"]["id"]
     if choice != "custom" and env_id == env_id_of(choice, [CONF]):
         return choice
-    if choice not in members("env", [CONF]):  # a file of the person's own
+    if choice not in members("env", [CONF]):  # a file of the user
         return choice
     return str(config["env"]["id"]).replace(":", "-").replace("/", "-").lower()
 
@@ -160,14 +160,14 @@ def env_label(choice: str, config: Any) -> str:
 def refuse_foreign_values(algo: str, env: str, hparams: str, env_id: str) -> None:
     """Raise BadInput for values tuned for another algorithm or, in an experiment, another env.
 
-    On the command line `prepare` has seen to the env; inside a file nobody has.
+    `compose.prepare` checks an env on the command line; this checks one in an experiment file.
     """
     tuned_for = hparams.split("_")[0]
     if tuned_for in algos.names() and tuned_for != algo:
         raise BadInput(
             f"hparams={hparams} holds values of algo={tuned_for}",
             f"algo={algo} hparams={hparams}",
-            f"choose algo={tuned_for}, or leave hparams out",
+            f"choose algo={tuned_for}, or remove hparams",
         )
     usual = env_id_of(env, [CONF])
     tuned = hparams in members("hparams", [CONF]) and hparams.endswith(f"_{env}")
@@ -180,7 +180,7 @@ def refuse_foreign_values(algo: str, env: str, hparams: str, env_id: str) -> Non
 
 
 def algorithm_of(group: str, folders: list[Path]) -> str:
-    """The algorithm that a member of the group `algo` sets up: rainbow is one of dqn's."""
+    """The algorithm of a member of the group `algo`: dqn for rainbow."""
     for folder in [CONF, *folders]:
         path = folder / "algo" / f"{group}.yaml"
         if path.is_file():

@@ -1,4 +1,4 @@
-"""`--help`: what can be chosen, and for every key its meaning, type, range and default."""
+"""`--help`: the choices, and for every key its meaning, type, range and default."""
 
 from __future__ import annotations
 
@@ -30,31 +30,31 @@ rl-train: train an agent, or a sweep of them.
   rl-train algo=dqn env=mountaincar                    one run
   rl-train algo=ppo env.id=FrozenLake-v1               any registered env; module:Id-v0 too
   rl-train -m algo=dqn,ppo env=cartpole seed=0,1       a sweep: every combination
-  rl-train resume=runs/dqn/mountaincar/<run>           go on with an interrupted run
+  rl-train resume=runs/dqn/mountaincar/<run>           resume an interrupted run
 
-Tuned values for an algorithm and an env are picked up by name (hparams/<algo>_<env>); what you
-write on the command line wins; hparams=none turns them off. A conf/ folder where you start adds
-your own env, hparams and experiment files. --cfg job shows the composed configuration,
---config-dir adds another folder. Every interval counts env steps over all envs, or, where
-its name says so, training episodes.
+Tuned values for an algorithm and an env are loaded by name (hparams/<algo>_<env>); hparams=none
+turns them off. The command line overrides every file. A conf/ folder in the current folder adds
+your own env, hparams and experiment files; --config-dir adds another folder. --cfg job shows the
+composed configuration. Intervals count env steps over all envs, or training episodes if the key's
+name ends in _episodes.
 """
 
 EVAL = """\
-rl-eval: replay a checkpoint.
+rl-eval: evaluate a checkpoint.
 
   rl-eval runs/dqn/mountaincar/<run>                   100 episodes of the best checkpoint
-  rl-eval <run> checkpoint=latest video=true           the last one, with a video
-  rl-eval <run>/checkpoints/000120000 greedy=false     one checkpoint, actions sampled
-  rl-eval <run> env.kwargs.enable_wind=true            on a changed env
+  rl-eval <run> checkpoint=latest video=true           the latest checkpoint, with a video
+  rl-eval <run>/checkpoints/000120000 greedy=false     one checkpoint, with sampled actions
+  rl-eval <run> env.kwargs.enable_wind=true            in a modified env
 """
 
 PLAY = """\
-rl-play: play an env by hand.
+rl-play: play an env with the keyboard.
 
-  rl-play env=mountaincar                              arrow keys or a, s, d, w; escape leaves
+  rl-play env=mountaincar                              arrow keys or a, s, d, w; escape quits
   rl-play env=carracing env.max_episode_steps=500
-  rl-play env.id=FrozenLake-v1                         any other env: what its keys do is told first
-  rl-play env=mountaincar record=true                  each episode as mp4, the transitions as a file
+  rl-play env.id=FrozenLake-v1                         any other env; its keys are printed at the start
+  rl-play env=mountaincar record=true                  write each episode as mp4, and the transitions
   rl-train algo=dqn env=mountaincar algo.prefill=<transitions.safetensors>
 """
 
@@ -62,7 +62,7 @@ HEADER = f"{'key':<28}{'type':<24}{'range':<18}{'default':<16}meaning"
 
 
 def show(text: str) -> None:
-    """Print a help text, whether or not whoever reads it does so to the end."""
+    """Print a help text; a reader that closes the pipe early is no error."""
     try:
         print(text, flush=True)
     except BrokenPipeError:
@@ -72,12 +72,12 @@ def show(text: str) -> None:
 def train_help(argv: list[str]) -> str:
     """The text of `rl-train --help`; with algo=<name> only that algorithm's keys."""
     folders = [CONF, *user_folders(argv)]
-    asked = algorithm_of(value_of(argv, "algo") or "", folders)
-    names = [asked] if asked in algos.names() else algos.names()
+    chosen = algorithm_of(value_of(argv, "algo") or "", folders)
+    names = [chosen] if chosen in algos.names() else algos.names()
     parts = [TRAIN, *_choices(folders)]
     presets = members("experiment", folders)
-    told = [f"  {name:<37}{_first_comment('experiment', name, folders)}" for name in presets]
-    parts += ["presets: experiment=<name>", *told]
+    lines = [f"  {name:<37}{_first_comment('experiment', name, folders)}" for name in presets]
+    parts += ["presets: experiment=<name>", *lines]
     others = [group for group in GROUPS[2:] if group != "experiment"]
     parts += [f"{group}\n  {', '.join(members(group, folders))}" for group in others]
     parts += ["", HEADER]
@@ -103,7 +103,7 @@ def play_help(argv: list[str]) -> str:
 
 
 def _choices(folders: list[Path]) -> list[str]:
-    """The algorithms and envs there are, a line each; the default ones are marked."""
+    """The algorithms and envs, one line each; the defaults are marked."""
     chosen = [value for item in _defaults("config.yaml")["defaults"] for value in _values(item)]
     texts = {name: algos.summary(name) for name in algos.names()}
     presets = [name for name in members("algo", folders) if name not in texts]
@@ -118,7 +118,7 @@ def _choices(folders: list[Path]) -> list[str]:
 
 
 def _values(item: Any) -> list[Any]:
-    """Values of an entry of a defaults list, which may be a plain name."""
+    """Values of an entry of a defaults list; none if the entry is a plain name."""
     return list(item.values()) if isinstance(item, dict) else []
 
 
@@ -154,7 +154,7 @@ def _defaults(name: str) -> dict[str, Any]:
 
 
 def _first_comment(group: str, name: str, folders: list[Path]) -> str:
-    """What the file of a set of switches, or of a preset, says of itself in its first line."""
+    """The comment in the first line of a group's file, which describes it."""
     path = next(p for f in folders if (p := f / group / f"{name}.yaml").is_file())
     lines = path.read_text(errors="replace").splitlines()
     first, *_ = [*(line for line in lines if not line.startswith("# @package")), ""]

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Exceptions of a command become three lines on stderr and an exit code."""
 
 from __future__ import annotations
 
@@ -25,15 +25,18 @@ from rl_cli.core.errors import BadInput, RunError
 INTERRUPTED = (129, 130, 138, 143)
 
 
-class Unreadable(Exception):
-    """Hydra could not make a configuration of the command line; its cause says why."""
+class CompositionError(Exception):
+    """Hydra could not compose the configuration; `__cause__` is Hydra's exception."""
 
 
 @contextlib.contextmanager
 def reported(argv: list[str], known: Callable[[], dict[str, Key]]) -> Iterator[list[int]]:
-    """Run the body; print what goes wrong as three lines and leave the exit code in the list.
+    """Run the body; print an error as three lines and put the exit code into the yielded list.
 
-    `known` tells the keys of the command, for suggestions.
+    Args:
+        argv: the command line, for the line "where".
+        known: returns the keys of the command, for suggestions.
+
     """
     code = [0]
     try:
@@ -45,21 +48,21 @@ def reported(argv: list[str], known: Callable[[], dict[str, Key]]) -> Iterator[l
         code[0] = error.exit_code
     except KeyboardInterrupt:
         code[0] = 130
-    except Unreadable as error:
+    except CompositionError as error:
         if os.environ.get("RL_CLI_DEBUG"):
             traceback.print_exc()
         print(explain(cast(Exception, error.__cause__), argv, known), file=sys.stderr)
         code[0] = BadInput.exit_code
-    except Exception:  # a bug: what it was is told in full
+    except Exception:  # a bug: with the whole traceback
         traceback.print_exc()
         code[0] = 1
 
 
 def parsed(word: str) -> tuple[str, Any]:
-    """Key and value of one override, read as Hydra reads it.
+    """Key and value of one override, parsed by Hydra.
 
     Raises:
-        BadInput: it is none, or names several values.
+        BadInput: it is no override, or has several values.
 
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -70,15 +73,15 @@ def parsed(word: str) -> tuple[str, Any]:
     except Exception:
         raise BadInput("cannot read this argument", word, QUOTE) from None
     if override.is_sweep_override():
-        raise BadInput("several values for one run", word, "give one")
+        raise BadInput("several values for one run", word, "give one value")
     return override.key_or_group, value
 
 
-QUOTE = "write key=value; quote what the shell or commas would split"
+QUOTE = "write key=value; quote spaces and commas"
 
 
 def explain(error: Exception, argv: list[str], known: Callable[[], dict[str, Key]]) -> BadInput:
-    """Why Hydra could not read a command line, in our words."""
+    """The error message for an exception of Hydra's."""
     text = f"{error}\n{error.__cause__ or ''}"
     inside = re.search(r"not in struct\s+full_key: (\S+)", text)
     if found := inside or re.search(r"Could not override '([^']+)'", text):
@@ -86,13 +89,13 @@ def explain(error: Exception, argv: list[str], known: Callable[[], dict[str, Key
         return BadInput(f"unknown key {name}", _where(error, argv, name), advise(name, known()))
     if found := re.search(r"Could not find '([^']+)'", text):
         group, _, name = found[1].rpartition("/")
-        what = f"no {group or 'config'} called {name}" if name else f"{group}= names nothing"
+        what = f"no {group or 'config'} called {name}" if name else f"{group}= has no value"
         return BadInput(what, f"{group}={name}", SEE_HELP)
     if found := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '([^']+)'", text):
         fix = "several values are a sweep: rl-train -m ...; a list is written [a,b]"
         return BadInput("several values for one run", found[1], fix)
     if found := re.search(r"Could not delete from config. '([^']+)'", text):
-        return BadInput(f"there is no {found[1]} to take away", f"~{found[1]}", "leave it out")
+        return BadInput(f"{found[1]} does not exist", f"~{found[1]}", "remove this argument")
     if (word := _unreadable(argv)) is not None:
         return BadInput("cannot read this argument", word, QUOTE)
     what = (text.strip() or type(error).__name__).splitlines()[0]
@@ -100,17 +103,17 @@ def explain(error: Exception, argv: list[str], known: Callable[[], dict[str, Key
 
 
 def _where(error: Exception, argv: list[str], key: str | None) -> str:
-    """The argument that an error speaks of, or all of them."""
+    """The argument that an error is about, or the whole command line."""
     text, (_, words) = str(error), split_flags(argv)
     named = [word for word in words if key and word.lstrip("+~").split("=", 1)[0] == key]
     above = [word for word in words if key and key.startswith(word.split("=", 1)[0] + ".")]
-    told = [word for word in words if len(word) > 3 and word in text]
-    found = named or told or above or [word for word in words if "${" in word]
+    quoted = [word for word in words if len(word) > 3 and word in text]
+    found = named or quoted or above or [word for word in words if "${" in word]
     return found[0] if found else key or " ".join(argv)
 
 
 def _unreadable(argv: list[str]) -> str | None:
-    """The first argument that is no override by itself."""
+    """The first argument that Hydra cannot parse as an override."""
     for word in split_flags(argv)[1]:
         try:
             parsed(word)
@@ -121,7 +124,7 @@ def _unreadable(argv: list[str]) -> str | None:
 
 
 def advise(name: str, known: dict[str, Key]) -> str:
-    """What to do about a key that does not exist; other algorithms' keys are known as such."""
+    """Advice for a key that does not exist: the algorithms that have it, or the nearest key."""
     owners = [f"algo={a}" for a in algos.names() if name in keys(algos.config_class(a), "algo")]
     if owners:
         return f"{name} is a key of {' and '.join(owners)}"
@@ -129,8 +132,8 @@ def advise(name: str, known: dict[str, Key]) -> str:
 
 
 def training_keys(argv: list[str]) -> dict[str, Key]:
-    """Every key that rl-train could set with this command line, by its dotted path."""
-    found = {k: v for k, v in keys(RunSettings).items() if k != "algo"}
+    """Every key that rl-train accepts with this command line, by its dotted path."""
+    found = keys(RunSettings)
     found |= dict.fromkeys(GROUPS, Key("name", "", "configuration group"))
     groups = (value_of(argv, "algo") or "dqn").split(",")
     names = [algorithm_of(group, user_folders(argv)) for group in groups]

@@ -163,15 +163,15 @@ def test_nothing_is_learned_before_a_batch_is_there():
 @pytest.mark.parametrize(
     ("switches", "why"),
     [
-        ({"target_update_every": 0, "bootstrap": "double"}, "needs two networks"),
-        ({"target_update_every": 0, "tau": 0.5}, "moves a target network"),
-        ({"distributional": "c51", "loss": "mse"}, "a loss of its own"),
-        ({"distributional": "qr", "loss": "mse"}, "a loss of its own"),
+        ({"target_update_every": 0, "bootstrap": "double"}, "bootstrap=double needs a target"),
+        ({"target_update_every": 0, "tau": 0.5}, "tau needs a target"),
+        ({"distributional": "c51", "loss": "mse"}, "loss=mse does not apply"),
+        ({"distributional": "qr", "loss": "mse"}, "loss=mse does not apply"),
         ({"distributional": "qr", "bootstrap": "expected_sarsa"}, "quantiles of a mixture"),
         ({"distributional": "c51", "v_min": 1.0, "v_max": 1.0}, "not below"),
         ({"sort_every": 5}, "sorts by priority"),
         ({"epsilon_decay": "exponential", "epsilon_end": 0.0}, "both ends above 0"),
-        ({"batch_size": 50, "buffer_size": 20}, "holds"),
+        ({"batch_size": 50, "buffer_size": 20}, "larger than buffer_size"),
     ],
 )
 def test_contradictions_are_refused_with_the_reason(switches, why):

@@ -37,8 +37,8 @@ TRAIN = [  # (arguments, what is to be said); the first ones are the quick form
     # what is not a key
     (["++algo.learnin_rate=1"], ["algo.learning_rate"]),
     (["~algo.learnin_rate"], ["did you mean algo.learning_rate?"]),
-    (["~algo.gamma"], ["a run cannot do without algo.gamma"]),
-    (["~env"], ["a run cannot do without env"]),
+    (["~algo.gamma"], ["algo.gamma cannot be deleted"]),
+    (["~env"], ["env cannot be deleted"]),
     (["+foo=1"], ["unknown key foo"]),
     (["eval={evry: 1}"], ["unknown key eval.evry", "eval.every"]),
     (["enviroment=cartpole"], ["enviroment", "did you mean env?"]),
@@ -60,7 +60,7 @@ TRAIN = [  # (arguments, what is to be said); the first ones are the quick form
     (["compile=maybe"], ["bool | auto"]),
     (["eval=5"], ["eval is a group of keys", "eval.every"]),
     (["env.kwargs=5"], ["env.kwargs must be a mapping"]),
-    (["env.kwargs.a.b=1"], ["env.kwargs.a must be a number, a word"]),
+    (["env.kwargs.a.b=1"], ["env.kwargs.a must be a number, a string"]),
     (["seed=${oc.env:HOME}"], ["seed=", "integer"]),
     # ranges
     (["algo.gamma=-0.1"], ["algo.gamma=-0.1", "[0, 1]"]),
@@ -73,8 +73,8 @@ TRAIN = [  # (arguments, what is to be said); the first ones are the quick form
     (["algo.learning_starts=1e6"], ["algo.learning_starts=1e6", "total_timesteps=50000"]),
     (["total_timesteps=-5"], ["total_timesteps=-5"]),
     # names
-    (["env="], ["env= names nothing", "cartpole"]),
-    (["hparams="], ["hparams= names nothing", "none"]),
+    (["env="], ["env= has no value", "cartpole"]),
+    (["hparams="], ["hparams= has no value", "none"]),
     (["env=custom"], ["no env is named", "env.id="]),
     (["env.id="], ["no env is named"]),
     (["env.id='no id'"], ["Malformed", "env.id=no id"]),
@@ -98,7 +98,7 @@ TRAIN = [  # (arguments, what is to be said); the first ones are the quick form
     (["seed=\udcff"], [r"seed=\udcff"]),
     (["seed=1\nrm"], [r"seed=1\nrm"]),
     # options
-    (["--config-dir"], ["--config-dir wants a value"]),
+    (["--config-dir"], ["--config-dir needs a value"]),
     (["--config-dir", "nowhere"], ["nowhere"]),
     (["--cfg", "jobs"], ["--cfg job"]),
     (["--resolve"], ["--cfg job --resolve"]),

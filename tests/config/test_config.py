@@ -1,7 +1,9 @@
-"""Every YAML composes, and what does not fit the schema is refused with the key's name."""
+"""Every YAML file composes, and a value that does not fit the schema is refused with its key."""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import json
 
 import pytest
@@ -10,10 +12,9 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from rl_cli import algos
-from rl_cli.cli import arguments
-from rl_cli.cli import compose as compose_module
-from rl_cli.config.commands import ReplayConfig
-from rl_cli.config.run import EvalConfig, RunConfig
+from rl_cli.config.algorithm import AlgoConfig
+from rl_cli.config.commands import PlayConfig, ReplayConfig
+from rl_cli.config.run import EvalConfig, RunSettings
 from rl_cli.config.schema import build, keys
 from rl_cli.core.errors import BadInput, nearest
 from tests.conftest import REPO
@@ -34,23 +35,18 @@ def compose(*overrides, config_name="config"):
     return OmegaConf.to_container(cfg, resolve=True)
 
 
-def checked(config):
-    """The typed configuration, as `run.train` checks it."""
-    run = build(RunConfig, config)
-    return run, build(algos.load(run.algo["name"]).Config, run.algo, "algo")
-
-
 @pytest.mark.parametrize("env", ENVS)
 @pytest.mark.parametrize("algo", ALGOS)
 def test_every_pair_of_algorithm_and_env_composes(algo, env):
-    unnamed = "id: ???" in (CONF / f"env/{env}.yaml").read_text() or env == "custom"
-    extra = ["env.id=Any-v0"] if unnamed else []
-    run, cfg = checked(compose(f"algo={algo}", f"env={env}", *extra))
-    assert run.env.reward_gamma == cfg.gamma  # the interpolation that ties them
+    no_id = "id: ???" in (CONF / f"env/{env}.yaml").read_text() or env == "custom"
+    extra = ["env.id=Any-v0"] if no_id else []
+    cfg = algos.build_run_config(compose(f"algo={algo}", f"env={env}", *extra))
+    assert type(cfg.algo) is algos.config_class(cfg.algo.name)
+    assert cfg.env.reward_gamma == cfg.algo.gamma  # by interpolation
 
 
 @pytest.mark.parametrize("name", HPARAMS)
-def test_tuned_values_change_something_and_name_a_real_pair(name):
+def test_hparams_belong_to_an_existing_pair_and_change_a_value(name):
     if name == "none":
         return
     algo, env = name.split("_", 1)
@@ -62,22 +58,22 @@ def test_tuned_values_change_something_and_name_a_real_pair(name):
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_experiment_composes(name):
-    checked(compose(f"experiment={name}"))
+    algos.build_run_config(compose(f"experiment={name}"))
 
 
-def test_the_command_line_wins_over_tuned_values():
+def test_command_line_overrides_hparams():
     config = compose("algo=ppo", "env=cartpole", "algo.num_epochs=3")
     assert config["algo"]["num_epochs"] == 3
     assert config["algo"]["rollout_length"] == 32  # still tuned
 
 
-def test_an_experiment_wins_over_tuned_values():
+def test_experiment_overrides_hparams():
     config = compose("algo=ppo", "env=lunarlander", "experiment=smoke")
     assert config["total_timesteps"] == 2_000
     assert config["algo"]["gamma"] == 0.999  # still tuned
 
 
-def test_rl_eval_composes():
+def test_eval_yaml_composes():
     assert build(ReplayConfig, compose(config_name="eval")).episodes == 100
 
 
@@ -99,7 +95,7 @@ def eval_values(**changes):
         ({"every": float("nan")}, ["eval.every=NaN"]),
     ],
 )
-def test_what_does_not_fit_is_refused_by_name(changes, words):
+def test_wrong_value_is_refused_with_its_key(changes, words):
     with pytest.raises(BadInput) as caught:
         build(EvalConfig, eval_values(**changes), "eval")
     text = str(caught.value)
@@ -107,41 +103,80 @@ def test_what_does_not_fit_is_refused_by_name(changes, words):
     assert len(text.splitlines()) <= 3
 
 
-def test_a_missing_number_is_named():
+def test_missing_value_is_refused_with_its_key():
     values = eval_values()
     del values["episodes"]
     with pytest.raises(BadInput, match=r"eval\.episodes has no value"):
         build(EvalConfig, values, "eval")
 
 
-def test_whole_numbers_may_be_written_as_powers():
+def test_integer_accepts_exponent_notation():
     assert build(EvalConfig, eval_values(every=1e6), "eval").every == 1_000_000
 
 
 @pytest.mark.parametrize("name", ALGOS)
-def test_floats_refuse_infinity(name):
+def test_float_refuses_infinity(name):
     values = compose(f"algo={name}", "hparams=none")["algo"] | {"learning_rate": float("inf")}
     with pytest.raises(BadInput, match=r"algo\.learning_rate"):
-        build(algos.load(values["name"]).Config, values, "algo")
+        build(algos.config_class(values["name"]), values, "algo")
 
 
-def test_configurations_are_frozen():
+def test_config_is_frozen():
     cfg = build(EvalConfig, eval_values())
     with pytest.raises(AttributeError):
         cfg.every = 2  # type: ignore[misc]
 
 
-def test_settings_that_contradict_each_other_are_refused():
-    values = compose("algo=dqn", "hparams=none")["algo"]
-    values |= {"epsilon_decay": "exponential", "epsilon_end": 0.0}
-    with pytest.raises(BadInput, match="exponential epsilon_decay needs both ends above 0"):
-        build(algos.load("dqn").Config, values, "algo")
+def test_run_config_has_the_typed_config_of_its_algorithm():
+    cfg = algos.build_run_config(compose("algo=rainbow", "env=cartpole", "algo.n_step=5"))
+    assert type(cfg.algo) is algos.load("dqn").Config
+    assert (cfg.algo.n_step, cfg.algo.name, cfg.env.id) == (5, "dqn", "CartPole-v1")
+    changed = dataclasses.replace(cfg, quiet=True)
+    assert changed.quiet
+    assert changed.algo is cfg.algo
 
 
 @pytest.mark.parametrize(
-    "schema", [RunConfig, ReplayConfig, *(algos.load(a).Config for a in algos.names())]
+    ("algo", "message"),
+    [
+        (None, "algo is a group of keys"),
+        (5, "algo is a group of keys"),
+        ({}, "unknown algorithm None"),
+        ({"name": "dqnn"}, "unknown algorithm dqnn"),
+        ({"name": "dqn"}, "algo.gamma has no value"),
+        ({"name": 3}, "unknown algorithm 3"),
+    ],
 )
-def test_every_key_says_what_it_means(schema):
+def test_run_config_refuses_wrong_algo_group(algo, message):
+    with pytest.raises(BadInput, match=message):
+        algos.build_run_config(base_values() | {"algo": algo})
+
+
+def test_run_config_refuses_missing_algo_group():
+    values = base_values()
+    del values["algo"]
+    with pytest.raises(BadInput, match="algo is a group of keys"):
+        algos.build_run_config(values)
+
+
+def test_algorithm_error_comes_before_the_error_of_its_interpolation():
+    """env.reward_gamma copies algo.gamma; the message names the key that was typed."""
+    with pytest.raises(BadInput) as caught:
+        algos.build_run_config(compose("algo.gamma=2"))
+    assert caught.value.where == "algo.gamma=2"
+
+
+@pytest.mark.parametrize("name", algos.names())
+def test_config_class_is_the_one_of_the_loaded_algorithm(name):
+    assert algos.config_class(name) is algos.load(name).Config
+    assert algos.summary(name).endswith(".")
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [RunSettings, ReplayConfig, PlayConfig, AlgoConfig, *map(algos.config_class, algos.names())],
+)
+def test_every_key_has_a_description_and_a_type(schema):
     for name, key in keys(schema).items():
         assert key.doc, name
         assert key.type, name
@@ -158,17 +193,18 @@ JSON = st.recursive(
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data(), value=JSON)
-def test_any_value_for_any_key_is_taken_or_refused_cleanly(data, value):
-    """Never another exception, never a silent conversion: what was taken is what was given."""
-    name = data.draw(st.sampled_from(sorted(keys(RunConfig))))
-    values = fuzz_base()
+def test_any_value_is_kept_unchanged_or_refused(data, value):
+    """No exception but BadInput, and no implicit conversion."""
+    name = data.draw(st.sampled_from(sorted(keys(RunSettings))))
+    values = base_values()
+    del values["algo"]
     *path, leaf = name.split(".")
     node = values
     for part in path:
         node = node[part]
     node[leaf] = value
     try:
-        cfg = build(RunConfig, values)
+        cfg = build(RunSettings, values)
     except BadInput as error:
         assert name.split(".")[0] in str(error)  # noqa: PT017  (either outcome is right)
         assert len(str(error).splitlines()) <= 12  # noqa: PT017
@@ -178,47 +214,16 @@ def test_any_value_for_any_key_is_taken_or_refused_cleanly(data, value):
     assert json.loads(json.dumps(cfg)) == json.loads(json.dumps(value))
 
 
-def fuzz_base():
-    if not hasattr(fuzz_base, "text"):
-        fuzz_base.text = json.dumps(compose("hparams=none"))
-    return json.loads(fuzz_base.text)
+@functools.cache
+def base_text():
+    return json.dumps(compose("hparams=none"))
 
 
-def test_nearest_finds_the_word_meant():
+def base_values():
+    """A new copy of the default configuration of a run."""
+    return json.loads(base_text())
+
+
+def test_nearest_finds_similar_word():
     assert nearest("learning_rat", ["gamma", "learning_rate"]) == "learning_rate"
     assert nearest("xyz", ["gamma", "learning_rate"]) is None
-
-
-# From the command line's words to Hydra's
-
-
-def test_env_id_alone_chooses_no_group_and_no_tuned_values(here):
-    out = compose_module.prepare(["env.id=Foo-v0"])
-    assert "env=custom" in out
-
-
-def test_another_envs_tuned_values_are_not_applied(here):
-    assert "hparams=none" in compose_module.prepare(["env=cartpole", "env.id=CartPole-v0"])
-    assert "hparams=none" not in compose_module.prepare(["env=cartpole", "env.id=CartPole-v1"])
-    assert "hparams=none" not in compose_module.prepare(
-        ["env=cartpole", "env.id=X-v0", "hparams=dqn_cartpole"]
-    )
-
-
-def test_flags_come_before_overrides_whatever_their_order():
-    argv = ["algo=dqn", "--cfg", "job", "seed=1", "-m"]
-    assert arguments.split_flags(argv) == (["--cfg", "job", "-m"], ["algo=dqn", "seed=1"])
-
-
-def test_own_conf_folder_joins_the_search_path(here):
-    (here / "conf/env").mkdir(parents=True)
-    (here / "conf/env/mine.yaml").write_text("defaults: [_base, _self_]\nid: Mine-v0\n")
-    out = compose_module.prepare(["env=mine"])
-    assert any(a.startswith("hydra.searchpath=") and str(here) in a for a in out)
-    with pytest.raises(BadInput, match="no env called mime"):
-        compose_module.prepare(["env=mime"])
-
-
-def test_a_strangers_conf_folder_is_left_alone(here):
-    (here / "conf/database").mkdir(parents=True)
-    assert not any(a.startswith("hydra.searchpath") for a in compose_module.prepare(["algo=dqn"]))

@@ -1,4 +1,4 @@
-"""What a person is told to do is right when it is done; keys typed for nothing; presets and algorithms."""
+"""Advice in error messages can be followed; keys without effect; presets and algorithms."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from rl_cli import algos
 from rl_cli.algos.factory import make_algorithm
 from rl_cli.cli import config_groups, hydra_errors
 from rl_cli.cli import train as rl_train
-from rl_cli.config.run import RunConfig
-from rl_cli.config.schema import build, keys
+from rl_cli.config.schema import keys
 from rl_cli.core.errors import BadInput
 from rl_cli.core.types import ActionSpec, EnvSpec
 from rl_cli.models.networks import NatureCNN
-from tests.config.test_config import ALGOS, EXPERIMENTS, checked, compose
+from tests.config.test_config import ALGOS, EXPERIMENTS, compose
 
 CONTRADICTIONS = [
     ("dqn", "algo.epsilon_decay=exponential algo.epsilon_end=0"),
@@ -50,39 +49,39 @@ def plain_values(algo):
     return compose(f"algo={algo}", "hparams=none")
 
 
-def asked_for(algo, words):
+def typed(algo, words):
     """The typed configuration of a command line without tuned values."""
     config = copy.deepcopy(plain_values(algo))
     for word in words:
         rl_train._set(config, *hydra_errors.parsed(word))
-    return checked(config)
+    return algos.build_run_config(config)
 
 
 @pytest.mark.parametrize(("algo", "words"), CONTRADICTIONS)
-def test_a_refusal_names_its_keys_and_whatever_it_advises_can_be_pasted(algo, words):
+def test_contradiction_names_its_keys_and_its_advice_resolves_it(algo, words):
     with pytest.raises(BadInput) as caught:
-        asked_for(algo, words.split())
+        typed(algo, words.split())
     where, fix = caught.value.where, caught.value.fix
     assert set(re.findall(r"([\w.]+)=", words)) <= set(re.findall(r"([\w.]+)=", where))
     for way in fix.split(", or "):
         advised = re.findall(r"[\w.]+=\S+", way)
         assert advised, fix
-        asked_for(algo, [*words.split(), *advised])  # nothing is refused any more
+        typed(algo, [*words.split(), *advised])  # raises no error
 
 
-# Keys that do nothing
+# Keys without effect
 
 
 @pytest.mark.parametrize("algo", ALGOS)
-def test_the_rules_name_keys_that_there_are(algo):
-    _, cfg = asked_for(algo, [])
+def test_unused_keys_are_existing_keys(algo):
+    cfg = typed(algo, []).algo
     known = keys(type(cfg), "algo")
-    for _, idle, others in cfg.idle():
-        assert {f"algo.{name}" for name in (*idle, *others)} <= set(known)
+    for _, unused, others in cfg.unused_keys():
+        assert {f"algo.{name}" for name in (*unused, *others)} <= set(known)
 
 
 @pytest.mark.parametrize(
-    ("words", "idle"),
+    ("words", "expected"),
     [
         ("algo=dqn algo.priority_alpha=0.5", "algo.priority_alpha: algo.replay=uniform"),
         ("algo=dqn algo.replay=softmax algo.priority_beta=0.5", "algo.priority_beta: algo.replay=softmax"),
@@ -102,45 +101,44 @@ def test_the_rules_name_keys_that_there_are(algo):
         ("algo=reinforce algo.baseline_decay=0.5", "algo.baseline_decay: algo.baseline=value"),
     ],
 )  # fmt: skip
-def test_a_key_that_does_nothing_is_known(words, idle):
-    typed = [word.split("=")[0] for word in words.split()]
+def test_without_effect_names_the_cause(words, expected):
+    names = [word.split("=")[0] for word in words.split()]
     group, *rest = words.split()
-    _, cfg = asked_for(group.removeprefix("algo="), rest)
-    found = cfg.without_effect()
-    assert [f"{k}: {found[k]}" for k in typed if k in found] == ([idle] if idle else [])
+    found = typed(group.removeprefix("algo="), rest).algo.without_effect()
+    assert [f"{k}: {found[k]}" for k in names if k in found] == ([expected] if expected else [])
 
 
-def noted(capsys):
+def notes(capsys):
     return [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: ")]
 
 
-def test_what_was_typed_for_nothing_is_noted_once_and_only_that(here, capsys, monkeypatch):
+def test_typed_key_without_effect_is_noted_once(here, capsys, monkeypatch):
     monkeypatch.setattr("sys.argv", ["rl-train"])
     line = "note: algo.priority_alpha has no effect with algo.replay=uniform"
     assert rl_train.run(["algo.priority_alpha=0.5", "env.id=NoSuch-v0"]) == 2
-    assert noted(capsys) == [line]
+    assert notes(capsys) == [line]
     assert rl_train.run(["env.id=NoSuch-v0"]) == 2
-    assert noted(capsys) == []
+    assert notes(capsys) == []
     task = rl_train._Task(here)
     for replay in ("uniform", "proportional", "uniform"):  # as the jobs of a sweep
-        config = {"algo": plain_values("dqn")["algo"] | {"replay": replay}}
-        task._tell_idle(config, [f"algo.replay={replay}", "algo.priority_alpha=0.5"])
-    assert noted(capsys) == [line]
+        cfg = typed("dqn", [f"algo.replay={replay}"]).algo
+        task._note_without_effect(cfg, [f"algo.replay={replay}", "algo.priority_alpha=0.5"])
+    assert notes(capsys) == [line]
 
 
 # Presets
 
 
-def test_a_preset_of_one_algorithm_is_not_mixed_with_another(here):
+def test_preset_with_another_algorithm_is_refused(here):
     def refusal(*words):
         with pytest.raises(BadInput) as caught:
             config_groups.refuse_another_algorithm(list(words), [config_groups.CONF])
         return caught.value
 
-    told = refusal("experiment=cartpole_dqn_replay", "algo=ppo")
-    assert told.what == "experiment=cartpole_dqn_replay is a preset of algo=dqn"
-    assert told.where == "experiment=cartpole_dqn_replay algo=ppo"
-    assert told.fix == "leave algo=ppo out, or the preset: rl-train algo=ppo env=cartpole"
+    error = refusal("experiment=cartpole_dqn_replay", "algo=ppo")
+    assert error.what == "experiment=cartpole_dqn_replay is a preset of algo=dqn"
+    assert error.where == "experiment=cartpole_dqn_replay algo=ppo"
+    assert error.fix == "remove algo=ppo, or the preset: rl-train algo=ppo env=cartpole"
     assert "env=acrobot" in refusal("experiment=fast_cartpole", "algo=dqn", "env=acrobot").fix
     assert "algo=reinforce" in refusal("experiment=cartpole_sarsa", "algo=dqn,reinforce").where
 
@@ -151,17 +149,17 @@ def test_a_preset_of_one_algorithm_is_not_mixed_with_another(here):
         "experiment=smoke algo=ppo",
         "experiment=smoke algo=reinforce",
         "experiment=lunarlander_windy algo=dqn",  # sets no key of an algorithm
-        "experiment=lunarlander_windy_dqn algo=rainbow",  # switches of the same one
+        "experiment=lunarlander_windy_dqn algo=rainbow",  # a variant of the same algorithm
         "experiment=cartpole_dqn_replay algo=dqn",
         "experiment=cartpole_dqn_replay algo='dqn'",
     ],
 )
-def test_what_a_preset_goes_with_is_taken(words):
+def test_preset_with_compatible_algorithm_composes(words):
     config_groups.refuse_another_algorithm(words.split(), [config_groups.CONF])
-    checked(compose(*words.split()))
+    algos.build_run_config(compose(*words.split()))
 
 
-def test_a_preset_of_a_persons_own_is_read_as_ours_are(here):
+def test_preset_in_user_folder_is_checked_like_shipped_ones(here):
     (here / "experiment").mkdir()
     path = here / "experiment/mine.yaml"
     path.write_text("defaults: [override /algo: ppo]\nalgo: {clip_coef: 0.3}\n")
@@ -176,7 +174,7 @@ def test_a_preset_of_a_persons_own_is_read_as_ours_are(here):
         )
 
 
-def test_help_says_what_each_preset_is_for(capsys):
+def test_help_describes_each_preset(capsys):
     assert rl_train.run(["--help"]) == 0
     out = capsys.readouterr().out
     for name in EXPERIMENTS:
@@ -186,32 +184,29 @@ def test_help_says_what_each_preset_is_for(capsys):
         assert 10 < len(line) < 70
 
 
-# Names
+# Titles
 
 
-def test_rainbow_is_called_by_its_name_as_long_as_it_is_one():
-    pairs = {a: asked_for(a, [])[1].title for a in ALGOS}
+def test_title_is_rainbow_only_with_all_its_extensions():
+    pairs = {a: typed(a, []).algo.title for a in ALGOS}
     assert pairs == {name: name for name in ALGOS}
-    less = asked_for("rainbow", ["algo.noisy=false"])[1]
-    assert less.title == "dqn"
-    cfg = asked_for("rainbow", [])[1]
+    assert typed("rainbow", ["algo.noisy=false"]).algo.title == "dqn"
+    cfg = typed("rainbow", []).algo
     spec = EnvSpec((3,), "float32", ActionSpec("box", (1,)), 1)
     with pytest.raises(BadInput, match="rainbow takes discrete actions") as caught:
         make_algorithm(algos.load("dqn"), cfg, spec, 10, 0, "cpu")
     assert caught.value.where == "algo=rainbow"
 
 
-def test_pictures_too_small_for_the_convolutions_are_refused_by_size():
+def test_too_small_pixel_observations_are_refused_with_their_size():
     assert NatureCNN((3, 36, 36)).flat == 64
     with pytest.raises(BadInput, match="35 x 80 are too small") as caught:
         NatureCNN((3, 35, 80))
     assert caught.value.fix == "env.resize=84"
 
 
-def test_all_numbers_of_a_configuration_are_refused_with_a_key(here):
-    """A value out of range tells its key's meaning, not merely that something is wrong."""
-    values = plain_values("dqn") | {"threads": 0}
+def test_value_out_of_range_is_refused_with_the_description_of_its_key():
     with pytest.raises(BadInput) as caught:
-        build(RunConfig, values)
+        algos.build_run_config(plain_values("dqn") | {"threads": 0})
     assert caught.value.where == "threads=0"
     assert caught.value.fix.startswith("threads: int in [1, 256]")

@@ -147,7 +147,7 @@ def test_a_resumed_run_is_amid_the_same_game():
         (
             "TestGame-v0",
             {"sign_reward": True, "normalize_reward": True},
-            "one at a time",
+            "exclude each other",
             "env",
         ),
     ],

@@ -222,7 +222,7 @@ def test_an_env_without_known_keys_is_refused(here, fingers, capsys):
         (["env=mountain"], "did you mean mountaincar?"),
         (["fps=0"], "fps=0"),
         (["recrod=true"], "did you mean record?"),
-        (["env=cartpole", "-m"], "one env is played at a time"),
+        (["env=cartpole", "-m"], "rl-play plays one env at a time"),
         (["env.id=ProbeNowhere-v0"], "ProbeNowhere"),
     ],
 )
