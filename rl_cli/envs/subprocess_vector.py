@@ -127,7 +127,7 @@ class WorkerVectorEnv(VectorEnv):
         i = self._stuck(worker)
         self.close()
         raise EnvFault(
-            f"the env has not answered for {self.timeout:g} s",
+            f"the env has not responded for {self.timeout:g} s",
             self._where(i, self.shared.action[i], 1),
             "mend the env, or give it longer with step_timeout=<seconds>",
         )

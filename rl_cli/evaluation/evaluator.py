@@ -1,4 +1,4 @@
-"""Playing episodes with a fixed policy, on an env and with seeds of their own."""
+"""Runs evaluation episodes with a fixed policy, on a separate env with separate seeds."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ class FrameSink(Protocol):
     def write(self, frame: Any) -> None: ...
 
 
-ENDLESS_LIMIT = 10_000
-"""Steps after which an evaluation episode is cut in an env that has no time limit of its own."""
+DEFAULT_TIME_LIMIT = 10_000
+"""Time limit of evaluation episodes, in steps, for envs without a time limit."""
 
 
 class Evaluator:
-    """An env of its own, with the training's observation statistics frozen.
+    """A separate env that uses the observation statistics of training without updating them.
 
     Args:
         cfg: of the env.
-        normalizer: the training envs' statistics; read, never updated.
-        render_mode: None, or what recording or watching needs.
+        normalizer: statistics of the training envs; None: observations are not normalised.
+        render_mode: of gymnasium; None: no rendering.
 
     """
 
@@ -48,18 +48,18 @@ class Evaluator:
         self.success_at = success_threshold(env, cfg)
         self.normalizer, self.obs_dtype = normalizer, spec_of(env, cfg).obs_dtype
         timed = env.spec is not None and env.spec.max_episode_steps is not None
-        self.limit = math.inf if timed else float(ENDLESS_LIMIT)
+        self.limit = math.inf if timed else float(DEFAULT_TIME_LIMIT)
         self.decode = action_decoder(env.action_space)
         self.fps = fps_of(env, cfg)
         self.env: Any = env
-        if render_mode is None:  # nobody looks: as the training envs are, and as fast
+        if render_mode is None:  # without rendering: the fast version that training uses
             (inner,), limit = without_time_limit([env])
             self.env, self.limit = lean(inner), min(self.limit, limit)
 
     def episode(
         self, policy: Policy, seed: int, greedy: bool, frames: FrameSink | None = None
     ) -> Episode:
-        """One episode from reset(seed). A sampled policy draws from a stream of that seed too."""
+        """One episode from reset(seed). Sampled actions draw from a stream of the same seed."""
         rng = None if greedy else np.random.default_rng([seed, 0])
         obs, _ = self.env.reset(seed=seed)
         total, length, over = 0.0, 0, False
@@ -90,7 +90,7 @@ def evaluate(
     greedy: bool,
     interrupted: Callable[[], bool] = lambda: False,
 ) -> list[Episode]:
-    """`episodes` episodes, number i from reset(seed + i); fewer if `interrupted` says so between."""
+    """`episodes` episodes, episode i from reset(seed + i); fewer if `interrupted` between two."""
     played: list[Episode] = []
     while len(played) < episodes and not interrupted():
         episode_seed = seed + len(played)

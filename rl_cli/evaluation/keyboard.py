@@ -1,4 +1,4 @@
-"""Which keys do what where a person plays an env."""
+"""Key assignments of rl-play."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from rl_cli.core.types import ActionSpec
 
 Choice = int | tuple[float, ...]
 
-MOST = 10
-"""Actions that the number keys can name."""
+MAX_NUMBER_KEYS = 10
+"""Discrete actions that can be assigned to the number keys."""
 
 
 class Key(NamedTuple):
-    """Keys, by pygame's names, that all stand for one action, or for a share of one."""
+    """Keys (pygame's names) that select the same action, or add the same part of a continuous one."""
 
     names: tuple[str, ...]
     choice: Choice
-    does: str
+    description: str
 
 
 class Keyboard(NamedTuple):
-    """What the keys of an env do. `idle`: with no key down; None: the env waits for one."""
+    """The keys of an env. `idle`: the action without a key; None: the env waits for a key."""
 
     keys: tuple[Key, ...]
     idle: Choice | None = None
 
     def action(self, pressed: Sequence[str], spec: ActionSpec) -> np.ndarray | None:
-        """The action of the keys that are down, the latest last; None: wait. -> (*action_shape).
+        """The action of the pressed keys, (*action_shape); None: wait for a key.
 
-        Of discrete actions the latest counts; shares of a real-valued one add up.
+        A discrete action is that of the key pressed last; parts of a continuous action are summed.
         """
         chosen = [key.choice for name in pressed for key in self.keys if name in key.names]
         if self.idle is not None:
@@ -46,25 +46,25 @@ class Keyboard(NamedTuple):
             return total
         return np.array(chosen[-1], spec.dtype)
 
-    def told(self) -> list[str]:
-        """A line for each key."""
-        return [f"{' or '.join(key.names):<12}{key.does}" for key in self.keys]
+    def help_lines(self) -> list[str]:
+        """One line for each key."""
+        return [f"{' or '.join(key.names):<12}{key.description}" for key in self.keys]
 
 
-def _left(choice: Choice, does: str) -> Key:
-    return Key(("left", "a"), choice, does)
+def _left(choice: Choice, description: str) -> Key:
+    return Key(("left", "a"), choice, description)
 
 
-def _right(choice: Choice, does: str) -> Key:
-    return Key(("right", "d"), choice, does)
+def _right(choice: Choice, description: str) -> Key:
+    return Key(("right", "d"), choice, description)
 
 
-def _up(choice: Choice, does: str) -> Key:
-    return Key(("up", "w"), choice, does)
+def _up(choice: Choice, description: str) -> Key:
+    return Key(("up", "w"), choice, description)
 
 
-def _down(choice: Choice, does: str) -> Key:
-    return Key(("down", "s"), choice, does)
+def _down(choice: Choice, description: str) -> Key:
+    return Key(("down", "s"), choice, description)
 
 
 _LANDER = Keyboard(
@@ -98,7 +98,7 @@ KEYBOARDS: dict[tuple[str, str], Keyboard] = {
             _left((-1.0, 0.0, 0.0), "steer left"),
             _right((1.0, 0.0, 0.0), "steer right"),
             _up((0.0, 1.0, 0.0), "gas"),
-            _down((0.0, 0.0, 0.8), "brake"),  # all of it would lock the wheels
+            _down((0.0, 0.0, 0.8), "brake"),  # full braking would lock the wheels
         ),
         (0.0, 0.0, 0.0),
     ),
@@ -108,13 +108,13 @@ KEYBOARDS: dict[tuple[str, str], Keyboard] = {
     ("BipedalWalker", "box"): Keyboard(
         (
             Key(("a",), (-1.0, 0.0, 0.0, 0.0), "hip of one leg"),
-            Key(("d",), (1.0, 0.0, 0.0, 0.0), "and the other way"),
+            Key(("d",), (1.0, 0.0, 0.0, 0.0), "the same, other direction"),
             Key(("s",), (0.0, -1.0, 0.0, 0.0), "its knee"),
-            Key(("w",), (0.0, 1.0, 0.0, 0.0), "and the other way"),
+            Key(("w",), (0.0, 1.0, 0.0, 0.0), "the same, other direction"),
             Key(("left",), (0.0, 0.0, -1.0, 0.0), "hip of the other leg"),
-            Key(("right",), (0.0, 0.0, 1.0, 0.0), "and the other way"),
+            Key(("right",), (0.0, 0.0, 1.0, 0.0), "the same, other direction"),
             Key(("down",), (0.0, 0.0, 0.0, -1.0), "its knee"),
-            Key(("up",), (0.0, 0.0, 0.0, 1.0), "and the other way"),
+            Key(("up",), (0.0, 0.0, 0.0, 1.0), "the same, other direction"),
         ),
         (0.0, 0.0, 0.0, 0.0),
     ),
@@ -125,25 +125,25 @@ KEYBOARDS: dict[tuple[str, str], Keyboard] = {
         (_up(0, "go up"), _right(1, "go right"), _down(2, "go down"), _left(3, "go left"))
     ),
 }
-"""Name of an env and kind of its actions -> its keys."""
+"""(name of the env, kind of its actions) -> its keys."""
 
 
 def keyboard_of(env_id: str, spec: ActionSpec) -> Keyboard:
-    """The keys of an env: those of the table, or the number keys for the actions of any other.
+    """The keys of an env: from the table, else the number keys for discrete actions.
 
     Raises:
-        BadInput: there is no saying which key would do what.
+        BadInput: the env is not in the table and its actions are not at most 10 discrete ones.
 
     """
     name = re.sub(r"-v\d+$", "", env_id.rpartition(":")[2]).rpartition("/")[2]
     found = KEYBOARDS.get((name, spec.kind))
     if found is not None:
         return found
-    if spec.kind != "discrete" or spec.sizes[0] > MOST:
+    if spec.kind != "discrete" or spec.sizes[0] > MAX_NUMBER_KEYS:
         what = f"{spec.sizes[0]} actions" if spec.kind == "discrete" else f"{spec.kind} actions"
         raise BadInput(
-            f"no keys are known for {env_id}, which has {what}",
+            f"no keys are assigned for {env_id}, which has {what}",
             f"env.id={env_id}",
-            f"other envs can be played: up to {MOST} discrete actions have the number keys",
+            f"choose another env; up to {MAX_NUMBER_KEYS} discrete actions are assigned to the number keys",
         )
     return Keyboard(tuple(Key((str(i),), i, f"action {i}") for i in range(spec.sizes[0])))

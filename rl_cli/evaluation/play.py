@@ -1,4 +1,4 @@
-"""Playing an env by hand, in a window of our own: an env's own shows no score and takes no keys."""
+"""rl-play: play an env with the keyboard, in a window that shows the score."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from rl_cli.tracking.formatting import number, relative
 
 os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
 
-LEAST_HEIGHT = 400
-"""Of a window in pixels; smaller pictures are enlarged by a whole factor."""
+MIN_HEIGHT = 400
+"""Of the window in pixels; smaller frames are enlarged by an integer factor."""
 
 
 def play(cfg: PlayConfig, label: str) -> list[Episode]:
-    """Carry out rl-play. -> the episodes that came to an end.
+    """Run rl-play. -> the finished episodes.
 
     Args:
         cfg: the typed configuration.
-        label: name of the env, for the folder of what is recorded.
+        label: name of the env, for the folder of the recording.
 
     Raises:
-        BadInput: there is no screen, the env has no pictures, or no keys are known for it.
+        BadInput: no display, the env renders no images, or its actions have no key assignment.
 
     """
     _require_screen()
@@ -46,10 +46,10 @@ def play(cfg: PlayConfig, label: str) -> list[Episode]:
     keyboard = keyboard_of(cfg.env.id, spec.action)
     folder = _folder(cfg, label)
     recorder = Recorder(folder, spec, fps_of(env, cfg.env)) if cfg.record else None
-    print(*keyboard.told(), f"{'escape':<12}leave", sep="\n", flush=True)
+    print(*keyboard.help_lines(), f"{'escape':<12}quit", sep="\n", flush=True)
     window = Window(plain(f"rl-play {cfg.env.id}"), cfg.fps or fps_of(env, cfg.env))
     try:
-        with _ctrl_c_leaves(window):
+        with _ctrl_c_quits(window):
             played = Game(cfg, env, spec, keyboard, window, recorder).run()
     finally:
         if recorder is not None:
@@ -60,18 +60,14 @@ def play(cfg: PlayConfig, label: str) -> list[Episode]:
         print(f"recorded: {relative(folder)}")
         slug = cfg.env.id.replace(":", "-").replace("/", "-").lower()
         which = f"env.id={cfg.env.id}" if label == slug else f"env={label}"
-        print(f"learn from it:  rl-train algo=dqn {which} algo.prefill={relative(recorder.path)}")
+        print(f"train on it:  rl-train algo=dqn {which} algo.prefill={relative(recorder.path)}")
     return played
 
 
 @contextlib.contextmanager
-def _ctrl_c_leaves(window: Window) -> Iterator[None]:
-    """As escape does: what was played so far is kept."""
-
-    def leave(*_: object) -> None:
-        window.closed = True
-
-    before = signal.signal(signal.SIGINT, leave)
+def _ctrl_c_quits(window: Window) -> Iterator[None]:
+    """Ctrl-C closes the window, as escape does; finished episodes are kept."""
+    before = signal.signal(signal.SIGINT, lambda *_: window.request_close())
     try:
         yield
     finally:
@@ -81,7 +77,7 @@ def _ctrl_c_leaves(window: Window) -> Iterator[None]:
 def _require_screen() -> None:
     named = ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER")
     if sys.platform.startswith("linux") and not any(os.environ.get(name) for name in named):
-        raise BadInput("there is no screen here", "rl-play", "start it where there is one")
+        raise BadInput("no display is available", "rl-play", "run it on a machine with a display")
 
 
 def _folder(cfg: PlayConfig, label: str) -> Path:
@@ -89,33 +85,34 @@ def _folder(cfg: PlayConfig, label: str) -> Path:
         return run_folder.new_name("play", label, cfg.seed)
     folder = Path(cfg.output)
     if cfg.record and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise BadInput("this is there already", f"output={folder}", "name a new folder")
+        raise BadInput("this folder is not empty", f"output={folder}", "name a new folder")
     return folder
 
 
 class Window:
-    """Shows pictures with words on them, and knows which keys are down.
+    """Shows frames with text, and reads the keyboard.
 
-    `pressed`: names of the keys that are down, or were since the last look; the latest last.
+    `pressed`: pygame's names of the keys that are down, or were since the last frame, in the order in
+    which they were pressed.
     """
 
     def __init__(self, title: str, fps: float) -> None:
         import pygame
 
         self.pygame, self.fps = pygame, fps
-        pygame.display.init()  # not pygame.init(), which looks for a sound card as well
+        pygame.display.init()  # not pygame.init(), which opens the sound device too
         pygame.font.init()
         pygame.display.set_caption(title)
         self.clock, self.font = pygame.time.Clock(), pygame.font.Font(None, 26)
         self.screen: Any = None
         self.pressed: list[str] = []
-        self.released: list[str] = []  # since the last look, to be let go at the next
+        self.released: list[str] = []  # since the last frame
         self.closed = False
 
     def show(self, frame: np.ndarray, lines: Sequence[str]) -> None:
-        """Draw (H, W, 3) bytes and lines of text, wait for the next picture's time, look at the keys."""
+        """Draw a frame (H, W, 3) uint8 and lines of text, wait for the next tick, read the keyboard."""
         pygame, (height, width) = self.pygame, frame.shape[:2]
-        factor = max(1, LEAST_HEIGHT // height)
+        factor = max(1, MIN_HEIGHT // height)
         if self.screen is None:
             self.screen = pygame.display.set_mode((width * factor, height * factor))
         picture = pygame.surfarray.make_surface(frame.swapaxes(0, 1))
@@ -125,9 +122,9 @@ class Window:
             self.screen.blit(text, (8, 8 + i * self.font.get_linesize()))
         pygame.display.flip()
         self.clock.tick(self.fps)
-        self._look()
+        self._read_keys()
 
-    def _look(self) -> None:
+    def _read_keys(self) -> None:
         pygame = self.pygame
         self.pressed = [name for name in self.pressed if name not in self.released]
         self.released = []
@@ -138,39 +135,47 @@ class Window:
                 self.closed = self.closed or event.key == pygame.K_ESCAPE
                 name = pygame.key.name(event.key)
                 self.pressed = [*(n for n in self.pressed if n != name), name]
-            elif event.type == pygame.KEYUP:  # a tap between two looks counts once all the same
+            elif event.type == pygame.KEYUP:  # a tap between two frames counts once
                 self.released.append(pygame.key.name(event.key))
+
+    def request_close(self) -> None:
+        """End the game after this frame."""
+        self.closed = True
+
+    def forget_keys(self) -> None:
+        """Ignore the keys that are down."""
+        self.pressed = []
 
     def close(self) -> None:
         self.pygame.quit()
 
 
 class Recorder:
-    """Writes each episode as mp4, and the transitions of all of them so far as one file."""
+    """Writes each episode as mp4, and the transitions of all episodes so far to one file."""
 
     def __init__(self, folder: Path, spec: EnvSpec, fps: float) -> None:
         self.folder, self.spec, self.fps = folder, spec, fps
         self.path = folder / "transitions.safetensors"
         self.rows: list[Transition] = []
-        self.film: Mp4 | None = None
+        self.video: Mp4 | None = None
 
-    def begin(self, episode: int) -> None:
-        self.film = Mp4(self.folder / f"episode_{episode:03d}.mp4", self.fps)
+    def start(self, episode: int) -> None:
+        self.video = Mp4(self.folder / f"episode_{episode:03d}.mp4", self.fps)
 
-    def picture(self, frame: np.ndarray) -> None:
-        if self.film is not None:
-            self.film.write(frame)
+    def add_frame(self, frame: np.ndarray) -> None:
+        if self.video is not None:
+            self.video.write(frame)
 
     def add(self, row: Transition) -> None:
         self.rows.append(row)
 
     def end(self, length: int) -> None:
-        """The episode is over, or was left: then it was cut off, and its last step says so."""
-        assert self.film is not None
+        """End the episode. One that was left early is marked as truncated at its last step."""
+        assert self.video is not None
         if length == 0:
             return self.close()
-        self.film.close()
-        self.film = None
+        self.video.close()
+        self.video = None
         last = self.rows[-1]
         if not last.terminated:
             self.rows[-1] = last._replace(truncated=np.array(True))
@@ -182,14 +187,14 @@ class Recorder:
         )
 
     def close(self) -> None:
-        """Leave no half of a film behind."""
-        if self.film is not None:
-            self.film.discard()
-            self.film = None
+        """Delete an incomplete video."""
+        if self.video is not None:
+            self.video.discard()
+            self.video = None
 
 
 class Game:
-    """Episodes, one after the other, until the window is closed."""
+    """Plays episodes until the window is closed."""
 
     def __init__(
         self,
@@ -207,20 +212,22 @@ class Game:
         self.played: list[Episode] = []
 
     def run(self) -> list[Episode]:
-        """Wait for a key, and play."""
+        """Wait for a key, then play. -> the finished episodes."""
         self.env.reset(seed=self.cfg.seed)
         while not self.window.closed and not self.window.pressed:
-            self._show(["any key begins, escape leaves", *self.keyboard.told()])
-        self.window.pressed = []  # that key began, and does no more
+            self._show(["press any key to start, escape to quit", *self.keyboard.help_lines()])
+        self.window.forget_keys()  # the key that started the game is no action
         while not self.window.closed and not 0 < self.cfg.episodes <= len(self.played):
             self._episode(self.cfg.seed + len(self.played))
         return self.played
 
     def _episode(self, seed: int) -> None:
-        obs = np.array(self.env.reset(seed=seed)[0])  # an env may write into what it gave
+        obs = np.array(
+            self.env.reset(seed=seed)[0]
+        )  # an env may overwrite the array that it returned
         self.total, self.length = 0.0, 0
         if self.recorder is not None:
-            self.recorder.begin(len(self.played))
+            self.recorder.start(len(self.played))
         self._show(self._score())
         while (action := self._next_action()) is not None:
             next_obs, reward, terminated, truncated = self._step(action)
@@ -230,7 +237,7 @@ class Game:
             obs = np.array(next_obs)
             self._show(self._score())
             if terminated or truncated:
-                self._tell()
+                self._print_result()
                 break
         if self.recorder is not None:
             self.recorder.end(self.length)
@@ -244,15 +251,15 @@ class Game:
         return obs, float(reward), bool(ends[0]), bool(ends[1])
 
     def _next_action(self) -> np.ndarray | None:
-        """What the keys say, waited for if need be; None: the window was closed."""
+        """The action of the pressed keys; waits for one if needed. None: the window was closed."""
         while not self.window.closed:
             action = self.keyboard.action(self.window.pressed, self.spec.action)
             if action is not None:
                 return action
-            self._show(self._score(), again=True)
+            self._show(self._score(), record=False)
         return None
 
-    def _tell(self) -> None:
+    def _print_result(self) -> None:
         self.played.append(Episode(self.total, self.length))
         score = f"return {number(self.total)}, {self.length:,} steps"
         print(f"episode {len(self.played)}: {score}", flush=True)
@@ -264,14 +271,14 @@ class Game:
             lines.append(f"last {number(self.played[-1].episode_return)}   best {number(best)}")
         return lines
 
-    def _show(self, lines: Sequence[str], again: bool = False) -> None:
+    def _show(self, lines: Sequence[str], record: bool = True) -> None:
         frame: Any = self.env.render()
         if not (isinstance(frame, np.ndarray) and frame.ndim == 3 and frame.shape[2] == 3):
             raise BadInput(
-                f"the env renders {type(frame).__name__}, not pictures",
+                f"the env renders {type(frame).__name__}, not (H, W, 3) images",
                 f"env.id={self.cfg.env.id}",
-                "an env that renders rgb_array can be played",
+                "choose an env that renders rgb_array",
             )
-        if self.recorder is not None and not again:
-            self.recorder.picture(frame)
+        if self.recorder is not None and record:
+            self.recorder.add_frame(frame)
         self.window.show(frame, lines)

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Agent:
-    """A policy out of a checkpoint, and what it was trained with."""
+    """A policy loaded from a checkpoint, and what it was trained with."""
 
     algo: Algorithm[Any]
     env: EnvConfig
@@ -62,7 +62,7 @@ def replay(cfg: ReplayConfig) -> float:
         raise BadInput("no run given", "rl-eval <run folder or checkpoint>", "see rl-eval --help")
     if cfg.render == "human" and sys.platform.startswith("linux"):
         if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-            raise BadInput("there is no screen here", "render=human", "use video=true")
+            raise BadInput("no display is available", "render=human", "use video=true")
     devices.require_driver(cfg.device)
     folder = checkpoint_reader.find(Path(cfg.run), str(cfg.checkpoint))
     agent = load_agent(folder, cfg.env, cfg.device)
@@ -78,7 +78,7 @@ def replay(cfg: ReplayConfig) -> float:
     evaluator.close()
     _report(cfg, agent, folder, episodes, evaluator.success_at, output)
     if cfg.video:
-        _film(cfg, agent, output)
+        _record_videos(cfg, agent, output)
     return sum(e.episode_return for e in episodes) / len(episodes)
 
 
@@ -86,8 +86,8 @@ def load_agent(folder: Path, env_changes: Mapping[str, Any], device: str) -> Age
     """Build the policy of a checkpoint; only manifest.json and policy.safetensors are read.
 
     Raises:
-        BadInput: a file is missing, altered, or does not fit the env; or the env needs a person's
-            word (see `trust`).
+        BadInput: a file is missing, modified, or does not fit the env; or the env imports a module
+            that the user has to name (see `envs.trust`).
 
     """
     manifest = checkpoint_reader.read_manifest(folder)
@@ -110,14 +110,14 @@ def load_agent(folder: Path, env_changes: Mapping[str, Any], device: str) -> Age
     normalizer = (
         ObservationNormalizer(spec.obs_shape, env_cfg.clip_obs) if env_cfg.normalize_obs else None
     )
-    room = 8 * algo.learner.flat.numel() + 64 * math.prod(spec.obs_shape) + (1 << 20)
+    limit = 8 * algo.learner.flat.numel() + 64 * math.prod(spec.obs_shape) + (1 << 20)
     try:
-        load_policy_arrays(checkpoint_reader.read_policy(folder, manifest, room), algo, normalizer)
+        load_policy_arrays(checkpoint_reader.read_policy(folder, manifest, limit), algo, normalizer)
     except ValueError as error:
         raise BadInput(
             f"the weights do not fit this env: {error}",
             str(folder / POLICY),
-            "replay it on the env it was trained on",
+            "evaluate it on the env that it was trained on",
         ) from None
     return Agent(algo, env_cfg, normalizer, manifest)
 
@@ -134,7 +134,7 @@ def _merged(env: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
 
 
 def _output_folder(checkpoint_folder: Path, cfg: ReplayConfig, agent: Agent) -> Path:
-    """Outside the run, which may be somebody else's or read-only; by run, step and settings."""
+    """Outside the run folder, which may be read-only; named by run, step and settings."""
     run, manifest = checkpoint_folder.resolve().parent.parent.name, agent.manifest
     settings = json.dumps(
         [cfg.episodes, cfg.seed, cfg.greedy, cfg.env, manifest.algo, manifest.env, manifest.seed]
@@ -174,15 +174,15 @@ def _report(
         },
     )
     print(f"checkpoint: {relative(folder)}")
-    print(f"written:    {relative(output / 'evaluation.json')}")
+    print(f"results:    {relative(output / 'evaluation.json')}")
 
 
-def _film(cfg: ReplayConfig, agent: Agent, output: Path) -> None:
+def _record_videos(cfg: ReplayConfig, agent: Agent, output: Path) -> None:
     paths = [
         output / f"episode_{cfg.seed + i}.mp4" for i in range(min(cfg.video_episodes, cfg.episodes))
     ]
     for path in paths:
-        if path.is_symlink():  # the encoder would follow it
+        if path.is_symlink():  # the encoder would write to its target
             path.unlink()
     try:
         video.record(agent.env, agent.normalizer, agent.algo.predict, paths, cfg.seed, cfg.greedy)

@@ -54,7 +54,7 @@ def train(cfg: RunConfig, recorded: Mapping[str, Any], labels: tuple[str, str]) 
         algo = make_run_algorithm(cfg, envs, earlier)
         written = {k: v for k, v in recorded.items() if k not in resume.HOW}
         with _lock(earlier) or run_folder.create(*labels, cfg.seed, cfg.run_dir) as folder:
-            saved = None if earlier is None else resume.go_on_from(earlier, cfg, cfg.algo)
+            saved = None if earlier is None else resume.load_checkpoint(earlier, cfg, cfg.algo)
             run_folder.write_config(folder, {"labels": list(labels), **written})
             if saved is None and prefill is not None:
                 algo.prefill(prefill)

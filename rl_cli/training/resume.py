@@ -1,4 +1,4 @@
-"""Going on with a run: from which checkpoint, what may differ, and what is told of it."""
+"""Resuming a run: from which checkpoint, and which keys may change."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MAY_CHANGE_GROUPS = ("eval.", "log.", "video.", "checkpoint.", "stop.", "callbac
 
 @dataclasses.dataclass(frozen=True)
 class Saved:
-    """A checkpoint read whole, before anything of the run's folder is touched."""
+    """A checkpoint, read completely before anything in the run folder is changed."""
 
     manifest: Manifest
     policy: Arrays
@@ -63,11 +63,11 @@ def has_checkpoint(folder: Path | None) -> bool:
     return folder is not None and bool(steps_in(folder / "checkpoints"))
 
 
-def go_on_from(folder: Path, cfg: RunConfig, algo_cfg: AlgoConfig) -> Saved | None:
-    """What to take up, nothing in the run's folder being half-written any more; None: from the start.
+def load_checkpoint(folder: Path, cfg: RunConfig, algo_cfg: AlgoConfig) -> Saved | None:
+    """Clean up incomplete files and read the newest valid checkpoint. None: start at step 0.
 
     Raises:
-        BadInput: no checkpoint is whole, or that one is of another run or beyond the budget.
+        BadInput: no checkpoint is valid, or it is of another run or beyond the budget.
 
     """
     checkpoint_writer.recover(folder / "checkpoints")
@@ -92,7 +92,7 @@ def _refuse_fewer_episodes(state: State, cfg: RunConfig) -> None:
     had = cast(int, upgraded(state)["episodes"])
     if cfg.total_episodes is not None and had >= cfg.total_episodes + cfg.env.num_envs:
         raise BadInput(
-            f"the run has already had {had} episodes",
+            f"the run is already at episode {had}",
             f"total_episodes={cfg.total_episodes}",
             "give a larger budget",
         )
@@ -101,11 +101,11 @@ def _refuse_fewer_episodes(state: State, cfg: RunConfig) -> None:
 def read(folder: Path) -> tuple[Saved | None, list[tuple[Path, str]]]:
     """The newest valid checkpoint of a run, and the broken ones that are newer.
 
-    None: the run ended before its first checkpoint, and begins again.
+    None: the run ended before its first checkpoint; it starts again.
 
     Raises:
-        BadInput: there are checkpoints, and none of them is whole; or one is of a later version of
-            the program, which nothing older should go on without.
+        BadInput: there are checkpoints and none of them is valid; or one was written by a newer version
+            of rl-cli, in which case no older one is used.
 
     """
     steps = steps_in(folder / "checkpoints")
@@ -127,7 +127,7 @@ def read(folder: Path) -> tuple[Saved | None, list[tuple[Path, str]]]:
 
 
 def require_same_run(saved: Saved, seed: int, algo: AlgoConfig, env: EnvConfig) -> None:
-    """Refuse a checkpoint that was put into this run's folder from another one.
+    """Refuse a checkpoint of another run.
 
     Raises:
         BadInput: names what differs.
@@ -137,20 +137,20 @@ def require_same_run(saved: Saved, seed: int, algo: AlgoConfig, env: EnvConfig) 
     own = {"seed": seed, "algo": dataclasses.asdict(algo), "env": dataclasses.asdict(env)}
     theirs = {"seed": manifest.seed, "algo": manifest.algo, "env": manifest.env}
     mine, other = dict(_flat(own)), dict(_flat(theirs))
-    for key in mine.keys() & other.keys():  # a key may have come, or gone, since
+    for key in mine.keys() & other.keys():  # versions differ in their keys
         if mine[key] != other[key]:
             raise BadInput(
                 f"checkpoint {manifest.step} is of another run",
                 f"{key} is {_shown(other[key])} there, {_shown(mine[key])} in this run",
-                "take it out of this run's folder",
+                "move it out of this run folder",
             )
 
 
 def recorded(folder: Path) -> tuple[dict[str, Any], tuple[str, str]]:
-    """A run's configuration, keys of later versions filled in, and its labels.
+    """A run's configuration, with keys that were added later, and its labels.
 
     Raises:
-        BadInput: there is no run.
+        BadInput: the folder holds no run.
 
     """
     config = run_folder.read_config(folder)
@@ -162,10 +162,10 @@ def recorded(folder: Path) -> tuple[dict[str, Any], tuple[str, str]]:
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Keys whose values differ, but for those that say how a run is started -> (before, now).
+    """Keys whose values differ -> (before, now), without those of `HOW`.
 
     Raises:
-        BadInput: one of them would make it another run; shows the first ones.
+        BadInput: a key that must not change; names the first three.
 
     """
     old, new = dict(_flat(before)), dict(_flat(now))
@@ -175,8 +175,8 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tupl
         if key not in HOW and old.get(key) != new.get(key)
     }
     refused = [
-        f"{key} is {_shown(was)} in the run, {_shown(asked)} was asked for"
-        for key, (was, asked) in differing.items()
+        f"{key} is {_shown(was)} in the run, {_shown(given)} was given"
+        for key, (was, given) in differing.items()
         if not (key in MAY_CHANGE or key.startswith(MAY_CHANGE_GROUPS))
     ]
     if refused:

@@ -1,4 +1,4 @@
-"""Signals that ask a run to stop: the first is remembered, the second obeyed at once."""
+"""Signals that stop a run: the first lets it save a checkpoint, the second ends the process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rl_cli.tracking.console import Monitor
 
 
 class Interruption:
-    """Remembers the first signal; the second ends the process at once, as it would have before."""
+    """Remembers the first signal; a second one has its default effect."""
 
     def __init__(self, monitor: Monitor) -> None:
         self.monitor = monitor
@@ -31,12 +31,12 @@ class Interruption:
     @contextmanager
     def listening(self) -> Iterator[None]:
         signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
-        heard = [
+        handled = [
             s for s in signals if signal.getsignal(s) != signal.SIG_IGN
-        ]  # nohup's stays ignored
-        before = [signal.signal(s, self.handle) for s in heard]
+        ]  # nohup ignores SIGHUP: leave that
+        before = [signal.signal(s, self.handle) for s in handled]
         try:
             yield
         finally:
-            for s, handler in zip(heard, before, strict=True):
+            for s, handler in zip(handled, before, strict=True):
                 signal.signal(s, handler)

@@ -1,7 +1,7 @@
-"""Notices an env of this process that does not come back.
+"""Detects an env call in this process that does not return.
 
-It costs the loop nothing: a timer looks now and then at what is being run, and an env call that was
-under way at a look `timeout` seconds ago and still is has hung. What hangs inside C code cannot be
+It adds nothing to the training loop: a timer signal inspects the stack four times per timeout, and
+an env call that is on the stack for `timeout` seconds hangs. A call that hangs inside C code cannot be
 interrupted from here; with workers=<n> it can.
 """
 
@@ -23,11 +23,11 @@ WATCHED: tuple[CodeType, ...] = (
     Evaluator.episode.__code__,
 )
 
-LOOKS = 4  # per timeout
+CHECKS = 4  # per timeout
 
 
 class Watchdog:
-    """Args: timeout: seconds an env may take for a step or a reset; 0: as long as it likes."""
+    """Args: timeout: seconds that a step or a reset of an env may take; 0: no limit."""
 
     def __init__(self, timeout: float) -> None:
         self.timeout = timeout
@@ -40,30 +40,30 @@ class Watchdog:
         if self.timeout == 0:
             yield
             return
-        before = signal.signal(signal.SIGALRM, self._look)
-        signal.setitimer(signal.ITIMER_REAL, self.timeout / LOOKS, self.timeout / LOOKS)
+        before = signal.signal(signal.SIGALRM, self._check)
+        signal.setitimer(signal.ITIMER_REAL, self.timeout / CHECKS, self.timeout / CHECKS)
         try:
             yield
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
 
-    def _look(self, signum: int, frame: FrameType | None) -> None:
-        under_way, i = _env_call(frame)
+    def _check(self, signum: int, frame: FrameType | None) -> None:
+        call, i = _env_call(frame)
         now = time.monotonic()
-        if not under_way or under_way != self.seen:
-            self.seen, self.since = under_way, now
-        elif now - self.since >= self.timeout * (1 - 1 / LOOKS):
+        if not call or call != self.seen:
+            self.seen, self.since = call, now
+        elif now - self.since >= self.timeout * (1 - 1 / CHECKS):
             where = "the evaluation's env" if i is None else f"env={i}"
             raise EnvFault(
-                f"the env has not answered for {self.timeout:g} s",
+                f"the env has not responded for {self.timeout:g} s",
                 where,
-                "mend the env, or give it longer with step_timeout=<seconds>",
+                "fix the env, or allow more time with step_timeout=<seconds>",
             )
 
 
 def _env_call(frame: FrameType | None) -> tuple[tuple[object, ...], int | None]:
-    """What tells the env call under way from the next one (empty: there is none), and its env."""
+    """An identity of the current env call (empty: there is none), and the index of its env."""
     while frame is not None and frame.f_code not in WATCHED:
         frame = frame.f_back
     if frame is None:

@@ -134,6 +134,6 @@ def test_resume_auto_goes_on_begins_and_leaves_alone(here, capfd):
     capfd.readouterr()
     assert start([*command, "algo.gamma=0.9", "seed=4"]) == 2
     said = capfd.readouterr().err
-    assert "algo.gamma is 0.99 in the run, 0.9 was asked for" in said
-    assert "seed is 0 in the run, 4 was asked for" in said
+    assert "algo.gamma is 0.99 in the run, 0.9 was given" in said
+    assert "seed is 0 in the run, 4 was given" in said
     assert digests(here / "r") == digests(here / "whole")

@@ -79,9 +79,9 @@ def _children():
         ("step", "raise", "the env raised RuntimeError: the wheel came off", 2),
         ("reset", "raise", "the env raised RuntimeError: the wheel came off", 0),
         ("step", "kill", "the process of the env was killed by SIGKILL", 2),
-        ("step", "hang", "the env has not answered for 1 s", 2),
-        ("step", "stop", "the env has not answered for 1 s", 2),
-        ("reset", "hang", "the env has not answered for 1 s", 0),
+        ("step", "hang", "the env has not responded for 1 s", 2),
+        ("step", "stop", "the env has not responded for 1 s", 2),
+        ("reset", "hang", "the env has not responded for 1 s", 0),
     ],
 )
 def test_in_processes_of_their_own(where, how, said, env):
@@ -142,7 +142,7 @@ def test_a_run_without_processes_is_told_as_well(here, capfd, where, how):
     said = capfd.readouterr().err
     assert code == 1
     assert time.monotonic() - begun < TIMEOUT + 25  # start-up and all
-    assert ("wheel came off" if how == "raise" else "not answered for 1 s") in said
+    assert ("wheel came off" if how == "raise" else "not responded for 1 s") in said
     assert f"step={19 if where == 'step' else 29}, env=0" in said
     assert "kept: checkpoint 10 in r" in said or "kept: checkpoint 20 in r" in said
     assert "Traceback" not in said

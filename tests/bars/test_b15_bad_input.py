@@ -113,7 +113,7 @@ TRAIN = [  # (arguments, what is to be said); the first ones are the quick form
     (["resume=run/config.yaml"], ["run/config.yaml"]),
     (["resume=run/checkpoints"], ["run/checkpoints"]),
     (["resume=run", "algo=ppo"], ["algo=ppo"]),
-    (["resume=run", "algo.gamma=0.5"], ["algo.gamma is 0.99 in the run, 0.5 was asked for"]),
+    (["resume=run", "algo.gamma=0.5"], ["algo.gamma is 0.99 in the run, 0.5 was given"]),
     (["resume=run", "total_timesteps=[1"], ["total_timesteps=[1"]),
     (["resume=run", "seed=1,2"], ["several values", "seed=1,2"]),
     (["resume=later", "total_timesteps=80"], ["newer", "99"]),

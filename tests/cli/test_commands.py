@@ -591,8 +591,8 @@ def test_resume_refuses_to_become_another_run(said, here, tiny):
     assert code == 0
     assert json.loads((here / "r/status.json").read_text())["step"] == 450
     for change, shown in (
-        ("algo.gamma=0.5", "algo.gamma is 0.99 in the run, 0.5 was asked for"),
-        ("seed=3", "seed is 0 in the run, 3 was asked for"),
+        ("algo.gamma=0.5", "algo.gamma is 0.99 in the run, 0.5 was given"),
+        ("seed=3", "seed is 0 in the run, 3 was given"),
         ("env=pendulum", "env=pendulum"),
     ):
         code, _, err = said(rl_train.run, "resume=r", change)

@@ -210,7 +210,7 @@ def test_left_is_left(env_id, left, right):
 def test_an_env_without_known_keys_is_refused(here, fingers, capsys):
     fingers({})
     assert played("env.id=Humanoid-v5") == 2  # not installed here, or 17 joints: refused either way
-    with pytest.raises(BadInput, match="no keys are known for X-v0, which has box actions"):
+    with pytest.raises(BadInput, match="no keys are assigned for X-v0, which has box actions"):
         keyboard_of("X-v0", ActionSpec("box", (1,), (), (-1.0,), (1.0,)))
     with pytest.raises(BadInput, match="18 actions"):
         keyboard_of("X-v0", ActionSpec("discrete", (), (18,)))
@@ -238,7 +238,7 @@ def test_without_a_screen_it_says_so(here, monkeypatch, capsys):
     for name in ("SDL_VIDEODRIVER", "DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
     assert rl_play.run(["env=cartpole"]) == 2
-    assert "there is no screen here" in capsys.readouterr().err
+    assert "no display is available" in capsys.readouterr().err
 
 
 def test_a_recording_is_not_written_over_another(here, fingers, capsys):

@@ -135,7 +135,7 @@ def test_a_resumed_run_counts_on_and_more_may_be_asked_for(here, stop_at):
     assert run(here / "r", *base, resume=True).reason == "was complete"
     longer = ["total_episodes=9", "eval.every_episodes=2"]
     assert run(here / "r", *longer, resume=True).step == 27
-    with pytest.raises(BadInput, match="has already had 9 episodes"):
+    with pytest.raises(BadInput, match="is already at episode 9"):
         run(here / "r", "total_episodes=8", "eval.every_episodes=2", resume=True)
 
 
