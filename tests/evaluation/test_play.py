@@ -36,7 +36,7 @@ def fingers(monkeypatch):
     """Post events at given pictures: {number of the picture: [(kind, key), ...]}."""
 
     def arrange(script):
-        plain, shown = play.Window._look, []
+        plain, shown = play.Window._read_keys, []
 
         def look(self):
             shown.append(None)
@@ -45,7 +45,7 @@ def fingers(monkeypatch):
             assert len(shown) < 2_000, "nobody left"
             plain(self)
 
-        monkeypatch.setattr(play.Window, "_look", look)
+        monkeypatch.setattr(play.Window, "_read_keys", look)
 
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
     return arrange
@@ -116,7 +116,7 @@ def test_time_goes_on_where_doing_nothing_is_an_action(here, fingers):
 def test_ctrl_c_keeps_what_was_played(here, fingers, capsys, monkeypatch):
     """As escape does: an episode half-way is one that was cut off."""
     fingers({1: [BEGIN], 12: []})
-    plain, looks = play.Window._look, []
+    plain, looks = play.Window._read_keys, []
 
     def look(self):
         looks.append(None)
@@ -124,7 +124,7 @@ def test_ctrl_c_keeps_what_was_played(here, fingers, capsys, monkeypatch):
             signal.raise_signal(signal.SIGINT)
         plain(self)
 
-    monkeypatch.setattr(play.Window, "_look", look)
+    monkeypatch.setattr(play.Window, "_read_keys", look)
     assert played("env=mountaincar", "record=true") == 0
     rows = safetensors.numpy.load((here / "out/transitions.safetensors").read_bytes())
     assert rows["truncated"].tolist() == [False] * (len(rows["truncated"]) - 1) + [True]
