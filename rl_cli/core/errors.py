@@ -38,6 +38,11 @@ class RunError(Exception):
         super().__init__(what)
         self.what, self.where, self.fix = what, where, fix
         self.kept = ""  # of a run: what there is to go on from
+        self.steps = 0  # env steps that a failed call of a collector completed
+
+    def add_steps(self, steps: int) -> None:
+        """Count env steps that were completed before this error was raised."""
+        self.steps += steps
 
     def __str__(self) -> str:
         lines = [f"error: {plain(self.what)}"]

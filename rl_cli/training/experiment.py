@@ -17,7 +17,7 @@ import torch
 from rl_cli import algos
 from rl_cli.algos.base import Algorithm
 from rl_cli.algos.factory import make_algorithm, use_machine_code, worth_compiling
-from rl_cli.collectors import native_envs
+from rl_cli.collectors.factory import make_collector
 from rl_cli.config.algorithm import AlgoConfig
 from rl_cli.config.run import RunConfig
 from rl_cli.config.schema import build
@@ -181,7 +181,7 @@ class _Run:
             CheckpointStore(folder / "checkpoints", identity, cfg.checkpoint.keep),
             self._studio(),
             self.interruption,
-            native_envs.prepared(algo, envs),
+            make_collector(algo, envs, cfg.total_timesteps, self.interruption),
         )
         self.lost = [] if saved is None else self._take_up(saved.state)
         self.history: list[Any] = []

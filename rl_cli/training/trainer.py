@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from rl_cli.algos.base import Algorithm
-from rl_cli.collectors.native import NativeCollector
+from rl_cli.collectors.base import Collector
 from rl_cli.config.run import EvalConfig, StopConfig
-from rl_cli.core.errors import NonFinite
+from rl_cli.core.errors import NonFinite, RunError
 from rl_cli.core.schedules import crossings
 from rl_cli.core.types import Metrics, Recording, State
 from rl_cli.envs.vector import VectorEnv
@@ -37,7 +37,7 @@ class Trainer:
         interrupted: asked after each step, or call of C; a signal's number ends the run after a
             checkpoint.
         studio: makes films of the policy and of training episodes.
-        strides: take many steps at once; None: one after the other.
+        collector: steps the envs with the algorithm's actions.
 
     """
 
@@ -55,14 +55,12 @@ class Trainer:
         store: CheckpointStore,
         studio: Studio,
         interrupted: Callable[[], bool],
-        strides: NativeCollector | None = None,
+        collector: Collector,
     ) -> None:
         self.algo, self.envs, self.budget, self.periods = algo, envs, budget, periods
         self.evaluator, self.eval_cfg, self.stopping = evaluator, eval_cfg, Stopping(stop, budget)
         self.logger, self.monitor, self.store, self.studio = logger, monitor, store, studio
-        self.interrupted, self.strides = interrupted, strides
-        if strides is not None:
-            strides.interrupted = interrupted
+        self.interrupted, self.collector = interrupted, collector
         envs.keep_finished = studio.wants_training
         self.saving = Patience("checkpoints", monitor.note)
         self.logging = Patience("curves", monitor.note)
@@ -93,7 +91,7 @@ class Trainer:
         if reason := self._reason_to_stop():  # it was killed between that and its end
             return reason
         while self.step < self.budget.steps:
-            learned = self._advance()
+            learned = self._collect()
             for metrics in (learned, self.algo.update(self.step)):
                 if metrics is not None:
                     self._check_update(metrics)
@@ -108,38 +106,21 @@ class Trainer:
                 return reason
         return "budget"
 
-    def _advance(self) -> Metrics | None:
-        """Act, step the envs, remember; where it can be, until there is something else to do.
-
-        -> of what was learned on the way, if it was done there.
-        """
-        left = self.budget.steps - self.step
-        if self.strides is not None and left >= self.envs.num_envs:
-            whole = self.step + left // self.envs.num_envs * self.envs.num_envs
-            try:
-                taken = self.strides(self.step, min(self.due, whole))
-            finally:
-                self.step += self.strides.taken  # also where an env has failed on the way
-            if taken:
-                return self.strides.learned
-        self._settle()
-        action = self.algo.act(self.envs.obs[:left], self.step)
-        transition, _ = self.envs.step(action)
-        self.algo.observe(transition)
-        self.step += len(action)
-        return None
-
-    def _settle(self) -> None:
-        """The envs are where they seem to be: nothing of a stretch is kept from them."""
-        if self.strides is not None:
-            self.strides.settle()
+    def _collect(self) -> Metrics | None:
+        """Let the collector step the envs. -> metrics of the updates that it made."""
+        try:
+            collected = self.collector.collect(self.step, self.due)
+        except RunError as error:
+            self.step += error.steps
+            raise
+        self.step += collected.steps
+        return collected.metrics
 
     def finish(self) -> Summary | None:
         """The last row, evaluation, film and checkpoint, of whatever is not yet done.
 
         None: interrupted meanwhile; what is missing is made up for when the run goes on.
         """
-        self._settle()
         if self.filmed_at < self.step and not self.interrupted():
             self._record()  # while the others are at work
         if self.logger.row_at < self.step:
@@ -182,7 +163,6 @@ class Trainer:
     def _serve(self) -> None:
         """Do what has fallen due since the last time; the clock of training stands still meanwhile."""
         self._stop_clock()
-        self._settle()
         (before, episodes), periods, step = self.served, self.periods, self.step
         self.served = (step, self.episodes)
         self._film_training()  # first: what is saved below is not played again
@@ -289,7 +269,6 @@ class Trainer:
 
     def state_dict(self) -> State:
         """Everything beside the policy that going on needs."""
-        self._settle()
         return {
             "step": self.step,
             "algo": self.algo.state_dict(),
