@@ -34,11 +34,11 @@ SEEDS = dqn("CartPole-v1", "cartpole", (4, 64, 64, 2), 8.0, SEEDS_STEPS, **SMALL
 FIRST_STEP = """
 import sys, time, os
 from rl_cli.cli import train
-import rl_cli.trainer as trainer
-def advance(self):
+from rl_cli.collectors import base, native
+def collect(self, step, until):
     print(time.time(), flush=True)
     os._exit(0)
-trainer.Trainer._advance = advance
+base.EagerCollector.collect = native.NativeCollector.collect = collect
 train.run(sys.argv[1:])
 """
 FIRST_STEP_SB3 = """

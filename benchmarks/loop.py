@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,9 @@ from omegaconf import OmegaConf
 
 from rl_cli import algos
 from rl_cli.algos.factory import make_algorithm, settings_of, worth_compiling
-from rl_cli.collectors import native_envs
+from rl_cli.collectors.base import Collected
+from rl_cli.collectors.factory import make_collector
 from rl_cli.core.seeding import env_seeds
-from rl_cli.core.types import Metrics
 from rl_cli.engine import forward
 from rl_cli.engine.compiler import StepCompiler, source_digest
 from rl_cli.envs.vector import VectorEnv
@@ -41,34 +40,21 @@ class Loop:
             identity = repr((algo_cfg, self.envs.spec, source))
             self.algo.learner.native = forward.load()
             self.algo.learner.compiler = StepCompiler(identity, print, settings_of(algo_cfg))
-        self.stretch = native_envs.prepared(self.algo, self.envs)
-        self.logger = Logger(Path(tempfile.mkdtemp()), tensorboard=False, hparams={})
+        self.collector = make_collector(self.algo, self.envs, budget, lambda: False)
+        self.logger = Logger([])
         self.envs.reset()
         self.at = 0
 
-    def advance(self, until: int) -> Metrics | None:
-        """Act, step, remember, as trainer.Trainer. -> of what was learned on the way."""
-        if self.stretch is not None and (taken := self.in_c(until)):
-            self.at += taken
-            return self.stretch.learned
-        if self.stretch is not None:
-            self.stretch.settle()
-        action = self.algo.act(self.envs.obs, self.at)
-        transition, _ = self.envs.step(action)
-        self.algo.observe(transition)
-        self.at += len(action)
-        return None
-
-    def in_c(self, until: int) -> int:
-        assert self.stretch is not None
-        return self.stretch(self.at, until)
+    def collect(self, until: int) -> Collected:
+        return self.collector.collect(self.at, until)
 
     def turn(self, steps: int) -> float:
         """Take some steps. -> microseconds of processor time of each; other processes' are left out."""
         begun, until = time.thread_time(), self.at + steps
         while self.at < until:
-            learned = self.advance(until)
-            for metrics in (learned, self.algo.update(self.at)):
+            collected = self.collect(until)
+            self.at += collected.steps
+            for metrics in (collected.metrics, self.algo.update(self.at)):
                 if metrics is not None:
                     self.logger.add(metrics)
             if self.envs.episodes:

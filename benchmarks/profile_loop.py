@@ -21,9 +21,10 @@ from speed import CASES, Case
 
 from rl_cli.algos import ppo
 from rl_cli.buffers import rollout
+from rl_cli.collectors.native import NativeCollector
 
 REPO = Path(__file__).resolve().parents[1]
-COLUMNS = ("in C", "act", "env", "store", "sample", "learn", "rest of update", "log", "loop")
+COLUMNS = ("collect", "act", "env", "store", "sample", "learn", "rest of update", "log", "loop")
 
 
 class Times:
@@ -54,21 +55,21 @@ class Times:
 def profile(name: str, case: Case) -> str:
     """A row: the last third of a run, so that learning is under way and everything is warm.
 
-    There updates are taken out of the call of C that they are otherwise in; the second third tells what
-    a step takes with them in it.
+    Updates are made by `update` there and not inline; the second third gives the time of a step with
+    inline updates.
     """
     loop, times = Loop([*case.ours.split(), "compile=true"], 3 * case.steps), Times()
     gc.freeze()  # as a run does
     loop.turn(case.steps)
     as_it_is = loop.turn(case.steps)
     algo, before = loop.algo, loop.algo.learner.updates
-    if loop.stretch is not None:
-        loop.stretch.lessons = None
-        times.wrap(loop, "in_c", "in C")
+    if isinstance(loop.collector, NativeCollector):
+        loop.collector.inline = None
+        times.wrap(loop, "collect", "collect")
     sampler = (algo.buffer, "sample") if hasattr(algo.buffer, "sample") else (ppo, "minibatches")
     parts = [(algo, "act"), (loop.envs, "step"), (algo, "observe"), sampler]
     learner = algo.learner
-    parts += [(learner, "step"), (learner, "ask"), (algo, "update"), (loop.logger, "add")]
+    parts += [(learner, "update"), (learner, "infer"), (algo, "update"), (loop.logger, "add")]
     columns = ("act", "env", "store", "sample", "learn", "learn", "rest of update", "log")
     plain = rollout.minibatches
     for (owner, method), column in zip(parts, columns, strict=True):

@@ -127,8 +127,7 @@ class DQN(Algorithm[DQNConfig]):
 
     def native_spec(self) -> NativeSpec | None:
         cfg, net = self.cfg, self.net.plain()
-        simple = cfg.replay == "uniform" and self.replay.gatherer is None
-        if net is None or not simple or cfg.epsilon_factor is not None:
+        if net is None or cfg.replay != "uniform" or cfg.epsilon_factor is not None:
             return None
         lesson = UpdateSpec(
             cfg.train_every,

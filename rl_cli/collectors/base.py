@@ -35,8 +35,6 @@ class Collector(Protocol):
         """
         ...
 
-    def sync(self) -> None: ...
-
 
 class EagerCollector:
     """One step of all envs per call, in Python.
@@ -54,6 +52,3 @@ class EagerCollector:
         transition, _ = self.envs.step(action)
         self.algo.observe(transition)
         return Collected(len(action), None)
-
-    def sync(self) -> None:
-        """Nothing to do."""

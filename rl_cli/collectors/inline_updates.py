@@ -1,144 +1,138 @@
-"""Updates between the steps of a stretch, in the same call of C.
+"""Updates between the env steps of one call of the native collector.
 
-Of an update of a small network half is Python's: drawing rows, handing over numbers, taking answers,
-each with caches that the arithmetic has emptied. Where an algorithm has said how it learns
-(`acting.UpdateSpec`), `collect.c` draws from numpy's own generator, reads each update's numbers from a
-table, calls the compiled step as `repeat` does and moves the target: the bits of `update`, which does
-whatever falls on the last step of a stretch.
+Where an algorithm has an `UpdateSpec`, an update is one call of C: it draws the rows from numpy's own
+generator and runs the compiled step. The results are equal to those of `Algorithm.update` to the bit.
+`Algorithm.update` makes the updates that are due at the last step of a call, and those of a learning step
+that is not compiled.
 """
 
 from __future__ import annotations
 
 import ctypes
-import itertools
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from rl_cli.algos.base import Algorithm, UpdateSpec
 from rl_cli.buffers.replay import ReplayBuffer
+from rl_cli.core.schedules import crossings, next_multiple
 from rl_cli.core.types import Metrics
 from rl_cli.engine.compiled_step import AT_ONCE, Repeated
 from rl_cli.engine.learner import Call
 
-AHEAD = 4
-"""Stretches whose numbers are worked out at once: most end before their time, with an episode."""
+DONE, NOT_FINITE = 0, 1
+"""Of `Outcome` of collect.c."""
 
-Pointer, Int, Long = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64
+Pointer, Int = ctypes.c_void_p, ctypes.c_int32
 
 
-class Struct(ctypes.Structure):
-    """`UpdateSpec` of collect.c."""
+class UpdatesStruct(ctypes.Structure):
+    """`Updates` of collect.c."""
 
     _fields_ = (
-        *((name, Long) for name in ("at", "every", "num_envs", "filled", "capacity")),
-        *((name, Long) for name in ("target_update_every", "parameters")),
-        ("tau", ctypes.c_float),
-        *((name, Pointer) for name in ("online", "target")),
-        *((name, Int) for name in ("batches", "batch_size", "numbers", "metrics", "norm")),
-        *((name, Pointer) for name in ("bits", "repeat", "step")),
-        *((name, Pointer) for name in ("positions", "scalars", "told")),
-        ("done", Long),
-        ("failed", Int),
+        *((name, Int) for name in ("num_batches", "batch_size", "num_metrics", "grad_norm")),
+        *((name, Pointer) for name in ("bits", "run", "step", "scalars", "positions", "metrics")),
     )
 
 
 class InlineUpdates:
-    """What one run learns on the way.
+    """The updates of one run that are due between two env steps of a native collection.
 
     Args:
-        most: env steps of each env in one stretch.
+        algo: its buffer is a `ReplayBuffer`.
+        spec: when and how it updates. `spec.every` is at least `num_envs`.
+        num_envs: env steps of one step of all envs.
+        library: of collect.c.
 
     """
 
-    def __init__(self, algo: Algorithm[Any], lesson: UpdateSpec, num_envs: int, most: int) -> None:
+    def __init__(
+        self, algo: Algorithm[Any], spec: UpdateSpec, num_envs: int, library: ctypes.CDLL
+    ) -> None:
         assert isinstance(algo.buffer, ReplayBuffer)
-        self.algo, self.lesson, self.replay = algo, lesson, algo.buffer
-        self.call: Call | None = None  # the learner's, as it was last looked at
-        self.usable = False
-        # updates in one stretch
-        self.most = min(most * num_envs // lesson.every + 1, AT_ONCE // lesson.batches)
-        self.steps: list[int] = []  # at which the updates of the table are due
-        self.counted = self.ahead = 0  # learned before the table's first; of it, at `begin`
-        self.struct = Struct(
-            every=lesson.every, num_envs=num_envs, capacity=self.replay.capacity,
-            batches=lesson.batches, batch_size=lesson.batch_size,
+        self.algo, self.spec, self.num_envs, self.replay = algo, spec, num_envs, algo.buffer
+        self.call: Call | None = None  # the learner's last one when `ready` last looked
+        self.scalars = np.empty((0, 0), np.float32)  # of this call, (K, numbers)
+        self.usable = False  # whether this call can be made from C
+        self.due = 0  # env step of the next update, or move of the target network
+        self.history: list[np.ndarray] = []  # metrics of this collection, (K, metrics) each
+        self.struct = UpdatesStruct(
+            num_batches=spec.batches,
+            batch_size=spec.batch_size,
             bits=algo.sample_rng.bit_generator.ctypes.bit_generator.value,
-        )  # fmt: skip
-        if (target := algo.learner.flat_target) is not None:
-            s, online = self.struct, algo.learner.flat
-            s.online, s.target, s.parameters = online.data_ptr(), target.data_ptr(), len(online)
-            s.target_update_every, s.tau = lesson.target_update_every, lesson.tau
+        )
         self.address = ctypes.addressof(self.struct)
+        self.run_updates = library.run_updates
+        self.run_updates.argtypes = (Pointer, ctypes.c_int64)
+        self.run_updates.restype = ctypes.c_int
 
     def ready(self) -> bool:
-        """Whether `update` has shown the way: compiled, on rows of the buffer as it lies now."""
+        """Whether the learner's last update was a compiled step on batches of this size.
+
+        The first update of a run is `Algorithm.update`'s: it compiles the step.
+        """
         call = self.algo.learner.call
         if call is not self.call:
-            self.call, self.usable = call, call is not None and self._take_up(call)
+            self.call, self.usable = call, call is not None and self._prepare(call)
         return self.usable
 
-    def _take_up(self, call: Call) -> bool:
-        lesson, s, names = self.lesson, self.struct, self.algo.learner.metric_names
-        drawn = self.replay.draws.get((lesson.batches, lesson.batch_size))
-        step, batches = call.function, lesson.batches
+    def _prepare(self, call: Call) -> bool:
+        """Point the struct at the memory of `call`. -> whether it can be made from C."""
+        spec, s, step = self.spec, self.struct, call.function
+        drawn = self.replay.draws.get((spec.batches, spec.batch_size))
         if drawn is None or call.inputs[0] is not drawn[2] or not isinstance(step, Repeated):
             return False
-        if batches > AT_ONCE or len(step.changing) != 2 or len(step.outputs) != 1:
+        if spec.batches > AT_ONCE or len(step.changing) != 2 or len(step.outputs) != 1:
             return False
-        s.positions = drawn[1].ctypes.data
-        s.step, s.repeat = step.address, ctypes.cast(step.repeat, Pointer).value
-        self.table = np.empty((AHEAD * self.most, batches, call.scalars.shape[1]), np.float32)
-        self.told, self.steps = np.empty((self.most, batches, len(names)), np.float32), []
-        s.told = self.told.ctypes.data
-        s.numbers, s.metrics, s.norm = self.table.shape[2], len(names), names.index("grad_norm")
+        names = self.algo.learner.metric_names
+        s.num_metrics, s.grad_norm = len(names), names.index("grad_norm")
+        s.step, s.run = step.address, ctypes.cast(step.repeat, Pointer).value
+        self.scalars = call.scalars
+        self.metrics = np.empty((spec.batches, len(names)), np.float32)
+        s.scalars, s.positions = self.scalars.ctypes.data, drawn[1].ctypes.data
+        s.metrics = self.metrics.ctypes.data
         return True
 
-    def until(self, step: int) -> int:
-        """How far a stretch from env step `step` may go; after `AT_ONCE` updates a signal is heard."""
-        return step + AT_ONCE // self.lesson.batches * self.lesson.every
-
     def begin(self, step: int) -> None:
-        """Make ready for a stretch from env step `step` on."""
-        s, done = self.struct, self.algo.learner.updates - self.counted
-        self.ahead, off = divmod(done, self.lesson.batches)
-        known = not off and 0 <= self.ahead <= len(self.steps) - self.most
-        if not known or self.steps[self.ahead] != next(self._due(step)):
-            self.ahead = 0
-            self._write_table(step)
-        s.at, s.filled, s.done, s.failed = step, self.replay.size, 0, 0
-        s.scalars = self.table[self.ahead].ctypes.data
+        """Start a collection at env step `step`, up to which all updates have been made."""
+        self.history = []
+        self.due = self._next_due(step)
 
-    def _due(self, step: int) -> Iterator[int]:
-        """Steps after `step` at which there is an update: the first of all envs over a multiple."""
-        n, every = self.struct.num_envs, self.lesson.every
-        for multiple in itertools.count((step // every + 1) * every, every):
-            yield step + -(-(multiple - step) // n) * n
+    def _next_due(self, step: int) -> int:
+        return next_multiple(step, self.spec.every, self.spec.target_update_every)
 
-    def _write_table(self, step: int) -> None:
-        """The numbers of the next updates."""
-        learner, rate = self.algo.learner, self.algo.learning_rate
-        self.counted = learner.updates
-        self.steps = list(itertools.islice(self._due(step), len(self.table)))
-        count = itertools.count(self.counted + 1)
-        for row, at in zip(self.table, self.steps, strict=True):
-            numbers = self.lesson.numbers(at)
-            row[:] = [(*learner.rates_of(rate(at), next(count)), *numbers) for _ in row]
+    def run(self, step: int) -> bool:
+        """Make what is due at env step `step`, which is the first one at or after `due`.
 
-    def end(self) -> Metrics | None:
-        """Take note of what was done. -> metrics of what was learned, (K,) each; None: nothing was.
+        Returns:
+            Whether all gradients are finite. If not, the target network stays as it is.
 
         Raises:
             RuntimeError: the compiled step failed.
 
         """
-        learner, done = self.algo.learner, self.struct.done
-        if self.struct.failed:
+        spec, before = self.spec, step - self.num_envs
+        finite = not crossings(before, step, spec.every) or self._update(step)
+        if finite:
+            for _ in range(crossings(before, step, spec.target_update_every)):
+                self.algo.learner.update_target(spec.tau)
+        self.due = self._next_due(step)
+        spec.done(step)
+        return finite
+
+    def _update(self, step: int) -> bool:
+        """One update on each of `spec.batches` batches. -> whether all gradients are finite."""
+        algo, numbers = self.algo, self.spec.numbers(step)
+        algo.learner.write_scalars(self.scalars, algo.learning_rate(step), numbers)
+        outcome = self.run_updates(self.address, self.replay.size)
+        if outcome not in (DONE, NOT_FINITE):
             raise RuntimeError("the compiled learning step failed")
-        self.lesson.done(self.struct.at)
-        if not done:
+        self.history.append(self.metrics.copy())
+        return bool(outcome == DONE)
+
+    def end(self) -> Metrics | None:
+        """Metrics of the updates since `begin`, (K,) each; None: there were none."""
+        if not self.history:
             return None
-        learner.updates += done * self.lesson.batches
-        told = self.told[:done].reshape(-1, self.struct.metrics).copy()
-        return dict(zip(learner.metric_names, told.T, strict=True))
+        rows = np.concatenate(self.history)
+        return dict(zip(self.algo.learner.metric_names, rows.T, strict=True))

@@ -1,9 +1,8 @@
-"""Many steps in a row with little Python between them: C acts and learns, Python steps the envs.
+"""Native collector: action selection and updates run in C between env steps.
 
-Where an algorithm has said in plain words how it acts (`acting.NativeSpec`), and perhaps how it learns
-(`acting.UpdateSpec`), that is done by `collect.c` between one step of the envs and the next: on the same
-memory, from numpy's own generators, the bits of the loop that does it step by step. The envs are any;
-those that C can step itself have `stretch`.
+Python steps the envs, which may be any. `NativeSpec` of an algorithm describes how it chooses actions; an
+`UpdateSpec` in it, how it updates. C works on the same memory and with numpy's own generators, so the
+results are equal to those of `EagerCollector` to the bit, and a run may change between both at any step.
 """
 
 from __future__ import annotations
@@ -11,175 +10,167 @@ from __future__ import annotations
 import ctypes
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.random
 
 from rl_cli.algos.base import Algorithm, NativeSpec
+from rl_cli.collectors.base import Collected, EagerCollector
 from rl_cli.collectors.inline_updates import InlineUpdates
-from rl_cli.core.types import Metrics
+from rl_cli.core.errors import RunError
+from rl_cli.engine import build_cache
 from rl_cli.engine.forward import Native
 from rl_cli.envs.vector import VectorEnv
 
+SOURCE = Path(__file__).with_name("collect.c")
+
 RULES = ("epsilon_greedy", "categorical", "gaussian")
+"""`NativeSpec.rule`, as `Rule` of collect.c counts them."""
 
-MOST = 512
-"""Env steps in one go, if there are fewer envs than that; of one in C a signal is heard at the end."""
+MAX_STEPS = 512
+"""Env steps in one call of `collect`, if there are fewer envs: it keeps the metrics of all updates."""
 
-Pointer, Int, Double = ctypes.c_void_p, ctypes.c_int32, ctypes.c_double
-
-
-class Moments(ctypes.Structure):
-    """`Moments` of collect.c."""
-
-    _fields_ = (("count", Double), ("mean", Pointer), ("variance", Pointer))
+Pointer, Int = ctypes.c_void_p, ctypes.c_int32
 
 
-class Struct(ctypes.Structure):
-    """`NativeEnvCollector` of collect.c."""
+class PolicyStruct(ctypes.Structure):
+    """`Policy` of collect.c."""
 
     _fields_ = (
-        *((name, Int) for name in ("env", "num_envs", "state_size", "obs_size")),
-        *((name, Pointer) for name in ("constants", "state", "raw", "seen", "returns")),
-        ("time_limit", Double),
-        *((name, Pointer) for name in ("lengths", "ended")),
-        *((name, Int) for name in ("over", "normalizes_obs", "normalizes_reward")),
-        *((name, Moments) for name in ("obs_moments", "reward_moments")),
-        *((name, Double) for name in ("clip_obs", "clip_reward", "gamma")),
-        ("discounted", Pointer),
-        *((name, Int) for name in ("rule", "outputs")),
-        *((name, Pointer) for name in ("net", "forward", "choose", "x", "out", "bits", "normal")),
-        *((name, Pointer) for name in ("epsilons", "std", "points", "acted")),
-        ("logged", ctypes.c_int64),
-        *((name, Pointer) for name in ("actions", "obs", "reward", "next_obs")),
-        *((name, Pointer) for name in ("terminated", "truncated")),
-        *((name, ctypes.c_int64) for name in ("capacity", "row")),
-        ("lesson", Pointer),
+        *((name, Int) for name in ("rule", "num_envs", "num_outputs")),
+        *((name, Pointer) for name in ("network", "forward", "choose", "outputs", "bits")),
+        *((name, Pointer) for name in ("normal", "std", "uniforms", "actions")),
     )
 
 
 class NativeCollector:
-    """The steps of one run, as far as somebody else has nothing to do in between.
+    """Many env steps per call, with action selection and updates in C.
+
+    A step that it cannot take (the last one of the budget, with fewer envs; any step once the learning
+    step turns out not to compile) is `EagerCollector`'s.
 
     Args:
-        algo, envs: of the run.
-        native_spec: what the algorithm says of itself.
+        spec: `algo.native_spec()`.
         library: of collect.c.
+        budget: env steps of the whole run.
+        interrupted: called after each step of the envs; True: return.
+
+    Raises:
+        AttributeError: a library lacks a function.
 
     """
 
     def __init__(
-        self, algo: Algorithm[Any], envs: VectorEnv, native_spec: NativeSpec, library: ctypes.CDLL
+        self,
+        algo: Algorithm[Any],
+        envs: VectorEnv,
+        spec: NativeSpec,
+        library: ctypes.CDLL,
+        budget: int,
+        interrupted: Callable[[], bool],
     ) -> None:
-        self.algo, self.envs, self.native_spec, self.library = algo, envs, native_spec, library
-        n, outputs, kind = envs.num_envs, native_spec.net.sizes[-1], envs.spec.action
-        self.seen = np.empty((n, native_spec.net.sizes[0]), np.float32)  # observations to act on
-        self.epsilons, self.epsilons_at = np.empty(MOST), -1
-        self.std, self.points = np.empty(outputs, np.float32), np.empty(n)
-        self.acted = np.empty((MOST, n, *kind.shape), kind.dtype)
-        self.lessons: InlineUpdates | None = None
-        if (
-            native_spec.lesson is not None
-            and native_spec.lesson.every >= n
-            and native_spec.std is None
-        ):
-            self.lessons = InlineUpdates(algo, native_spec.lesson, n, MOST)
-        self.interrupted: Callable[[], bool] = lambda: False  # asked after each step of the envs
-        self.learned: Metrics | None = None  # in the last call
-        self.taken = 0  # env steps in the last call, the one that failed left out
-        self.struct = s = Struct(
-            num_envs=n,
-            obs_size=self.seen.shape[1],
-            rule=RULES.index(native_spec.rule),
-            outputs=outputs,
-        )
-        for name in ("seen", "std", "points", "acted"):
-            setattr(s, name, getattr(self, name).ctypes.data)
-        self._point_at_policy()
-        self.address = ctypes.addressof(s)
+        self.algo, self.envs, self.spec = algo, envs, spec
+        self.eager, self.interrupted = EagerCollector(algo, envs, budget), interrupted
+        self.taken = 0  # env steps of the current call
+        n, updates = envs.num_envs, spec.lesson
+        self.inline: InlineUpdates | None = None
+        if updates is not None and updates.every >= n and spec.std is None:
+            self.inline = InlineUpdates(algo, updates, n, library)
+        self.choose_actions = library.choose_actions
+        self.choose_actions.argtypes, self.choose_actions.restype = (Pointer, ctypes.c_double), None
+        self.actions = np.empty((n, *envs.spec.action.shape), envs.spec.action.dtype)
+        self.std, self.uniforms = np.empty(spec.net.sizes[-1], np.float32), np.empty(n)
+        self.struct = self._make_struct()
+        self.address = ctypes.addressof(self.struct)
 
-    def _point_at_policy(self) -> None:
-        s, learner = self.struct, self.algo.learner
+    def _make_struct(self) -> PolicyStruct:
+        learner, spec, n = self.algo.learner, self.spec, self.envs.num_envs
         assert isinstance(learner.native, Native)
         assert learner.arrays is not None
-        self.net = learner.native.prepared(self.native_spec.net, learner.arrays, self.envs.num_envs)
-        s.net, s.x, s.out = self.net.address, self.net.x.ctypes.data, self.net.out.ctypes.data
-        for name in ("forward", "choose"):
-            function = getattr(learner.native.library, name)
-            setattr(s, name, ctypes.cast(function, Pointer).value)
-        s.bits = self.algo.explore_rng.bit_generator.ctypes.bit_generator.value
-        if self.native_spec.rule == "gaussian":
-            s.normal = ctypes.cast(_numpys().random_standard_normal_f, Pointer).value
+        self.net = net = learner.native.prepared(spec.net, learner.arrays, n)
+        s = PolicyStruct(
+            rule=RULES.index(spec.rule),
+            num_envs=n,
+            num_outputs=spec.net.sizes[-1],
+            network=net.address,
+            outputs=net.out.ctypes.data,
+            bits=self.algo.explore_rng.bit_generator.ctypes.bit_generator.value,
+            std=self.std.ctypes.data,
+            uniforms=self.uniforms.ctypes.data,
+            actions=self.actions.ctypes.data,
+        )
+        s.forward, s.choose = (
+            ctypes.cast(getattr(learner.native.library, name), Pointer).value
+            for name in ("forward", "choose")
+        )
+        if spec.rule == "gaussian":
+            s.normal = ctypes.cast(_numpy_random().random_standard_normal_f, Pointer).value
+        return s
 
-    def __call__(self, step: int, until: int) -> int:
-        """Go on from env step `step` to the first at or after `until`, or to an episode's end.
+    def collect(self, step: int, until: int) -> Collected:
+        """See `Collector.collect`."""
+        inline = self.inline if self.inline is not None and self.inline.ready() else None
+        steps = self._steps_ahead(step, until, inline)
+        if steps <= 0:
+            return self.eager.collect(step, until)
+        if self.spec.std is not None:
+            self.std[:] = self.spec.std()
+        if inline is not None:
+            inline.begin(step)
+        self.taken = 0
+        try:
+            self._take(step, steps, inline)
+        except RunError as error:
+            error.add_steps(self.taken)
+            raise
+        return Collected(self.taken, None if inline is None else inline.end())
 
-        What is to be learned on the way is, and its metrics are `learned`; what is to be at the end is left
-        to `update`.
-
-        Returns:
-            Env steps taken; 0: none can be, `until` is too near or code was found to be missing.
-
-        """
-        self.taken, self.learned = 0, None  # whatever happens
-        n, s, lessons = self.envs.num_envs, self.struct, self._lessons()
-        s.lesson = lessons and lessons.address
-        until = min(until, lessons.until(step) if lessons else self.algo.next_update(step))
-        steps = min(-(-(until - step) // n), max(MOST // n, 1))
-        if steps <= 0 or self.algo.learner.native is None:
+    def _steps_ahead(self, step: int, until: int, inline: InlineUpdates | None) -> int:
+        """How many steps of all envs this call may take; 0: none."""
+        n, left = self.envs.num_envs, self.eager.budget - step
+        if self.algo.learner.native is None:  # the learning step turned out not to compile
             return 0
-        if self.native_spec.epsilon is not None:
-            s.epsilons = self._epsilons_from(step, steps)
-        if self.native_spec.std is not None:
-            self.std[:] = self.native_spec.std()
-        if lessons is not None:
-            lessons.begin(step)
-        self._go(steps)
-        if lessons is not None:
-            self.learned = lessons.end()
-        return self.taken
+        if inline is None:
+            until = min(until, self.algo.next_update(step))
+        return min(-(-(until - step) // n), left // n, max(MAX_STEPS // n, 1))
 
-    def _lessons(self) -> InlineUpdates | None:
-        """What is to be learned on the way; None: `update` alone knows how."""
-        lessons = self.lessons
-        return lessons if lessons is not None and lessons.ready() else None
+    def _take(self, step: int, steps: int, inline: InlineUpdates | None) -> None:
+        """At most `steps` steps of all envs, from env step `step` on.
 
-    def _epsilons_from(self, step: int, steps: int) -> int:
-        """Where the shares of chance stand, from this step on."""
-        n, epsilon = self.envs.num_envs, self.native_spec.epsilon
-        assert epsilon is not None
-        ahead, off = divmod(step - self.epsilons_at, n)
-        if self.epsilons_at < 0 or off or not 0 <= ahead <= MOST - steps:
-            self.epsilons[:] = [epsilon(at) for at in range(step, step + MOST * n, n)]
-            self.epsilons_at, ahead = step, 0
-        return int(self.epsilons.ctypes.data) + self.epsilons.itemsize * ahead
-
-    def _go(self, steps: int) -> None:
-        """At most so many steps of all envs; one in which an episode ends or a signal comes is the last."""
+        The last one is that in which an episode ends, a gradient is not finite or a signal arrives. What is
+        due after it is left to `Algorithm.update`.
+        """
         envs, observe, n = self.envs, self.algo.observe, self.envs.num_envs
-        for step in range(steps):
-            self.seen[...] = envs.obs
-            if self.choose(self.address, step):
-                return  # what was learned on the way is no number
-            transition, _ = envs.step(self.acted[step].copy())  # some of which are kept
+        epsilon, x, actions = self.spec.epsilon or _no_epsilon, self.net.x, self.actions
+        for now in range(step, step + steps * n, n):
+            if inline is not None and step < now >= inline.due and not inline.run(now):
+                return
+            x[...] = envs.obs
+            self.choose_actions(self.address, epsilon(now))
+            transition, _ = envs.step(actions.copy())  # which the envs and the algorithm may keep
             observe(transition)
             self.taken += n
             if envs.episodes or self.interrupted():
                 return
 
-    @functools.cached_property
-    def choose(self) -> Any:
-        """`choose_actions` of collect.c."""
-        function = self.library.choose_actions
-        function.argtypes, function.restype = (Pointer, ctypes.c_int64), ctypes.c_int
-        return function
 
-    def settle(self) -> None:
-        """Hand over to the envs where they are now; who looks at them asks for it first."""
+def load() -> ctypes.CDLL:
+    """The library of collect.c, from the cache or compiled now.
+
+    Raises:
+        OSError, RuntimeError: there is no compiler, it failed, or the cache cannot be written.
+
+    """
+    return build_cache.load(SOURCE, flags=build_cache.EXACT)
+
+
+def _no_epsilon(step: int) -> float:
+    return 0.0
 
 
 @functools.cache
-def _numpys() -> ctypes.CDLL:
-    """The library of numpy's generators, which tells C its functions by name."""
+def _numpy_random() -> ctypes.CDLL:
+    """The library of numpy's generators, which exports their functions."""
     return ctypes.CDLL(numpy.random._generator.__file__)

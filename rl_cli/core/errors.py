@@ -38,7 +38,11 @@ class RunError(Exception):
         super().__init__(what)
         self.what, self.where, self.fix = what, where, fix
         self.kept = ""  # of a run: the checkpoint to resume from
-        self.steps = 0  # env steps that a collector completed before the error, in the same call
+        self.steps = 0  # env steps that a failed call of a collector completed
+
+    def add_steps(self, steps: int) -> None:
+        """Count env steps that were completed before this error was raised."""
+        self.steps += steps
 
     def locate(self, place: str, kept: str) -> None:
         """Put a place in front of `where`, and name the checkpoint to resume from."""

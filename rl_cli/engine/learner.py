@@ -129,14 +129,27 @@ class Learner:
         if call is None or not call.fits(inputs):
             call = self.call = self._prepared(inputs, learning_rate)
         numbers = [inputs[i] for i in call.numbers]
-        for row in call.scalars:
-            self.updates += 1
-            row[:] = (*self.rates_of(learning_rate, self.updates), *numbers)
+        self.write_scalars(call.scalars, learning_rate, numbers)
         if self.arrays is None:
             call.arguments[call.at] = torch.from_numpy(call.scalars).to(self.flat.device)
         metrics, *by_row = call.function(*call.arguments)
         columns = metrics.T if isinstance(metrics, np.ndarray) else metrics.unbind(1)
         return dict(zip(self.metric_names, (*columns, *by_row), strict=True))
+
+    def write_scalars(
+        self, scalars: np.ndarray, learning_rate: float, numbers: Sequence[object]
+    ) -> None:
+        """Count the next K updates and write the numbers that each reads.
+
+        Args:
+            scalars: (K, 2 + len(numbers)) float32, written: Adam's two rates and `numbers`.
+            learning_rate: Adam's step size.
+            numbers: the loss's inputs that are numbers.
+
+        """
+        for row in scalars:
+            self.updates += 1
+            row[:] = (*self.rates_of(learning_rate, self.updates), *numbers)
 
     def rates_of(self, learning_rate: float, count: int) -> tuple[float, float]:
         """Adam's step size and correction of the variance, of the `count`-th update."""
@@ -251,7 +264,7 @@ class Learner:
         return repeated(plain, changing) if fast is None else fast
 
     def update_target(self, tau: float) -> None:
-        """Target <- target + tau (online - target); tau = 1 is the hard copy. As in collect.c, to the bit."""
+        """Target <- target + tau (online - target); tau = 1 is the hard copy."""
         target = cast(torch.Tensor, self.flat_target)
         target.copy_(self.flat) if tau == 1.0 else target.add_((self.flat - target).mul_(tau))
 

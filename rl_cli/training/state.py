@@ -53,7 +53,6 @@ class TrainingState:
             self._running_since = None
 
     def state_dict(self) -> State:
-        self.collector.sync()
         return {
             "step": self.step,
             "episodes": self.episodes,

@@ -74,7 +74,6 @@ class Trainer:
 
     def finish(self) -> None:
         """Run what the last step still lacks: row, evaluation, video, checkpoint."""
-        self.collector.sync()
         self.callbacks.finish(self.state)
         self.callbacks.join()
 
@@ -120,6 +119,5 @@ class Trainer:
 
     def _run_callbacks(self) -> None:
         with self.state.clock_stopped():
-            self.collector.sync()
             self.callbacks.run(self.state)
             self.due = self.callbacks.next_due(self.state.step)

@@ -1,0 +1,55 @@
+"""Chooses the collector of a run."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+from rl_cli.algos.base import Algorithm, NativeSpec
+from rl_cli.buffers.replay import ReplayBuffer
+from rl_cli.buffers.rollout import RolloutBuffer
+from rl_cli.collectors import native
+from rl_cli.collectors.base import Collector, EagerCollector
+from rl_cli.engine.forward import Native
+from rl_cli.engine.learner import Learner
+from rl_cli.envs.vector import VectorEnv
+
+DESCRIBED = ("act", "_explore", "_greedy", "observe", "update", "next_update", "_learn")
+"""Methods of an algorithm whose effect `native_spec` describes."""
+
+
+def make_collector(
+    algo: Algorithm[Any], envs: VectorEnv, budget: int, interrupted: Callable[[], bool]
+) -> Collector:
+    """The native collector if `algo` has a native spec and a C compiler is there; else the eager one.
+
+    Args:
+        algo: of the run.
+        envs: of the run.
+        budget: env steps of the whole run.
+        interrupted: whether a signal has asked the run to stop.
+
+    """
+    spec = _native_spec(algo)
+    if spec is not None:
+        with contextlib.suppress(OSError, RuntimeError, AttributeError):
+            return native.NativeCollector(algo, envs, spec, native.load(), budget, interrupted)
+    return EagerCollector(algo, envs, budget)
+
+
+def _native_spec(algo: Algorithm[Any]) -> NativeSpec | None:
+    """What C may do for `algo`; None: Python must do it.
+
+    A subclass of a part (a buffer, a learner, an algorithm) may work otherwise than the spec says.
+    """
+    known = type(algo.buffer) in (ReplayBuffer, RolloutBuffer) and type(algo.learner) is Learner
+    if not known or not _describes(type(algo)) or not isinstance(algo.learner.native, Native):
+        return None
+    return algo.native_spec()
+
+
+def _describes(cls: type[Algorithm[Any]]) -> bool:
+    """Whether `native_spec` comes from the class that `cls` has its `DESCRIBED` methods from."""
+    owner = next(c for c in cls.__mro__ if "native_spec" in vars(c))
+    return all(getattr(cls, name, None) is getattr(owner, name, None) for name in DESCRIBED)
