@@ -1,6 +1,6 @@
-"""The algorithms there are, by name: one file each, or an entry point of another package.
+"""Algorithms by name: one module of this package each, or an entry point of another package.
 
-Names come from this explicit table alone. No configuration or checkpoint can name a class.
+A configuration or checkpoint can only name an algorithm of this table, never a class or a module path.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from rl_cli.core.errors import BadInput, did_you_mean
 
 ENTRY_POINT_GROUP = "rl_cli.algos"
 SHARED = {"base", "exploration", "factory", "losses", "policies", "returns"}
-"""Modules of this package that hold no algorithm; each other one holds exactly one."""
+"""Modules of this package without an algorithm; each other module defines exactly one."""
 
 
 def names() -> list[str]:
-    """Every algorithm, shipped or installed beside us."""
+    """Names of all algorithms: those of this package and of installed entry points."""
     return sorted({*_shipped(), *_installed()})
 
 
 @functools.cache
 def _installed() -> dict[str, EntryPoint]:
-    """By name. Looking for them opens a file of every package there is."""
+    """Entry points by name; cached, because the search opens a file of every installed package."""
     return {entry.name: entry for entry in entry_points(group=ENTRY_POINT_GROUP)}
 
 
@@ -35,10 +35,10 @@ def _shipped() -> list[str]:
 
 
 def load(name: str) -> type[Algorithm]:  # type: ignore[type-arg]
-    """The algorithm called `name`.
+    """The class of the algorithm `name`.
 
     Raises:
-        BadInput: there is none; names the nearest.
+        BadInput: there is no such algorithm; suggests the closest name.
 
     """
     if name not in names():

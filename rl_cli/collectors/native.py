@@ -80,11 +80,11 @@ class NativeCollector:
         self.acted = np.empty((MOST, n, *kind.shape), kind.dtype)
         self.lessons: InlineUpdates | None = None
         if (
-            native_spec.lesson is not None
-            and native_spec.lesson.every >= n
+            native_spec.update is not None
+            and native_spec.update.every >= n
             and native_spec.std is None
         ):
-            self.lessons = InlineUpdates(algo, native_spec.lesson, n, MOST)
+            self.lessons = InlineUpdates(algo, native_spec.update, n, MOST)
         self.interrupted: Callable[[], bool] = lambda: False  # asked after each step of the envs
         self.learned: Metrics | None = None  # in the last call
         self.taken = 0  # env steps in the last call, the one that failed left out
@@ -125,7 +125,7 @@ class NativeCollector:
         self.taken, self.learned = 0, None  # whatever happens
         n, s, lessons = self.envs.num_envs, self.struct, self._lessons()
         s.lesson = lessons and lessons.address
-        until = min(until, lessons.until(step) if lessons else self.algo.next_update(step))
+        until = min(until, lessons.until(step) if lessons else self.native_spec.next_update(step))
         steps = min(-(-(until - step) // n), max(MOST // n, 1))
         if steps <= 0 or self.algo.learner.native is None:
             return 0

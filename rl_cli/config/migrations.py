@@ -77,14 +77,22 @@ NOW = {"algo.double_q": "algo.bootstrap=double"}
 """Keys that are gone -> what to write instead."""
 
 
+VF_COEF_OF_MSE = 4
+"""Format from which `vf_coef` multiplies the mean squared error; before, it multiplied half of it."""
+
+
 def run(config: Mapping[str, Any]) -> Values:
-    """A whole recorded configuration; groups and keys that it lacks are filled in."""
+    """A whole recorded configuration; groups and keys that it lacks are filled in.
+
+    Its key `format` is that of the checkpoints of its time (none before format 4), and is removed.
+    """
     full = {**RUN, **config}
+    written = full.pop("format", VF_COEF_OF_MSE - 1)
     for name, since in GROUPS.items():
         if isinstance(full.get(name), Mapping):
             full[name] = {**since, **full[name]}
     if isinstance(full.get("algo"), Mapping):
-        full["algo"] = algo(full["algo"])
+        full["algo"] = algo(full["algo"], written)
     return full
 
 
@@ -93,11 +101,14 @@ def env(values: Mapping[str, Any]) -> Values:
     return {**GROUPS["env"], **values}
 
 
-def algo(values: Mapping[str, Any]) -> Values:
-    """An algorithm's keys."""
+def algo(values: Mapping[str, Any], written: int) -> Values:
+    """An algorithm's keys, as recorded in a file of the format `written`."""
     name = str(values.get("name"))
     translated: Values = {}
     for key, value in values.items():
         meanings = RENAMED.get((name, key), {})
         translated |= meanings[value] if isinstance(value, bool) and meanings else {key: value}
+    vf_coef = translated.get("vf_coef")
+    if written < VF_COEF_OF_MSE and type(vf_coef) in (int, float):
+        translated["vf_coef"] = vf_coef / 2
     return {**ALGOS.get(name, {}), **translated}

@@ -37,7 +37,7 @@ class ReinforceConfig(AlgoConfig):
     bootstrap_truncated: bool = Field(
         description="a time limit leaves the value of what it cut off; false: it counts as an end"
     )
-    vf_coef: float = Field(ge=0, description="weight of the loss of baseline=value")
+    vf_coef: float = Field(ge=0, description="weight of the mean squared error of baseline=value")
     ent_coef: float = Field(ge=0, description="weight of the entropy bonus")
     log_std_init: float = Field(description="log std of continuous actions at first")
 
