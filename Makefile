@@ -19,7 +19,7 @@ test: $(VENV)/ready-dev
 
 # The long form of tests/bars: every kill, flip and fault that docs/reliability.md counts; and the long tests beside it.
 bars: $(VENV)/ready-dev
-	RL_CLI_BARS=full RL_CLI_BARS_FILE=benchmarks/bars.txt $(BIN)/python -m pytest -q tests/bars tests/engine/test_compiler.py tests/algos/test_families.py tests/test_notebooks.py
+	RL_CLI_BARS=full RL_CLI_BARS_FILE=benchmarks/bars.txt $(BIN)/python -m pytest -q tests/bars tests/engine/test_compiler.py tests/algos/test_ppo.py tests/algos/test_reinforce.py tests/test_notebooks.py
 
 check: $(VENV)/ready-dev
 	$(BIN)/ruff format --check .

@@ -142,8 +142,8 @@ CLEAN_PENDULUM = (
     "algo=ppo env=pendulum hparams=none env.normalize_obs=true env.normalize_reward=true "
     "algo.hidden_sizes=[64,64] algo.activation=tanh algo.rollout_length=2048 algo.num_epochs=10 "
     "algo.minibatch_size=64 algo.learning_rate=3e-4 algo.anneal_learning_rate=true "
-    "algo.clip_value_loss=true algo.max_grad_norm=0.5 algo.vf_coef=0.5 algo.ent_coef=0.0"
-)
+    "algo.clip_value_loss=true algo.max_grad_norm=0.5 algo.vf_coef=0.25 algo.ent_coef=0.0"
+)  # CleanRL's vf_coef=0.5 multiplies half the mean squared error
 CASES = {
     "dqn_cartpole_zoo": dqn("CartPole-v1", "cartpole", (4, 256, 256, 2), 3.0, 16_000, **ZOO_DQN["cartpole"]),
     "dqn_mountaincar_zoo": dqn("MountainCar-v0", "mountaincar", (2, 256, 256, 3), 2.3, 12_000, **ZOO_DQN["mountaincar"]),

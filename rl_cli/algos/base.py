@@ -1,4 +1,4 @@
-"""What the trainer asks of an algorithm: act, observe, update; predict for evaluation."""
+"""The interface of an algorithm: act, observe, update; predict for evaluation."""
 
 from __future__ import annotations
 
@@ -18,40 +18,46 @@ from rl_cli.models.networks import MLP, layers_size
 
 
 class UpdateSpec(NamedTuple):
-    """How an algorithm learns, said as plainly as `NativeSpec`.
+    """The updates of an algorithm, in a form that the native collector can run between env steps.
 
-    At each multiple of `every` env steps: `batches` batches of `batch_size` rows, drawn evenly from its
-    replay buffer by `sample_rng`, and a step of its learner on each. Then, at each multiple of
-    `target_update_every`, the target moves by `tau`.
+    At each multiple of `every` env steps: `batches` batches of `batch_size` rows are drawn uniformly from
+    the algorithm's replay buffer with `sample_rng`, and the learner makes one update on each. Then, at
+    each multiple of `target_update_every`, the target parameters move by `tau`.
     """
 
-    every: int
+    every: int  # env steps
     batches: int
     batch_size: int
-    numbers: Callable[[int], tuple[float, ...]]  # by step: the loss's inputs beside the rows
-    target_update_every: int  # 0: there is no target
+    numbers: Callable[
+        [int], tuple[float, ...]
+    ]  # env step -> scalar inputs of the loss after the rows
+    target_update_every: int  # env steps; 0: no target network
     tau: float
-    done: Callable[[int], None]  # told up to which step all this has been done
+    done: Callable[[int], None]  # called with the env step up to which all updates have been made
 
 
 class NativeSpec(NamedTuple):
-    """How an algorithm acts, said so plainly that `stretch` can do the same in machine code.
+    """Action selection of an algorithm, in a form that the native collector can run.
 
-    categorical: an action by the logits of `net`; gaussian: its outputs and noise of `std`; each from
-    `explore_rng`, as `choices` and `gaussians.Gaussian` do.
+    categorical: the outputs of `net` are logits; gaussian: they are means. Both sample with `explore_rng`,
+    with the same bits as `act`. `update=None`: between env steps nothing is learned, and collection
+    stops at `next_update`, where `Algorithm.update` is called.
     """
 
     rule: Literal["epsilon_greedy", "categorical", "gaussian"]
     net: MLP
-    epsilon: Callable[[int], float] | None = None  # by step
-    std: Callable[[], np.ndarray] | None = None  # () -> (A,) float32; looked at before each stretch
-    lesson: UpdateSpec | None = None  # None: only `update` knows how to learn; without `std`
+    next_update: Callable[[int], int]  # env step -> first later step at which `update` may learn
+    epsilon: Callable[[int], float] | None = None  # env step -> probability of a random action
+    std: Callable[[], np.ndarray] | None = None  # () -> (A,) float32; constant between updates
+    update: UpdateSpec | None = None  # must be None if `std` is given
 
 
 C = TypeVar("C", bound=AlgoConfig)
 
 
 class Buffer(Protocol):
+    """What `Algorithm` needs of a replay or rollout buffer."""
+
     def add(self, transition: Transition) -> None: ...
 
     def state_dict(self) -> State: ...
@@ -60,16 +66,16 @@ class Buffer(Protocol):
 
 
 class Algorithm(ABC, Generic[C]):
-    """One agent. It sees arrays and steps; never files, loggers or gymnasium.
+    """A learning agent. It handles arrays and step counts; it does not use files, loggers or Gymnasium.
 
-    A subclass names its `Config` and the kinds of action it `supports`, and makes in `__init__`
-    a `learner` and a `buffer`; saving and restoring both is done here.
+    A subclass defines `Config` and the kinds of action it `supports`, and creates `learner` and
+    `buffer` in `__init__`. This class saves and restores both. Steps are env steps over all envs.
 
     Args:
-        cfg: the algorithm's own keys.
-        spec: shapes of observations and actions, number of envs.
-        total_timesteps: budget of the run, for schedules that end with it.
-        seed: of initial weights, exploration and minibatches, each a stream of its own.
+        cfg: the algorithm's keys.
+        spec: shapes of observations and actions, number of envs N.
+        total_timesteps: env steps of the whole run, the end of annealed schedules.
+        seed: of initial weights, exploration and minibatches, each with its own random stream.
         device: of the networks.
 
     """
@@ -89,60 +95,69 @@ class Algorithm(ABC, Generic[C]):
 
     @classmethod
     def size(cls, cfg: C, spec: EnvSpec) -> int:
-        """Numbers the policy has, told before any of them takes memory; no fewer than these."""
+        """Number of parameters of the policy (a lower bound), computed without allocating them."""
         return layers_size(cfg.hidden_sizes)
 
     @abstractmethod
     def act(self, obs: np.ndarray, step: int) -> np.ndarray:
-        """Actions to learn from. (N, *obs_shape) -> (N, *action_shape)."""
+        """Actions for training, with exploration. (N, *obs_shape) -> (N, *action_shape)."""
 
     @abstractmethod
     def predict(self, obs: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
-        """Actions to evaluate: the most likely ones, or drawn from `rng` if one is given."""
+        """Actions for evaluation: greedy, or sampled if `rng` is given. Shapes as in `act`."""
 
     @abstractmethod
     def update(self, step: int) -> Metrics | None:
-        """Learn if it is time to, `step` env steps into the run; None: nothing to learn from yet."""
+        """Make the updates that are due at env step `step`.
+
+        Returns:
+            Metrics of K updates, (K,) each; None if no update was made.
+
+        """
 
     def planned_updates(self) -> int:
-        """Gradient steps of like shape that the whole budget will hold; 0: not known."""
+        """Gradient steps on batches of one shape in the whole run; 0: unknown."""
         return 0
 
     def native_spec(self) -> NativeSpec | None:
-        """What `act` and `observe` do, for many steps at once; None: more than can be said so."""
+        """What the native collector may run in C instead of `act` and `update`, with the same results.
+
+        None (the default): the algorithm runs with the eager collector, in Python.
+        """
         return None
 
-    def next_update(self, step: int) -> int:
-        """First step after `step` at which `update` may have something to do."""
-        return step + 1
-
     def observe(self, transition: Transition) -> None:
-        """Remember a step of all envs."""
+        """Store one step of all envs."""
         self.buffer.add(transition)
 
     def prefill(self, transitions: Transition) -> None:
-        """Remember transitions of somebody else, (R, ...), one after the other."""
+        """Store R recorded transitions (R, ...), one at a time."""
         for i in range(len(transitions.reward)):
             self.buffer.add(Transition(*(column[i : i + 1] for column in transitions)))
 
     def learning_rate(self, step: int) -> float:
-        """Adam's step size now: constant, or decaying to 0 at the end of the budget."""
+        """Learning rate at `step`: constant, or annealed linearly to 0 at `total_timesteps`."""
         return self.annealed(self.cfg.learning_rate, self.cfg.anneal_learning_rate, step)
 
     def annealed(self, number: float, anneal: bool, step: int) -> float:
-        """A number now: constant, or decaying to 0 at the end of the budget."""
+        """`number` at `step`: constant, or annealed linearly to 0 at `total_timesteps`."""
         return linear(number, 0.0 if anneal else number, self.total_timesteps, step)
 
     def policy_state(self) -> Params:
-        """All that replaying needs, by name."""
+        """The policy's parameters by name, on the CPU."""
         return self.learner.policy_state()
 
     def load_policy(self, params: Mapping[str, torch.Tensor]) -> None:
-        """Take over the weights of a checkpoint; ValueError names what does not fit."""
+        """Load the parameters of a checkpoint.
+
+        Raises:
+            ValueError: a name or a shape differs.
+
+        """
         self.learner.load_policy(params)
 
     def state_dict(self) -> State:
-        """All that going on needs beside the policy."""
+        """Everything that resuming needs in addition to the policy."""
         return {
             "learner": self.learner.state_dict(),
             "buffer": self.buffer.state_dict(),
@@ -151,6 +166,7 @@ class Algorithm(ABC, Generic[C]):
         }
 
     def load_state_dict(self, state: State) -> None:
+        """Restore what `state_dict` returned."""
         self.learner.load_state_dict(cast(State, state["learner"]))
         self.buffer.load_state_dict(cast(State, state["buffer"]))
         set_rng_state(self.explore_rng, cast(State, state["explore_rng"]))

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from rl_cli.algos.base import Algorithm, NativeSpec, UpdateSpec
-from rl_cli.algos.exploration import epsilon_greedy
 from rl_cli.algos.losses import one_hot
+from rl_cli.algos.policies import QPolicy
 from rl_cli.buffers.n_step import make_lookahead
 from rl_cli.buffers.prioritized import PrioritizedReplay, make_replay
 from rl_cli.config.dqn import DQNConfig
@@ -25,21 +25,22 @@ from rl_cli.core.types import (
     State,
     Transition,
 )
-from rl_cli.engine.learner import Learner
+from rl_cli.engine.learner import Learner, joined
 from rl_cli.models.q_network import QNetwork
-from rl_cli.models.return_distributions import make_value_distribution
+from rl_cli.models.return_distributions import make_return_distribution
 
-ONLINE, TARGET, CHOICE = range(3)  # copies of a noisy network in one update
+ONLINE, TARGET, SELECTION = range(3)  # the copies of a noisy network in one update
 
 
 class DQN(Algorithm[DQNConfig]):
     """Deep Q-learning with experience replay and a target network.
 
     Mnih et al. 2015, "Human-level control through deep reinforcement learning", Algorithm 1
-    (doi:10.1038/nature14236), and what came after, each a switch: double (van Hasselt et al. 2016,
-    arXiv:1509.06461), dueling, noisy (`q_heads`), n-step (`n_step`), prioritised (`prioritized`)
-    and distributional (`value_distributions`); all of them together are Rainbow (Hessel et al.
-    2018, arXiv:1710.02298).
+    (doi:10.1038/nature14236), with optional extensions: double Q-learning (van Hasselt et al. 2016,
+    arXiv:1509.06461), dueling and noisy networks (`models.q_heads`), n-step returns
+    (`buffers.n_step`), prioritized replay (`buffers.prioritized`) and distributional returns
+    (`models.return_distributions`). All of them together are Rainbow (Hessel et al. 2018,
+    arXiv:1710.02298).
     """
 
     Config = DQNConfig
@@ -61,6 +62,7 @@ class DQN(Algorithm[DQNConfig]):
             device=device,
             with_target=has_target,
         )
+        self.policy = QPolicy(self.net, self.learner)
         self.buffer = self.replay = make_replay(
             cfg.replay,
             cfg.buffer_size,
@@ -70,13 +72,13 @@ class DQN(Algorithm[DQNConfig]):
             cfg.priority_alpha,
             cfg.sort_every,
         )
-        self.updated_at = 0  # step up to which has been learned
-        self.episodes = 0  # finished so far; counted where epsilon asks
+        self.updated_at = 0  # env step up to which all updates have been made
+        self.episodes = 0  # finished episodes; counted only if epsilon depends on them
 
     @staticmethod
     def network(cfg: DQNConfig, spec: EnvSpec) -> QNetwork:
-        """Z, without its parameters."""
-        returns = make_value_distribution(
+        """The network, without its parameters."""
+        returns = make_return_distribution(
             cfg.distributional, cfg.loss, cfg.num_atoms, cfg.v_min, cfg.v_max
         )
         return QNetwork(spec, cfg.hidden_sizes, cfg.activation, returns, cfg.dueling, cfg.noisy)
@@ -85,67 +87,27 @@ class DQN(Algorithm[DQNConfig]):
     def size(cls, cfg: DQNConfig, spec: EnvSpec) -> int:
         return cls.network(cfg, spec).size
 
-    def planned_updates(self) -> int:
-        cfg = self.cfg
-        left = max(self.total_timesteps - cfg.learning_starts, 0)
-        return left // cfg.train_every * cfg.gradient_steps
-
     def q(self, params: Params, obs: torch.Tensor) -> torch.Tensor:
         """Q(s, .; theta). (B, *obs_shape) -> (B, A)."""
         return self.returns.mean(self.net(params, obs))
 
     def epsilon(self, step: int) -> float:
-        """Share of random actions; all of them until learning starts."""
+        """Probability of a random action; 1 until `learning_starts`."""
         cfg = self.cfg
         if step < cfg.learning_starts:
             return 1.0
         if cfg.epsilon_factor is not None:
             return max(cfg.epsilon_start * cfg.epsilon_factor**self.episodes, cfg.epsilon_end)
-        way = schedules.linear if cfg.epsilon_decay == "linear" else schedules.exponential
-        return way(cfg.epsilon_start, cfg.epsilon_end, cfg.epsilon_steps, step)
+        decay = schedules.linear if cfg.epsilon_decay == "linear" else schedules.exponential
+        return decay(cfg.epsilon_start, cfg.epsilon_end, cfg.epsilon_steps, step)
 
     def act(self, obs: np.ndarray, step: int) -> np.ndarray:
-        return self._explore(obs, self.epsilon(step), self.explore_rng, quick=True)
+        return self.policy.epsilon_greedy(obs, self.epsilon(step), self.explore_rng, native=True)
 
     def predict(self, obs: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
         if rng is None:
-            return self._greedy(obs)
-        return self._explore(obs, self.cfg.epsilon_end, rng)
-
-    def _explore(
-        self, obs: np.ndarray, epsilon: float, rng: np.random.Generator, quick: bool = False
-    ) -> np.ndarray:
-        chance = rng if self.cfg.noisy else None
-        greedy, actions = (lambda: self._greedy(obs, chance, quick)), self.net.num_actions
-        return epsilon_greedy(greedy, len(obs), actions, epsilon, rng)
-
-    def _greedy(
-        self, obs: np.ndarray, rng: np.random.Generator | None = None, quick: bool = False
-    ) -> np.ndarray:
-        noise = None if rng is None else self.net.named(self.net.draw_noise(rng, 1)[0])
-        return cast(np.ndarray, self.net.values(self.learner, obs, noise, quick).argmax(-1))
-
-    def native_spec(self) -> NativeSpec | None:
-        cfg, net = self.cfg, self.net.plain()
-        if net is None or cfg.replay != "uniform" or cfg.epsilon_factor is not None:
-            return None
-        lesson = UpdateSpec(
-            cfg.train_every,
-            cfg.gradient_steps,
-            cfg.batch_size,
-            numbers=lambda step: (self.epsilon(step),),
-            target_update_every=cfg.target_update_every,
-            tau=cfg.tau,
-            done=self._updated,
-        )
-        return NativeSpec("epsilon_greedy", net, epsilon=self.epsilon, lesson=lesson)
-
-    def next_update(self, step: int) -> int:
-        cfg, begun = self.cfg, max(step, self.cfg.learning_starts)
-        return schedules.next_multiple(begun, cfg.train_every, cfg.target_update_every)
-
-    def _updated(self, step: int) -> None:
-        self.updated_at = step
+            return self.policy.greedy(obs)
+        return self.policy.epsilon_greedy(obs, self.cfg.epsilon_end, rng)
 
     def observe(self, transition: Transition) -> None:
         if self.cfg.epsilon_factor is not None:
@@ -156,18 +118,22 @@ class DQN(Algorithm[DQNConfig]):
         cfg = self.cfg
         before, self.updated_at = max(self.updated_at, cfg.learning_starts), step
         metrics = None
-        rounds = schedules.crossings(before, step, cfg.train_every) * cfg.gradient_steps
-        if rounds > 0 and self.replay.size >= cfg.batch_size:
-            # priorities and noise are others after each
-            singly = cfg.noisy or isinstance(self.replay, PrioritizedReplay)
-            for batches in [1] * rounds if singly else [rounds]:
-                metrics = self._learn(step, batches)
+        count = schedules.crossings(before, step, cfg.train_every) * cfg.gradient_steps
+        if count > 0 and self.replay.size >= cfg.batch_size:
+            metrics = self._learn(step, count)
         for _ in range(schedules.crossings(before, step, cfg.target_update_every)):
             self.learner.update_target(cfg.tau)
         return metrics
 
-    def _learn(self, step: int, batches: int) -> Metrics:
-        """A gradient step on each of some batches of replay."""
+    def _learn(self, step: int, count: int) -> Metrics:
+        """`count` gradient steps, each on a batch of its own. -> metrics (count,) each."""
+        # new priorities and new noise depend on the update before; uniform batches do not
+        one_by_one = self.cfg.noisy or isinstance(self.replay, PrioritizedReplay)
+        parts = [1] * count if one_by_one else [count]
+        return joined([self._learn_from(step, batches) for batches in parts])
+
+    def _learn_from(self, step: int, batches: int) -> Metrics:
+        """Sample batches from the replay buffer and make a gradient step on each."""
         cfg, rng, replay = self.cfg, self.sample_rng, self.replay
         rows = replay.sample(cfg.batch_size, rng, batches)
         inputs: list[object] = [rows, self.epsilon(step)]
@@ -175,12 +141,13 @@ class DQN(Algorithm[DQNConfig]):
             inputs.append(torch.from_numpy(self.net.draw_noise(rng, 3)).to(self.device))
         if isinstance(replay, PrioritizedReplay):
             beta = schedules.linear(cfg.priority_beta, 1.0, self.total_timesteps, step)
-            drawn = rows.positions[0].numpy()
-            weight = replay.importance(drawn, beta)
+            sampled = rows.positions[0].numpy()
+            weight = replay.importance(sampled, beta)
             inputs.append(torch.from_numpy(weight).to(self.device))
         metrics = self.learner.update(*inputs, learning_rate=self.learning_rate(step))
         if isinstance(replay, PrioritizedReplay):
-            replay.learned(drawn, torch.as_tensor(metrics.pop("surprise")[0]).cpu().numpy())
+            priority = torch.as_tensor(metrics.pop("priority")[0]).cpu().numpy()
+            replay.learned(sampled, priority)
         return metrics
 
     def loss(
@@ -189,24 +156,23 @@ class DQN(Algorithm[DQNConfig]):
         target: Params,
         batch: Batch | ExperienceBatch,
         epsilon: torch.Tensor,
-        *drawn: torch.Tensor,
+        *extra: torch.Tensor,
     ) -> tuple[torch.Tensor, Details]:
-        """L(theta) = E[w d(y, Z(s, a; theta))], d the squared TD error in eq. 2 of Mnih et al. 2015.
+        """L(theta) = E[w l(y, Z(s, a; theta))]; l is the squared TD error in eq. 2 of Mnih et al. 2015.
 
-        `drawn`: factors of noise (3, E) if noisy, importance weights w (B,) if prioritised.
+        `extra`: noise factors (3, E) if noisy; importance weights w (B,) if prioritized.
         """
-        noise = [self.net.named(copy) for copy in drawn[0]] if self.cfg.noisy else [{}, {}, {}]
+        noise = [self.net.name_noise(copy) for copy in extra[0]] if self.cfg.noisy else [{}, {}, {}]
         with torch.no_grad():
-            choice, rated = params | noise[CHOICE], target | noise[TARGET]
-            y = self.target_of(choice, rated, batch, epsilon)  # (B, K)
+            y = self.target_of(params | noise[SELECTION], target | noise[TARGET], batch, epsilon)
         z = self.net(params | noise[ONLINE], batch.obs)  # (B, A, K)
         z = (one_hot(batch.action, self.net.num_actions).unsqueeze(-1) * z).sum(1)  # (B, K)
-        distance, q = self.returns.distance(z, y), self.returns.mean(z)  # (B,), (B,)
+        per_sample, q = self.returns.per_sample_loss(z, y), self.returns.mean(z)  # (B,), (B,)
         metrics = {"q_mean": q.mean().detach()}
         if self.cfg.replay != "uniform":
-            metrics["surprise"] = self.returns.surprise(z, y).detach()
-            distance = distance * drawn[-1]
-        loss = distance.mean()
+            metrics["priority"] = self.returns.priority(z, y).detach()
+            per_sample = per_sample * extra[-1]
+        loss = per_sample.mean()
         if self.cfg.q_l1_coef > 0:
             loss = loss + self.cfg.q_l1_coef * q.abs().mean()
         return loss, metrics
@@ -214,30 +180,29 @@ class DQN(Algorithm[DQNConfig]):
     def target_of(
         self, params: Params, target: Params, batch: Batch | ExperienceBatch, epsilon: torch.Tensor
     ) -> torch.Tensor:
-        """The target y = R + gamma^n Z(s', a'; theta^-), a' ~ pi; R alone at an end. -> (B, K)."""
-        cfg, over = self.cfg, batch.terminated
+        """Target y = R + gamma^n Z(s', a'; theta^-), a' ~ pi; y = R at a terminal state. -> (B, K)."""
+        cfg, done = self.cfg, batch.terminated
         if not cfg.bootstrap_truncated:
-            over = torch.maximum(over, batch.truncated)
+            done = torch.maximum(done, batch.truncated)
         z = self.net(target, batch.next_obs)  # (B, A, K)
-        best = self.net(params, batch.next_obs) if cfg.bootstrap == "double" else z
-        greedy = self.returns.mean(best).argmax(-1)  # (B,)
-        step = batch.discount if isinstance(batch, ExperienceBatch) else cfg.gamma
+        selection = self.net(params, batch.next_obs) if cfg.bootstrap == "double" else z
+        greedy = self.returns.mean(selection).argmax(-1)  # (B,)
+        discount = batch.discount if isinstance(batch, ExperienceBatch) else cfg.gamma
         pi = self.next_policy(greedy, batch, epsilon)
-        return self.returns.target(batch.reward, step * (1.0 - over), pi, z)
+        return self.returns.target(batch.reward, discount * (1.0 - done), pi, z)
 
     def next_policy(
         self, greedy: torch.Tensor, batch: Batch | ExperienceBatch, epsilon: torch.Tensor
     ) -> torch.Tensor:
-        """pi(. | s'), by which the target goes on: greedy (B,) -> (B, A).
+        """pi(. | s') of the bootstrap, given the greedy action (B,). -> (B, A).
 
-        Greedy itself (Q-learning); 1 for the action that was taken (SARSA; the greedy one where a
-        time limit left none); or what an epsilon-greedy agent would do (expected SARSA, van Seijen
-        et al. 2009, eq. 2).
+        Q-learning: the greedy action. SARSA: the action taken, or the greedy one where a time limit cut
+        the episode. Expected SARSA: the epsilon-greedy policy (van Seijen et al. 2009, eq. 2).
         """
-        chosen = greedy
+        action = greedy
         if self.cfg.bootstrap == "sarsa" and isinstance(batch, ExperienceBatch):
-            chosen = torch.where(batch.next_action >= 0, batch.next_action, greedy)
-        pi = one_hot(chosen, self.net.num_actions)
+            action = torch.where(batch.next_action >= 0, batch.next_action, greedy)
+        pi = one_hot(action, self.net.num_actions)
         if self.cfg.bootstrap == "expected_sarsa":
             pi = (1.0 - epsilon) * pi + epsilon / self.net.num_actions
         return pi
@@ -250,3 +215,32 @@ class DQN(Algorithm[DQNConfig]):
         super().load_state_dict(state)
         self.updated_at = cast(int, state["updated_at"])
         self.episodes = cast(int, state.get("episodes", 0))
+
+    # What follows only makes training faster.
+
+    def planned_updates(self) -> int:
+        cfg = self.cfg
+        steps = max(self.total_timesteps - cfg.learning_starts, 0)
+        return steps // cfg.train_every * cfg.gradient_steps
+
+    def native_spec(self) -> NativeSpec | None:
+        cfg, net = self.cfg, self.policy.native_net()
+        if net is None or cfg.replay != "uniform" or cfg.epsilon_factor is not None:
+            return None
+        update = UpdateSpec(
+            cfg.train_every,
+            cfg.gradient_steps,
+            cfg.batch_size,
+            numbers=lambda step: (self.epsilon(step),),
+            target_update_every=cfg.target_update_every,
+            tau=cfg.tau,
+            done=self._set_updated_at,
+        )
+        return NativeSpec("epsilon_greedy", net, self._next_update, self.epsilon, update=update)
+
+    def _next_update(self, step: int) -> int:
+        cfg, start = self.cfg, max(step, self.cfg.learning_starts)
+        return schedules.next_multiple(start, cfg.train_every, cfg.target_update_every)
+
+    def _set_updated_at(self, step: int) -> None:
+        self.updated_at = step

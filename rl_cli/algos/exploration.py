@@ -1,4 +1,4 @@
-"""TODO."""
+"""Exploration: epsilon-greedy action selection and the noise of gSDE."""
 
 from __future__ import annotations
 
@@ -17,35 +17,40 @@ def epsilon_greedy(
     epsilon: float,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """For each env the greedy action, or with probability epsilon any. -> (N,) int64.
+    """For each env the greedy action, or with probability epsilon a uniform one. -> (N,) int64.
 
-    `greedy` is asked only if any env wants it.
+    `greedy` () -> (N,) is called only if at least one env takes its greedy action.
     """
-    coins = rng.random(num_envs).tolist()
-    action = greedy() if max(coins) >= epsilon else np.empty(num_envs, np.int64)
-    for i, coin in enumerate(coins):
-        if coin < epsilon:  # and where below epsilon it lies is as good as another draw
-            action[i] = int(coin / epsilon * num_actions)
+    draws = rng.random(num_envs).tolist()
+    action = greedy() if max(draws) >= epsilon else np.empty(num_envs, np.int64)
+    for i, draw in enumerate(draws):
+        if (
+            draw < epsilon
+        ):  # given that, draw / epsilon is uniform in [0, 1): no second draw is needed
+            action[i] = int(draw / epsilon * num_actions)
     return action
 
 
 class HeldNoise:
-    """gSDE's draws (N, F, A), one for each env, held for `every` steps; None: until `renew`."""
+    """Noise of gSDE (N, F, A), one matrix per env, resampled every `every` steps.
+
+    `every=None`: it is resampled only after `reset`.
+    """
 
     def __init__(self, shape: tuple[int, int, int], every: int | None) -> None:
         self.matrices, self.every = np.zeros(shape, np.float32), every
-        self.age = -1  # steps since the draw; -1: the next step draws
+        self.age = -1  # steps since the last draw; -1: the next step draws
 
-    def at_step(self, envs: int, rng: np.random.Generator) -> np.ndarray:
-        """What the first `envs` envs act with now. -> (envs, F, A)."""
+    def at_step(self, num_envs: int, rng: np.random.Generator) -> np.ndarray:
+        """Noise of the first `num_envs` envs for the next step. -> (num_envs, F, A)."""
         if self.age < 0 or (self.every is not None and self.age >= self.every):
             self.matrices = rng.standard_normal(self.matrices.shape, dtype=np.float32)
             self.age = 0
         self.age += 1
-        return self.matrices[:envs]
+        return self.matrices[:num_envs]
 
-    def renew(self) -> None:
-        """Draw before the next step: these have been learned from, and are no longer chance."""
+    def reset(self) -> None:
+        """Resample before the next step; called after an update, which has learned from this noise."""
         self.age = -1
 
     def state_dict(self) -> State:

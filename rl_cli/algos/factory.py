@@ -1,4 +1,4 @@
-"""TODO."""
+"""Builds an algorithm for given envs: checks actions, memory and device; decides on compilation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rl_cli.engine.compiler import StepCompiler
 from rl_cli.engine.learner import Learner
 
 COMPILE_FROM = 7_500
-"""Updates from which on compiling, ten to twenty seconds the first time, is won back by the second run."""
+"""Planned updates from which compile=auto compiles: the 10 to 20 s of the first build pay off within two runs."""
 
 
 def make_algorithm(
@@ -29,87 +29,99 @@ def make_algorithm(
     seed: int,
     device: str,
 ) -> Algorithm[Any]:
-    """The algorithm for these envs.
+    """Build an algorithm for envs of this `spec`.
 
     Raises:
-        BadInput: it cannot take their actions; names those that can. No such device.
+        BadInput: the algorithm does not support their actions (lists those that do); the networks do
+            not fit into memory; the device is not available.
 
     """
     if spec.action.kind not in algo_cls.supports:
-        fitting = [n for n in algos.names() if spec.action.kind in algos.load(n).supports]
+        suitable = [n for n in algos.names() if spec.action.kind in algos.load(n).supports]
         raise BadInput(
-            f"{cfg.title} takes {' or '.join(algo_cls.supports)} actions, this env has {spec.action.kind} ones",
+            f"{cfg.title} supports {' or '.join(algo_cls.supports)} actions; this env has {spec.action.kind} actions",
             f"algo={cfg.title}",
-            f"these fit: {', '.join(f'algo={name}' for name in fitting)}",
+            f"use one of {', '.join(f'algo={name}' for name in suitable)}",
         )
-    require_room(cfg, algo_cls.size(cfg, spec))
-    where = pick_device(device, spec)
+    require_memory(cfg, algo_cls.size(cfg, spec))
+    chosen = pick_device(device, spec)
     try:
-        return algo_cls(cfg, spec, total_timesteps, seed, where)
-    except (MemoryError, ValueError, RuntimeError) as error:  # numpy's and torch's ways to say it
+        return algo_cls(cfg, spec, total_timesteps, seed, chosen)
+    except (
+        MemoryError,
+        ValueError,
+        RuntimeError,
+    ) as error:  # failed allocations of NumPy and torch
         raise BadInput(
             f"{cfg.title} cannot be built: {str(error).splitlines()[0]}",
             f"algo={cfg.title} {cfg.overrides('hidden_sizes')}",
-            "smaller networks may fit: algo.hidden_sizes=[64,64]",
+            "use smaller networks, e.g. algo.hidden_sizes=[64,64]",
         ) from None
 
 
 COPIES = 4
-"""Of every parameter: itself, its gradient and Adam's two moments."""
+"""Arrays per parameter: the parameter, its gradient and Adam's two moments."""
 
 
-def require_room(cfg: AlgoConfig, size: int) -> None:
-    """Refuse networks of more numbers than memory holds. Raises BadInput."""
-    room = memory.limit()
-    if 4 * COPIES * size > room:
+def require_memory(cfg: AlgoConfig, size: int) -> None:
+    """Raise BadInput if networks of `size` float32 parameters do not fit into memory."""
+    available, needed = memory.limit(), 4 * COPIES * size
+    if needed > available:
         raise BadInput(
-            f"networks of {size:,} numbers would take {4 * COPIES * size / 1e9:,.1f} GB of memory, "
-            f"and there are {room / 1e9:,.1f} GB",
+            f"networks of {size:,} parameters need {needed / 1e9:,.1f} GB of memory; "
+            f"{available / 1e9:,.1f} GB are available",
             f"algo={cfg.title} {cfg.overrides('hidden_sizes')}",
-            "smaller ones: algo.hidden_sizes=[64,64]",
+            "use smaller networks, e.g. algo.hidden_sizes=[64,64]",
         )
 
 
 def pick_device(device: str, spec: EnvSpec) -> torch.device:
-    """auto: cuda for pixels where there is one. Raises BadInput for a cuda that is not there."""
+    """The device to train on; auto: CUDA for image observations if available, else the CPU.
+
+    Raises:
+        BadInput: device=cuda and torch finds no CUDA device.
+
+    """
     available = torch.cuda.is_available()
     if device == "cuda" and not available:
         raise BadInput("torch finds no CUDA device", "device=cuda", "use device=cpu")
-    pixels = len(spec.obs_shape) == 3
-    return torch.device(
-        "cuda" if device == "cuda" or (device == "auto" and pixels and available) else "cpu"
-    )
+    images = len(spec.obs_shape) == 3
+    use_cuda = device == "cuda" or (device == "auto" and images and available)
+    return torch.device("cuda" if use_cuda else "cpu")
 
 
-def worth_compiling(wish: bool | Literal["auto"], algo: Algorithm[Any]) -> bool:
-    """Known from the configuration alone, so that a run is the same run whatever the clock says."""
+def worth_compiling(requested: bool | Literal["auto"], algo: Algorithm[Any]) -> bool:
+    """Whether to compile the learning step, given the key `compile`.
+
+    Depends on the configuration alone, not on measured times, so that a run is reproducible.
+    """
     on_cpu = algo.learner.flat.device.type == "cpu"
-    if wish == "auto":
+    if requested == "auto":
         vectors = len(algo.spec.obs_shape) == 1
         return on_cpu and vectors and algo.planned_updates() >= COMPILE_FROM
-    fixed = algo.planned_updates() > 0  # of one shape, or which are compiled is a matter of chance
-    return wish and on_cpu and fixed  # what is compiled here is code for the CPU
+    one_shape = algo.planned_updates() > 0  # a library is built for batches of one shape
+    return requested and on_cpu and one_shape  # the compiler emits code for the CPU
 
 
 PLAIN = {0.0, 0.5, 1.0, 2.0}
-"""Values that formulas have of their own."""
+"""Constants that also occur in formulas; they stay constants of the compiled step."""
 
 
 def settings_of(cfg: AlgoConfig) -> set[float]:
-    """Numbers of a configuration that a sweep may be over."""
+    """Floats of a configuration, which become arguments of the compiled step: a sweep over them reuses it."""
     return {value for value in vars(cfg).values() if isinstance(value, float)} - PLAIN
 
 
 def use_machine_code(
     learner: Learner, cfg: AlgoConfig, arithmetic: str, notify: Callable[[str], None]
 ) -> None:
-    """Learn and act in machine code: both or neither, so that going on can be the same.
+    """Compile the learning step and the forward pass: both or neither, so that a resumed run can match.
 
-    `arithmetic`: all that the learning step depends on beside the shapes of its inputs.
+    `arithmetic` identifies everything that the step depends on besides the shapes of its inputs.
     """
     try:
         learner.native = forward.load()
     except (OSError, RuntimeError) as problem:
-        notify(f"the learning step runs uncompiled, slower: {problem}")
+        notify(f"the learning step is not compiled and runs slower: {problem}")
     else:
         learner.compiler = StepCompiler(arithmetic, notify, settings_of(cfg))

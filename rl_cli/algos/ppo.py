@@ -1,4 +1,4 @@
-"""Proximal policy optimisation."""
+"""Proximal policy optimization."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 
 from rl_cli.algos import losses, returns
 from rl_cli.algos.base import Algorithm, NativeSpec
+from rl_cli.algos.policies import StochasticPolicy
 from rl_cli.buffers.rollout import filled_minibatches, make_rollout, minibatches
 from rl_cli.config.ppo import PPOConfig
 from rl_cli.core.seeding import torch_generator
@@ -18,22 +19,22 @@ from rl_cli.models.actor_critic import ActorCritic
 
 
 class Samples(NamedTuple):
-    """A rollout's steps as the loss wants them."""
+    """The steps of a rollout, as inputs of the loss."""
 
     obs: torch.Tensor  # (B, *obs_shape)
     action: torch.Tensor  # (B, *action_shape)
     old_log_prob: torch.Tensor  # (B,)
     advantage: torch.Tensor  # (B,)
-    target: torch.Tensor  # (B,) of the value
+    target: torch.Tensor  # (B,) value target
     old_value: torch.Tensor  # (B,)
 
 
 class PPO(Algorithm[PPOConfig]):
-    """Proximal policy optimisation with a clipped objective.
+    """Proximal policy optimization with the clipped objective.
 
-    Schulman et al. 2017 (arXiv:1707.06347), Algorithm 1; the details are those of "The 37
-    implementation details of PPO" (Huang et al. 2022), core and continuous, with the bootstrap at
-    time limits that detail 5 leaves out. `recompute_advantage`: Andrychowicz et al. 2021
+    Schulman et al. 2017 (arXiv:1707.06347), Algorithm 1. The details are those of "The 37
+    implementation details of PPO" (Huang et al. 2022), core and continuous, and in addition a value
+    bootstrap at time limits, which detail 5 leaves out. `recompute_advantage`: Andrychowicz et al. 2021
     (arXiv:2006.05990), section 3.5.
     """
 
@@ -52,16 +53,17 @@ class PPO(Algorithm[PPOConfig]):
             adam_eps=cfg.adam_eps,
             max_grad_norm=cfg.max_grad_norm,
             device=device,
-            rate_factors=dict.fromkeys(net.critics_own(), ratio),
+            rate_factors=dict.fromkeys(net.critic_parameters(), ratio),
         )
-        self.noise = net.held_noise(spec.num_envs, cfg.sde_sample_every)
+        self.policy = StochasticPolicy(net, self.learner)
+        self.noise = self.policy.make_noise(spec.num_envs, cfg.sde_sample_every)
         self.buffer = self.rollout = make_rollout(
             cfg.rollout_length, cfg.rollout_episodes, spec, device
         )
 
     @staticmethod
     def network(cfg: PPOConfig, spec: EnvSpec) -> ActorCritic:
-        """Policy and value, without their parameters."""
+        """Policy and value network, without their parameters."""
         return ActorCritic(
             spec, cfg.hidden_sizes, cfg.activation, cfg.log_std_init,
             cfg.std, cfg.squash_actions, cfg.shared_network,
@@ -71,61 +73,51 @@ class PPO(Algorithm[PPOConfig]):
     def size(cls, cfg: PPOConfig, spec: EnvSpec) -> int:
         return cls.network(cfg, spec).size()
 
-    def planned_updates(self) -> int:
-        cfg = self.cfg
-        if cfg.rollout_length is None:  # every step is learned from, at most
-            return self.total_timesteps * cfg.num_epochs // cfg.minibatch_size
-        rows = cfg.rollout_length * self.spec.num_envs
-        return self.total_timesteps // rows * cfg.num_epochs * -(-rows // cfg.minibatch_size)
-
     def act(self, obs: np.ndarray, step: int) -> np.ndarray:
+        rng = self.explore_rng
         if self.noise is None:
-            return self.net.choose(self.learner, obs, self.explore_rng, quick=True)
-        return self.net.explore(self.learner, obs, self.noise.at_step(len(obs), self.explore_rng))
-
-    def native_spec(self) -> NativeSpec | None:
-        return None if self.cfg.rollout_length is None else self.net.native_spec(self.learner)
-
-    def next_update(self, step: int) -> int:
-        if self.cfg.rollout_length is None:
-            return step + 1
-        return step + self.cfg.rollout_length * self.spec.num_envs - self.rollout.steps
+            return self.policy.sample(obs, rng, native=True)
+        return self.policy.sample_with_noise(obs, self.noise.at_step(len(obs), rng))
 
     def predict(self, obs: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
-        return self.net.choose(self.learner, obs, rng)
+        return self.policy.predict(obs, rng)
 
     def update(self, step: int) -> Metrics | None:
         if not self.rollout.full:
             return None
-        cfg, batch = self.cfg, self.rollout.batch()
-        begun = step - self.rollout.steps  # so the first rollout has the full step size
-        coefs = (
-            self.annealed(cfg.clip_coef, cfg.anneal_clip_coef, begun),
-            self.annealed(cfg.ent_coef, cfg.anneal_ent_coef, begun),
-        )
-        with torch.no_grad():
-            samples = first = self.estimate(batch)
-        history: list[Metrics] = []
-        looks = cfg.recompute_advantage or cfg.target_kl is not None  # at what an epoch has done
-        for epochs in [1] * cfg.num_epochs if looks else [cfg.num_epochs]:
-            if history and cfg.recompute_advantage:
-                with torch.no_grad():
-                    _, _, _, advantage, target, _ = self.estimate(batch)
-                samples = first._replace(advantage=advantage, target=target)
-            history += self.passes(samples, epochs, coefs, self.learning_rate(begun))
-            if cfg.target_kl is not None and history[-1]["approx_kl"][-1] > cfg.target_kl:
-                break
+        batch, start = self.rollout.batch(), step - self.rollout.steps
+        metrics = self._learn(batch, start)  # annealed by the step at which the rollout started
         self.rollout.clear()
         if self.noise is not None:
-            self.noise.renew()
+            self.noise.reset()
+        return metrics
+
+    def _learn(self, batch: Batch, step: int) -> Metrics:
+        """All epochs on one rollout. -> metrics of K updates, (K,) each."""
+        cfg = self.cfg
+        coefs = (
+            self.annealed(cfg.clip_coef, cfg.anneal_clip_coef, step),
+            self.annealed(cfg.ent_coef, cfg.anneal_ent_coef, step),
+        )
+        samples = first = self.estimate(batch)
+        history: list[Metrics] = []
+        one_by_one = cfg.recompute_advantage or cfg.target_kl is not None
+        for epochs in [1] * cfg.num_epochs if one_by_one else [cfg.num_epochs]:
+            if history and cfg.recompute_advantage:
+                now = self.estimate(batch)
+                samples = first._replace(advantage=now.advantage, target=now.target)
+            history += self.run_epochs(samples, epochs, coefs, self.learning_rate(step))
+            if cfg.target_kl is not None and history[-1]["approx_kl"][-1] > cfg.target_kl:
+                break
         explained = losses.explained_variance(first.old_value, first.target)
         return joined(history) | {"explained_variance": explained}
 
+    @torch.no_grad()
     def estimate(self, batch: Batch) -> Samples:
         """Advantages and value targets of a rollout (T, N, ...), flattened to B = T * N rows."""
         cfg = self.cfg
-        often = cfg.rollout_episodes is None  # else no two rollouts are of a length
-        log_prob, value, next_value = self.net.rate(self.learner, batch, often)
+        same_shape = cfg.rollout_episodes is None
+        log_prob, value, next_value = self.policy.evaluate(batch, same_shape)
         reward, terminated, truncated = batch.reward, batch.terminated, batch.truncated
         if not cfg.bootstrap_truncated:
             terminated = torch.maximum(terminated, truncated)
@@ -137,14 +129,18 @@ class PPO(Algorithm[PPOConfig]):
             advantage = to_go - value
         target = advantage + value
         if cfg.normalize_advantage == "rollout":
-            advantage = losses.standardise(advantage)
+            advantage = losses.standardize(advantage)
         columns = (batch.obs, batch.action, log_prob, advantage, target, value)
         return Samples(*(column.flatten(0, 1) for column in columns))
 
-    def passes(
-        self, samples: Samples, epochs: int, coefs: tuple[float, float], rate: float
+    def run_epochs(
+        self, samples: Samples, epochs: int, coefs: tuple[float, float], learning_rate: float
     ) -> list[Metrics]:
-        """Some passes over a rollout; of episodes, whose number of steps differs, in steps of one shape."""
+        """Gradient steps on shuffled minibatches; each epoch uses every row.
+
+        Rollouts of whole episodes differ in length: their last minibatch is filled up with rows of the
+        same epoch, so that all minibatches have one shape and the step is compiled once.
+        """
         size, rows, rng = self.cfg.minibatch_size, len(samples.advantage), self.sample_rng
         batches: list[Rows | Samples] = []
         if self.cfg.rollout_episodes is None:
@@ -152,35 +148,35 @@ class PPO(Algorithm[PPOConfig]):
         else:
             parts = (p for _ in range(epochs) for p in filled_minibatches(rows, size, rng))
             batches += [Samples(*(column[part] for column in samples)) for part in parts]
-        return [self.learner.update(batch, *coefs, learning_rate=rate) for batch in batches]
+        return [self.learner.update(b, *coefs, learning_rate=learning_rate) for b in batches]
 
     def loss(
         self, params: Params, samples: Samples, clip_coef: torch.Tensor, ent_coef: torch.Tensor
     ) -> tuple[torch.Tensor, Details]:
-        """-L^CLIP + c_v L^VF - c_e S, the negative of eq. 9."""
+        """-L^CLIP + c_v L^VF - c_e S, the negative of eq. 9; L^VF is the mean squared error."""
         obs, action, old_log_prob, advantage, target, old_value = samples
         net, policy = self.net, self.net.distribution
         features = net.encoder(params, obs)
         out = net.actor(params, features)
         log_ratio = policy.log_prob(params, out, action) - old_log_prob  # (B,)
         if self.cfg.normalize_advantage == "minibatch":
-            advantage = losses.standardise(advantage)
+            advantage = losses.standardize(advantage)
         policy_loss = -losses.clipped_surrogate(log_ratio, advantage, clip_coef)
         value = net.critic(params, features).squeeze(-1)  # (B,)
-        error = (value - target).square()
+        squared_error = (value - target).square()
         if self.cfg.clip_value_loss:
-            near = old_value + (value - old_value).clamp(-clip_coef, clip_coef)
-            error = torch.maximum(error, (near - target).square())
-        value_loss = 0.5 * error.mean()
+            clipped = old_value + (value - old_value).clamp(-clip_coef, clip_coef)
+            squared_error = torch.maximum(squared_error, (clipped - target).square())
+        value_loss = squared_error.mean()
         entropy = policy.entropy(params, out).mean()
         loss = policy_loss + self.cfg.vf_coef * value_loss - ent_coef * entropy
-        outside = (log_ratio.detach().exp() - 1.0).abs() > clip_coef
+        clipped_ratio = (log_ratio.detach().exp() - 1.0).abs() > clip_coef
         return loss, {
             "policy_loss": policy_loss.detach(),
             "value_loss": value_loss.detach(),
             "entropy": entropy.detach(),
             "approx_kl": losses.approx_kl(log_ratio.detach()),
-            "clip_fraction": outside.float().mean(),
+            "clip_fraction": clipped_ratio.float().mean(),
         }
 
     def state_dict(self) -> State:
@@ -191,3 +187,21 @@ class PPO(Algorithm[PPOConfig]):
         super().load_state_dict(state)
         if self.noise is not None:
             self.noise.load_state_dict(cast(State, state["noise"]))
+
+    # What follows only makes training faster.
+
+    def planned_updates(self) -> int:
+        cfg = self.cfg
+        if cfg.rollout_length is None:  # an upper bound: every step is in a minibatch
+            return self.total_timesteps * cfg.num_epochs // cfg.minibatch_size
+        rows = cfg.rollout_length * self.spec.num_envs
+        return self.total_timesteps // rows * cfg.num_epochs * -(-rows // cfg.minibatch_size)
+
+    def native_spec(self) -> NativeSpec | None:
+        whole_episodes = self.cfg.rollout_length is None
+        return None if whole_episodes else self.policy.native_spec(self._next_update)
+
+    def _next_update(self, step: int) -> int:
+        """Env step at which the rollout is full."""
+        length = cast(int, self.cfg.rollout_length)
+        return step + length * self.spec.num_envs - self.rollout.steps

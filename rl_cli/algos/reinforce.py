@@ -9,6 +9,7 @@ import torch
 
 from rl_cli.algos import losses, returns
 from rl_cli.algos.base import Algorithm
+from rl_cli.algos.policies import StochasticPolicy
 from rl_cli.buffers.rollout import EpisodeBuffer
 from rl_cli.config.reinforce import ReinforceConfig
 from rl_cli.core.seeding import torch_generator
@@ -22,8 +23,8 @@ class Reinforce(Algorithm[ReinforceConfig]):
 
     Williams 1992, "Simple statistical gradient-following algorithms for connectionist
     reinforcement learning" (doi:10.1007/BF00992696), section 5; `baseline` is the reinforcement
-    baseline b of his eq. 2. `discount_weighting`: the gamma^t of Sutton & Barto 2018, section 13.3.
-    One gradient step per batch of episodes: a second would be that of a policy that did not act.
+    baseline b of eq. 2. `discount_weighting`: the factor gamma^t of Sutton & Barto 2018, section 13.3.
+    Each batch of episodes serves one gradient step, because the gradient is on-policy.
     """
 
     Config = ReinforceConfig
@@ -46,14 +47,16 @@ class Reinforce(Algorithm[ReinforceConfig]):
             max_grad_norm=cfg.max_grad_norm,
             device=device,
         )
+        self.policy = StochasticPolicy(self.net, self.learner)
         per_env = -(-cfg.episodes_per_update // spec.num_envs)
         self.buffer = self.episodes = EpisodeBuffer(per_env, spec, device)
-        self.begun = 0  # step at which the episodes being gathered began
-        self.mean = self.seen = 0.0  # decaying sum of mean returns, and of the shares in it
+        self.batch_start = 0  # env step at which the first of the collected episodes started
+        # exponential moving sums of mean returns and of their weights, for baseline=mean
+        self.return_sum = self.weight_sum = 0.0
 
     @staticmethod
     def network(cfg: ReinforceConfig, spec: EnvSpec) -> ActorCritic:
-        """The policy and, for baseline=value, V, without their parameters."""
+        """The policy and, for baseline=value, the value network, without their parameters."""
         return ActorCritic(spec, cfg.hidden_sizes, cfg.activation, cfg.log_std_init)
 
     @classmethod
@@ -61,10 +64,10 @@ class Reinforce(Algorithm[ReinforceConfig]):
         return cls.network(cfg, spec).size(with_critic=cfg.baseline == "value")
 
     def act(self, obs: np.ndarray, step: int) -> np.ndarray:
-        return self.predict(obs, self.explore_rng)
+        return self.policy.sample(obs, self.explore_rng)
 
     def predict(self, obs: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
-        return self.net.choose(self.learner, obs, rng)
+        return self.policy.predict(obs, rng)
 
     def update(self, step: int) -> Metrics | None:
         if not self.episodes.full:
@@ -75,41 +78,41 @@ class Reinforce(Algorithm[ReinforceConfig]):
         action = torch.cat([e.action for e in episodes])
         with torch.no_grad():
             returns = torch.cat([self.returns(e) for e in episodes])
-        inputs = [obs, action, self.less_the_mean(returns)]
+        inputs = [obs, action, self.subtract_mean(returns)]
         if self.cfg.discount_weighting or self.cfg.sum_over_steps:
-            inputs.append(self.importance(episodes))
-        rate = self.learning_rate(self.begun)  # so the first batch has the full step size
-        self.begun = step
-        return self.learner.update(*inputs, learning_rate=rate)
+            inputs.append(self.step_weights(episodes))
+        learning_rate = self.learning_rate(self.batch_start)
+        self.batch_start = step
+        return self.learner.update(*inputs, learning_rate=learning_rate)
 
     def returns(self, episode: Batch) -> torch.Tensor:
-        """Reward-to-go of one episode (T, ...) -> (T,).
+        """Reward-to-go G_t of one episode (T, ...) -> (T,).
 
-        A time limit cuts the return short. With `bootstrap_truncated` the value stands in for what
-        the limit cut off; else the return ends there, as in the paper.
+        At a time limit `bootstrap_truncated` adds the discounted V of the last observation. Otherwise
+        the return ends there, as in the paper.
         """
         tail, cut = 0.0, bool(episode.truncated[-1] and not episode.terminated[-1])
         if cut and self.cfg.bootstrap_truncated:
             tail = self.net.value(self.learner.params, episode.next_obs[-1:]).item()
         return returns.discounted_returns(episode.reward, self.cfg.gamma, tail)
 
-    def less_the_mean(self, returns: torch.Tensor) -> torch.Tensor:
-        """With baseline=mean less the mean of earlier updates' returns, 0 before the first. (B,)."""
+    def subtract_mean(self, returns: torch.Tensor) -> torch.Tensor:
+        """baseline=mean: subtract the running mean of previous updates' returns (0 at first). (B,) -> (B,)."""
         if self.cfg.baseline != "mean":
             return returns
-        baseline = self.mean / self.seen if self.seen else 0.0
+        baseline = self.return_sum / self.weight_sum if self.weight_sum else 0.0
         decay = self.cfg.baseline_decay
-        self.mean = decay * self.mean + (1 - decay) * returns.mean().item()
-        self.seen = decay * self.seen + (1 - decay)
+        self.return_sum = decay * self.return_sum + (1 - decay) * returns.mean().item()
+        self.weight_sum = decay * self.weight_sum + (1 - decay)
         return returns - baseline
 
-    def importance(self, episodes: list[Batch]) -> torch.Tensor:
-        """How much each step counts in the mean over all of them. -> (B,)."""
+    def step_weights(self, episodes: list[Batch]) -> torch.Tensor:
+        """Weight of each step in the mean over all B steps of the episodes. -> (B,)."""
         lengths = [len(e.reward) for e in episodes]
         gamma = self.cfg.gamma if self.cfg.discount_weighting else 1.0
         weights = [gamma ** torch.arange(length, device=self.device) for length in lengths]
-        share = sum(lengths) / len(lengths) if self.cfg.sum_over_steps else 1.0
-        return torch.cat(weights) * share
+        mean_length = sum(lengths) / len(lengths) if self.cfg.sum_over_steps else 1.0
+        return torch.cat(weights) * mean_length
 
     def loss(
         self,
@@ -117,7 +120,7 @@ class Reinforce(Algorithm[ReinforceConfig]):
         obs: torch.Tensor,
         action: torch.Tensor,
         returns: torch.Tensor,
-        importance: torch.Tensor | None = None,
+        step_weight: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, Details]:
         """-E[(G_t - b(s_t)) log pi(a_t | s_t)], whose gradient is eq. 2. Inputs (B, ...)."""
         net, policy = self.net, self.net.distribution
@@ -128,12 +131,12 @@ class Reinforce(Algorithm[ReinforceConfig]):
         weight, value_loss = returns, torch.zeros((), device=returns.device)
         if self.cfg.baseline == "value":
             value = net.critic(params, features).squeeze(-1)  # (B,)
-            value_loss = 0.5 * (value - returns).square().mean()
+            value_loss = (value - returns).square().mean()
             weight = returns - value.detach()
         if self.cfg.normalize_returns:
-            weight = losses.standardise(weight)
-        if importance is not None:
-            weight = weight * importance
+            weight = losses.standardize(weight)
+        if step_weight is not None:
+            weight = weight * step_weight
         policy_loss = -(weight * log_prob).mean()
         loss = policy_loss + self.cfg.vf_coef * value_loss - self.cfg.ent_coef * entropy
         return loss, {
@@ -143,10 +146,11 @@ class Reinforce(Algorithm[ReinforceConfig]):
         }
 
     def state_dict(self) -> State:
-        own = {"begun": self.begun, "mean": self.mean, "seen": self.seen}
+        own = {"begun": self.batch_start, "mean": self.return_sum, "seen": self.weight_sum}
         return {**super().state_dict(), **own}
 
     def load_state_dict(self, state: State) -> None:
         super().load_state_dict(state)
-        self.begun = cast(int, state["begun"])
-        self.mean, self.seen = (cast(float, state.get(key, 0.0)) for key in ("mean", "seen"))
+        self.batch_start = cast(int, state["begun"])
+        sums = (cast(float, state.get(key, 0.0)) for key in ("mean", "seen"))
+        self.return_sum, self.weight_sum = sums

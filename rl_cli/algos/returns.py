@@ -1,4 +1,4 @@
-"""The formulas, as pure functions of tensors. Shapes as in `types`."""
+"""TD targets, returns and advantages, as pure functions of tensors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ def td_target(
 ) -> torch.Tensor:
     """One-step target y = r + gamma V(s') (1 - terminated). All (B,) -> (B,).
 
-    A truncated step is bootstrapped like any other: its next_obs is the true one.
+    A truncated step is bootstrapped: `next_value` is the value of its final observation, not of the reset.
     """
     return reward + gamma * next_value * (1.0 - terminated)
 
@@ -24,24 +24,22 @@ def gae(
     gamma: float,
     gae_lambda: float,
 ) -> torch.Tensor:
-    """Generalised advantage estimates (Schulman et al. 2016, eq. 16). All (T, N) -> (T, N).
+    """Generalized advantage estimates (Schulman et al. 2016, eq. 16). All (T, N) -> (T, N).
 
     delta_t = r_t + gamma V(s_{t+1}) (1 - terminated_t) - V(s_t)
     A_t = delta_t + gamma lambda (1 - done_t) A_{t+1}
 
-    `next_value[t]` is the value of the true successor of step t, so a time limit keeps its
-    bootstrap in delta and only cuts the sum over later steps.
+    `next_value[t]` is the value of the true successor of step t (never of a reset observation), so a
+    time limit keeps its bootstrap in delta_t and ends only the sum over later steps.
     """
     delta = td_target(reward, terminated, next_value, gamma) - value
     carry = gamma * gae_lambda * (1.0 - torch.maximum(terminated, truncated))
     columns: list[list[float]] = []
-    pairs = zip(
-        delta.T.tolist(), carry.T.tolist(), strict=True
-    )  # Python's floats: no call per step
-    for deltas, shares in pairs:
+    # Python floats: a tensor operation per step would cost more than the arithmetic
+    for deltas, carries in zip(delta.T.tolist(), carry.T.tolist(), strict=True):
         running, column = 0.0, []
-        for d, share in zip(reversed(deltas), reversed(shares), strict=True):
-            running = d + share * running
+        for d, c in zip(reversed(deltas), reversed(carries), strict=True):
+            running = d + c * running
             column.append(running)
         columns.append(column[::-1])
     return torch.tensor(columns, dtype=reward.dtype, device=reward.device).T.contiguous()
@@ -54,13 +52,13 @@ def returns_to_go(
     truncated: torch.Tensor,
     gamma: float,
 ) -> torch.Tensor:
-    """Monte-Carlo returns R_t = r_t + gamma R_{t+1}, cut at episodes' ends. All (T, N) -> (T, N).
+    """Monte-Carlo returns R_t = r_t + gamma R_{t+1} within episodes. All (T, N) -> (T, N).
 
-    A time limit, and the rollout's end, leave gamma V of the true successor in place of the rest.
+    At a time limit, and at the end of the rollout, V of the true successor replaces R_{t+1}.
     """
     tail = next_value * truncated
     tail[-1] = next_value[-1]
-    # values of 0 but at the cuts, and lambda 1: the same recursion
+    # with V = 0 except there, and lambda = 1, GAE is this recursion
     return gae(reward, torch.zeros_like(reward), tail, terminated, truncated, gamma, 1.0)
 
 

@@ -15,7 +15,7 @@ from rl_cli.engine.forward import Native
 from rl_cli.engine.learner import Learner
 from rl_cli.envs.vector import VectorEnv
 
-DESCRIBED = ("act", "_explore", "_greedy", "observe", "update", "next_update", "_learn")
+DESCRIBED = ("act", "observe", "update", "_learn", "_learn_from")
 """Methods of an algorithm whose effect `native_spec` describes."""
 
 

@@ -74,7 +74,7 @@ class NativeCollector:
         self.algo, self.envs, self.spec = algo, envs, spec
         self.eager, self.interrupted = EagerCollector(algo, envs, budget), interrupted
         self.taken = 0  # env steps of the current call
-        n, updates = envs.num_envs, spec.lesson
+        n, updates = envs.num_envs, spec.update
         self.inline: InlineUpdates | None = None
         if updates is not None and updates.every >= n and spec.std is None:
             self.inline = InlineUpdates(algo, updates, n, library)
@@ -133,7 +133,7 @@ class NativeCollector:
         if self.algo.learner.native is None:  # the learning step turned out not to compile
             return 0
         if inline is None:
-            until = min(until, self.algo.next_update(step))
+            until = min(until, self.spec.next_update(step))
         return min(-(-(until - step) // n), left // n, max(MAX_STEPS // n, 1))
 
     def _take(self, step: int, steps: int, inline: InlineUpdates | None) -> None:

@@ -89,14 +89,22 @@ NOW = {"algo.double_q": "algo.bootstrap=double", "video.beside": "video.backgrou
 """Old keys -> what to write on the command line in this version."""
 
 
+VF_COEF_OF_MSE = 4
+"""Format from which `vf_coef` multiplies the mean squared error; before, it multiplied half of it."""
+
+
 def run(config: Mapping[str, Any]) -> Values:
-    """The configuration recorded in a run folder, with the groups and keys of this version."""
+    """The configuration recorded in a run folder, with the groups and keys of this version.
+
+    Its key `format` is the checkpoint format of that version (none before format 4), and is removed.
+    """
     full = {**RUN, **config}
+    written = full.pop("format", VF_COEF_OF_MSE - 1)
     for name, added in GROUPS.items():
         if isinstance(full.get(name), Mapping):
             full[name] = {**added, **_renamed(name, full[name])}
     if isinstance(full.get("algo"), Mapping):
-        full["algo"] = algo(full["algo"])
+        full["algo"] = algo(full["algo"], written)
     return full
 
 
@@ -110,11 +118,14 @@ def env(values: Mapping[str, Any]) -> Values:
     return {**GROUPS["env"], **values}
 
 
-def algo(values: Mapping[str, Any]) -> Values:
-    """The keys of an algorithm."""
+def algo(values: Mapping[str, Any], written: int) -> Values:
+    """The keys of an algorithm, recorded by a version of checkpoint format `written`."""
     name = str(values.get("name"))
     translated: Values = {}
     for key, value in values.items():
         meanings = RENAMED.get((name, key), {})
         translated |= meanings[value] if isinstance(value, bool) and meanings else {key: value}
+    vf_coef = translated.get("vf_coef")
+    if written < VF_COEF_OF_MSE and isinstance(vf_coef, int | float):
+        translated["vf_coef"] = vf_coef / 2
     return {**ALGOS.get(name, {}), **translated}

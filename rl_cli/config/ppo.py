@@ -94,7 +94,7 @@ class PPOConfig(ActorCriticConfig):
     clip_value_loss: bool = Field(description="clip the change of the value by clip_coef, too")
     ent_coef: float = Field(ge=0, description="weight of the entropy bonus")
     anneal_ent_coef: bool = Field(description="decay ent_coef linearly to 0")
-    vf_coef: float = Field(ge=0, description="weight of the value loss")
+    vf_coef: float = Field(ge=0, description="weight of the value loss, a mean squared error")
     target_kl: float | None = Field(
         gt=0, description="stop the epochs of an update above this KL divergence; null: never"
     )

@@ -38,7 +38,7 @@ class ReinforceConfig(AlgoConfig):
     bootstrap_truncated: bool = Field(
         description="bootstrap at a time limit; false: a time limit counts as terminated"
     )
-    vf_coef: float = Field(ge=0, description="weight of the value loss of baseline=value")
+    vf_coef: float = Field(ge=0, description="weight of the mean squared error of baseline=value")
     ent_coef: float = Field(ge=0, description="weight of the entropy bonus")
     log_std_init: float = Field(description="initial log std of continuous actions")
 

@@ -1,6 +1,6 @@
-"""The words the rooms speak to each other.
+"""Types that the packages exchange.
 
-Legend of shapes: T rollout length, N envs, B batch, A actions (or action dimensions), P parameters.
+Shapes: T rollout length, N envs, B batch size, A actions (or action dimensions), P parameters.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 Params = dict[str, "torch.Tensor"]  # name -> tensor, e.g. "actor.0.weight"
 
-Details = dict[str, "torch.Tensor"]  # what a loss tells beside itself: name -> () or (B,), detached
+Details = dict[str, "torch.Tensor"]  # metrics of a loss: name -> () or (B,), detached
 
-Metrics = dict[str, "torch.Tensor | np.ndarray"]  # name -> (K,), of K updates; for the logger
+Metrics = dict[str, "torch.Tensor | np.ndarray"]  # name -> (K,), of K updates
 
-Arrays = dict[str, np.ndarray]  # the same as Params, for numpy
+Arrays = dict[str, np.ndarray]  # name -> NumPy array, as Params
 
 State = dict[str, object]  # nested: arrays, tensors, Blocks, numbers, strings, lists, dicts
 
@@ -28,10 +28,10 @@ EnvStep = tuple[Any, Any, bool, bool, dict[str, Any]]  # what gymnasium's `step`
 
 
 class ActionSpec(NamedTuple):
-    """What an action looks like.
+    """Kind and shape of an action.
 
     discrete: sizes = (A,), one integer. multidiscrete: sizes = (A_1, ..., A_k), k integers.
-    box: shape of the real-valued action, with its bounds flattened.
+    box: real-valued action of this shape, with flattened bounds.
     """
 
     kind: Literal["discrete", "multidiscrete", "box"]
@@ -55,11 +55,10 @@ class EnvSpec(NamedTuple):
 
 
 class Transition(NamedTuple):
-    """One step of N envs. The arrays are reused by the next step: keep copies, not references.
+    """One step of N envs. The next step reuses the arrays: keep copies, not references.
 
-    `next_obs` is the observation the action led to, also at an episode's end, never the one after
-    the reset. `terminated`: the episode ended by itself, nothing follows. `truncated`: it was cut
-    off, the return goes on beyond it.
+    `next_obs` is the observation that the action led to, also at the end of an episode, never that of
+    the reset. `terminated`: the state is terminal. `truncated`: a time limit cut the episode.
     """
 
     obs: np.ndarray  # (N, *obs_shape)
@@ -71,10 +70,10 @@ class Transition(NamedTuple):
 
 
 class Experience(NamedTuple):
-    """A `Transition` over up to n steps: from obs and action on, to where the last of them led.
+    """A `Transition` over up to n steps: `obs` and `action` of the first, `next_obs` of the last.
 
-    `reward` is their discounted sum. The flags are those of the last step. `next_action` is what
-    was done after it; -1 where nothing was, because the episode ended there.
+    `reward` is the discounted sum of rewards. The flags are those of the last step. `next_action` is
+    the action after the last step, or -1 if the episode ended there.
     """
 
     obs: np.ndarray  # (N, *obs_shape)
@@ -88,7 +87,7 @@ class Experience(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Transitions to learn from, as tensors; rows as in `Transition`, flags as 0.0 or 1.0."""
+    """A batch of transitions as tensors; fields as in `Transition`, flags as 0.0 or 1.0."""
 
     obs: torch.Tensor  # (B, *obs_shape)
     action: torch.Tensor  # (B, *action_shape)
@@ -99,7 +98,7 @@ class Batch(NamedTuple):
 
 
 class ExperienceBatch(NamedTuple):
-    """`Experience` to learn from, as `Batch`."""
+    """A batch of `Experience` rows as tensors, flags as 0.0 or 1.0."""
 
     obs: torch.Tensor  # (B, *obs_shape)
     action: torch.Tensor  # (B,)
@@ -125,7 +124,7 @@ class Rows(NamedTuple):
 
 
 class Episode(NamedTuple):
-    """A finished episode: sum of raw rewards, and steps."""
+    """A finished episode: sum of raw rewards, and number of steps."""
 
     episode_return: float
     length: int

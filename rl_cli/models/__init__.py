@@ -1,0 +1,1 @@
+"""Networks, action distributions and return distributions: pure functions of named parameters."""

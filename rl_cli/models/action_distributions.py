@@ -1,7 +1,7 @@
-"""Policies' action distributions, as pure functions of the network's output.
+"""Action distributions, as pure functions of the actor network's output.
 
-Learning uses the torch side (`log_prob`, `entropy`); acting uses the numpy side (`sample`,
-`mode`), which is several times cheaper on a handful of rows and draws from a named stream.
+Updates use the torch methods (`log_prob`, `entropy`); acting uses the NumPy methods (`sample`, `mode`),
+which cost a fraction of torch's time on a few rows and draw from an explicit generator.
 """
 
 from __future__ import annotations
@@ -18,14 +18,13 @@ from rl_cli.core.types import ActionSpec, Arrays, Params
 from rl_cli.models.gaussians import GSDE, FixedGaussian, Gaussian, StateDependentGaussian, Tanh
 
 FEW = 64
-"""Logits up to which Python's own arithmetic is quicker than ten calls of numpy."""
+"""Number of logits up to which plain Python arithmetic is faster than NumPy calls."""
 
 
 class Distribution(Protocol):
-    """`out` is the network's output (B, outputs); actions are (B, *action_shape).
+    """Distribution over actions (B, *action_shape), given the network's output `out` (B, outputs).
 
-    With `latent` features F the network gives the input of its last layer beside its output, and
-    `out` is (B, outputs + F).
+    If `latent` = F > 0, the network appends the F inputs of its last layer: `out` is (B, outputs + F).
     """
 
     outputs: int
@@ -43,7 +42,7 @@ class Distribution(Protocol):
 
 
 class Categorical:
-    """One choice, or k independent ones whose logits lie side by side (MultiDiscrete)."""
+    """One discrete action, or k independent ones (MultiDiscrete) with concatenated logits."""
 
     def __init__(self, action: ActionSpec) -> None:
         self.sizes, self.shape, self.outputs = action.sizes, action.shape, sum(action.sizes)
@@ -67,7 +66,7 @@ class Categorical:
         return -torch.stack([(log.exp() * log).sum(-1) for log in logs]).sum(0)
 
     def sample(self, params: Arrays, out: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """By inverting the cumulative distribution. (B, outputs) -> (B, *shape) int64."""
+        """Sample by inverting the cumulative distribution. (B, outputs) -> (B, *shape) int64."""
         if self.shape == () and out.size <= FEW:
             points = rng.random(len(out)).tolist()
             return np.array([_draw(*pair) for pair in zip(out.tolist(), points, strict=True)])
@@ -87,7 +86,7 @@ class Categorical:
 
 
 def _draw(logits: list[float], point: float) -> int:
-    """The choice at `point`, in [0, 1), of the cumulative distribution."""
+    """Invert the cumulative distribution at `point` in [0, 1)."""
     top = max(logits)
     weights = [math.exp(logit - top) for logit in logits]
     left = point * sum(weights)
@@ -95,7 +94,7 @@ def _draw(logits: list[float], point: float) -> int:
         left -= weight
         if left < 0.0:
             return choice
-    return max(range(len(weights)), key=weights.__getitem__)  # rounding ate the last share
+    return max(range(len(weights)), key=weights.__getitem__)  # rounding error in the sum
 
 
 def make_distribution(
@@ -105,20 +104,25 @@ def make_distribution(
     squash: bool = False,
     latent: int = 0,
 ) -> Distribution:
-    """Gaussians for box actions, a (product of) categoricals for discrete ones.
+    """A Gaussian for box actions; a (product of) categoricals for discrete ones.
 
-    `latent`: the features that gSDE has to work with.
+    Args:
+        action: kind, shape and bounds of the action.
+        log_std_init: initial log standard deviation of a Gaussian.
+        std: what the standard deviation depends on: one of the classes of `gaussians`.
+        squash: map a Gaussian to the action's bounds by tanh.
+        latent: number of features that gSDE reads.
 
     Raises:
-        BadInput: a switch of real-valued actions for discrete ones; no bounds to squash to.
+        BadInput: `std` or `squash` is set for discrete actions; `squash` is set for unbounded ones.
 
     """
     if action.kind != "box":
-        _refuse_switches(action, std, squash)
+        _require_default_switches(action, std, squash)
         return Categorical(action)
     if squash and not np.isfinite([*action.low, *action.high]).all():
         raise BadInput(
-            "tanh squashes actions to their bounds, and this env has none",
+            "squash_actions=true needs bounded actions; the action space of this env has no bounds",
             "algo.squash_actions=true",
             "algo.squash_actions=false",
         )
@@ -129,13 +133,13 @@ def make_distribution(
     return kinds.get(std, Gaussian)(action, log_std_init, tanh)
 
 
-def _refuse_switches(action: ActionSpec, std: Std, squash: bool) -> None:
+def _require_default_switches(action: ActionSpec, std: Std, squash: bool) -> None:
     switch, plain = (
         ("squash_actions=true", "squash_actions=false") if squash else (f"std={std}", "std=learned")
     )
     if squash or std != "learned":
         raise BadInput(
-            f"algo.{switch} is for real-valued actions, this env has {action.kind} ones",
+            f"algo.{switch} needs continuous actions; the actions of this env are {action.kind}",
             f"algo.{switch}",
-            f"algo.{plain}, or an env with real-valued actions: env=pendulum",
+            f"use algo.{plain}, or an env with continuous actions: env=pendulum",
         )

@@ -1,6 +1,6 @@
-"""Normal distributions of real-valued actions: how their spread comes about, and how they are bounded.
+"""Gaussian distributions of continuous actions, by what the standard deviation depends on.
 
-Each is a `distributions.Distribution`: the torch side to learn from, the numpy side to act.
+Each class implements `action_distributions.Distribution`. `Tanh` maps their samples to action bounds.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from rl_cli.core.types import ActionSpec, Arrays, Params
 
 LOG_STD = "log_std"
 
-LEAST_VARIANCE = 1e-6
-"""Of gSDE, where all features are 0."""
+MIN_VARIANCE = 1e-6
+"""Added to the variance of gSDE, which is 0 where all features are 0."""
 
 NODES = 24
-"""Points of the quadrature that takes the mean of tanh's slope; 1e-4 from the integral at a std of 1."""
+"""Gauss-Hermite nodes for the expected log slope of tanh; the error is 1e-4 at std = 1."""
 
 
 class Gaussian:
-    """Independent normals with a learned log standard deviation that no state changes.
+    """Independent normals with a learned log standard deviation, the same in all states.
 
-    Without a `squash` the env clips samples to its bounds, and the log-probability is that of the
-    unclipped action (details 23-27 of the 37 of PPO). With one, what is normal is u, the action
+    Without `squash` the env clips samples to its bounds, and `log_prob` is that of the unclipped
+    action (details 23-27 of the 37 PPO details). With `squash`, u is normal and the action is
     a = tanh(u) scaled to the bounds (Haarnoja et al. 2018, arXiv:1801.01290, appendix C).
-    Subclasses differ in `moments` and their numpy twin `moments_of`.
+    Subclasses override `moments` (torch) and `moments_of` (the same in NumPy).
     """
 
     def __init__(self, action: ActionSpec, log_std_init: float, squash: Tanh | None = None) -> None:
@@ -44,11 +44,11 @@ class Gaussian:
         return out, params[LOG_STD]
 
     def moments_of(self, params: Arrays, out: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean (B, A) and std, (A,) or (B, A), in numpy."""
+        """Mean (B, A) and std, (A,) or (B, A), in NumPy."""
         return out, self.std_of(params)
 
     def std_of(self, params: Arrays) -> np.ndarray:
-        """Std, (A,), in numpy."""
+        """Std (A,), in NumPy."""
         std: np.ndarray = np.exp(params[LOG_STD])
         return std
 
@@ -67,8 +67,8 @@ class Gaussian:
     def entropy(self, params: Params, out: torch.Tensor) -> torch.Tensor:
         """(B, outputs) -> (B,).
 
-        Of a squashed action too it is the action's own, H(a) = H(u) + E[log da/du]. The normal's
-        alone grows without bound with the std, while actions pile up at both ends.
+        For squashed actions H(a) = H(u) + E[log da/du]. H(u) alone grows without bound with the std,
+        although the actions concentrate at their bounds.
         """
         mean, log_std = self.moments(params, out)
         total = log_std.sum(-1) + 0.5 * math.log(2 * math.pi * math.e) * self.actions
@@ -81,7 +81,7 @@ class Gaussian:
         return self._action(mean + std * rng.standard_normal(mean.shape, dtype=np.float32))
 
     def mode(self, out: np.ndarray) -> np.ndarray:
-        """The mean's action."""
+        """The action at the mean. (B, outputs) -> (B, *shape)."""
         return self._action(out[:, : self.actions])
 
     def _action(self, point: np.ndarray) -> np.ndarray:
@@ -90,7 +90,7 @@ class Gaussian:
 
 
 class FixedGaussian(Gaussian):
-    """The same with a standard deviation that stays what it is."""
+    """Gaussian with a constant standard deviation."""
 
     def init(self) -> Params:
         return {}
@@ -103,9 +103,9 @@ class FixedGaussian(Gaussian):
 
 
 class StateDependentGaussian(Gaussian):
-    """The same with a log standard deviation that the network gives beside the mean.
+    """Gaussian whose mean and log standard deviation are both outputs of the network.
 
-    What it gives is added to `log_std_init`, so that fresh weights, near 0, begin with that.
+    The output is added to `log_std_init`, because initial outputs are near 0.
     """
 
     def __init__(self, action: ActionSpec, log_std_init: float, squash: Tanh | None = None) -> None:
@@ -125,13 +125,13 @@ class StateDependentGaussian(Gaussian):
 
 
 class GSDE(Gaussian):
-    """Generalised state-dependent exploration: noise that is a function of the state for a while.
+    """Generalised state-dependent exploration (gSDE).
 
-    Raffin et al. 2021 (arXiv:2005.05719), section 3. The noise of action j is theta_j . z(s), z the
-    features that the mean's last layer sees, theta (F, A) drawn from N(0, sigma^2) now and then: the
-    same state has the same noise until the next draw. At any one step the action is normal about the
-    mean with variance sum_i (sigma_ij z_i(s))^2 (eq. 7), and that is the log-probability here. Features
-    are learned for the mean alone: no gradient reaches them through the variance.
+    Raffin et al. 2021 (arXiv:2005.05719), section 3. The noise of action j is theta_j . z(s), where z
+    are the inputs of the mean's last layer and theta (F, A) ~ N(0, sigma^2) is resampled every few
+    steps: between draws the noise is a function of the state. The marginal distribution of an action is
+    normal with variance sum_i (sigma_ij z_i(s))^2 (eq. 7); `log_prob` and `entropy` are of this
+    marginal. The variance passes no gradient to the features.
     """
 
     def __init__(
@@ -146,25 +146,25 @@ class GSDE(Gaussian):
     def moments(self, params: Params, out: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         mean, z = out.split([self.actions, self.latent], dim=-1)
         z = z.detach()
-        variance = z.square() @ torch.exp(2 * params[LOG_STD]) + LEAST_VARIANCE
+        variance = z.square() @ torch.exp(2 * params[LOG_STD]) + MIN_VARIANCE
         return mean, 0.5 * variance.log()
 
     def moments_of(self, params: Arrays, out: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         mean, z = np.split(out, [self.actions], axis=-1)
-        return mean, np.sqrt(np.square(z) @ np.exp(2 * params[LOG_STD]) + LEAST_VARIANCE)
+        return mean, np.sqrt(np.square(z) @ np.exp(2 * params[LOG_STD]) + MIN_VARIANCE)
 
     def explore(self, params: Arrays, out: np.ndarray, noise: np.ndarray) -> np.ndarray:
-        """Actions under noise that is held. (N, outputs + F), (N, F, A) standard normal -> (N, *shape)."""
+        """Actions for given noise. (N, outputs + F), standard normal (N, F, A) -> (N, *shape)."""
         mean, z = np.split(out, [self.actions], axis=-1)
         theta = np.exp(params[LOG_STD]) * noise
         return self._action(mean + (z[:, None, :] @ theta)[:, 0])
 
 
 class Tanh:
-    """a = middle + half tanh(u), which maps all numbers to the bounds of an action."""
+    """a = middle + half tanh(u), a map from the real numbers to the bounds of an action."""
 
     LIMIT = 1.0 - 2.0**-24
-    """Largest float32 below 1: an action at its bound counts as tanh of 8.66."""
+    """Largest float32 below 1: an action at its bound is inverted to u = 8.66."""
 
     def __init__(self, action: ActionSpec) -> None:
         low, high = np.array(action.low), np.array(action.high)
@@ -174,12 +174,12 @@ class Tanh:
         self.nodes, self.weights = nodes.tolist(), (weights / weights.sum()).tolist()
 
     def __call__(self, point: np.ndarray) -> np.ndarray:
-        """From u to a. (B, A) -> (B, A)."""
+        """Map u to a. (B, A) -> (B, A)."""
         squashed: np.ndarray = self.middle + self.half * np.tanh(point)
         return squashed
 
     def inverse(self, action: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """From a to u, and log da/du = log half + log(1 - tanh(u)^2). (B, A) -> (B, A), (B, A)."""
+        """Map a to u; also log da/du = log half + log(1 - tanh(u)^2). (B, A) -> (B, A), (B, A)."""
         middle, half = (action.new_tensor(v.tolist()) for v in (self.middle, self.half))
         y = ((action - middle) / half).clamp(-self.LIMIT, self.LIMIT)
         up, down = torch.log1p(y), torch.log1p(-y)
@@ -188,11 +188,11 @@ class Tanh:
     def mean_log_slope(self, mean: torch.Tensor, log_std: torch.Tensor) -> torch.Tensor:
         """E[log da/du] of u ~ N(mean, std) by Gauss-Hermite quadrature. (B, A) -> (B, A).
 
-        Deterministic and differentiable; the mean over the actions taken has the value, but a
-        gradient that is 0 on average.
+        Deterministic and differentiable. The mean over sampled actions has the same value, but its
+        gradient is 0 in expectation.
         """
         nodes, weights = (mean.new_tensor(v) for v in (self.nodes, self.weights))
         u = mean[..., None] + log_std.exp()[..., None] * nodes  # (B, A, nodes)
-        size = u.abs()  # log(1 - tanh(u)^2) without its overflow
+        size = u.abs()  # log(1 - tanh(u)^2) without overflow
         log_slope = 2 * (math.log(2) - size - torch.log1p(torch.exp(-2 * size)))
         return (log_slope * weights).sum(-1) + mean.new_tensor(self.half.tolist()).log()

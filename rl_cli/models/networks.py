@@ -1,7 +1,7 @@
 """Networks as pure functions of named parameters: `net(params, x)`.
 
-A network owns no weights. It says which tensors it needs (`init`) and how it maps an input with
-them, so the same text runs on the online weights, the target weights or a stack of many seeds.
+A network owns no weights: `init` creates the named parameters and `__call__` uses the ones it receives,
+so the same network runs with the online weights and with the target weights.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ ORTHOGONAL_HIDDEN_GAIN = 2**0.5
 
 
 class Encoder(Protocol):
-    """Observations (B, *obs_shape) -> features (B, features)."""
+    """Maps observations (B, *obs_shape) to features (B, features)."""
 
     features: int
 
     @property
     def size(self) -> int:
-        """Numbers that `init` makes, known before it does."""
+        """Number of parameters that `init` creates, known without calling it."""
 
     def init(self, generator: torch.Generator) -> Params: ...
 
@@ -35,11 +35,11 @@ class Encoder(Protocol):
 
 
 class Head(Protocol):
-    """Features (B, features) -> (B, outputs), in torch and in numpy."""
+    """Maps features (B, features) to outputs (B, outputs), in torch and in NumPy."""
 
     @property
     def size(self) -> int:
-        """As an encoder's."""
+        """Number of parameters that `init` creates, known without calling it."""
 
     @property
     def noise_sizes(self) -> dict[str, int]: ...
@@ -52,7 +52,7 @@ class Head(Protocol):
 
 
 class MLP:
-    """Fully connected layers; the activation stands between them, not after the last."""
+    """Fully connected layers with an activation between them; the last layer is linear."""
 
     def __init__(
         self, name: str, inputs: int, hidden_sizes: tuple[int, ...], outputs: int, activation: str
@@ -65,16 +65,20 @@ class MLP:
 
     @property
     def size(self) -> int:
-        """Numbers that `init` makes: weights and biases."""
+        """Number of weights and biases."""
         return layers_size(self.sizes)
 
     @property
     def noise_sizes(self) -> dict[str, int]:
-        """Nothing here is noisy."""
+        """Empty: a plain MLP has no noisy layers."""
         return {}
 
     def init(self, generator: torch.Generator, output_gain: float | None = None) -> Params:
-        """Fresh weights: with an `output_gain` orthogonal (hidden layers sqrt 2), else uniform."""
+        """Initial weights.
+
+        Orthogonal with gain sqrt 2 (hidden layers) and `output_gain` (last layer); with
+        `output_gain=None` uniform (see `uniform_layer`).
+        """
         params: Params = {}
         for i, (weight, bias) in enumerate(self.layers):
             shape = (self.sizes[i + 1], self.sizes[i])
@@ -92,11 +96,11 @@ class MLP:
         return torch.nn.functional.linear(self.hidden(params, x), params[weight], params[bias])
 
     def hidden(self, params: Params, x: torch.Tensor) -> torch.Tensor:
-        """All layers but the last. (B, inputs) -> (B, F)."""
+        """Activations of the last hidden layer. (B, inputs) -> (B, F)."""
         return active_layers(self.layers[:-1], self.tanh, params, x)
 
     def in_numpy(self, arrays: Arrays, x: np.ndarray) -> np.ndarray:
-        """The same for numpy's arrays: (B, inputs) -> (B, outputs)."""
+        """Forward pass in NumPy. (B, inputs) -> (B, outputs)."""
         if len(x) == 1:
             return self._row_in_numpy(arrays, x[0])[None]
         *hidden, (weight, bias) = self.layers
@@ -106,7 +110,7 @@ class MLP:
         return x.dot(arrays[weight].T) + arrays[bias]  # type: ignore[no-any-return]
 
     def _row_in_numpy(self, arrays: Arrays, x: np.ndarray) -> np.ndarray:
-        """One row, as products of a matrix and a vector. (inputs,) -> (outputs,)."""
+        """Forward pass of one row, as matrix-vector products. (inputs,) -> (outputs,)."""
         *hidden, (weight, bias) = self.layers
         for w, b in hidden:
             x = arrays[w].dot(x)
@@ -119,7 +123,7 @@ class MLP:
 
 
 class LatentMLP(MLP):
-    """The same, with what its last layer sees beside its output: (B, inputs) -> (B, outputs + F)."""
+    """MLP that appends its last hidden activations to the output. (B, inputs) -> (B, outputs + F)."""
 
     def __call__(self, params: Params, x: torch.Tensor) -> torch.Tensor:
         *_, (weight, bias) = self.layers
@@ -135,14 +139,14 @@ class LatentMLP(MLP):
 
 
 class Identity:
-    """Vector observations are their own features."""
+    """Encoder of vector observations: the features are the observation."""
 
     def __init__(self, obs_shape: tuple[int, ...]) -> None:
         (self.features,) = obs_shape
 
     @property
     def size(self) -> int:
-        """There are no parameters."""
+        """0: there are no parameters."""
         return 0
 
     def init(self, generator: torch.Generator) -> Params:
@@ -153,17 +157,22 @@ class Identity:
 
 
 class NatureCNN:
-    """The convolutions of Mnih et al. 2015, on (B, C, H, W) bytes scaled to [0, 1]."""
+    """Convolutional encoder of Mnih et al. 2015 for (B, C, H, W) uint8 images, scaled to [0, 1].
+
+    Raises:
+        BadInput: the image is smaller than 36 x 36 pixels.
+
+    """
 
     LAYERS = ((32, 8, 4), (64, 4, 2), (64, 3, 1))  # channels, kernel, stride
     WIDTH = 512
-    SMALLEST = 36  # pixels of a side, of which the last layer leaves one
+    SMALLEST = 36  # pixels per side; the last convolution reduces them to one
 
     def __init__(self, obs_shape: tuple[int, ...], name: str = "encoder") -> None:
         channels, height, width = obs_shape
         if min(height, width) < self.SMALLEST:
             raise BadInput(
-                f"pictures of {height} x {width} are too small for convolutions",
+                f"images of {height} x {width} pixels are too small for the convolutional encoder",
                 f"observations of {list(obs_shape)}",
                 "env.resize=84",
             )
@@ -176,7 +185,7 @@ class NatureCNN:
 
     @property
     def size(self) -> int:
-        """Numbers that `init` makes."""
+        """Number of parameters that `init` creates."""
         convolutions = sum(math.prod(shape) + shape[0] for shape in self.shapes)
         return convolutions + layers_size((self.flat, self.WIDTH))
 
@@ -199,7 +208,7 @@ class NatureCNN:
 
 
 class Trunk:
-    """Hidden layers that several heads share, behind an encoder; each head is one layer on top."""
+    """Hidden layers, after an encoder, that several heads share; each head is one linear layer."""
 
     def __init__(self, encoder: Encoder, hidden_sizes: tuple[int, ...], activation: str) -> None:
         self.encoder, self.features = encoder, hidden_sizes[-1]
@@ -209,7 +218,7 @@ class Trunk:
 
     @property
     def size(self) -> int:
-        """Numbers that `init` makes, the encoder's among them."""
+        """Number of parameters that `init` creates, including those of the encoder."""
         return self.encoder.size + layers_size(self.sizes)
 
     def init(self, generator: torch.Generator) -> Params:
@@ -224,22 +233,22 @@ class Trunk:
     def __call__(self, params: Params, obs: torch.Tensor) -> torch.Tensor:
         return active_layers(self.layers, self.tanh, params, self.encoder(params, obs))
 
-    def before(self, head: MLP) -> MLP:
-        """One MLP from the encoder's features to the head's output, of the same parameters."""
-        whole = copy.copy(head)
-        whole.layers, whole.sizes = self.layers + head.layers, self.sizes + head.sizes[1:]
-        return whole
+    def with_head(self, head: MLP) -> MLP:
+        """Trunk and head as one MLP on the encoder's features, with the same parameter names."""
+        joined = copy.copy(head)
+        joined.layers, joined.sizes = self.layers + head.layers, self.sizes + head.sizes[1:]
+        return joined
 
 
 def layers_size(sizes: tuple[int, ...]) -> int:
-    """Weights and biases of fully connected layers from each of these sizes to the next."""
+    """Number of weights and biases of fully connected layers of these sizes."""
     return sum((inputs + 1) * outputs for inputs, outputs in pairwise(sizes))
 
 
 def active_layers(
     layers: list[tuple[str, str]], tanh: bool, params: Params, x: torch.Tensor
 ) -> torch.Tensor:
-    """Layers by the names of their weights and biases, the activation after each."""
+    """Apply fully connected layers, given by the names of their weights and biases, each with an activation."""
     linear, activation = torch.nn.functional.linear, torch.tanh if tanh else torch.relu
     for w, b in layers:
         x = activation(linear(x, params[w], params[b]))
@@ -247,14 +256,14 @@ def active_layers(
 
 
 def make_encoder(obs_shape: tuple[int, ...]) -> Encoder:
-    """Nature's convolutions for (C, H, W) pixels, nothing for vectors."""
+    """`NatureCNN` for (C, H, W) images, `Identity` for vectors."""
     return NatureCNN(obs_shape) if len(obs_shape) == 3 else Identity(obs_shape)
 
 
 def uniform_layer(
     shape: tuple[int, ...], generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weights and biases uniform in +-1/sqrt(fan-in), as torch's own layers begin."""
+    """Weights and biases uniform in +-1/sqrt(fan-in), the default of `torch.nn.Linear`."""
     bound = shape[1] ** -0.5
     weight = torch.empty(shape).uniform_(-bound, bound, generator=generator)
     return weight, torch.empty(shape[0]).uniform_(-bound, bound, generator=generator)

@@ -1,4 +1,4 @@
-"""Heads of Q-networks beyond the plain MLP: noisy weights, and two streams."""
+"""Heads of Q-networks: noisy layers and dueling streams."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from rl_cli.models.networks import MLP
 
 
 class NoisyMLP(MLP):
-    """An MLP whose every weight carries noise of a learned size (Fortunato et al. 2018).
+    """MLP of noisy linear layers (Fortunato et al. 2018).
 
     Factorised noise, eqs. 9 to 11 of arXiv:1706.10295: w = mu + sigma * (f(e_out) f(e_in)^T), and
-    b = mu_b + sigma_b * f(e_out). The factors f(e) of a layer stand among the parameters, under the
-    names of `noise_sizes`; where they are left out, the weights are their means.
+    b = mu_b + sigma_b * f(e_out). The factors f(e) of a layer are passed among the parameters, under
+    the names of `noise_sizes`; without them the layers use the mean weights.
     """
 
     SIGMA = 0.5  # sigma_0
@@ -30,12 +30,12 @@ class NoisyMLP(MLP):
 
     @property
     def size(self) -> int:
-        """Every weight and bias has a mean and a size of its noise."""
+        """Number of parameters: every weight and bias has a mean mu and a scale sigma."""
         return 2 * super().size
 
     @property
     def noise_sizes(self) -> dict[str, int]:
-        """Names of the factors and how many numbers each is."""
+        """Number of noise factors by name."""
         ends = zip(self.noisy, self.sizes, self.sizes[1:], strict=False)
         return {
             name: size
@@ -79,14 +79,14 @@ class NoisyMLP(MLP):
 
 
 class Dueling:
-    """Two streams, the value of the state and the advantages of its actions.
+    """Value and advantage streams (dueling network).
 
-    Wang et al. 2016 (arXiv:1511.06581), eq. 9: Q = V + A - mean A. All hidden layers but the last
-    are shared, the last is each stream's own.
+    Wang et al. 2016 (arXiv:1511.06581), eq. 9: Q = V + A - mean A. The streams share all hidden
+    layers but the last.
 
     Args:
-        actions, atoms: the output is (B, actions * atoms), for each atom as above.
-        make: MLP or NoisyMLP.
+        actions, atoms: the output is (B, actions * atoms); eq. 9 applies to each atom.
+        make: class of the streams, MLP or NoisyMLP.
 
     """
 
@@ -109,12 +109,12 @@ class Dueling:
 
     @property
     def size(self) -> int:
-        """Of all parts together, as `MLP`'s."""
+        """Number of parameters that `init` creates."""
         return sum(part.size for part in self.parts)
 
     @property
     def noise_sizes(self) -> dict[str, int]:
-        """Of all parts together, as `NoisyMLP`'s."""
+        """Number of noise factors by name, of all parts."""
         return {name: size for part in self.parts for name, size in part.noise_sizes.items()}
 
     def init(self, generator: torch.Generator) -> Params:

@@ -1,4 +1,4 @@
-"""Q-networks: from observations to what is thought of every action's return."""
+"""Q-network: outputs for each action, as a pure function of named parameters."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from rl_cli.core.types import Arrays, EnvSpec, Params
-from rl_cli.engine.forward import outputs
-from rl_cli.engine.learner import Learner
-from rl_cli.models.networks import MLP, Head, Identity, make_encoder
+from rl_cli.core.types import EnvSpec, Params
+from rl_cli.models.networks import MLP, Head, make_encoder
 from rl_cli.models.q_heads import Dueling, NoisyMLP
-from rl_cli.models.return_distributions import ValueDistribution
+from rl_cli.models.return_distributions import ReturnDistribution
 
 V = TypeVar("V", "torch.Tensor", np.ndarray)
 
 
 class QNetwork:
-    """Z(s, .; theta): for each of A actions the K numbers that `returns` reads.
+    """Z(s, .; theta): K outputs for each of A actions, which `returns` interprets.
 
     Args:
-        spec: pixels go through convolutions first; one discrete action.
-        dueling: two streams (`q_heads.Dueling`).
-        noisy: all fully connected layers of the head are noisy (`q_heads.NoisyMLP`).
+        spec: observation shape (images are encoded by convolutions) and one discrete action.
+        hidden_sizes, activation: of the fully connected layers.
+        returns: Q-values, C51 or QR-DQN; K = returns.atoms.
+        dueling: value and advantage streams (`q_heads.Dueling`).
+        noisy: all fully connected layers are noisy (`q_heads.NoisyMLP`).
 
     """
 
@@ -32,7 +32,7 @@ class QNetwork:
         spec: EnvSpec,
         hidden_sizes: tuple[int, ...],
         activation: str,
-        returns: ValueDistribution,
+        returns: ReturnDistribution,
         dueling: bool,
         noisy: bool,
     ) -> None:
@@ -49,11 +49,11 @@ class QNetwork:
 
     @property
     def size(self) -> int:
-        """Numbers that `init` makes."""
+        """Number of parameters that `init` creates."""
         return self.encoder.size + self.head.size
 
     def init(self, generator: torch.Generator) -> Params:
-        """Fresh parameters."""
+        """Initial parameters."""
         return self.encoder.init(generator) | self.head.init(generator)
 
     def __call__(self, params: Params, obs: torch.Tensor) -> torch.Tensor:
@@ -61,31 +61,17 @@ class QNetwork:
         out = self.head(params, self.encoder(params, obs))
         return out.view(len(obs), self.num_actions, self.returns.atoms)
 
-    def values(
-        self, learner: Learner, obs: np.ndarray, noise: Arrays | None = None, quick: bool = False
-    ) -> np.ndarray:
-        """Q(s, .) for acting. (N, *obs_shape) -> (N, A). `quick`: see `acting.outputs`."""
-        out = outputs(learner, self.encoder, self.head, obs, noise, quick)
-        return self.returns.mean_in_numpy(out)
-
-    def plain(self) -> MLP | None:
-        """The network alone, where its outputs are what is thought of the actions; else None."""
-        values = isinstance(self.encoder, Identity) and self.returns.atoms == 1
-        if type(self) is not QNetwork or not values:
-            return None
-        return self.head if type(self.head) is MLP else None
-
     def draw_noise(self, rng: np.random.Generator, count: int) -> np.ndarray:
-        """Factors of noise for `count` copies of the network, side by side. -> (count, E) float32.
+        """Noise factors for `count` independent copies of the network. -> (count, E) float32.
 
-        f(e) = sgn(e) sqrt |e| of standard normal e (Fortunato et al. 2018, section 3).
+        f(e) = sgn(e) sqrt |e| for standard normal e (Fortunato et al. 2018, section 3).
         """
         draws = rng.standard_normal((count, sum(self.noise_sizes.values())), np.float32)
         factors: np.ndarray = np.sign(draws) * np.sqrt(np.abs(draws))
         return factors
 
-    def named(self, factors: V) -> dict[str, V]:
-        """One copy's factors under the names that they have among the parameters. (E,)."""
+    def name_noise(self, factors: V) -> dict[str, V]:
+        """Split the noise factors (E,) of one copy into named parameters of the noisy layers."""
         named, begin = {}, 0
         for name, size in self.noise_sizes.items():
             named[name] = factors[begin : begin + size]

@@ -1,7 +1,7 @@
-"""What a Q-network says of a return: its mean alone, or its distribution.
+"""Return distributions of Q-networks: the mean (DQN), a categorical (C51) or quantiles (QR-DQN).
 
-Z is a network's word on the return of one action, (B, K): one number, K log-odds, or K quantiles.
-`pi` are weights of actions, (B, A): greedy ones are 1 and 0.
+z (B, K) are the network's outputs for one action: Q, K logits, or K quantiles. `pi` (B, A) are the
+probabilities of the next action; a greedy policy has one 1 and zeros.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import torch
 def categorical_projection(
     probability: torch.Tensor, position: torch.Tensor, support: torch.Tensor
 ) -> torch.Tensor:
-    """Probabilities at `position` shared out over an even support. (B, K), (B, K), (K,) -> (B, K).
+    """Project probabilities at `position` onto an even support. (B, K), (B, K), (K,) -> (B, K).
 
-    Bellemare et al. 2017, eq. 7: each goes to its two neighbours in proportion to its nearness;
-    what lies outside goes to the nearest end.
+    Bellemare et al. 2017, eq. 7: each probability is split between the two nearest atoms in
+    proportion to proximity; positions outside the support are clamped to its ends.
     """
     step = support[1] - support[0]
     inside = position.clamp(support[0], support[-1])
@@ -32,7 +32,7 @@ def quantile_huber(quantiles: torch.Tensor, target: torch.Tensor) -> torch.Tenso
     """Quantile Huber loss with kappa 1 (Dabney et al. 2018, eq. 10). (B, K), (B, K) -> (B,).
 
     sum over i of the mean over j of |tau_i - 1{y_j < theta_i}| L(y_j - theta_i), where
-    tau_i = (i - 1/2) / K is the middle of the i-th share.
+    tau_i = (i - 1/2) / K.
     """
     count = quantiles.shape[-1]
     tau = (torch.arange(count, dtype=quantiles.dtype, device=quantiles.device) + 0.5) / count
@@ -43,31 +43,31 @@ def quantile_huber(quantiles: torch.Tensor, target: torch.Tensor) -> torch.Tenso
     return (weight * huber).mean(-1).sum(-1)
 
 
-class ValueDistribution(Protocol):
-    """`z` and `y`: (B, K) each; outputs of the network: (B, A, K)."""
+class ReturnDistribution(Protocol):
+    """Operations on network outputs `out` (B, A, K), outputs of one action `z` (B, K) and targets `y` (B, K)."""
 
     atoms: int  # K
 
     def mean(self, z: torch.Tensor) -> torch.Tensor:
-        """(..., K) -> (...)."""
+        """Expected return. (..., K) -> (...)."""
 
     def mean_in_numpy(self, out: np.ndarray) -> np.ndarray:
-        """(N, A * K) -> (N, A)."""
+        """Expected returns in NumPy. (N, A * K) -> (N, A)."""
 
     def target(
         self, reward: torch.Tensor, discount: torch.Tensor, pi: torch.Tensor, out: torch.Tensor
     ) -> torch.Tensor:
-        """The target r + discount Z(s', a'), a' ~ pi. (B,), (B,), (B, A), (B, A, K) -> (B, K)."""
+        """Target r + discount Z(s', a'), a' ~ pi. (B,), (B,), (B, A), (B, A, K) -> (B, K)."""
 
-    def distance(self, z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """What is made small. -> (B,)."""
+    def per_sample_loss(self, z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """Loss of each sample. (B, K), (B, K) -> (B,)."""
 
-    def surprise(self, z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """How far off it was, for priorities; >= 0. -> (B,)."""
+    def priority(self, z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """Error for prioritized replay, >= 0. (B, K), (B, K) -> (B,)."""
 
 
 class Expectation:
-    """The mean and nothing else (Mnih et al. 2015): Z is Q."""
+    """Q-values (Mnih et al. 2015): z is the expected return, K = 1; the priority is |TD error|."""
 
     atoms = 1
 
@@ -86,15 +86,15 @@ class Expectation:
     ) -> torch.Tensor:
         return (reward + discount * (pi * out.squeeze(-1)).sum(-1)).unsqueeze(-1)
 
-    def distance(self, z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    def per_sample_loss(self, z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return self.loss(z, y, reduction="none").squeeze(-1)
 
-    def surprise(self, z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    def priority(self, z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return (y - z).abs().squeeze(-1)
 
 
 class Categorical:
-    """C51: probabilities of K fixed returns (Bellemare et al. 2017, arXiv:1707.06887)."""
+    """C51: logits of K fixed returns (Bellemare et al. 2017, arXiv:1707.06887)."""
 
     def __init__(self, atoms: int, v_min: float, v_max: float) -> None:
         self.atoms, self.v_min, self.v_max = atoms, v_min, v_max
@@ -116,23 +116,23 @@ class Categorical:
     def target(
         self, reward: torch.Tensor, discount: torch.Tensor, pi: torch.Tensor, out: torch.Tensor
     ) -> torch.Tensor:
-        """Probabilities of the shifted returns, shared out over the support."""
+        """Projected probabilities of the shifted returns."""
         probability = (pi.unsqueeze(-1) * out.softmax(-1)).sum(1)  # (B, K)
         support = self._z(out)
-        moved = reward.unsqueeze(-1) + discount.unsqueeze(-1) * support
-        return categorical_projection(probability, moved, support)
+        shifted = reward.unsqueeze(-1) + discount.unsqueeze(-1) * support
+        return categorical_projection(probability, shifted, support)
 
-    def distance(self, z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """KL divergence of z from the target; its gradient is that of the cross-entropy."""
+    def per_sample_loss(self, z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """KL(y || z), whose gradient is that of the cross-entropy."""
         return (torch.xlogy(y, y) - y * z.log_softmax(-1)).sum(-1)
 
-    def surprise(self, z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """The same (Hessel et al. 2018, arXiv:1710.02298); rounding may take it below 0."""
-        return self.distance(z, y).clamp_min(0.0)
+    def priority(self, z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """KL(y || z) (Hessel et al. 2018, arXiv:1710.02298), clamped because rounding may make it negative."""
+        return self.per_sample_loss(z, y).clamp_min(0.0)
 
 
 class Quantiles:
-    """QR-DQN: K equally likely returns (Dabney et al. 2018, arXiv:1710.10044)."""
+    """QR-DQN: K equally likely returns (Dabney et al. 2018, arXiv:1710.10044). `pi` must be one-hot."""
 
     def __init__(self, atoms: int) -> None:
         self.atoms = atoms
@@ -147,23 +147,23 @@ class Quantiles:
     def target(
         self, reward: torch.Tensor, discount: torch.Tensor, pi: torch.Tensor, out: torch.Tensor
     ) -> torch.Tensor:
-        chosen = (pi.unsqueeze(-1) * out).sum(1)  # (B, K); pi is 1 and 0 here
+        chosen = (pi.unsqueeze(-1) * out).sum(1)  # (B, K)
         return reward.unsqueeze(-1) + discount.unsqueeze(-1) * chosen
 
-    def distance(self, z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    def per_sample_loss(self, z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return quantile_huber(z, y)
 
-    def surprise(self, z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    def priority(self, z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return (y.mean(-1) - z.mean(-1)).abs()
 
 
 Kind = Literal["none", "c51", "qr"]
 
 
-def make_value_distribution(
+def make_return_distribution(
     kind: Kind, loss: Literal["huber", "mse"], atoms: int, v_min: float, v_max: float
-) -> ValueDistribution:
-    """`none`: the mean; `c51`: probabilities of returns in [v_min, v_max]; `qr`: quantiles."""
+) -> ReturnDistribution:
+    """`none`: Q-values with `loss`; `c51`: probabilities of returns in [v_min, v_max]; `qr`: quantiles."""
     if kind == "c51":
         return Categorical(atoms, v_min, v_max)
     return Quantiles(atoms) if kind == "qr" else Expectation(loss)

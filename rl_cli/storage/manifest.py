@@ -2,7 +2,8 @@
 
 The last field, `sha256`, is that of every byte before the comma that precedes it, so that no byte
 of the file can change unnoticed. Format 1, of the time before, had no seal and is still read; up to
-format 2 pieces of pixels held every observation in full, where they are now packed (`frames`).
+format 2 pieces of pixels held every observation in full, where they are now packed (`frames`); up to
+format 3 `algo.vf_coef` multiplied half the mean squared error (`config.migrations`).
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def best_step(folder: Path) -> int | None:
     return step if type(step) is int and step in steps_in(folder) else None
 
 
-FORMAT: Literal[3] = 3
+FORMAT: Literal[4] = 4
 
 SEALED_FROM = 2
 
@@ -78,7 +79,7 @@ class FileEntry:
 class Manifest:
     """What a checkpoint says of itself. `algo` and `env` are checked against their own schemas."""
 
-    format: Literal[1, 2, 3]
+    format: Literal[1, 2, 3, 4]
     step: Annotated[int, Field(ge=0)]
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     algo: dict[str, Any]
@@ -133,5 +134,7 @@ def decode(data: bytes) -> Manifest:
         if not _NAME.fullmatch(name):
             raise ValueError(f"it lists {name!r}, which is no file beside it")
     return dataclasses.replace(
-        manifest, algo=migrations.algo(manifest.algo), env=migrations.env(manifest.env)
+        manifest,
+        algo=migrations.algo(manifest.algo, manifest.format),
+        env=migrations.env(manifest.env),
     )

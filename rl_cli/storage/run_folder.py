@@ -14,6 +14,7 @@ from rl_cli.core.errors import BadInput, plain
 from rl_cli.storage import folder_lock
 from rl_cli.storage.atomic_files import storing, write_atomic, write_json
 from rl_cli.storage.folder_lock import FolderLock, holder
+from rl_cli.storage.manifest import FORMAT
 from rl_cli.storage.untrusted import MAX_JSON_BYTES, MAX_YAML_BYTES, parse_json, parse_yaml, read
 
 ROOT = Path("runs")
@@ -78,8 +79,8 @@ def _holds_something(folder: Path) -> bool:
 
 
 def write_config(folder: Path, config: dict[str, Any]) -> None:
-    """Record what the run is."""
-    text = yaml.safe_dump(config, sort_keys=False, default_flow_style=None)
+    """Record what the run is, and in which format."""
+    text = yaml.safe_dump({"format": FORMAT, **config}, sort_keys=False, default_flow_style=None)
     write_atomic(folder / "config.yaml", text.encode())
 
 
@@ -101,6 +102,12 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise BadInput(f"not a configuration: {error}", str(path), "restore it") from None
     if not _is_nested_rightly(config):
         raise BadInput("not a configuration", str(path), "restore it")
+    if (written := config.get("format", 1)) > FORMAT:
+        raise BadInput(
+            f"configuration format {written} is newer than this program's {FORMAT}",
+            str(path),
+            "upgrade rl-cli",
+        )
     require_plain(folder)
     if isinstance(labels := config.get("labels"), list):
         config["labels"] = [plain(str(label)) for label in labels]
@@ -109,6 +116,8 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def _is_nested_rightly(config: Any) -> bool:
     if not isinstance(config, dict) or not config.get("algo"):
+        return False
+    if type(config.get("format", 1)) is not int:
         return False
     groups = [config.get(name, {}) for name in GROUPS]
     return all(isinstance(g, dict) and isinstance(g.get("kwargs", {}), dict) for g in groups)

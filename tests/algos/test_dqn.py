@@ -1,4 +1,4 @@
-"""Every switch of DQN: its target and loss by hand, alone and with every other."""
+"""DQN: target and loss of each switch with hand-worked values; all pairs of switches learn and resume."""
 
 from __future__ import annotations
 
@@ -10,28 +10,54 @@ import torch
 
 from rl_cli.core.errors import BadInput
 from rl_cli.core.types import ExperienceBatch, Transition
-from tests.algos.test_algorithms import dqn, linear_q, trained, two_transitions, value
+from tests.algos.test_algorithms import (
+    RecordedUpdates,
+    dqn,
+    linear_q,
+    trained,
+    two_transitions,
+    value,
+)
 from tests.buffers.test_replay import through_a_checkpoint
 
 ONLINE, TARGET = linear_q([3.0, 1.0]), linear_q([1.0, 5.0])
-"""s = 1, s' = 2: online Q(s) = (3, 1), Q(s') = (6, 2); target Q(s') = (2, 10). gamma is 1/2."""
+"""s = 1, s' = 2: online Q(s) = (3, 1), Q(s') = (6, 2); target Q(s') = (2, 10); gamma = 1/2."""
 EPSILON = torch.tensor(0.4)
 
 
-def loss(online=ONLINE, target=TARGET, batch=None, drawn=(), **switches):
+def loss(online=ONLINE, target=TARGET, batch=None, extra=(), **switches):
     algo = dqn(**{"hidden_sizes": [], "loss": "mse", **switches})
     batch = two_transitions() if batch is None else batch
-    return algo.loss(online, target, batch, EPSILON, *drawn)
+    return algo.loss(online, target, batch, EPSILON, *extra)
 
 
-def test_expected_sarsa_weighs_actions_as_epsilon_greedy_does():
-    """The target's best is action 1: 0.2 * 2 + 0.8 * 10 = 8.4, y = 5.2; 1 where it terminated."""
+@pytest.mark.parametrize(
+    ("bootstrap", "loss", "expected"),
+    [
+        # online Q(s)=(3, 1), Q(s')=(6, 2); target Q(s')=(2, 10); gamma 0.5.
+        # y = 1 + 0.5 * max(2, 10) = 6 and 1 where terminated; Q(s, 0) = 3.
+        ("q_learning", "mse", ((3 - 6) ** 2 + (3 - 1) ** 2) / 2),
+        ("q_learning", "huber", ((3 - 0.5) + (2 - 0.5)) / 2),
+        # double: the online net selects action 0, its target value is 2: y = 1 + 0.5 * 2 = 2.
+        ("double", "mse", ((3 - 2) ** 2 + (3 - 1) ** 2) / 2),
+    ],
+)
+def test_loss_equals_hand_worked_value(bootstrap, loss, expected):
+    algo = dqn(hidden_sizes=[], bootstrap=bootstrap, loss=loss)
+    online, target = linear_q([3.0, 1.0]), linear_q([1.0, 5.0])
+    got, metrics = algo.loss(online, target, two_transitions(), torch.tensor(0.1))
+    assert got.item() == pytest.approx(expected)
+    assert metrics["q_mean"].item() == pytest.approx(3.0)
+
+
+def test_expected_sarsa_target_is_mean_under_epsilon_greedy():
+    """The greedy action is 1: 0.2 * 2 + 0.8 * 10 = 8.4, y = 5.2; y = 1 if terminated."""
     got, _ = loss(bootstrap="expected_sarsa")
     assert got.item() == pytest.approx(((3 - 5.2) ** 2 + (3 - 1) ** 2) / 2)
 
 
 def experiences():
-    """Over two steps: one went on with action 0, one terminated, one was cut off."""
+    """Two-step rows: followed by action 0, terminated, truncated."""
     ones = torch.ones(3)
     return ExperienceBatch(
         obs=ones[:, None],
@@ -45,24 +71,24 @@ def experiences():
     )
 
 
-def test_sarsa_goes_on_with_the_action_that_was_taken():
-    """y = 1 + 2 / 4; 1; and where nothing followed, with the best: 1 + 10 / 2."""
+def test_sarsa_target_uses_action_taken():
+    """y = 1 + 2 / 4; 1; and at the truncation, where no action followed, the greedy one: 1 + 10 / 2."""
     got, _ = loss(bootstrap="sarsa", batch=experiences())
     assert got.item() == pytest.approx(((3 - 1.5) ** 2 + (3 - 1) ** 2 + (3 - 6) ** 2) / 3)
 
 
-def test_n_step_targets_bootstrap_with_the_discount_of_their_length():
+def test_n_step_target_uses_discount_of_row():
     """y = 1 + 10 / 4; 1; 1 + 10 / 2."""
     got, _ = loss(n_step=2, batch=experiences())
     assert got.item() == pytest.approx(((3 - 3.5) ** 2 + (3 - 1) ** 2 + (3 - 6) ** 2) / 3)
 
 
-def test_a_time_limit_may_count_as_the_end():
+def test_bootstrap_truncated_false_treats_time_limit_as_terminal():
     got, _ = loss(bootstrap_truncated=False)
     assert got.item() == pytest.approx((3 - 1) ** 2)
 
 
-def test_without_a_target_network_the_gradient_ignores_the_target():
+def test_gradient_does_not_flow_through_target_without_target_network():
     """y = 1 + 6 / 2 = 4 and 1. d/dw of the mean of (w - y)^2 is (3 - 4) + (3 - 1) = 1."""
     algo = dqn(hidden_sizes=[], loss="mse", target_update_every=0)
     assert algo.learner.flat_target is None
@@ -73,33 +99,33 @@ def test_without_a_target_network_the_gradient_ignores_the_target():
     assert gradient.tolist() == [[1.0], [0.0]]
 
 
-def test_a_penalty_on_the_size_of_q():
+def test_q_l1_coef_adds_mean_absolute_q():
     plain, _ = loss()
     got, _ = loss(q_l1_coef=0.1)
     assert got.item() - plain.item() == pytest.approx(0.1 * 3)
 
 
-def test_importance_weights_scale_each_error_and_the_surprise_is_its_size():
+def test_importance_weights_scale_loss_and_priority_is_absolute_td_error():
     """Errors 3 - 6 and 3 - 1, weights 2 and 1/2: (2 * 9 + 1/2 * 4) / 2."""
-    got, metrics = loss(replay="proportional", drawn=[torch.tensor([2.0, 0.5])])
+    got, metrics = loss(replay="proportional", extra=[torch.tensor([2.0, 0.5])])
     assert got.item() == pytest.approx(10.0)
-    assert metrics["surprise"].tolist() == [3.0, 2.0]
+    assert metrics["priority"].tolist() == [3.0, 2.0]
 
 
-def test_each_copy_of_a_noisy_network_has_noise_of_its_own():
-    """Sigma 1 and noise (in, out_0, out_1), biases without.
+def test_noisy_copies_use_separate_noise():
+    """Sigma is 1 for weights and 0 for biases; noise is (in, out_0, out_1).
 
-    Online at s: Q(s, 0) = 3 + 1 * 2 = 5. Target at s': action 1 is 10 + 2 * 1 * 4 = 18, chosen by
-    the third copy, whose (6 + 2 * 1 * -3, 2 + 2 * 1 * 3) = (0, 8) prefers it; y = 1 + 18 / 2.
+    Online at s: Q(s, 0) = 3 + 1 * 2 = 5. Target at s': Q(s', 1) = 10 + 2 * 1 * 4 = 18. The third copy
+    selects action 1, because its Q(s') = (6 + 2 * 1 * -3, 2 + 2 * 1 * 3) = (0, 8); y = 1 + 18 / 2.
     """
     sigma = {"q.0.weight_sigma": torch.ones(2, 1), "q.0.bias_sigma": torch.zeros(2)}
     noise = torch.tensor([[1.0, 2.0, 0.0], [1.0, 0.0, 4.0], [1.0, -3.0, 3.0]])
-    got, _ = loss(ONLINE | sigma, TARGET | sigma, drawn=[noise], noisy=True, bootstrap="double")
+    got, _ = loss(ONLINE | sigma, TARGET | sigma, extra=[noise], noisy=True, bootstrap="double")
     assert got.item() == pytest.approx(((5 - 10) ** 2 + (5 - 1) ** 2) / 2)
 
 
-def test_c51_learns_by_the_divergence_from_the_projected_target():
-    """Returns 0 and 1 with even odds everywhere; r = 1/2, gamma 1/2: 0.5 and 1, so (1/4, 3/4)."""
+def test_c51_loss_is_kl_from_projected_target():
+    """Returns 0 and 1 with probability 1/2 each; r = 1/2, gamma = 1/2: 0.5 and 1, projected (1/4, 3/4)."""
     zero = {"q.0.weight": torch.zeros(4, 1), "q.0.bias": torch.zeros(4)}
     batch = two_transitions()
     batch = batch._replace(reward=batch.reward / 2, terminated=torch.zeros(2))
@@ -110,8 +136,8 @@ def test_c51_learns_by_the_divergence_from_the_projected_target():
     assert metrics["q_mean"].item() == pytest.approx(0.5)
 
 
-def test_qr_learns_by_the_quantile_huber_loss():
-    """theta = (0, 0), y = (1, 1) where it terminated: 1/2 * (1/4 + 3/4); y = (2, 2) else: 3/2."""
+def test_qr_loss_is_quantile_huber():
+    """theta = (0, 0). Terminated: y = (1, 1), 1/2 * (1/4 + 3/4). Otherwise y = (2, 2): 3/2."""
     zero = {"q.0.weight": torch.zeros(4, 1), "q.0.bias": torch.zeros(4)}
     two = {"q.0.weight": torch.zeros(4, 1), "q.0.bias": torch.full((4,), 2.0)}
     got, _ = loss(zero, two, loss="huber", distributional="qr", num_atoms=2)
@@ -130,7 +156,7 @@ def step_of(algo, step, done=False, cut=False):
     return action
 
 
-def test_epsilon_falls_by_a_factor_with_each_episode():
+def test_epsilon_factor_decays_epsilon_per_episode():
     algo = dqn(learning_starts=2, epsilon_start=0.5, epsilon_end=0.4, epsilon_factor=0.9)
     assert algo.epsilon(1) == 1.0
     step_of(algo, 5)
@@ -143,21 +169,29 @@ def test_epsilon_falls_by_a_factor_with_each_episode():
     assert algo.epsilon(8) == 0.4
 
 
-def test_a_noisy_agent_explores_in_training_and_not_when_it_is_measured():
-    """Without epsilon, the same observation: training tries several actions, evaluation one."""
+def test_noisy_network_explores_in_training_only():
+    """epsilon = 0, one observation: training selects several actions, evaluation one."""
     algo = dqn(num_actions=5, noisy=True, learning_starts=0, epsilon_start=0.0, epsilon_end=0.0)
     obs = np.zeros((1, 1), np.float32)
     assert len({algo.act(obs, 10)[0] for _ in range(50)}) > 1
     assert len({algo.predict(obs, None)[0] for _ in range(50)}) == 1
 
 
-def test_nothing_is_learned_before_a_batch_is_there():
+def test_update_waits_for_batch_size_rows():
     algo = dqn(learning_starts=0, train_every=1, batch_size=4, n_step=2)
     learned = []
     for step in range(1, 8):
         step_of(algo, step)
         learned.append(algo.update(step) is not None)
-    assert learned == [False, False, False, False, True, True, True]  # n-step rows come a step late
+    assert learned == [
+        False,
+        False,
+        False,
+        False,
+        True,
+        True,
+        True,
+    ]  # n-step rows arrive one step late
 
 
 @pytest.mark.parametrize(
@@ -174,9 +208,98 @@ def test_nothing_is_learned_before_a_batch_is_there():
         ({"batch_size": 50, "buffer_size": 20}, "larger than buffer_size"),
     ],
 )
-def test_contradictions_are_refused_with_the_reason(switches, why):
+def test_contradicting_keys_raise_bad_input(switches, why):
     with pytest.raises(BadInput, match=why):
         dqn(**switches)
+
+
+def test_each_env_draws_its_own_epsilon():
+    """On average half of the envs explore; a shared draw would give none or all."""
+    algo = dqn(
+        num_actions=100, num_envs=1_000, learning_starts=0, epsilon_start=0.5, epsilon_end=0.5
+    )
+    obs = np.zeros((1_000, 1), np.float32)
+    greedy = algo.predict(obs[:1], None)[0]
+    explored = int((algo.act(obs, step=10) != greedy).sum())
+    # binomial(1000, 0.5 * 0.99): mean 495, std 16; the bounds are 5 std
+    assert 415 < explored < 575
+
+
+def test_epsilon_schedule_is_one_before_learning_starts():
+    algo = dqn(learning_starts=10, epsilon_start=0.8, epsilon_end=0.2, epsilon_steps=100)
+    assert algo.epsilon(9) == 1.0
+    assert algo.epsilon(50) == pytest.approx(0.5)
+    assert algo.epsilon(1_000) == pytest.approx(0.2)
+    algo = dqn(
+        learning_starts=0,
+        epsilon_start=0.4,
+        epsilon_end=0.1,
+        epsilon_steps=100,
+        epsilon_decay="exponential",
+    )
+    assert algo.epsilon(50) == pytest.approx(0.2)  # the geometric mean at half time
+
+
+def count_updates(monkeypatch, algo, num_envs, vector_steps):
+    """Number of gradient steps in so many steps of all envs."""
+    updates = RecordedUpdates(monkeypatch, algo.learner, result={"loss": torch.zeros(1)})
+    zeros = np.zeros(num_envs)
+    step = 0
+    for _ in range(vector_steps):
+        obs = np.zeros((num_envs, 1), np.float32)
+        algo.observe(Transition(obs, zeros.astype(int), zeros, obs, zeros > 1, zeros > 1))
+        step += num_envs
+        algo.update(step)
+    return sum(len(inputs[0].positions) for inputs in updates.calls)
+
+
+@pytest.mark.parametrize("num_envs", [1, 3, 8])
+def test_updates_are_counted_in_env_steps(monkeypatch, num_envs):
+    """240 env steps, learning_starts=120, then 2 updates every 4 steps: 60."""
+    algo = dqn(num_envs=num_envs, learning_starts=120, train_every=4, gradient_steps=2)
+    updates = count_updates(monkeypatch, algo, num_envs, 240 // num_envs)
+    assert updates == 60
+
+
+@pytest.mark.parametrize("num_envs", [1, 8])
+def test_target_updates_are_counted_in_env_steps(monkeypatch, num_envs):
+    """One per env step, for any number of envs."""
+    algo = dqn(num_envs=num_envs, learning_starts=0, target_update_every=1, tau=0.5)
+    calls = []
+    monkeypatch.setattr(algo.learner, "update_target", calls.append)
+    count_updates(monkeypatch, algo, num_envs, 80 // num_envs)
+    assert calls == [0.5] * 80
+
+
+def test_hard_target_update_happens_at_its_period():
+    algo = dqn(learning_starts=0, train_every=1, target_update_every=10, batch_size=1)
+    obs = np.ones((1, 1), np.float32)
+    no = np.array([False])
+    begin = algo.learner.flat_target.clone()
+    for step in range(1, 11):
+        algo.observe(Transition(obs, np.array([0]), np.array([1.0]), obs, no, no))
+        algo.update(step)
+        moved = not torch.equal(algo.learner.flat_target, begin)
+        assert moved == (step == 10)
+    assert torch.equal(algo.learner.flat_target, algo.learner.flat)
+
+
+@pytest.mark.parametrize("replay", ["uniform", "proportional", "softmax"])
+@pytest.mark.parametrize("noisy", [False, True])
+def test_metrics_cover_all_updates_of_a_round(replay, noisy):
+    """8 env steps at once, train_every=4, gradient_steps=3: K = 6 updates, whatever the switches."""
+    switches = {"replay": replay, "noisy": noisy, "batch_size": 4, "learning_starts": 0}
+    algo = dqn(num_envs=8, train_every=4, gradient_steps=3, **switches)
+    zeros, rng = np.zeros(8), np.random.default_rng(0)
+    obs, next_obs = rng.normal(size=(2, 8, 1)).astype(np.float32)
+    algo.observe(
+        Transition(obs, zeros.astype(int), rng.normal(size=8), next_obs, zeros > 1, zeros > 1)
+    )
+    metrics = algo.update(8)
+    assert {name: tuple(values.shape) for name, values in metrics.items()} == dict.fromkeys(
+        ("loss", "q_mean", "grad_norm"), (6,)
+    )
+    assert len(set(np.asarray(metrics["loss"]).tolist())) == 6  # six updates, not one repeated
 
 
 # All pairs
@@ -226,37 +349,37 @@ PAIRS = [
 
 
 @pytest.mark.parametrize("pair", REFUSED, ids="+".join)
-def test_pairs_that_make_no_sense_are_refused(pair):
+def test_contradicting_pairs_raise_bad_input(pair):
     with pytest.raises(BadInput):
         dqn(**{**TINY, **{k: v for name in pair for k, v in SWITCHES[name].items()}})
 
 
-def lived(algo, begin, end):
+def run_steps(algo, begin, end):
     for step in range(begin, end):
         step_of(algo, step, done=step % 7 == 3, cut=step % 11 == 5)
         algo.update(step + 1)
 
 
 @pytest.mark.parametrize("first", list(SWITCHES)[:-1])
-def test_every_pair_of_switches_learns_and_resumes_exactly(first):
-    """25 steps and 15 more, against 15 more from a checkpoint: the same bits."""
+def test_pairs_of_switches_learn_and_resume_exactly(first):
+    """40 steps without interruption, and 25 plus 15 from a checkpoint, give the same parameters."""
     for pair in [pair for pair in PAIRS if pair[0] == first]:
         switches = {**TINY, **SWITCHES[pair[0]], **SWITCHES[pair[1]]}
         whole, resumed = dqn(**switches), dqn(**switches)
-        begun = whole.learner.flat.clone()
-        lived(whole, 0, 25)
+        initial = whole.learner.flat.clone()
+        run_steps(whole, 0, 25)
         resumed.load_policy(whole.policy_state())
         resumed.load_state_dict(through_a_checkpoint(whole.state_dict()))
         for algo in (whole, resumed):
-            lived(algo, 25, 40)
+            run_steps(algo, 25, 40)
         assert torch.isfinite(whole.learner.flat).all(), pair
-        assert not torch.equal(whole.learner.flat, begun), pair
+        assert not torch.equal(whole.learner.flat, initial), pair
         assert torch.equal(whole.learner.flat, resumed.learner.flat), pair
 
 
 # Learning
 
-FAMILY = {
+VARIANTS = {
     "c51": {"distributional": "c51", "num_atoms": 21, "v_min": -2.0, "v_max": 2.0},
     "qr": {"distributional": "qr", "num_atoms": 5},
     "noisy dueling": {"noisy": True, "dueling": True, "epsilon_end": 0.3},
@@ -267,8 +390,8 @@ FAMILY = {
 }
 
 
-@pytest.mark.parametrize("name", FAMILY)
-def test_members_of_the_family_find_a_reward_one_step_away(name):
-    algo = trained("dqn", "ProbeDelayedReward-v0", **FAMILY[name])
+@pytest.mark.parametrize("name", VARIANTS)
+def test_variants_learn_value_of_delayed_reward(name):
+    algo = trained("dqn", "ProbeDelayedReward-v0", **VARIANTS[name])
     assert value(algo, 1.0) == pytest.approx(1.0, abs=0.1)
     assert value(algo, 0.0) == pytest.approx(0.5, abs=0.1)

@@ -12,7 +12,7 @@ from rl_cli.collectors.base import EagerCollector
 from rl_cli.collectors.native import NativeCollector
 from rl_cli.core.errors import EnvFault, NonFinite
 from rl_cli.storage import manifest
-from rl_cli.training import experiment
+from rl_cli.training import build
 from tests.collectors.loop import BUDGET, Loop, assert_same_bits
 from tests.config.test_config import compose
 from tests.engine.test_compiler import needs_compiler
@@ -140,7 +140,7 @@ def recorded_collectors(monkeypatch, make=factory.make_collector):
         made.append(Recorder(make(*parts)))
         return made[-1]
 
-    monkeypatch.setattr(experiment, "make_collector", recorded)
+    monkeypatch.setattr(build, "make_collector", recorded)
     return made
 
 

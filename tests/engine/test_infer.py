@@ -21,27 +21,27 @@ def rollout(rows):
 def test_compiled_answers_are_the_plain_ones_and_follow_the_parameters():
     """In the tests' own cache, which is kept: the compiler is at work the first time only."""
     notes, algo = [], make("ppo")
-    plain = make("ppo").learner
+    plain = make("ppo")
     algo.learner.compiler = compiler(notes, f"{compiler_module.source_digest()} asked")
     for _ in range(3):
-        found = algo.net.rate(algo.learner, rollout(20), often=True)
-        expected = algo.net.rate(plain, rollout(20), often=True)
+        found = algo.policy.evaluate(rollout(20), same_shape=True)
+        expected = plain.policy.evaluate(rollout(20), same_shape=True)
         assert algo.learner.is_compiled, notes
         for one, other in zip(found, expected, strict=True):
             assert one.shape == (20, 1)
             torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
         with torch.no_grad():
             algo.learner.flat.mul_(1.3)
-            plain.flat.mul_(1.3)
+            plain.learner.flat.mul_(1.3)
     assert len(algo.learner.compiled) == 1
 
 
 def test_what_is_asked_once_is_not_compiled():
     algo, asked = make("ppo"), []
     algo.learner.compiler = lambda *what: asked.append(what)
-    algo.net.rate(algo.learner, rollout(7), often=False)
+    algo.policy.evaluate(rollout(7), same_shape=False)
     assert not asked
-    algo.net.rate(algo.learner, rollout(7), often=True)
+    algo.policy.evaluate(rollout(7), same_shape=True)
     assert len(asked) == 1
 
 
@@ -49,11 +49,10 @@ def test_rows_are_rated_one_by_one():
     """log pi, V(s) and V(s') of each row, whatever stands beside it."""
     algo = make("ppo")
     batch = rollout(6)
-    together = algo.net.rate(algo.learner, batch, often=True)
+    together = algo.policy.evaluate(batch, same_shape=True)
     for t in range(6):
-        alone = algo.net.rate(
-            algo.learner, Batch(*(field[t : t + 1] for field in batch)), often=True
-        )
+        row = Batch(*(field[t : t + 1] for field in batch))
+        alone = algo.policy.evaluate(row, same_shape=True)
         for one, other in zip(together, alone, strict=True):
             torch.testing.assert_close(one[t : t + 1], other)
 
@@ -62,7 +61,7 @@ def test_rows_are_rated_one_by_one():
 def test_only_rollouts_of_one_length_are_asked_often(episodes):
     length = 64 if episodes is None else None
     algo, seen = ppo(rollout_length=length, rollout_episodes=episodes), []
-    plain = algo.learner.ask
-    algo.learner.ask = lambda *a, often: seen.append(often) or plain(*a, often=often)
+    plain = algo.learner.infer
+    algo.learner.infer = lambda *a, often: seen.append(often) or plain(*a, often=often)
     filled(algo).update(64)
     assert seen == [episodes is None]

@@ -1,3 +1,5 @@
+"""Action distributions, compared with torch.distributions, frequencies and hand-worked values."""
+
 import math
 
 import numpy as np
@@ -27,13 +29,13 @@ def tiled(row):
 
 
 def assert_frequencies(counts, probabilities):
-    """Each count is binomial: 4.5 stds of it are exceeded once in 150 000."""
+    """Each count is binomial and within 4.5 std, which is exceeded once in 150,000."""
     p = np.asarray(probabilities)
     std = np.sqrt(p * (1 - p) / DRAWS)
     assert (np.abs(np.asarray(counts) / DRAWS - p) <= 4.5 * std).all()
 
 
-def test_categorical_equals_torchs():
+def test_categorical_equals_torch_categorical():
     out = outputs(5, 3).requires_grad_()
     action = torch.tensor([0, 1, 2, 2, 0])
     ours, oracle = Categorical(DISCRETE), TorchCategorical(logits=out)
@@ -42,7 +44,7 @@ def test_categorical_equals_torchs():
     torch.testing.assert_close(ours.entropy({}, out), oracle.entropy())
 
 
-def test_multidiscrete_is_the_sum_of_torchs_independent_choices():
+def test_multidiscrete_equals_sum_of_torch_categoricals():
     out = outputs(4, 5)
     action = torch.tensor([[0, 2], [1, 0], [1, 1], [0, 0]])
     ours = Categorical(MULTI)
@@ -56,7 +58,7 @@ def test_multidiscrete_is_the_sum_of_torchs_independent_choices():
 
 
 @pytest.mark.parametrize("spec", [BOX, MATRIX])
-def test_gaussian_equals_torchs_independent_normals(spec):
+def test_gaussian_equals_torch_independent_normal(spec):
     ours, n = Gaussian(spec, 0.0), math.prod(spec.shape)
     params = {LOG_STD: torch.linspace(-1.0, 0.5, n)}
     out, action = outputs(3, n), outputs(3, n, seed=1).view(3, *spec.shape)
@@ -68,7 +70,7 @@ def test_gaussian_equals_torchs_independent_normals(spec):
     torch.testing.assert_close(ours.entropy(params, out), oracle.entropy())
 
 
-def test_gaussian_log_prob_by_hand():
+def test_gaussian_log_prob_equals_hand_worked_value():
     # mean 1, std 2, action 5: z = 2, -z**2/2 - ln 2 - ln(2 pi)/2
     one = Gaussian(ActionSpec("box", (1,), (), (-9.0,), (9.0,)), 0.0)
     params = {LOG_STD: torch.tensor([math.log(2.0)])}
@@ -76,8 +78,8 @@ def test_gaussian_log_prob_by_hand():
     assert found.tolist() == pytest.approx([-2.0 - math.log(2.0) - 0.5 * math.log(2 * math.pi)])
 
 
-def test_the_gradient_reaches_mean_and_log_std():
-    # d/dmean = z / std = 2 / 2 = 1; d/dlog_std = z**2 - 1 = 3; of the entropy d/dlog_std = 1
+def test_gradient_of_mean_and_log_std_equals_hand_worked_value():
+    # d log_prob/d mean = z / std = 2 / 2 = 1, d log_prob/d log_std = z**2 - 1 = 3, d entropy/d log_std = 1
     one = Gaussian(ActionSpec("box", (1,), (), (-9.0,), (9.0,)), 0.0)
     log_std = torch.tensor([math.log(2.0)], requires_grad=True)
     mean = torch.tensor([[1.0]], requires_grad=True)
@@ -88,11 +90,11 @@ def test_the_gradient_reaches_mean_and_log_std():
     assert torch.autograd.grad(entropy, log_std)[0].item() == pytest.approx(1.0)
 
 
-def test_gaussian_begins_with_the_log_std_asked_for():
+def test_gaussian_init_uses_log_std_init():
     assert Gaussian(BOX, -0.5).init()[LOG_STD].tolist() == [-0.5, -0.5]
 
 
-def test_sampled_choices_come_as_often_as_their_probability():
+def test_categorical_sample_frequencies_match_probabilities():
     row = np.log([0.1, 0.2, 0.7])
     picks = Categorical(DISCRETE).sample({}, tiled(row), np.random.default_rng(0))
     assert_frequencies(np.bincount(picks, minlength=3), [0.1, 0.2, 0.7])
@@ -103,8 +105,8 @@ def in_numpy(distribution):
 
 
 @pytest.mark.parametrize("point", [0.0, 0.1, 0.2, 0.5, 0.69, 0.71, 0.999999])
-def test_few_rows_and_many_are_sampled_alike(point):
-    """The short way for a row or two against the cumulative sum: shares 0.2, 0.5 and 0.3."""
+def test_categorical_samples_few_rows_like_many(point):
+    """Plain Python for few rows and NumPy for many select the same action; probabilities 0.2, 0.5, 0.3."""
     row = np.log(np.array([[0.2, 0.5, 0.3]], np.float32)) + 7.0
 
     class Fixed:
@@ -118,24 +120,24 @@ def test_few_rows_and_many_are_sampled_alike(point):
     )
 
 
-def test_each_row_is_sampled_from_its_own_logits():
+def test_categorical_rows_use_their_own_logits():
     out = np.log(np.array([[0.9, 0.05, 0.05], [0.05, 0.05, 0.9]], np.float32))
     picks = Categorical(DISCRETE).sample({}, np.tile(out, (DRAWS, 1)), np.random.default_rng(0))
     for row, probabilities in ((0, [0.9, 0.05, 0.05]), (1, [0.05, 0.05, 0.9])):
         assert_frequencies(np.bincount(picks[row::2], minlength=3), probabilities)
 
 
-def test_multidiscrete_choices_are_independent_of_each_other():
+def test_multidiscrete_actions_are_sampled_independently():
     first, second = np.array([0.3, 0.7]), np.array([0.5, 0.1, 0.4])
     row = np.log(np.concatenate([first, second]))
     picks = Categorical(MULTI).sample({}, tiled(row), np.random.default_rng(0))
     pairs = np.bincount(picks[:, 0] * 3 + picks[:, 1], minlength=6)
-    assert_frequencies(pairs, np.outer(first, second).ravel())  # one draw for both would show here
+    assert_frequencies(pairs, np.outer(first, second).ravel())  # a shared draw would correlate them
 
 
-def test_logits_far_from_0_neither_overflow_nor_vanish():
+def test_categorical_large_logits_do_not_overflow():
     # softmax of (1000, 1000, -1000) and of (-1000, -1000, -3000) is 1/2, 1/2, 0: only differences
-    # within a row count, whatever the other rows hold
+    # within a row matter
     out = np.array([[1e3, 1e3, -1e3], [-1e3, -1e3, -3e3]], np.float32)
     picks = Categorical(DISCRETE).sample({}, np.tile(out, (DRAWS, 1)), np.random.default_rng(0))
     for row in (0, 1):
@@ -143,25 +145,25 @@ def test_logits_far_from_0_neither_overflow_nor_vanish():
 
 
 @pytest.mark.parametrize("impossible", [0, 1, 2])
-def test_an_impossible_choice_is_never_drawn(impossible):
+def test_categorical_never_samples_zero_probability(impossible):
     row = [0.0, 0.0, 0.0]
     row[impossible] = -np.inf
     picks = Categorical(DISCRETE).sample({}, tiled(row), np.random.default_rng(0))
     assert set(picks.tolist()) == {0, 1, 2} - {impossible}
 
 
-def test_gaussian_samples_have_the_mean_and_std_of_each_dimension():
+def test_gaussian_samples_match_mean_and_std():
     params = {LOG_STD: np.log([0.5, 2.0])}
     samples = Gaussian(BOX, 0.0).sample(params, tiled([1.0, -3.0]), np.random.default_rng(0))
     std = np.array([0.5, 2.0])
-    # the mean of n draws has std sigma / sqrt n, their std has sigma / sqrt 2n
+    # std of the sample mean: sigma / sqrt(n); of the sample std: sigma / sqrt(2n)
     assert (np.abs(samples.mean(0) - [1.0, -3.0]) <= 4.5 * std / math.sqrt(DRAWS)).all()
     assert (np.abs(samples.std(0) - std) <= 4.5 * std / math.sqrt(2 * DRAWS)).all()
     assert abs(np.corrcoef(samples.T)[0, 1]) <= 4.5 / math.sqrt(DRAWS)
 
 
 @pytest.mark.parametrize("spec", [DISCRETE, MULTI, BOX, MATRIX])
-def test_actions_have_the_shape_and_type_of_the_spec(spec):
+def test_actions_have_shape_and_dtype_of_spec(spec):
     distribution = make_distribution(spec)
     out = outputs(4, distribution.outputs).numpy()
     sample = distribution.sample(in_numpy(distribution), out, np.random.default_rng(0))
@@ -171,7 +173,7 @@ def test_actions_have_the_shape_and_type_of_the_spec(spec):
 
 
 @pytest.mark.parametrize("spec", [DISCRETE, MULTI, BOX])
-def test_samples_are_reproducible_from_their_stream_and_move_on_with_it(spec):
+def test_samples_depend_only_on_generator_state(spec):
     distribution = make_distribution(spec)
     out = np.zeros((50, distribution.outputs), np.float32)
     params, rng = in_numpy(distribution), np.random.default_rng(3)
@@ -180,23 +182,23 @@ def test_samples_are_reproducible_from_their_stream_and_move_on_with_it(spec):
     assert not np.array_equal(first, second)
 
 
-def test_the_mode_is_the_most_likely_choice():
+def test_categorical_mode_is_argmax():
     out = np.array([[0.0, 3.0, 1.0], [5.0, -1.0, 4.9]], np.float32)
     assert Categorical(DISCRETE).mode(out).tolist() == [1, 0]
 
 
-def test_the_mode_of_several_choices_is_taken_from_each():
-    # logits 1 2 | 9 0 3 and 4 0 | 1 2 3; the largest of all five must not decide
+def test_multidiscrete_mode_is_argmax_of_each_action():
+    # logits 1 2 | 9 0 3 and 4 0 | 1 2 3: the argmax of each part, not of all five
     out = np.array([[1.0, 2.0, 9.0, 0.0, 3.0], [4.0, 0.0, 1.0, 2.0, 3.0]], np.float32)
     assert Categorical(MULTI).mode(out).tolist() == [[1, 0], [0, 2]]
 
 
-def test_the_mode_of_a_gaussian_is_its_mean():
+def test_gaussian_mode_is_mean():
     out = np.array([[1.0, 2.0, 3.0, 4.0]], np.float32)
     assert Gaussian(MATRIX, 1.0).mode(out).tolist() == [[[1.0, 2.0], [3.0, 4.0]]]
 
 
-def test_the_kind_of_action_decides_on_the_distribution():
+def test_make_distribution_depends_on_action_kind():
     assert isinstance(make_distribution(BOX, -1.0), Gaussian)
     assert make_distribution(BOX, -1.0).init()[LOG_STD].tolist() == [-1.0, -1.0]
     assert isinstance(make_distribution(DISCRETE), Categorical)

@@ -1,4 +1,4 @@
-"""Distributions of real-valued actions: each log-probability by hand or by torch's own."""
+"""Gaussian distributions, compared with torch.distributions and hand-worked values."""
 
 import math
 
@@ -8,7 +8,6 @@ import torch
 from torch.distributions import AffineTransform, Independent, Normal, TransformedDistribution
 from torch.distributions.transforms import TanhTransform
 
-from rl_cli.algos.exploration import HeldNoise
 from rl_cli.core.errors import BadInput
 from rl_cli.core.types import ActionSpec
 from rl_cli.models.action_distributions import make_distribution
@@ -38,8 +37,8 @@ def in_numpy(params):
     return {name: value.numpy() for name, value in params.items()}
 
 
-def test_a_fixed_variance_of_a_half_by_hand():
-    """(2 - 1)^2 / (2 * 0.5) = 1, and the normaliser is sqrt(2 pi 0.5) = sqrt pi."""
+def test_fixed_gaussian_log_prob_equals_hand_worked_value():
+    """Variance 1/2: (2 - 1)^2 / (2 * 0.5) = 1, normalizer sqrt(2 pi 0.5) = sqrt(pi)."""
     half = made(ONE, "fixed", log_std_init=0.5 * math.log(0.5))
     assert half.init() == {}
     found = half.log_prob({}, torch.tensor([[1.0]]), torch.tensor([[2.0]]))
@@ -48,19 +47,19 @@ def test_a_fixed_variance_of_a_half_by_hand():
     assert samples.var() == pytest.approx(0.5, abs=4.5 * 0.5 * math.sqrt(2 / DRAWS))
 
 
-def test_a_log_std_of_the_networks_own_is_added_to_the_first_one_and_kept_in_hand():
+def test_state_dependent_log_std_is_offset_and_clamped():
     distribution = made(BOX, "state_dependent", log_std_init=-1.0)
     out = torch.tensor([[0.5, 0.0, 0.3, -0.2], [0.0, 0.0, 50.0, -50.0]])
     action = torch.tensor([[1.0, -1.0], [2.0, 0.0]])
-    std = torch.tensor([[-0.7, -1.2], [2.0, -20.0]]).exp()  # the second row beyond both limits
+    std = torch.tensor([[-0.7, -1.2], [2.0, -20.0]]).exp()  # the second row exceeds both limits
     oracle = Independent(Normal(out[:, :2], std), 1)
     torch.testing.assert_close(distribution.log_prob({}, out, action), oracle.log_prob(action))
     torch.testing.assert_close(distribution.entropy({}, out), oracle.entropy())
     assert distribution.mode(out.numpy())[0].tolist() == [0.5, 0.0]
 
 
-def test_gsde_log_prob_by_hand():
-    """z = (3, 4), sigma = (1, 1/2): variance 9 + 4 = 13. One above the mean: -1 / 26 - ln(13) / 2 - ..."""
+def test_gsde_log_prob_equals_hand_worked_value():
+    """z = (3, 4), sigma = (1, 1/2): variance 9 + 4 = 13. At mean + 1: -1 / 26 - ln(13) / 2 - ..."""
     gsde = made(ONE, "gsde", latent=2)
     params = {LOG_STD: torch.tensor([[0.0], [math.log(0.5)]])}
     out = torch.tensor([[10.0, 3.0, 4.0]])
@@ -72,7 +71,7 @@ def test_gsde_log_prob_by_hand():
     assert gsde.init()[LOG_STD].shape == (2, 1)
 
 
-def test_gsde_explores_by_a_function_of_the_state():
+def test_gsde_noise_is_a_function_of_the_state():
     """theta = sigma * (1, -1) = (1, -1/2): noise 3 - 2 = 1 at z = (3, 4), and 1 - 1 = 0 at (1, 2)."""
     gsde = made(ONE, "gsde", latent=2)
     params = {LOG_STD: np.log(np.array([[1.0], [0.5]], np.float32))}
@@ -81,7 +80,7 @@ def test_gsde_explores_by_a_function_of_the_state():
     np.testing.assert_allclose(gsde.explore(params, out, noise), [[11.0], [10.0]])
 
 
-def test_the_chance_of_gsdes_draws_is_that_of_its_log_prob():
+def test_gsde_samples_match_moments():
     gsde = made(BOX, "gsde")
     params = {LOG_STD: np.random.default_rng(1).normal(size=(3, 2)).astype(np.float32)}
     row = np.array([[0.5, -0.5, 0.3, -0.9, 0.6]], np.float32)
@@ -94,25 +93,9 @@ def test_the_chance_of_gsdes_draws_is_that_of_its_log_prob():
         assert (np.abs(samples.std(0) / std[0] - 1) < 4.5 / math.sqrt(2 * DRAWS)).all()
 
 
-def test_noise_is_held_for_its_time_and_each_env_has_its_own():
-    noise, rng = HeldNoise((2, 3, 1), every=2), np.random.default_rng(0)
-    steps = [noise.at_step(2, rng) for _ in range(4)]
-    assert np.array_equal(steps[0], steps[1])
-    assert np.array_equal(steps[2], steps[3])
-    assert not np.array_equal(steps[1], steps[2])
-    assert not np.array_equal(steps[0][0], steps[0][1])
-    assert noise.at_step(1, rng).shape == (1, 3, 1)
-    before = noise.matrices
-    noise.renew()
-    assert not np.array_equal(noise.at_step(2, rng), before)
-    held = HeldNoise((2, 3, 1), every=None)
-    first = held.at_step(2, rng)
-    assert all(np.array_equal(held.at_step(2, rng), first) for _ in range(100))
-
-
 @pytest.mark.parametrize("std", KINDS)
 @pytest.mark.parametrize("squash", [False, True])
-def test_both_sides_have_the_same_moments(std, squash):
+def test_numpy_moments_equal_torch_moments(std, squash):
     distribution = made(BOX, std, squash)
     params, out = distribution.init(), outputs(distribution)
     mean, log_std = distribution.moments(params, out)
@@ -127,7 +110,7 @@ def test_both_sides_have_the_same_moments(std, squash):
 
 
 @pytest.mark.parametrize("std", KINDS)
-def test_squashed_log_prob_is_torchs(std):
+def test_squashed_log_prob_equals_torch_transformed_distribution(std):
     distribution = made(BOX, std, squash=True)
     params, out = distribution.init(), outputs(distribution)
     mean, log_std = distribution.moments(params, out)
@@ -147,15 +130,15 @@ def test_squashed_log_prob_is_torchs(std):
     )
 
 
-def test_squashed_log_prob_by_hand():
-    """Middle of [-2, 6], where the slope is 4: the normal's density at its mean, divided by 4."""
+def test_squashed_log_prob_equals_hand_worked_value():
+    """At the middle of [-2, 6] the slope da/du is 4: the normal density at its mean, divided by 4."""
     wide = made(ActionSpec("box", (1,), (), (-2.0,), (6.0,)), "fixed", True, log_std_init=0.0)
     found = wide.log_prob({}, torch.zeros(1, 1), torch.full((1, 1), 2.0))
     assert found.item() == pytest.approx(-HALF_LOG_2PI - math.log(4))
     assert wide.mode(np.zeros((1, 1), np.float32)).item() == 2.0
 
 
-def test_an_action_at_its_bound_has_a_finite_log_prob_and_gradient():
+def test_squashed_log_prob_is_finite_at_bounds():
     squashed = made(ONE, "learned", True, log_std_init=0.0)
     params = {k: v.requires_grad_() for k, v in squashed.init().items()}
     mean = torch.zeros(2, 1, requires_grad=True)
@@ -166,8 +149,8 @@ def test_an_action_at_its_bound_has_a_finite_log_prob_and_gradient():
 
 
 @pytest.mark.parametrize(("mean", "std"), [(0.0, 0.3), (0.7, 1.0), (-2.0, 0.5), (0.5, 2.0)])
-def test_squashed_entropy_is_the_integral(mean, std):
-    """-sum p ln p over a fine grid of u, p the density of the action."""
+def test_squashed_entropy_equals_numerical_integral(mean, std):
+    """-sum p ln p over a fine grid of u; p is the density of the action."""
     squashed = made(BOX, "fixed", True, log_std_init=math.log(std))
     u = torch.linspace(mean - 9 * std, mean + 9 * std, 200_001, dtype=torch.float64)
     density = Normal(mean, std).log_prob(u)
@@ -179,18 +162,18 @@ def test_squashed_entropy_is_the_integral(mean, std):
     assert found == pytest.approx(expected, abs=0.02)
 
 
-def test_squashed_entropy_has_a_greatest_std():
-    """Beyond it actions pile up at the bounds; the normal's own would ask for ever more."""
+def test_squashed_entropy_is_bounded_in_std():
+    """It decreases for a large std, where actions concentrate at the bounds."""
 
     def of(std):
         squashed = made(ONE, "fixed", True, log_std_init=math.log(std))
         return squashed.entropy({}, torch.zeros(1, 1)).item()
 
     assert of(0.2) < of(0.9) > of(3.0)
-    assert of(0.9) <= math.log(2)  # of the uniform one, which is the most there can be
+    assert of(0.9) <= math.log(2)  # the entropy of the uniform distribution, the maximum
 
 
-def test_tanh_and_back():
+def test_tanh_inverse_restores_input():
     tanh, u = Tanh(BOX), np.array([[0.0, -1.0], [2.5, 4.0]], np.float32)
     back, _ = tanh.inverse(torch.from_numpy(tanh(u)))
     np.testing.assert_allclose(back.numpy(), u, atol=1e-3)
@@ -205,7 +188,7 @@ def test_tanh_and_back():
     ],
 )
 @pytest.mark.parametrize("kind", ["discrete", "multidiscrete"])
-def test_discrete_actions_refuse_switches_of_real_ones(changes, named, kind):
+def test_continuous_switches_raise_bad_input_for_discrete_actions(changes, named, kind):
     sizes, shape = ((3,), ()) if kind == "discrete" else ((2, 3), (2,))
     with pytest.raises(BadInput) as refused:
         make_distribution(ActionSpec(kind, shape, sizes), **changes)
@@ -213,8 +196,8 @@ def test_discrete_actions_refuse_switches_of_real_ones(changes, named, kind):
     assert kind in refused.value.what
 
 
-def test_actions_without_bounds_are_not_squashed():
-    endless = ActionSpec("box", (2,), (), (-1.0, -math.inf), (1.0, math.inf))
-    with pytest.raises(BadInput, match="this env has none"):
-        make_distribution(endless, squash=True)
-    assert isinstance(make_distribution(endless, std="gsde", latent=1), GSDE)
+def test_squash_raises_bad_input_for_unbounded_actions():
+    unbounded = ActionSpec("box", (2,), (), (-1.0, -math.inf), (1.0, math.inf))
+    with pytest.raises(BadInput, match="needs bounded actions"):
+        make_distribution(unbounded, squash=True)
+    assert isinstance(make_distribution(unbounded, std="gsde", latent=1), GSDE)

@@ -1,3 +1,5 @@
+"""Networks, compared with torch.nn layers of the same weights."""
+
 import math
 
 import numpy as np
@@ -17,7 +19,7 @@ def seeded(seed=0):
 
 
 def put(layers, params, name):
-    """Give torch's own layers the weights of ours."""
+    """Copy named parameters into torch layers."""
     with torch.no_grad():
         for i, layer in enumerate(layers):
             layer.weight.copy_(params[f"{name}.{i}.weight"])
@@ -25,7 +27,7 @@ def put(layers, params, name):
 
 
 def assert_orthogonal(weight, gain):
-    """Rows, or columns where there are fewer of them, are at right angles and `gain` long."""
+    """Rows (or columns, if there are fewer) are orthogonal and of norm `gain`."""
     flat = weight.flatten(1)
     flat = flat if flat.shape[0] <= flat.shape[1] else flat.T
     expected = gain**2 * torch.eye(len(flat))
@@ -33,7 +35,7 @@ def assert_orthogonal(weight, gain):
 
 
 @pytest.mark.parametrize(("activation", "layer"), [("tanh", nn.Tanh), ("relu", nn.ReLU)])
-def test_mlp_equals_torchs_sequential_with_the_same_weights(activation, layer):
+def test_mlp_equals_torch_sequential(activation, layer):
     mlp = MLP("q", 3, (8, 5), 4, activation)
     params = mlp.init(seeded())
     linears = [nn.Linear(3, 8), nn.Linear(8, 5), nn.Linear(5, 4)]
@@ -42,7 +44,7 @@ def test_mlp_equals_torchs_sequential_with_the_same_weights(activation, layer):
     out = mlp(params, x)
     oracle = nn.Sequential(linears[0], layer(), linears[1], layer(), linears[2])
     torch.testing.assert_close(out, oracle(x))
-    assert (out < 0).any()  # so that an activation after the last layer would have shown
+    assert (out < 0).any()  # no activation follows the last layer
 
 
 def test_mlp_without_hidden_layers_is_linear():
@@ -53,49 +55,51 @@ def test_mlp_without_hidden_layers_is_linear():
     assert mlp(params, torch.tensor([[3.0, 4.0]])).tolist() == [[2.5]]
 
 
-def test_mlp_reads_the_weights_it_is_given():
-    # the target network is the same function of other weights
+def test_mlp_uses_the_parameters_it_receives():
+    # the target network is the same function with other weights
     mlp = MLP("q", 3, (8,), 2, "relu")
     online, target = mlp.init(seeded(0)), mlp.init(seeded(1))
     x = torch.randn(6, 3, generator=seeded(2))
     assert not torch.allclose(mlp(online, x), mlp(target, x))
 
 
-def test_orthogonal_weights_have_the_gains_asked_for_and_no_bias():
+def test_orthogonal_init_has_gains_and_zero_bias():
     mlp = MLP("actor", 4, (64, 16), 2, "tanh")
     params = mlp.init(seeded(), output_gain=0.01)
-    assert_orthogonal(params["actor.0.weight"], math.sqrt(2))  # 64 rows of 4: its columns
+    assert_orthogonal(
+        params["actor.0.weight"], math.sqrt(2)
+    )  # 64 rows of 4: the columns are orthogonal
     assert_orthogonal(params["actor.1.weight"], math.sqrt(2))
     assert_orthogonal(params["actor.2.weight"], 0.01)
     assert all(params[f"actor.{i}.bias"].tolist() == [0.0] * n for i, n in enumerate((64, 16, 2)))
 
 
-def test_uniform_weights_and_biases_fill_plus_minus_one_over_root_fan_in():
+def test_uniform_init_bound_is_one_over_root_fan_in():
     params = MLP("q", 16, (2000,), 3, "relu").init(seeded())
-    # fan-in 16: 1/4. That 2 000 draws all miss the outer hundredth at one end: 0.99**2000 = 2e-9
+    # fan-in 16: bound 1/4. 2,000 draws all miss the outer 1 % at one end with probability 0.99**2000 = 2e-9
     for name in ("q.0.weight", "q.0.bias"):
         assert params[name].abs().max() <= 0.25
         assert params[name].max() > 0.245
         assert params[name].min() < -0.245
-    # fan-in 2000: a uniform's std is bound / sqrt 3; 6 000 draws estimate it to about 1 %
+    # fan-in 2000: the std of a uniform is bound / sqrt(3); 6,000 draws estimate it to about 1 %
     bound = 2000**-0.5
     assert params["q.1.weight"].abs().max() <= bound
     assert params["q.1.weight"].std().item() == pytest.approx(bound / math.sqrt(3), rel=0.04)
 
 
 @pytest.mark.parametrize("output_gain", [None, 0.01])
-def test_the_same_generator_seed_gives_the_same_weights(output_gain):
+def test_init_depends_on_generator_seed(output_gain):
     mlp = MLP("actor", 4, (8,), 2, "tanh")
     first, again, other = (mlp.init(seeded(seed), output_gain) for seed in (0, 0, 1))
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["actor.0.weight"], other["actor.0.weight"])
 
 
-def test_initial_weights_depend_on_nothing_but_the_generator():
+def test_init_ignores_global_generator():
     before = torch.get_rng_state()
     first = NatureCNN((1, 36, 36)).init(seeded())
     assert torch.equal(torch.get_rng_state(), before)
-    torch.rand(10)  # the global generator moves on; the weights do not follow
+    torch.rand(10)  # advances the global generator
     again = NatureCNN((1, 36, 36)).init(seeded())
     assert all(torch.equal(first[name], again[name]) for name in first)
 
@@ -117,10 +121,10 @@ def nature_oracle(params, channels, flat):
     ("shape", "flat"),
     [
         ((4, 84, 84), 3136),  # 84 -> 20 -> 9 -> 7: 64 * 7 * 7
-        ((3, 84, 36), 448),  # 36 -> 8 -> 3 -> 1: 64 * 7 * 1, so height and width are not mixed up
+        ((3, 84, 36), 448),  # 36 -> 8 -> 3 -> 1: 64 * 7 * 1; height and width differ
     ],
 )
-def test_nature_cnn_equals_torchs_layers_on_bytes_scaled_to_1(shape, flat):
+def test_nature_cnn_equals_torch_layers_on_scaled_images(shape, flat):
     cnn = NatureCNN(shape)
     params = cnn.init(seeded())
     obs = torch.randint(0, 256, (2, *shape), generator=seeded(1), dtype=torch.uint8)
@@ -130,7 +134,7 @@ def test_nature_cnn_equals_torchs_layers_on_bytes_scaled_to_1(shape, flat):
     torch.testing.assert_close(features, nature_oracle(params, shape[0], flat)(obs / 255))
 
 
-def test_nature_cnn_weights_are_orthogonal_with_gain_root_2():
+def test_nature_cnn_init_is_orthogonal_with_gain_root_two():
     params = NatureCNN((4, 84, 84)).init(seeded())
     shapes = [(32, 4, 8, 8), (64, 32, 4, 4), (64, 64, 3, 3), (512, 3136)]
     for i, shape in enumerate(shapes):
@@ -139,7 +143,7 @@ def test_nature_cnn_weights_are_orthogonal_with_gain_root_2():
         assert not params[f"encoder.{i}.bias"].any()
 
 
-def test_vectors_are_their_own_features():
+def test_encoder_of_vectors_is_identity():
     encoder = make_encoder((7,))
     obs = torch.randn(2, 7, generator=seeded())
     assert isinstance(encoder, Identity)
@@ -148,14 +152,14 @@ def test_vectors_are_their_own_features():
     assert torch.equal(encoder({}, obs), obs)
 
 
-def test_pixels_go_through_the_convolutions():
+def test_encoder_of_images_is_nature_cnn():
     assert isinstance(make_encoder((3, 96, 96)), NatureCNN)
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 @pytest.mark.parametrize("rows", [1, 3])
-def test_numpy_gives_what_torch_gives(activation, rows):
-    """A single row goes another way than several; neither writes to what it was given."""
+def test_in_numpy_equals_torch(activation, rows):
+    """One row uses another code path than several; neither modifies its input."""
     net = MLP("q", 5, (7, 6), 2, activation)
     params = net.init(torch.Generator().manual_seed(0))
     arrays = {name: value.numpy() for name, value in params.items()}
@@ -171,7 +175,7 @@ def test_numpy_gives_what_torch_gives(activation, rows):
 
 @pytest.mark.parametrize("algo", ["dqn", "ppo"])
 @pytest.mark.parametrize("env", ["pong", "pong_noframeskip", "breakout", "space_invaders"])
-def test_the_atari_presets_have_natures_network(algo, env):
+def test_atari_presets_use_network_of_mnih_2015(algo, env):
     """Mnih et al. 2015, Methods: 32, 64 and 64 filters, 512 units, one output for each action."""
     _, cfg = checked(compose(f"algo={algo}", f"env={env}"))
     spec = EnvSpec((4, 84, 84), "uint8", ActionSpec("discrete", (), (6,)), 1)
@@ -196,7 +200,7 @@ CASES = [(algo, changes) for algo, every in SWITCHES.items() for changes in ever
 
 @pytest.mark.parametrize("shape", [(3,), (2, 40, 44)])
 @pytest.mark.parametrize(("algo", "changes"), CASES)
-def test_the_number_of_parameters_is_known_before_they_are_made(algo, changes, shape):
+def test_size_equals_number_of_parameters(algo, changes, shape):
     values = compose(f"algo={algo}", "hparams=none")["algo"] | {"buffer_size": 64, "batch_size": 8}
     cls = algos.load(values["name"])
     values = {k: v for k, v in values.items() if k in keys(cls.Config)} | changes

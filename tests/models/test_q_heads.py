@@ -1,3 +1,5 @@
+"""Noisy layers and dueling streams with hand-worked values."""
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from rl_cli.models.q_heads import Dueling, NoisyMLP
 from tests.models.test_networks import seeded
 
 
-def test_noise_moves_weights_by_sigma_times_the_product_of_its_factors():
+def test_noisy_weight_is_mu_plus_sigma_times_noise():
     """w = (1 + 0.5 * 3 * 2, 1 + 0.5 * 3 * -1) = (4, -0.5), b = 1 + 0.1 * 3; x = (1, 2)."""
     net = NoisyMLP("q", 2, (), 1, "relu")
     assert net.noise_sizes == {"q.0.noise_in": 2, "q.0.noise_out": 1}
@@ -23,15 +25,15 @@ def test_noise_moves_weights_by_sigma_times_the_product_of_its_factors():
     assert net(params, x).item() == 4.0
 
 
-def test_noisy_weights_begin_as_the_paper_has_them():
+def test_noisy_initial_values_follow_the_paper():
     params = NoisyMLP("q", 16, (), 3, "relu").init(seeded())
     assert params["q.0.weight"].abs().max() <= 0.25
     assert params["q.0.weight_sigma"].unique().tolist() == [0.125]  # 0.5 / sqrt(16)
     assert params["q.0.bias_sigma"].unique().tolist() == [0.125]
 
 
-def test_dueling_joins_a_value_and_advantages_less_their_mean():
-    """V = 2 s, A = (s, 3 s): at s = 1, Q = (2 + 1 - 2, 2 + 3 - 2) = (1, 3)."""
+def test_dueling_output_is_value_plus_centred_advantage():
+    """V = 2 s, A = (s, 3 s): Q(1) = (2 + 1 - 2, 2 + 3 - 2) = (1, 3)."""
     net = Dueling(1, (), 2, 1, "relu", MLP)
     params = {
         "value.0.weight": torch.tensor([[2.0]]),
@@ -43,7 +45,7 @@ def test_dueling_joins_a_value_and_advantages_less_their_mean():
     assert net(params, torch.tensor([[1.0]])).tolist() == [[1.0, 3.0]]
 
 
-def test_dueling_of_atoms_centres_each_atom_over_the_actions():
+def test_dueling_centres_each_atom_over_actions():
     net = Dueling(3, (5, 4), 2, 6, "tanh", NoisyMLP)
     params = net.init(seeded())
     assert params["trunk.0.weight"].shape == (5, 3)
@@ -65,7 +67,7 @@ def test_dueling_of_atoms_centres_each_atom_over_the_actions():
         lambda activation: Dueling(3, (), 2, 2, activation, NoisyMLP),
     ],
 )
-def test_heads_are_the_same_in_numpy_noisy_or_not(make, activation, rows):
+def test_in_numpy_equals_torch_with_and_without_noise(make, activation, rows):
     head = make(activation)
     params = head.init(seeded())
     noise = {n: torch.randn(k, generator=seeded(2)) for n, k in head.noise_sizes.items()}

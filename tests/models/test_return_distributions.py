@@ -1,3 +1,5 @@
+"""Return distributions: projections, targets, losses and priorities with hand-worked values."""
+
 import numpy as np
 import pytest
 import torch
@@ -14,16 +16,16 @@ def log(*probabilities):
     return torch.log(tensor(*probabilities) + 1e-30)
 
 
-def test_projection_shares_a_return_between_its_neighbours():
-    """On 0, 1, 2: 1/2 at 0.25 gives 3/8 and 1/8; 1/4 at 1; 1/4 at 7, which is more than 2."""
+def test_projection_splits_probability_between_nearest_atoms():
+    """Support 0, 1, 2: 1/2 at 0.25 gives 3/8 and 1/8; 1/4 at 1; 1/4 at 7, clamped to 2."""
     m = return_distributions.categorical_projection(
         tensor([0.5, 0.25, 0.25]), tensor([0.25, 1.0, 7.0]), tensor(0.0, 1.0, 2.0)
     )
     assert m.tolist() == [[0.375, 0.375, 0.25]]
 
 
-def test_c51_target_moves_the_chosen_actions_distribution():
-    """Action 1 of s' returns 0 or 2, half each; r = 1, discount 1/2: 1 or 2, half each."""
+def test_c51_target_shifts_distribution_of_next_action():
+    """Action 1 in s' returns 0 or 2 with probability 1/2; r = 1, discount 1/2: 1 or 2."""
     c51 = Categorical(3, 0.0, 2.0)
     out = torch.stack([log(1, 0, 0), log(0.5, 0, 0.5)])[None]
     y = c51.target(tensor(1.0), tensor(0.5), tensor([0.0, 1.0]), out)
@@ -32,23 +34,27 @@ def test_c51_target_moves_the_chosen_actions_distribution():
     assert ended[0].tolist() == pytest.approx([0.0, 1.0, 0.0])
 
 
-def test_c51_mixes_the_distributions_of_actions():
+def test_c51_target_mixes_distributions_by_action_probability():
     c51 = Categorical(3, 0.0, 2.0)
     out = torch.stack([log(1, 0, 0), log(0, 0, 1)])[None]
     y = c51.target(tensor(0.0), tensor(1.0), tensor([0.25, 0.75]), out)
     assert y[0].tolist() == pytest.approx([0.25, 0.0, 0.75])
 
 
-def test_c51_distance_is_the_divergence_of_two_distributions():
+def test_c51_loss_is_kl_divergence():
     """KL(1/2, 1/2 || 1/4, 3/4) = 1/2 ln 2 + 1/2 ln 2/3."""
     c51 = Categorical(2, 0.0, 1.0)
     expected = 0.5 * np.log(2.0) + 0.5 * np.log(2 / 3)
-    assert c51.distance(log([0.25, 0.75]), tensor([0.5, 0.5])).item() == pytest.approx(expected)
-    assert c51.distance(log([0.5, 0.5]), tensor([0.5, 0.5])).item() == pytest.approx(0, abs=1e-6)
+    assert c51.per_sample_loss(log([0.25, 0.75]), tensor([0.5, 0.5])).item() == pytest.approx(
+        expected
+    )
+    assert c51.per_sample_loss(log([0.5, 0.5]), tensor([0.5, 0.5])).item() == pytest.approx(
+        0, abs=1e-6
+    )
     assert c51.mean(log([0.25, 0.75])).item() == pytest.approx(0.75)
 
 
-def test_quantile_loss_weighs_errors_by_their_side():
+def test_quantile_huber_weights_errors_by_sign():
     """theta = (0, 3), tau = (1/4, 3/4), y = (1, 1).
 
     theta_1: errors +1, huber 1/2, weight 1/4: 1/8. theta_2: errors -2, huber 3/2, weight
@@ -58,10 +64,10 @@ def test_quantile_loss_weighs_errors_by_their_side():
     assert loss.tolist() == [0.5]
 
 
-def test_quantiles_settle_where_the_pulls_are_even():
-    """Of returns 0, 0, 0, 8, where Huber's loss is quadratic below a distance of 1.
+def test_quantile_huber_minimum_equals_hand_worked_value():
+    """Returns 0, 0, 0, 8; the Huber loss is quadratic for errors below 1.
 
-    theta_1, tau 1/8: 3 * 7/8 theta = 1/8, and so on: 1/21, 1/5, 5/9; theta_4, tau 7/8:
+    theta_1, tau 1/8: 3 * 7/8 theta = 1/8, hence 1/21; likewise 1/5 and 5/9; theta_4, tau 7/8:
     3 * 1/8 = 7/8 (8 - theta).
     """
     theta = torch.full((1, 4), 2.0, requires_grad=True)
@@ -75,26 +81,26 @@ def test_quantiles_settle_where_the_pulls_are_even():
     assert theta[0].tolist() == pytest.approx(expected, abs=1e-3)
 
 
-def test_qr_target_is_the_chosen_actions_quantiles_moved():
+def test_qr_target_shifts_quantiles_of_next_action():
     qr = Quantiles(2)
     out = tensor([[1.0, 2.0], [3.0, 5.0]])
     y = qr.target(tensor(1.0), tensor(0.5), tensor([0.0, 1.0]), out)
     assert y.tolist() == [[2.5, 3.5]]
-    assert qr.surprise(tensor([1.0, 2.0]), y).tolist() == [1.5]
+    assert qr.priority(tensor([1.0, 2.0]), y).tolist() == [1.5]
 
 
-def test_expectation_target_and_distance():
+def test_expectation_target_loss_and_priority():
     td = Expectation("mse")
     out = tensor([[2.0], [10.0]])
     y = td.target(tensor(1.0), tensor(0.5), tensor([0.75, 0.25]), out)
     assert y.tolist() == [[3.0]]  # 1 + (0.75 * 2 + 0.25 * 10) / 2
-    assert td.distance(tensor([1.0]), y).tolist() == [4.0]
-    assert Expectation("huber").distance(tensor([1.0]), y).tolist() == [1.5]
-    assert td.surprise(tensor([5.0]), y).tolist() == [2.0]
+    assert td.per_sample_loss(tensor([1.0]), y).tolist() == [4.0]
+    assert Expectation("huber").per_sample_loss(tensor([1.0]), y).tolist() == [1.5]
+    assert td.priority(tensor([5.0]), y).tolist() == [2.0]
 
 
 @pytest.mark.parametrize("returns", [Expectation("mse"), Categorical(5, -3.0, 2.0), Quantiles(7)])
-def test_means_are_the_same_in_numpy(returns):
+def test_mean_in_numpy_equals_torch(returns):
     out = torch.randn(6, 3, returns.atoms, generator=torch.Generator().manual_seed(0))
     expected = returns.mean(out).numpy()
     got = returns.mean_in_numpy(out.flatten(1).numpy())

@@ -12,6 +12,7 @@ import pytest
 
 from rl_cli.core.errors import BadInput, StorageError
 from rl_cli.storage import run_folder
+from rl_cli.storage.manifest import FORMAT
 
 
 def create(explicit=None):
@@ -96,8 +97,8 @@ def test_a_configuration_reads_back_with_its_types_and_its_order(tmp_path):
     }
     run_folder.write_config(tmp_path, config)
     back = run_folder.read_config(tmp_path)
-    assert back == config
-    assert list(back) == list(config)
+    assert back == {"format": FORMAT, **config}
+    assert list(back) == ["format", *config]
     assert type(back["algo"]["gamma"]) is float  # 1.0, not 1
     assert [p.name for p in tmp_path.iterdir()] == ["config.yaml"]
 
