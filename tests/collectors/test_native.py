@@ -16,6 +16,7 @@ from rl_cli.training import build
 from tests.collectors.loop import BUDGET, Loop, assert_same_bits
 from tests.config.test_config import compose
 from tests.engine.test_compiler import needs_compiler
+from tests.runs import train
 from tests.training.test_trainer import contents, rows, run
 
 pytestmark = needs_compiler
@@ -91,7 +92,7 @@ def test_shipped_presets_run_natively_with_inline_updates(here, tiny, monkeypatc
     config["total_timesteps"] = 800
     config["run_dir"] = str(here / "r")
     made = recorded_collectors(monkeypatch)
-    experiment.train(config, ("dqn", env))
+    train(config, ("dqn", env))
     inner, history = made[0].inner, [collected.metrics for collected in made[0].collected]
     assert type(inner) is NativeCollector
     assert inner.algo.cfg.n_step == 3
