@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import os
@@ -156,8 +157,9 @@ def missing_extra(words):
     return None
 
 
-# test_example_algorithm_is_an_entry_point runs the others
-IN_PROCESS = [param for param in commands("rl-train") if "algo=clipped" not in param.values[0]]
+PLUGIN = re.compile(r"algo=clipped|callbacks\.|log\.sinks\.")  # from a package of CONTRIBUTING
+IN_PROCESS = [p for p in commands("rl-train") if not PLUGIN.search(" ".join(p.values[0]))]
+OF_PLUGINS = [p for p in commands("rl-train") if PLUGIN.search(" ".join(p.values[0]))]
 
 
 @pytest.mark.parametrize("words", IN_PROCESS)
@@ -239,30 +241,35 @@ def test_every_command_is_of_a_tested_program():
     }  # fmt: skip
 
 
-def test_example_algorithm_is_an_entry_point(workspace):
-    """CONTRIBUTING's algorithm, installed as its pyproject.toml says, trains."""
-    entries = tomllib.loads((workspace / "pyproject.toml").read_text())["project"]["entry-points"]
-    info = workspace / "my_algos-1.dist-info"
+def install_plugins(folder):
+    """Install the packages that CONTRIBUTING shows, as their pyproject.toml says."""
+    info = folder / "plugins-1.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my_algos\nVersion: 1\n")
-    ((group, names),) = entries.items()
-    lines = [f"[{group}]", *(f"{name} = {target}" for name, target in names.items())]
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: plugins\nVersion: 1\n")
+    lines = []
+    for _, text in blocks("toml"):
+        for group, names in tomllib.loads(text)["project"]["entry-points"].items():
+            lines += [f"[{group}]", *(f"{name} = {target}" for name, target in names.items())]
     (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
-    ((words,),) = (
-        param.values for param in commands("rl-train") if "algo=clipped" in param.values[0]
-    )
+
+
+@pytest.mark.parametrize("words", OF_PLUGINS)
+def test_example_plugin_runs(words, workspace):
+    install_plugins(workspace)
     code = "import sys; from rl_cli.cli.train import main; main()"
     ran = subprocess.run(
         [sys.executable, "-c", code, *shortened(words[1:])],
-        env={**os.environ, "PYTHONPATH": str(workspace)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(workspace), str(REPO)])},
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
     assert ran.returncode == 0, ran.stderr
-    (config,) = workspace.glob("runs/clipped/cartpole/*/config.yaml")
-    assert yaml.safe_load(config.read_text())["algo"]["reward_bound"] == 0.5
+    (config,) = workspace.glob("runs/*/cartpole/*/config.yaml")
+    recorded = yaml.safe_load(config.read_text())
+    for key, value in (word.split("=") for word in words[1:] if "." in word.split("=")[0]):
+        assert functools.reduce(dict.__getitem__, key.split("."), recorded) == yaml.safe_load(value)
 
 
 def test_policy_loader_of_the_start_page_acts_as_rl_eval_does(run_folder, workspace):
