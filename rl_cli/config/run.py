@@ -76,7 +76,9 @@ class StopConfig:
         description="stop when the mean return of the last stop.eval_window evaluations reaches "
         "this; null: never"
     )
-    eval_window: Int = Field(ge=1, description="evaluations averaged for stop.eval_return")
+    eval_window: Int = Field(
+        ge=1, description="evaluations averaged for stop.eval_return; fewer never stop the run"
+    )
     train_return: float | None = Field(
         description="stop when the mean return of the last stop.window training episodes "
         "reaches this; null: never"

@@ -101,11 +101,13 @@ def _not_utf8(values: Mapping[str, Any], prefix: str) -> Iterator[str]:
 
 
 def _explain(cls: type, error: ValidationError, prefix: str) -> BadInput:
-    first = error.errors()[0]
+    errors = error.errors()
+    unknown = [e for e in errors if e["type"] in _UNKNOWN_KEY]
+    first = (unknown or errors)[0]  # a misspelt key explains the missing one
     path = [str(part) for part in first["loc"] if str(part).isidentifier() and part not in _UNIONS]
     name = ".".join([*([prefix] if prefix else []), *path])
     known = keys(cls, prefix)
-    if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+    if unknown:
         return BadInput(f"unknown key {name}", f"{name}={first['input']}", suggest(name, known))
     if first["type"] in ("missing", "missing_argument"):
         hint = (
@@ -138,6 +140,8 @@ def _message(error: Mapping[str, Any], name: str, doc: Key | None) -> str:
 
 
 ENV_VALUE = "a number, a string, true, false, null, or a list of these"
+
+_UNKNOWN_KEY = ("unexpected_keyword_argument", "extra_forbidden")
 
 _UNIONS = ("int", "float", "str", "bool", "function-before", "function-after", "list")
 

@@ -12,7 +12,7 @@ import pytest
 
 from rl_cli.storage import manifest
 from tests.bars.asking import FULL, ask
-from tests.cli.test_commands import MISTAKES
+from tests.cli.test_mistakes import MISTAKES
 from tests.conftest import of_this_machine
 
 WITHIN = 3.0

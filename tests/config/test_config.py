@@ -35,6 +35,12 @@ def compose(*overrides, config_name="config"):
     return OmegaConf.to_container(cfg, resolve=True)
 
 
+def checked(config):
+    """The typed configuration of a run, and that of its algorithm."""
+    cfg = algos.build_run_config(config)
+    return cfg, cfg.algo
+
+
 @pytest.mark.parametrize("env", ENVS)
 @pytest.mark.parametrize("algo", ALGOS)
 def test_every_pair_of_algorithm_and_env_composes(algo, env):

@@ -1,74 +1,62 @@
-"""Configurations that earlier versions recorded, translated to the keys of this version."""
+"""Configurations recorded by earlier versions get the keys of this version."""
 
-import json
-import shutil
+from __future__ import annotations
 
 import pytest
 
-from rl_cli.cli import train as rl_train
+from rl_cli import algos
 from rl_cli.config import migrations
+from rl_cli.config.run import RunSettings
+from rl_cli.config.schema import keys
 from rl_cli.core.errors import BadInput
-from rl_cli.storage import checkpoint_reader, run_folder
-from rl_cli.storage.manifest import FORMAT
-from rl_cli.training import resume
-from tests.conftest import REPO
-
-GOLDEN = REPO / "tests/golden"
+from tests.config.test_config import base_values, compose
 
 
-def test_booleans_of_earlier_versions_become_words():
-    old = {"name": "ppo", "normalize_advantage": True}
-    assert migrations.algo(old, 1)["normalize_advantage"] == "minibatch"
-    off = migrations.algo({**old, "normalize_advantage": False}, 1)
-    assert off["normalize_advantage"] == "none"
-    kept = migrations.algo({**old, "normalize_advantage": "rollout"}, 1)
-    assert kept["normalize_advantage"] == "rollout"
-    for baseline, word, bootstrap in ((True, "value", True), (False, "none", False)):
-        new = migrations.algo({"name": "reinforce", "baseline": baseline}, 1)
-        assert (new["baseline"], new["bootstrap_truncated"]) == (word, bootstrap)
-    new = {"name": "reinforce", "baseline": "value", "bootstrap_truncated": False}
-    assert migrations.algo(new, 1)["bootstrap_truncated"] is False
+@pytest.mark.parametrize("value", [True, False])
+def test_video_beside_becomes_video_background(value):
+    recorded = base_values()
+    del recorded["video"]["background"]
+    recorded["video"]["beside"] = value
+    cfg = algos.build_run_config(migrations.run(recorded))
+    assert cfg.video.background is value
 
 
-@pytest.mark.parametrize("name", ["ppo", "reinforce"])
-@pytest.mark.parametrize(("written", "expected"), [(1, 0.3), (2, 0.3), (3, 0.3), (4, 0.6)])
-def test_vf_coef_is_halved_up_to_format_3(name, written, expected):
-    """It multiplied half the mean squared error: 0.6 * (0.5 * mse) = 0.3 * mse."""
-    assert migrations.algo({"name": name, "vf_coef": 0.6}, written)["vf_coef"] == expected
+def test_old_names_are_refused_in_a_new_configuration_with_the_new_name():
+    values = base_values()
+    values["video"]["beside"] = values["video"].pop("background")
+    with pytest.raises(BadInput) as caught:
+        algos.build_run_config(values)
+    assert (caught.value.what, caught.value.fix) == (
+        "unknown key video.beside",
+        "this is now video.background",
+    )
 
 
-@pytest.mark.parametrize("value", [True, "0.5", None, [0.5]])
-def test_vf_coef_of_another_type_is_left_to_the_schema(value):
-    assert migrations.algo({"name": "ppo", "vf_coef": value}, 3)["vf_coef"] == value
+@pytest.mark.parametrize("name", sorted(migrations.ALGOS))
+def test_run_without_the_added_keys_gets_a_complete_configuration(name):
+    full = compose(f"algo={name}", "hparams=none")
+    old = {k: v for k, v in full.items() if k not in migrations.RUN}
+    for group, added in migrations.GROUPS.items():
+        old[group] = {k: v for k, v in full[group].items() if k not in added}
+    old["algo"] = {k: v for k, v in full["algo"].items() if k not in migrations.ALGOS[name]}
+    if name == "ppo":
+        old["algo"]["normalize_advantage"] = True  # a bool in the earlier format
+    cfg = algos.build_run_config(migrations.run(old))
+    for group, added in migrations.GROUPS.items():
+        assert {k: getattr(getattr(cfg, group), k) for k in added} == added
+    assert {k: getattr(cfg, k) for k in migrations.RUN} == migrations.RUN
+    assert {k: getattr(cfg.algo, k) for k in migrations.ALGOS[name]} == migrations.ALGOS[name]
 
 
-def test_configuration_without_format_is_of_format_3():
-    old = {"algo": {"name": "ppo", "vf_coef": 0.5}}
-    assert migrations.run(old)["algo"]["vf_coef"] == 0.25
-    assert migrations.run({"format": 4, **old})["algo"]["vf_coef"] == 0.5
-    assert "format" not in migrations.run({"format": 4, **old})
-
-
-@pytest.mark.parametrize("name", ["ppo", "reinforce"])
-@pytest.mark.parametrize("written", [1, 2, 3])
-def test_vf_coef_of_old_run_is_halved_once(here, name, written):
-    """The folder and its checkpoints agree, before and after two resumes."""
-    shutil.copytree(GOLDEN / f"format_{written}" / name, here / "run")
-    for steps in (4020, 4040, None):
-        config, _ = resume.recorded(here / "run")
-        saved = checkpoint_reader.read_manifest(checkpoint_reader.find(here / "run"))
-        assert config["algo"]["vf_coef"] == saved.algo["vf_coef"] == 0.25
-        if steps is not None:
-            words = ["resume=run", f"total_timesteps={steps}", "quiet=true"]
-            assert rl_train.run(words) == 0
-    assert run_folder.read_config(here / "run")["format"] == FORMAT
-
-
-@pytest.mark.parametrize(
-    ("value", "why"), [(FORMAT + 1, "is newer than"), ("4", "not a configuration")]
-)
-def test_unknown_format_of_configuration_is_refused(tmp_path, value, why):
-    text = json.dumps({"format": value, "algo": {"name": "dqn"}})
-    (tmp_path / "config.yaml").write_text(text)
-    with pytest.raises(BadInput, match=why):
-        run_folder.read_config(tmp_path)
+def test_every_migration_ends_in_existing_keys():
+    known = set(keys(RunSettings))
+    assert set(migrations.RUN) <= known
+    for group, added in migrations.GROUPS.items():
+        assert {f"{group}.{key}" for key in added} <= known
+    for group, names in migrations.RENAMED_IN_GROUPS.items():
+        for old, new in names.items():
+            assert f"{group}.{new}" in known
+            assert f"{group}.{old}" not in known
+    for (name, _), meanings in migrations.RENAMED.items():
+        for values in meanings.values():
+            assert set(values) <= set(keys(algos.config_class(name)))
