@@ -84,13 +84,8 @@ class ReplayBuffer:
             self.columns.write(np.arange(self.position, end) % self.capacity, transition)
         self.landed(rows)
 
-    @property
-    def row(self) -> int:
-        """Where the next one is written."""
-        return self.position
-
     def landed(self, rows: int) -> None:
-        """Take note of rows that have been written, from `row` on."""
+        """Take note of rows that have been written, from the next free row on."""
         self.position = (self.position + rows) % self.capacity
         self.size, self.added = min(self.size + rows, self.capacity), self.added + rows
 

@@ -60,13 +60,8 @@ class RolloutBuffer:
         self.columns.write(self.position, transition)
         return self.landed(self.num_envs)
 
-    @property
-    def row(self) -> int:
-        """Where the next one is written, were the columns (T * N, ...)."""
-        return self.steps
-
     def landed(self, rows: int) -> None:
-        """Take note of rows that have been written, from `row` on."""
+        """Take note of rows that have been written, from the next free row on."""
         self.position += rows // self.num_envs
 
     @property

@@ -38,8 +38,6 @@ class _Lean:
     always_finite = (
         False  # True: no number it gives can be infinite or none, whatever is done in it
     )
-    numbers: int  # of the state
-    constants: tuple[float, ...] = (0.0,)  # that classic_control.c is told, in its order
 
     def __init__(self, env: Any) -> None:
         self.unwrapped = env
@@ -56,7 +54,6 @@ class _Lean:
 class CartPole(_Lean):
     """Barto, Sutton & Anderson 1983, with gymnasium's constants."""
 
-    numbers = 4
     always_finite = True  # sums and products of bounded numbers, for as long as an episode lasts
 
     def __init__(self, env: CartPoleEnv) -> None:
@@ -64,8 +61,6 @@ class CartPole(_Lean):
         self.length, self.polemass_length = env.length, env.polemass_length
         self.total_mass, self.masspole = env.total_mass, env.masspole
         self.limits = env.x_threshold, env.theta_threshold_radians
-        body = self.length, self.polemass_length, self.total_mass, self.masspole
-        self.constants = (*body, *self.limits)
 
     def step(self, action: int, /) -> EnvStep:
         x, x_dot, theta, theta_dot = self.state
@@ -87,13 +82,11 @@ class CartPole(_Lean):
 class MountainCar(_Lean):
     """Moore 1990, as in Sutton & Barto's example 10.1."""
 
-    numbers = 2
     always_finite = True  # position and speed are clipped
 
     def __init__(self, env: MountainCarEnv) -> None:
         super().__init__(env)
         self.force, self.gravity, self.goal = env.force, env.gravity, env.goal_velocity
-        self.constants = self.force, self.gravity, self.goal
 
     def step(self, action: int, /) -> EnvStep:
         position, velocity = self.state
@@ -109,12 +102,9 @@ class MountainCar(_Lean):
 class Pendulum(_Lean):
     """Swing-up; the torque is a float32, and so are its products, as in gymnasium."""
 
-    numbers = 2
-
     def __init__(self, env: PendulumEnv) -> None:
         super().__init__(env)
         self.pull, self.push = 3 * env.g / (2 * env.l), 3.0 / (env.m * env.l**2)
-        self.constants = self.pull, self.push
 
     def step(self, action: np.ndarray, /) -> EnvStep:
         angle, speed = self.state
@@ -131,7 +121,6 @@ class Pendulum(_Lean):
 class Acrobot(_Lean):
     """Sutton & Barto's example 11.3, their equations; all masses and lengths are 1."""
 
-    numbers = 4
     always_finite = True  # angles are wrapped, speeds clipped
 
     def step(self, action: int, /) -> EnvStep:

@@ -142,36 +142,6 @@ class VectorEnv:
         self.reward_sum = total
         return ended
 
-    def moved(
-        self,
-        raw: np.ndarray,
-        obs: np.ndarray,
-        returns: np.ndarray,
-        lengths: np.ndarray,
-        actions: np.ndarray,
-        ended: list[int],
-    ) -> None:
-        """Take note of steps that somebody else has taken with the envs of this process.
-
-        Args:
-            raw: observations to act on now, as the envs gave them, (N, *obs_shape).
-            obs: the same, normalised.
-            returns: of the episodes under way, (N,).
-            lengths: of the same.
-            actions: of the steps, (T, N, *action_shape).
-            ended: envs whose episode ended with the last of them.
-
-        """
-        self.raw[...] = raw
-        self.obs = self.raw if self.obs_normalizer is None else obs.copy()
-        self.returns, self.lengths = returns.tolist(), lengths.tolist()
-        for i, taken in enumerate(self.actions):
-            taken.extend(actions[:, i])
-        if self.doubtful:
-            self._check_observations(self.raw, range(self.num_envs), "step", actions[-1])
-        if ended:
-            self._begin_again(ended)
-
     def _reset_one(self, i: int, seed: int | None) -> np.ndarray:
         """Begin an episode of env i."""
         try:
