@@ -196,14 +196,14 @@ def test_rainbow_is_called_by_its_name_as_long_as_it_is_one():
     assert less.title == "dqn"
     cfg = asked_for("rainbow", [])[1]
     spec = EnvSpec((3,), "float32", ActionSpec("box", (1,)), 1)
-    with pytest.raises(BadInput, match="rainbow takes discrete actions") as caught:
+    with pytest.raises(BadInput, match="rainbow supports discrete actions") as caught:
         make_algorithm(algos.load("dqn"), cfg, spec, 10, 0, "cpu")
     assert caught.value.where == "algo=rainbow"
 
 
 def test_pictures_too_small_for_the_convolutions_are_refused_by_size():
     assert NatureCNN((3, 36, 36)).flat == 64
-    with pytest.raises(BadInput, match="35 x 80 are too small") as caught:
+    with pytest.raises(BadInput, match="35 x 80 pixels are too small") as caught:
         NatureCNN((3, 35, 80))
     assert caught.value.fix == "env.resize=84"
 
