@@ -24,9 +24,8 @@ def epsilon_greedy(
     draws = rng.random(num_envs).tolist()
     action = greedy() if max(draws) >= epsilon else np.empty(num_envs, np.int64)
     for i, draw in enumerate(draws):
-        if (
-            draw < epsilon
-        ):  # given that, draw / epsilon is uniform in [0, 1): no second draw is needed
+        # below epsilon, draw / epsilon is uniform in [0, 1): no second draw is needed
+        if draw < epsilon:
             action[i] = int(draw / epsilon * num_actions)
     return action
 

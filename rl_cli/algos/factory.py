@@ -18,7 +18,7 @@ from rl_cli.engine.compiler import StepCompiler
 from rl_cli.engine.learner import Learner
 
 COMPILE_FROM = 7_500
-"""Planned updates from which compile=auto compiles: the 10 to 20 s of the first build pay off within two runs."""
+"""Planned updates from which compile=auto compiles: a build of 10 to 20 s pays off in two runs."""
 
 
 def make_algorithm(
@@ -122,6 +122,6 @@ def use_machine_code(
     try:
         learner.native = forward.load()
     except (OSError, RuntimeError) as problem:
-        notify(f"the learning step is not compiled and runs slower: {problem}")
+        notify(f"the learning step runs uncompiled, slower: {problem}")
     else:
         learner.compiler = StepCompiler(arithmetic, notify, settings_of(cfg))

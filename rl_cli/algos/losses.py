@@ -28,7 +28,7 @@ def approx_kl(log_ratio: torch.Tensor) -> torch.Tensor:
 
 
 def explained_variance(predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """1 - Var(target - predicted) / Var(target): 1 if exact, 0 for a constant prediction. (B,), (B,) -> ()."""
+    """1 - Var(target - predicted) / Var(target); 1 if exact, 0 for a constant. (B,), (B,) -> ()."""
     residual = (target - predicted).var(correction=0)
     return 1.0 - residual / target.var(correction=0).clamp_min(1e-8)
 

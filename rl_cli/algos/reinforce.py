@@ -97,7 +97,10 @@ class Reinforce(Algorithm[ReinforceConfig]):
         return returns.discounted_returns(episode.reward, self.cfg.gamma, tail)
 
     def subtract_mean(self, returns: torch.Tensor) -> torch.Tensor:
-        """baseline=mean: subtract the running mean of previous updates' returns (0 at first). (B,) -> (B,)."""
+        """With baseline=mean, subtract the moving average of earlier mean returns. (B,) -> (B,).
+
+        The average is 0 at the first update.
+        """
         if self.cfg.baseline != "mean":
             return returns
         baseline = self.return_sum / self.weight_sum if self.weight_sum else 0.0

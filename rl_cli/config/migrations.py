@@ -126,6 +126,7 @@ def algo(values: Mapping[str, Any], written: int) -> Values:
         meanings = RENAMED.get((name, key), {})
         translated |= meanings[value] if isinstance(value, bool) and meanings else {key: value}
     vf_coef = translated.get("vf_coef")
-    if written < VF_COEF_OF_MSE and isinstance(vf_coef, int | float):
-        translated["vf_coef"] = vf_coef / 2
+    is_number = isinstance(vf_coef, int | float) and not isinstance(vf_coef, bool)
+    if written < VF_COEF_OF_MSE and is_number:
+        translated["vf_coef"] = translated["vf_coef"] / 2
     return {**ALGOS.get(name, {}), **translated}

@@ -248,7 +248,7 @@ def layers_size(sizes: tuple[int, ...]) -> int:
 def active_layers(
     layers: list[tuple[str, str]], tanh: bool, params: Params, x: torch.Tensor
 ) -> torch.Tensor:
-    """Apply fully connected layers, given by the names of their weights and biases, each with an activation."""
+    """Fully connected layers (names of weight and bias), each followed by an activation."""
     linear, activation = torch.nn.functional.linear, torch.tanh if tanh else torch.relu
     for w, b in layers:
         x = activation(linear(x, params[w], params[b]))

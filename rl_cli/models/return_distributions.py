@@ -44,7 +44,7 @@ def quantile_huber(quantiles: torch.Tensor, target: torch.Tensor) -> torch.Tenso
 
 
 class ReturnDistribution(Protocol):
-    """Operations on network outputs `out` (B, A, K), outputs of one action `z` (B, K) and targets `y` (B, K)."""
+    """Operations on outputs `out` (B, A, K), outputs of one action `z` (B, K), targets `y` (B, K)."""
 
     atoms: int  # K
 
@@ -127,7 +127,7 @@ class Categorical:
         return (torch.xlogy(y, y) - y * z.log_softmax(-1)).sum(-1)
 
     def priority(self, z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """KL(y || z) (Hessel et al. 2018, arXiv:1710.02298), clamped because rounding may make it negative."""
+        """KL(y || z) (Hessel et al. 2018, arXiv:1710.02298), >= 0 also after rounding."""
         return self.per_sample_loss(z, y).clamp_min(0.0)
 
 

@@ -193,14 +193,14 @@ def test_title_is_rainbow_only_with_all_its_extensions():
     assert typed("rainbow", ["algo.noisy=false"]).algo.title == "dqn"
     cfg = typed("rainbow", []).algo
     spec = EnvSpec((3,), "float32", ActionSpec("box", (1,)), 1)
-    with pytest.raises(BadInput, match="rainbow takes discrete actions") as caught:
+    with pytest.raises(BadInput, match="rainbow supports discrete actions") as caught:
         make_algorithm(algos.load("dqn"), cfg, spec, 10, 0, "cpu")
     assert caught.value.where == "algo=rainbow"
 
 
 def test_too_small_pixel_observations_are_refused_with_their_size():
     assert NatureCNN((3, 36, 36)).flat == 64
-    with pytest.raises(BadInput, match="35 x 80 are too small") as caught:
+    with pytest.raises(BadInput, match="35 x 80 pixels are too small") as caught:
         NatureCNN((3, 35, 80))
     assert caught.value.fix == "env.resize=84"
 
