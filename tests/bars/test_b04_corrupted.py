@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -16,8 +15,9 @@ from rl_cli.core.errors import BadInput
 from rl_cli.storage import checkpoint_reader
 from rl_cli.storage.manifest import FORMAT, MANIFEST, POLICY, seal
 from rl_cli.training import resume
+from tests.bars.results import report
+from tests.conftest import FULL
 
-FULL = os.environ.get("RL_CLI_BARS") == "full"
 FLIPS, CUTS, STRUCTURAL = (1_000, 300, 50) if FULL else (100, 50, 15)
 GOLDEN = Path(__file__).resolve().parents[1] / "golden/format_2"
 LAST = "checkpoints/000004000"
@@ -63,7 +63,7 @@ def test_a_flipped_bit_is_never_accepted(run):
         refuse(run, path.name, original)
         path.write_bytes(data)
     assert resume.read(run)[0].manifest.step == 4000
-    print(f"B4 got/needed: {FLIPS}/{FLIPS} flipped bits refused")
+    report(4, FLIPS, FLIPS, "flipped bits refused")
 
 
 def test_every_bit_of_a_manifest_counts(run):
@@ -78,7 +78,7 @@ def test_every_bit_of_a_manifest_counts(run):
         with pytest.raises(BadInput) as caught:
             checkpoint_reader.read_manifest(run / LAST)
         assert caught.value.where == str(path)
-    print(f"B4 got/needed: {len(places)}/{len(places)} flipped bits of a manifest refused")
+    report(4, len(places), len(places), "flipped bits of a manifest refused")
 
 
 def test_a_cut_file_is_never_accepted(run):
@@ -90,7 +90,7 @@ def test_a_cut_file_is_never_accepted(run):
         path.write_bytes(data[: rng.integers(len(data))])
         refuse(run, path.name, original)
         path.write_bytes(data)
-    print(f"B4 got/needed: {CUTS}/{CUTS} truncations refused")
+    report(4, CUTS, CUTS, "truncations refused")
 
 
 # Structural damage: of each file, and of the folder
@@ -219,7 +219,7 @@ def test_structural_damage_is_never_accepted(run, tmp_path):
         for path in tmp_path.glob("*.safetensors"):
             path.unlink()
     assert len(chosen()) >= STRUCTURAL
-    print(f"B4 got/needed: {len(chosen())}/{len(chosen())} damaged folders refused")
+    report(4, len(chosen()), len(chosen()), "damaged folders refused")
 
 
 def test_a_later_version_is_neither_accepted_nor_passed_over(run):

@@ -28,9 +28,10 @@ import yaml
 from rl_cli.cli import evaluate as rl_eval
 from rl_cli.cli import train as rl_train
 from rl_cli.storage.manifest import MANIFEST, POLICY, STATE, STATE_JSON, seal
-from tests.bars.watching import watch
+from tests.bars.audit import run_audited
+from tests.bars.results import report
+from tests.conftest import FULL
 
-FULL = os.environ.get("RL_CLI_BARS") == "full"
 GOLDEN = Path(__file__).resolve().parents[1] / "golden/format_2/dqn"
 SECRET = "s3cr3t-of-the-person"
 COMMANDS = {
@@ -472,7 +473,7 @@ def test_a_hostile_folder(tmp_path, monkeypatch, request, group, expected, make)
         word = place.run.name
         argv = [word if name == "rl-eval" else f"resume={word}", *args]
         may_write = [place.root / "runs"] if name == "rl-eval" else [place.run]
-        seen = watch(functools.partial(run, argv), place.root, may_write)
+        seen = run_audited(functools.partial(run, argv), place.root, may_write)
         told = seen.out + seen.err
         assert seen.did == []
         assert not place.canary.exists()
@@ -488,7 +489,7 @@ def test_a_hostile_folder(tmp_path, monkeypatch, request, group, expected, make)
             assert seen.out == ""
         assert seen.cpu <= 2
         assert seen.grown <= 200
-    print(f"B5 got/needed: 1/1 {group}: {request.node.callspec.id}")
+    report(5, 1, 1, f"{group}: {request.node.callspec.id}")
 
 
 ALONE = """
@@ -520,7 +521,7 @@ def test_the_commands_themselves(tmp_path, name):
         assert not place.canary.exists()
         most = int((tmp_path / "memory").read_text().split("VmHWM:")[1].split()[0]) // 1024
         assert most <= 500
-        print(f"B5 got/needed: 1/1 {program} from its start, {name}: {most} MB of 500")
+        report(5, 1, 1, f"{program} from its start, {name}: {most} MB of 500")
 
 
 def test_the_hook_sees_what_it_should(tmp_path):
@@ -537,7 +538,7 @@ def test_the_hook_sees_what_it_should(tmp_path):
             importlib.import_module("evil")
         return 0
 
-    seen = watch(misbehave, place.root, [place.root / "runs"])
+    seen = run_audited(misbehave, place.root, [place.root / "runs"])
     assert [note.split()[0] for note in seen.did] == [
         "compile", "exec", "os.system", "wrote", "pickle.find_class", "imported",
     ]  # fmt: skip

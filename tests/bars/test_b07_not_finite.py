@@ -14,8 +14,10 @@ from rl_cli.core.errors import NonFinite
 from rl_cli.engine.learner import Learner
 from rl_cli.storage import checkpoint_reader, manifest
 from rl_cli.training.experiment import train
-from tests.bars.killing import FULL, SMALL
+from tests.bars.kill_points import ALGO_ARGS
+from tests.bars.results import report
 from tests.config.test_config import compose
+from tests.conftest import FULL
 
 AT = 137  # env step (of one env) at which it happens
 
@@ -66,7 +68,7 @@ WHERE = {
     "reset": ("an observation with", 280),
 }
 CASES = [(w, v) for w in WHERE for v in ("nan", "inf")]
-ALGOS = list(SMALL) if FULL else ["ppo"]
+ALGOS = list(ALGO_ARGS) if FULL else ["ppo"]
 DISCRETE = {"ppo_by_episodes": ["algo.std=learned", "algo.squash_actions=false"]}
 """What a combination for real-valued actions has to do without here."""
 
@@ -93,7 +95,7 @@ def _fails(here, *overrides, where="nowhere", value="nan"):
 @pytest.mark.parametrize(("where", "value"), CASES if FULL else [CASES[i] for i in (0, 3, 4, 6)])
 def test_an_env_s_number(here, algo, where, value):
     error, step = _fails(
-        here, *SMALL[algo], *DISCRETE.get(algo, []), *BASE, where=where, value=value
+        here, *ALGO_ARGS[algo], *DISCRETE.get(algo, []), *BASE, where=where, value=value
     )
     said, when = WHERE[where]
     assert said in error.what
@@ -103,7 +105,7 @@ def test_an_env_s_number(here, algo, where, value):
     if where != "reset":
         assert "action=" in error.where
         assert f"step {(when // 2 - 1) % 10 + 1} of its episode" in error.where
-    print("B7 got/needed: 1/1")
+    report(7, 1, 1)
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of numpy, in acting with such weights
@@ -120,11 +122,11 @@ def test_a_step_size_out_of_this_world(here, algo, monkeypatch):
         return plain(self, *inputs, learning_rate=1e36)
 
     monkeypatch.setattr(Learner, "step", step)
-    error, _ = _fails(here, *SMALL[algo], *DISCRETE.get(algo, []), *BASE)
+    error, _ = _fails(here, *ALGO_ARGS[algo], *DISCRETE.get(algo, []), *BASE)
     by_priority = algo in ("dqn_rainbow", "dqn_sarsa")  # whose TD errors are looked at first
     assert ("a TD error" if by_priority else "train/grad_norm") in error.what
     assert len(updates) <= {"dqn": 2, "ppo": 2 * 4 * 4, "reinforce": 2}[algo.split("_")[0]]
-    print("B7 got/needed: 1/1")
+    report(7, 1, 1)
 
 
 @pytest.mark.parametrize("algo", ALGOS)
@@ -139,8 +141,8 @@ def test_a_weight(here, algo, monkeypatch):
         return plain(self, *inputs, learning_rate=learning_rate)
 
     monkeypatch.setattr(Learner, "step", step)
-    _fails(here, *SMALL[algo], *DISCRETE.get(algo, []), *BASE)
+    _fails(here, *ALGO_ARGS[algo], *DISCRETE.get(algo, []), *BASE)
     assert (
         count[0] <= {"dqn": 5, "ppo": 16, "reinforce": 5}[algo.split("_")[0]]
     )  # ppo: of one rollout
-    print("B7 got/needed: 1/1")
+    report(7, 1, 1)

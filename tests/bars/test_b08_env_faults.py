@@ -17,7 +17,7 @@ from rl_cli.config.schema import build
 from rl_cli.core.errors import BadInput, EnvFault
 from rl_cli.envs.subprocess_vector import WorkerVectorEnv
 from rl_cli.envs.vector import VectorEnv
-from tests.bars.killing import arguments, at, digests, start
+from tests.bars.kill_points import call_at, run_digests, short_run, train_in_child
 from tests.config.test_config import compose
 
 TIMEOUT = 1.0
@@ -95,7 +95,7 @@ def test_in_processes_of_their_own(where, how, said, env):
     assert said in caught.value.what
     assert f"env={env}" in caught.value.where
     assert _children() == before
-    print(f"B8 got/needed: 1/1 {how} in {where}, in a process")
+    report(8, 1, 1, f"{how} in {where}, in a process")
 
 
 def _steps(envs, count):
@@ -130,7 +130,7 @@ def test_a_process_killed_while_idle_and_one_that_cannot_make_its_env(monkeypatc
 @pytest.mark.parametrize(("where", "how"), [("step", "raise"), ("step", "hang"), ("reset", "hang")])
 def test_a_run_without_processes_is_told_as_well(here, capfd, where, how):
     begun = time.monotonic()
-    code = start(
+    code = train_in_child(
         [
             "algo=ppo", "env=custom", "env.id=Faulty-v0", "hparams=none", "env.num_envs=1",
             f"env.kwargs.where={where}", f"env.kwargs.how={how}", f"step_timeout={TIMEOUT}",
@@ -164,13 +164,13 @@ def _every_draw_is_faulty():
 def test_the_same_bits_in_any_number_of_processes(here, algo, workers):
     """Killed half-way, and gone on with in another number of them."""
     three = ["env.num_envs=3"]
-    plain = [a for a in arguments(algo, "lunarlander", here / "one") if "num_envs" not in a]
-    assert start(plain + three) == 0
+    plain = [a for a in short_run(algo, "lunarlander", here / "one") if "num_envs" not in a]
+    assert train_in_child(plain + three) == 0
     command = [a for a in plain if "run_dir" not in a] + [*three, "run_dir=many"]
-    dies = lambda: at("step", 137, lambda: os.kill(os.getpid(), signal.SIGKILL))  # noqa: E731
-    assert start([*command, f"workers={workers}"], dies) == -9
-    assert start(["resume=many", "quiet=true", f"workers={workers - 1}"]) == 0
-    assert digests(here / "many") == digests(here / "one")
+    dies = lambda: call_at("step", 137, lambda: os.kill(os.getpid(), signal.SIGKILL))  # noqa: E731
+    assert train_in_child([*command, f"workers={workers}"], dies) == -9
+    assert train_in_child(["resume=many", "quiet=true", f"workers={workers - 1}"]) == 0
+    assert run_digests(here / "many") == run_digests(here / "one")
 
 
 def test_processes_end_with_a_killed_parent(here):
@@ -185,9 +185,9 @@ def test_processes_end_with_a_killed_parent(here):
             return plain(self)
 
         WorkerVectorEnv.reset = reset
-        at("step", 20, lambda: os.kill(os.getpid(), signal.SIGKILL))
+        call_at("step", 20, lambda: os.kill(os.getpid(), signal.SIGKILL))
 
-    assert start([*arguments("ppo", "cartpole", here / "r"), "workers=2"], arrange) == -9
+    assert train_in_child([*short_run("ppo", "cartpole", here / "r"), "workers=2"], arrange) == -9
     pids = told.read_text().split()
     assert len(pids) == 2
     deadline = time.monotonic() + 5

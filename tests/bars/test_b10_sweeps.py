@@ -19,10 +19,9 @@ import hydra  # here, so that not every child has to
 import pytest
 
 from rl_cli.storage import checkpoint_reader, manifest
-from tests.bars.killing import start
+from tests.bars.kill_points import train_in_child
 
 assert hydra
-FULL = os.environ.get("RL_CLI_BARS") == "full"
 FAULTS = {  # -> exit code and reason of its record
     "raise": (1, "RuntimeError: env broke"),
     "exit0": (1, "SystemExit: 0"),
@@ -38,6 +37,8 @@ import os, signal, sys
 from pathlib import Path
 import gymnasium as gym
 import numpy as np
+from tests.bars.results import report
+from tests.conftest import FULL
 
 def memory():
     raise MemoryError
@@ -97,7 +98,7 @@ def test_a_job_that_fails_takes_no_other_along(here, tiny, capfd, size):
     well = ["fine", "well"] if FULL else ["well"]
     hows = [*well[:-1], *FAULTS, well[-1]]
     args = [f"env.kwargs.how={','.join(hows)}", *SWEEP, *tiny, f"jobs={size}"]
-    assert start(args) not in (0, 2, 70)
+    assert train_in_child(args) not in (0, 2, 70)
     said = capfd.readouterr().out
     first = records()
     assert list(first) == hows
@@ -110,7 +111,7 @@ def test_a_job_that_fails_takes_no_other_along(here, tiny, capfd, size):
     before = {how: contents(first[how]["run_dir"]) for how in hows}
 
     (here / "mended").touch()
-    assert start(args) == 0
+    assert train_in_child(args) == 0
     said = capfd.readouterr().out
     again = records()
     assert [r["state"] for r in again.values()] == ["completed"] * len(hows)
@@ -126,7 +127,7 @@ def test_a_job_that_fails_takes_no_other_along(here, tiny, capfd, size):
     status = json.loads((here / again["kill"]["run_dir"] / "status.json").read_text())
     assert [r["step"] for r in status["resumed"]] == [200]
     assert {policy(again[how]) for how in FAULTS} == {policy(again["well"])}
-    print(f"B10 got/needed: {len(FAULTS)}/{len(FAULTS)} faults contained, {size} at a time")
+    report(10, len(FAULTS), len(FAULTS), f"faults contained, {size} at a time")
 
 
 def policy(record):
@@ -136,7 +137,7 @@ def policy(record):
 
 def test_a_value_out_of_range_is_refused_before_any_job_begins(here, tiny, capfd):
     args = ["-m", "env=cartpole", "algo=dqn", "hparams=none", "algo.gamma=0.9,0.99,1.5", *tiny]
-    assert start(args) == 2
+    assert train_in_child(args) == 2
     said = capfd.readouterr().err
     assert "algo.gamma=1.5 (job 2; none was started)" in said
     assert len(said.splitlines()) == 3
@@ -146,9 +147,9 @@ def test_a_value_out_of_range_is_refused_before_any_job_begins(here, tiny, capfd
 def test_more_values_in_the_same_folder_are_more_jobs(here, tiny):
     args = ["-m", "env=cartpole", "algo=dqn", "hparams=none", "hydra.sweep.dir=sweep", *tiny]
     args += ["jobs=2", "total_timesteps=100"]
-    assert start([*args, "seed=1"]) == 0
+    assert train_in_child([*args, "seed=1"]) == 0
     first = {p.name: p.read_bytes() for p in Path("sweep").glob("job_*.json")}
-    assert start([*args, "seed=0,1"]) == 0
+    assert train_in_child([*args, "seed=0,1"]) == 0
     found = sorted(Path("sweep").glob("job_*.json"))
     assert [json.loads(p.read_text())["seed"] for p in found] == [1, 0]
     assert {p.name: p.read_bytes() for p in found[:1]} == first
@@ -172,11 +173,11 @@ def test_a_sweep_that_is_killed_goes_on(here, tiny):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     before = len(list(here.glob("runs/dqn/cartpole/*")))
-    assert start(args) == 0
+    assert train_in_child(args) == 0
     found = [json.loads(p.read_text()) for p in sorted(Path("sweep").glob("job_*.json"))]
     assert [(r["seed"], r["state"]) for r in found] == [(s, "completed") for s in range(3)]
     assert len(list(here.glob("runs/dqn/cartpole/*"))) == max(before, 3)
-    print("B10 got/needed: 1/1 killed sweep gone on with")
+    report(10, 1, 1, "killed sweep gone on with")
 
 
 def test_a_sweep_at_work_keeps_its_folder(here, tiny, capfd):
@@ -184,6 +185,8 @@ def test_a_sweep_at_work_keeps_its_folder(here, tiny, capfd):
 
     Path("sweep").mkdir()
     with FolderLock.take(Path("sweep")):
-        assert start(["-m", "seed=0,1", "env=cartpole", "hydra.sweep.dir=sweep", *tiny]) == 2
+        assert (
+            train_in_child(["-m", "seed=0,1", "env=cartpole", "hydra.sweep.dir=sweep", *tiny]) == 2
+        )
     assert f"pid {os.getpid()}" in capfd.readouterr().err
     assert not list(Path("sweep").glob("job_*"))

@@ -23,8 +23,9 @@ from rl_cli.core.errors import BadInput
 from rl_cli.envs.vector import VectorEnv
 from rl_cli.storage import folder_lock, run_folder
 from rl_cli.storage.folder_lock import FolderLock
+from tests.bars.results import report
+from tests.conftest import FULL
 
-FULL = os.environ.get("RL_CLI_BARS") == "full"
 READ = folder_lock._read
 STARTS, ROUNDS = (16, 10) if FULL else (4, 2)
 
@@ -94,7 +95,7 @@ def test_as_many_folders_as_starts(here, kernel):
         told = at_once(STARTS, start())
         assert [t[1] for t in told] == ["won"] * STARTS
         assert len({t[2] for t in told}) == STARTS
-    print(f"B11 got/needed: {STARTS * ROUNDS}/{STARTS * ROUNDS} distinct folders")
+    report(11, STARTS * ROUNDS, STARTS * ROUNDS, "distinct folders")
 
 
 @pytest.mark.parametrize("way", ["run_dir", "resume"])
@@ -110,7 +111,7 @@ def test_one_start_wins_a_folder_and_the_others_name_it(here, kernel, way):
         for pid, kind, code, what in (t for t in told if t[1] != "won"):
             assert (kind, code) == ("refused", 2), (pid, what)
             assert f"pid {winners[0][0]} on {socket.gethostname()}" in what
-    print(f"B11 got/needed: {ROUNDS}/{ROUNDS} {way} single winners")
+    report(11, ROUNDS, ROUNDS, f"{way} single winners")
 
 
 def test_the_lock_of_a_dead_process_is_taken_over_by_one(here, kernel):
@@ -122,7 +123,7 @@ def test_the_lock_of_a_dead_process_is_taken_over_by_one(here, kernel):
         left = json.loads(next(folder.glob(".lock*")).read_text() or "{}")
         told = at_once(STARTS, go_on(folder))
         assert sum(t[1] == "won" for t in told) == 1, (left, told)
-    print(f"B11 got/needed: {ROUNDS}/{ROUNDS} stale locks taken over")
+    report(11, ROUNDS, ROUNDS, "stale locks taken over")
 
 
 def test_a_late_finder_of_a_dead_lock_never_moves_its_successors(here, monkeypatch):

@@ -30,9 +30,10 @@ from rl_cli.storage import checkpoint_reader, manifest
 from rl_cli.storage.checkpoint_writer import CheckpointStore, Identity
 from rl_cli.training.callbacks import disk_retry
 from rl_cli.training.callbacks.disk_retry import Patience
-from tests.bars.killing import at, start
+from tests.bars.kill_points import call_at, train_in_child
+from tests.bars.results import report
+from tests.conftest import FULL
 
-FULL = os.environ.get("RL_CLI_BARS") == "full"
 CONF = Path(__file__).resolve().parents[2] / "conf"
 RUN = [
     *("env=cartpole", "hparams=none", "algo=dqn", "total_timesteps=600", "run_dir=r"),
@@ -81,7 +82,7 @@ def test_a_disk_full_at_any_operation_of_a_save_costs_nothing(
         assert not [p for p in store.folder.iterdir() if p.name.startswith(".")]
         n += 1
     assert checkpoint_reader.why_broken(checkpoint_reader.find(tmp_path, str(100 + n))) is None
-    print(f"B12 got/needed: {n}/{n} saves, no room at the n-th {operation}")
+    report(12, n, n, f"saves, no room at the n-th {operation}")
 
 
 def save_failing(store, monkeypatch, operation, n):
@@ -185,24 +186,24 @@ def test_a_disk_that_stays_full_ends_the_run_and_what_was_kept_goes_on(here, cap
             def fill():
                 os.write = os.fsync = no_space
 
-            at("step", n, fill)
+            call_at("step", n, fill)
 
         return arrange
 
     starts = range(20, 600, 40) if FULL else [330]
-    assert start([*RUN[:4], "run_dir=whole", *RUN[5:]]) == 0
+    assert train_in_child([*RUN[:4], "run_dir=whole", *RUN[5:]]) == 0
     capfd.readouterr()
     for n in starts:
         shutil.rmtree("r", ignore_errors=True)
-        code, err = start(RUN, full_from_step(n)), capfd.readouterr().err
+        code, err = train_in_child(RUN, full_from_step(n)), capfd.readouterr().err
         if n > 100:
             kept = ended_in_4(code, err)
             assert kept == (n - 1) // 100 * 100
             assert "disk full (No space left on device)" in err
         assert code == 4
-        assert start(["resume=r", "quiet=true"]) == 0
+        assert train_in_child(["resume=r", "quiet=true"]) == 0
         assert (rows(), policy()) == (rows("whole"), policy("whole"))
-    print(f"B12 got/needed: {len(starts)}/{len(starts)} runs on a disk that stays full")
+    report(12, len(starts), len(starts), "runs on a disk that stays full")
 
 
 def test_a_disk_that_is_full_for_a_while_ends_nothing(here, capfd):
@@ -210,12 +211,12 @@ def test_a_disk_that_is_full_for_a_while_ends_nothing(here, capfd):
 
     def arrange():
         plain = os.write
-        at("step", 130, lambda: setattr(os, "write", no_space))
-        at("step", 420, lambda: setattr(os, "write", plain))
+        call_at("step", 130, lambda: setattr(os, "write", no_space))
+        call_at("step", 420, lambda: setattr(os, "write", plain))
 
-    assert start([*RUN[:4], "run_dir=whole", *RUN[5:]]) == 0
+    assert train_in_child([*RUN[:4], "run_dir=whole", *RUN[5:]]) == 0
     capfd.readouterr()
-    assert start(RUN, arrange) == 0
+    assert train_in_child(RUN, arrange) == 0
     said = capfd.readouterr().err
     assert said.count("disk full") == 2  # told once of curves, once of checkpoints
     assert said.count("training goes on") == 2
@@ -229,28 +230,28 @@ def test_a_disk_that_is_full_for_a_while_ends_nothing(here, capfd):
 def test_a_disk_that_stays_full_for_long_ends_the_run_before_its_end(here, capfd):
     def arrange():
         disk_retry.SECONDS = 0.0
-        at("step", 130, lambda: setattr(os, "write", no_space))
+        call_at("step", 130, lambda: setattr(os, "write", no_space))
 
-    assert ended_in_4(start(RUN, arrange), capfd.readouterr().err) == 100
+    assert ended_in_4(train_in_child(RUN, arrange), capfd.readouterr().err) == 100
 
 
 def test_a_limit_on_the_size_of_files_is_told(here, capfd):
     def arrange():
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         small = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # noqa: E731
-        at("step", 130, small)
+        call_at("step", 130, small)
 
-    err = (start(RUN, arrange), capfd.readouterr().err)
+    err = (train_in_child(RUN, arrange), capfd.readouterr().err)
     ended_in_4(*err)
     assert "ulimit -f" in err[1]
 
 
 def test_a_folder_that_is_deleted_ends_the_run_at_once(here, capfd):
     def arrange():
-        at("step", 130, lambda: shutil.rmtree("r"))
-        at("step", 260, lambda: os._exit(99))
+        call_at("step", 130, lambda: shutil.rmtree("r"))
+        call_at("step", 260, lambda: os._exit(99))
 
-    assert start(RUN, arrange) == 4
+    assert train_in_child(RUN, arrange) == 4
     err = capfd.readouterr().err
     assert "No such file or directory" in err
     assert "Traceback" not in err
@@ -259,7 +260,7 @@ def test_a_folder_that_is_deleted_ends_the_run_at_once(here, capfd):
 
 def test_a_folder_that_cannot_be_made_is_refused(here, capfd):
     Path("r").write_text("")
-    assert start([*RUN[:4], "run_dir=r/run", *RUN[5:]]) == 4
+    assert train_in_child([*RUN[:4], "run_dir=r/run", *RUN[5:]]) == 4
     assert "r/run" in capfd.readouterr().err
 
 
@@ -272,10 +273,10 @@ def test_a_folder_that_becomes_read_only_ends_the_run(capfd, monkeypatch):
     monkeypatch.chdir(home)
 
     def arrange():
-        at("step", 130, lambda: os.seteuid(65534))
+        call_at("step", 130, lambda: os.seteuid(65534))
 
     try:
-        ended_in_4(start(RUN, arrange), capfd.readouterr().err)
+        ended_in_4(train_in_child(RUN, arrange), capfd.readouterr().err)
         assert json.loads(Path("r/status.json").read_text())["state"] == "running"
     finally:
         shutil.rmtree(home)

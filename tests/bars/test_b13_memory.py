@@ -5,7 +5,6 @@ Quick: replay of vectors, rollout. Full (RL_CLI_BARS=full): of pixels and of man
 
 from __future__ import annotations
 
-import os
 import re
 import resource
 import sys
@@ -20,8 +19,9 @@ from rl_cli.cli import train as rl_train
 from rl_cli.core import memory
 from rl_cli.core.errors import BadInput
 from rl_cli.core.types import ActionSpec, EnvSpec
+from tests.bars.results import report
+from tests.conftest import FULL
 
-FULL = os.environ.get("RL_CLI_BARS") == "full"
 CPU = torch.device("cpu")
 GIGABYTE = 10**9
 CART = EnvSpec((4,), "float32", ActionSpec("discrete", (), (2,)), 1)
@@ -50,7 +50,7 @@ def test_a_run_that_would_not_fit_is_refused_before_it_begins(here, capsys, monk
         assert int(fits[1]) > 10_000
         assert "GB of memory" in said
         assert not any(here.iterdir())
-    print(f"B13 got/needed: {len(TOO_LARGE)}/{len(TOO_LARGE)} runs refused")
+    report(13, len(TOO_LARGE), len(TOO_LARGE), "runs refused")
 
 
 @pytest.mark.parametrize("kind", [ReplayBuffer, RolloutBuffer])

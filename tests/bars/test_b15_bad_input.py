@@ -11,9 +11,10 @@ import sys
 import pytest
 
 from rl_cli.storage import manifest
-from tests.bars.asking import FULL, ask
+from tests.bars.command_line import run_command
 from tests.cli.test_commands import MISTAKES
-from tests.conftest import of_this_machine
+from tests.bars.results import report
+from tests.conftest import FULL, of_this_machine
 
 WITHIN = 3.0
 """Seconds of the processor: what a person waits for on a machine that does nothing else."""
@@ -157,7 +158,7 @@ def runs(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         short = ["total_timesteps=40", "eval.episodes=1", "video.episodes=0", "compile=false"]
-        answer = ask("rl-train", [*short, "log.tensorboard=false", "quiet=true", "run_dir=run"])
+        answer = run_command("rl-train", [*short, "log.tensorboard=false", "quiet=true", "run_dir=run"])
     assert answer.code == 0, answer.err
     (folder / "own_env.py").write_text(OWN)
     policy = shutil.copytree(folder / "run", folder / "broken") / "checkpoints/000000040"
@@ -183,15 +184,15 @@ def cases():
 
 def test_bad_input_is_refused_as_promised(runs, monkeypatch):
     monkeypatch.chdir(runs)
-    ask("rl-train", ["env.id=Nowhere-v0"])  # imports are timed in a process of their own, below
+    run_command("rl-train", ["env.id=Nowhere-v0"])  # imports are timed in a process of their own, below
     wrong, slowest = [], 0.0
     for program, args, words in cases():
-        answer = ask(program, args)
+        answer = run_command(program, args)
         slowest = max(slowest, answer.seconds)
         flaws = answer.flaws(*words) + (["slow"] if answer.seconds > WITHIN else [])
         if flaws:
             wrong.append(f"{program} {' '.join(args)[:100]!a}: {flaws}\n{answer.err[:1000]}")
-    print(f"B15 got/needed: {len(cases()) - len(wrong)}/{len(cases())}, slowest {slowest:.2f} s")
+    report(15, len(cases()) - len(wrong), len(cases()), f"slowest {slowest:.2f} s")
     assert not wrong, "\n".join(wrong)
 
 
@@ -223,4 +224,4 @@ def test_a_whole_process_refuses_in_time(here, args, words):
     assert "Traceback" not in err
     assert not list(here.iterdir())
     assert min(spent) < WITHIN
-    print(f"B15 got/needed: {min(spent):.2f}/{WITHIN} s for {args}")
+    report(15, min(spent):.2f, WITHIN, f"s for {args}")

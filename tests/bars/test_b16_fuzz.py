@@ -23,7 +23,9 @@ from rl_cli.tracking.statistics import summarise
 from rl_cli.training import experiment
 from rl_cli.training.resume import HOW
 from rl_cli.training.trainer import Trainer
-from tests.bars.asking import FULL, ask
+from tests.bars.command_line import run_command
+from tests.bars.results import report
+from tests.conftest import FULL
 
 EXAMPLES = 1_000 if FULL else 50
 SECONDS = 300
@@ -227,7 +229,7 @@ def check(words):
     with tempfile.TemporaryDirectory() as folder, within(SECONDS):
         os.chdir(folder)
         try:
-            answer = ask("rl-train", [*BASE, *args])
+            answer = run_command("rl-train", [*BASE, *args])
             if answer.code != 0:
                 assert not answer.flaws(), (args, answer.flaws(), answer.err)
                 return False
@@ -274,6 +276,6 @@ def fuzz(words):
 def test_any_command_line_trains_or_is_refused(here):
     taken.clear()
     fuzz()
-    print(f"B16 got/needed: {len(taken)}/{EXAMPLES}, {sum(taken)} of them trained")
+    report(16, len(taken), EXAMPLES, f"{sum(taken)} of them trained")
     assert len(taken) >= EXAMPLES
     assert sum(taken) >= EXAMPLES // 10  # a fuzz that is only ever refused tests little

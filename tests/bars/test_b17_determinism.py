@@ -8,7 +8,9 @@ import sys
 
 import pytest
 
-from tests.bars.killing import ENV_OF, FULL, SMALL, digests, start
+from tests.bars.kill_points import ALGO_ARGS, ENV_OF, run_digests, train_in_child
+from tests.bars.results import report
+from tests.conftest import FULL
 
 STEPS = 300 if FULL else 120
 BASE = [
@@ -21,7 +23,7 @@ BASE = [
     ),  # learning by episodes learns, too
 ]
 MANY = ["env.num_envs=3", "env.normalize_obs=true", "env.normalize_reward=true"]
-CASES = [(algo, how) for algo in SMALL for how in ([], MANY)] if FULL else [("dqn", MANY)]
+CASES = [(algo, how) for algo in ALGO_ARGS for how in ([], MANY)] if FULL else [("dqn", MANY)]
 TOGGLES = {
     "eval": ["eval.every=30", "eval.greedy=false", "eval.seed=7"],
     "video": ["video.episodes=1", "video.every=60"],
@@ -42,12 +44,12 @@ sys.exit(run(sys.argv[2:]))
 
 def arguments(algo, how, folder, seed=3):
     env = ENV_OF.get(algo, "cartpole")
-    return [*SMALL[algo], f"env={env}", *BASE, *how, f"seed={seed}", f"run_dir={folder}"]
+    return [*ALGO_ARGS[algo], f"env={env}", *BASE, *how, f"seed={seed}", f"run_dir={folder}"]
 
 
 def learned(folder):
     """What training has come to: weights, optimiser, replay, streams, envs, statistics."""
-    found = digests(folder)
+    found = run_digests(folder)
     return {k: v for k, v in found.items() if k.startswith(("policy/", "state/algo", "state/envs"))}
 
 
@@ -62,30 +64,30 @@ def test_same_seed_same_bits_in_fresh_processes(here, algo, how):
         subprocess.run(
             [sys.executable, "-c", POLLUTED, str(n), *args], check=True, cwd=here, env=environment
         )
-    found = [digests(here / str(n)) for n in (1, 2, 3)]
-    assert start(arguments(algo, how, here / "other", seed=4)) == 0
-    other = digests(here / "other")
+    found = [run_digests(here / str(n)) for n in (1, 2, 3)]
+    assert train_in_child(arguments(algo, how, here / "other", seed=4)) == 0
+    other = run_digests(here / "other")
     equal = sum(f == found[0] for f in found)
-    print(f"B17 got/needed: {equal}/3 processes with the same bits, {algo}, {len(how)} extras")
+    report(17, equal, 3, f"processes with the same bits, {algo}, {len(how)} extras")
     assert equal == 3
     weights = [k for k in other if k.startswith("policy/")]
     assert weights
     assert all(other[k] != found[0][k] for k in weights if "weight" in k)
 
 
-@pytest.mark.parametrize("algo", SMALL if FULL else ["dqn"])
+@pytest.mark.parametrize("algo", ALGO_ARGS if FULL else ["dqn"])
 def test_what_watches_changes_nothing(here, algo):
     """Each of five switched on alone; and the same is not equal by being empty."""
     how = MANY if FULL else MANY[:1]
-    assert start(arguments(algo, how, here / "plain")) == 0
+    assert train_in_child(arguments(algo, how, here / "plain")) == 0
     plain = learned(here / "plain")
     assert {"state/algo", "state/envs"} < plain.keys()
     changed = []
     for name, extra in TOGGLES.items():
-        assert start(arguments(algo, [*how, *extra], here / f"with {name}")) == 0
+        assert train_in_child(arguments(algo, [*how, *extra], here / f"with {name}")) == 0
         if learned(here / f"with {name}") != plain:
             changed.append(name)
-    assert start(arguments(algo, [*how, "algo.learning_rate=2e-3"], here / "changed")) == 0
-    print(f"B17 got/needed: {len(TOGGLES) - len(changed)}/{len(TOGGLES)} toggles, {algo}")
+    assert train_in_child(arguments(algo, [*how, "algo.learning_rate=2e-3"], here / "changed")) == 0
+    report(17, len(TOGGLES) - len(changed), len(TOGGLES), f"toggles, {algo}")
     assert not changed
     assert learned(here / "changed") != plain

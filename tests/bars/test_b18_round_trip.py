@@ -12,9 +12,10 @@ import pytest
 
 from rl_cli.cli import evaluate as rl_eval
 from rl_cli.cli import train as rl_train
-from tests.bars.watching import watch
+from tests.bars.audit import run_audited
+from tests.bars.results import report
+from tests.conftest import FULL
 
-FULL = os.environ.get("RL_CLI_BARS") == "full"
 EPISODES = 20 if FULL else 5
 RUNS = {
     "dqn": ["env=cartpole", "hparams=none", "algo.learning_starts=100"],
@@ -52,7 +53,7 @@ def replayed(argv, here, greedy):
     words = [f"episodes={EPISODES}", "seed=10000", f"greedy={str(greedy).lower()}", "output=out"]
     shutil.rmtree(here / "out", ignore_errors=True)
     call = functools.partial(rl_eval.run, [*argv, *words])
-    seen = watch(call, here, [here / "out"], seconds=300)
+    seen = run_audited(call, here, [here / "out"], seconds=300)
     assert (seen.code, seen.err, seen.did) == (0, "", [])
     return of_replay(here / "out")
 
@@ -82,7 +83,7 @@ def test_replay_is_the_evaluation_of_training(here, name):
     assert replayed([str(moved.relative_to(here)), "checkpoint=600"], here, greedy) == at_600
     alone = shutil.copytree(moved / "checkpoints/000000300", here / "alone")
     assert replayed([str(alone)], here, greedy) == at_300
-    print(f"B18 got/needed: {EPISODES}/{EPISODES} returns of {name}, also moved and untouched")
+    report(18, EPISODES, EPISODES, f"returns of {name}, also moved and untouched")
 
 
 def test_a_folder_that_cannot_be_written_is_replayed(here):
@@ -109,11 +110,11 @@ def test_a_folder_that_cannot_be_written_is_replayed(here):
         args = ["checkpoint=600", f"episodes={EPISODES}", "seed=10000", "output=out"]
         return rl_eval.run(["run", *args])
 
-    seen = watch(as_nobody, here, [out, here / "run" / "x"], seconds=300)
+    seen = run_audited(as_nobody, here, [out, here / "run" / "x"], seconds=300)
     for path in closed:
         path.chmod(0o700)
     for path in [here / "run", *(here / "run").rglob("*")]:
         path.chmod(0o755)
     assert (seen.code, seen.did) == (0, [])
     assert of_replay(out) == expected
-    print(f"B18 got/needed: {EPISODES}/{EPISODES} returns from a folder that cannot be written")
+    report(18, EPISODES, EPISODES, "returns from a folder that cannot be written")

@@ -42,7 +42,7 @@ def test_a_golden_run_is_read_replayed_and_gone_on_with(here, capsys, run):
     gone_on = checkpoint_reader.read_manifest(checkpoint_reader.find(here / "run"))
     assert (gone_on.step, gone_on.format) == (4050, FORMAT)
     capsys.readouterr()
-    print(f"B19 got/needed: 1/1 {run.parent.name} {run.name}")
+    report(19, 1, 1, f"{run.parent.name} {run.name}")
 
 
 @pytest.mark.parametrize("folder", PIECES, ids=lambda path: path.parent.name)
@@ -50,7 +50,7 @@ def test_a_golden_piece_of_pixels_is_unpacked_to_its_bits(capsys, folder):
     rows = frame_stack.unpack(safetensors.numpy.load_file(folder / "piece.safetensors"))
     sums = {name: hashlib.sha256(column.tobytes()).hexdigest() for name, column in rows.items()}
     assert sums == json.loads((folder / "expected.json").read_text())
-    print(f"B19 got/needed: 1/1 {folder.parent.name} pixels")
+    report(19, 1, 1, f"{folder.parent.name} pixels")
 
 
 def test_there_is_a_golden_run_of_each_format_for_each_algorithm():

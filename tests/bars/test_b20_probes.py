@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.algos.test_algorithms import GAMMA, STEPS, trained, value
-from tests.bars.asking import FULL
+from tests.conftest import FULL
 
 # env -> its values by observation, its best actions by observation
 PROBES = {
