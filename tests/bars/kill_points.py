@@ -29,7 +29,7 @@ from rl_cli.tracking.logger import Logger
 POINTS: dict[str, tuple[Any, str]] = {
     "step": (VectorEnv, "step"),
     "reset": (VectorEnv, "_begin_again"),
-    "update": (Learner, "step"),
+    "update": (Learner, "update"),
     "evaluation": (Evaluator, "_batch"),
     "row": (Logger, "write"),
     "summary": (Logger, "write_evaluation"),

@@ -12,8 +12,8 @@ import pytest
 
 from rl_cli.storage import manifest
 from tests.bars.command_line import run_command
-from tests.cli.test_commands import MISTAKES
 from tests.bars.results import report
+from tests.cli.test_commands import MISTAKES
 from tests.conftest import FULL, of_this_machine
 
 WITHIN = 3.0
@@ -158,7 +158,9 @@ def runs(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         short = ["total_timesteps=40", "eval.episodes=1", "video.episodes=0", "compile=false"]
-        answer = run_command("rl-train", [*short, "log.tensorboard=false", "quiet=true", "run_dir=run"])
+        answer = run_command(
+            "rl-train", [*short, "log.tensorboard=false", "quiet=true", "run_dir=run"]
+        )
     assert answer.code == 0, answer.err
     (folder / "own_env.py").write_text(OWN)
     policy = shutil.copytree(folder / "run", folder / "broken") / "checkpoints/000000040"
@@ -184,7 +186,9 @@ def cases():
 
 def test_bad_input_is_refused_as_promised(runs, monkeypatch):
     monkeypatch.chdir(runs)
-    run_command("rl-train", ["env.id=Nowhere-v0"])  # imports are timed in a process of their own, below
+    run_command(
+        "rl-train", ["env.id=Nowhere-v0"]
+    )  # imports are timed in a process of their own, below
     wrong, slowest = [], 0.0
     for program, args, words in cases():
         answer = run_command(program, args)
@@ -224,4 +228,4 @@ def test_a_whole_process_refuses_in_time(here, args, words):
     assert "Traceback" not in err
     assert not list(here.iterdir())
     assert min(spent) < WITHIN
-    report(15, min(spent):.2f, WITHIN, f"s for {args}")
+    print(f"{min(spent):.2f} of {WITHIN} s for {args}")

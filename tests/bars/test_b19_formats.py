@@ -16,6 +16,7 @@ from rl_cli.cli import evaluate as rl_eval
 from rl_cli.cli import train as rl_train
 from rl_cli.storage import checkpoint_reader
 from rl_cli.storage.manifest import FORMAT, seal
+from tests.bars.results import report
 
 REPO = Path(__file__).resolve().parents[2]
 GOLDEN = REPO / "tests/golden"
