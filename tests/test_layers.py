@@ -37,7 +37,6 @@ KNOWN_FUNCTIONS: set[str] = {"config/dqn.py _contradictions", "training/experime
 KNOWN_FILES: set[str] = {
     "tests/algos/test_algorithms.py",
     "tests/algos/test_families.py",
-    "tests/bars/test_b05_hostile.py",
     "tests/cli/test_commands.py",
     "tests/engine/test_compiler.py",
     "tests/envs/test_make.py",
