@@ -1,4 +1,4 @@
-"""B17: a seed says all: same bits in every process, whatever else is switched on."""
+"""B17: the seed determines the result: bit-identical in every process, with any logging or evaluation settings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BASE = [
         "quiet=true",
         "compile=false",
         "env.max_episode_steps=30",
-    ),  # learning by episodes learns, too
+    ),  # short episodes, so that updates by episodes happen too
 ]
 MANY = ["env.num_envs=3", "env.normalize_obs=true", "env.normalize_reward=true"]
 CASES = [(algo, how) for algo in ALGO_ARGS for how in ([], MANY)] if FULL else [("dqn", MANY)]
@@ -31,7 +31,7 @@ TOGGLES = {
     "checkpoints": ["checkpoint.every=20", "checkpoint.keep=1"],
     "verbosity": ["quiet=false"],
 }
-POLLUTED = """
+WITH_OTHER_GLOBAL_STATE = """
 import random, sys
 import numpy, torch
 n = int(sys.argv[1])
@@ -47,8 +47,8 @@ def arguments(algo, how, folder, seed=3):
     return [*ALGO_ARGS[algo], f"env={env}", *BASE, *how, f"seed={seed}", f"run_dir={folder}"]
 
 
-def learned(folder):
-    """What training has come to: weights, optimiser, replay, streams, envs, statistics."""
+def training_digests(folder):
+    """Digests of the result of training: weights, optimizer, replay, random streams, envs, statistics."""
     found = run_digests(folder)
     return {k: v for k, v in found.items() if k.startswith(("policy/", "state/algo", "state/envs"))}
 
@@ -56,19 +56,22 @@ def learned(folder):
 @pytest.mark.parametrize(
     ("algo", "how"), CASES, ids=lambda v: v if isinstance(v, str) else str(len(v))
 )
-def test_same_seed_same_bits_in_fresh_processes(here, algo, how):
-    """Three processes whose global generators and hashes of strings differ; a fourth of another seed."""
+def test_same_seed_gives_the_same_bits_in_new_processes(here, algo, how):
+    """Three processes with different global random state and string hashes; a fourth run with another seed differs."""
     for n in (1, 2, 3):
         args = arguments(algo, how, here / str(n))
         environment = {**os.environ, "PYTHONHASHSEED": str(n)}
         subprocess.run(
-            [sys.executable, "-c", POLLUTED, str(n), *args], check=True, cwd=here, env=environment
+            [sys.executable, "-c", WITH_OTHER_GLOBAL_STATE, str(n), *args],
+            check=True,
+            cwd=here,
+            env=environment,
         )
     found = [run_digests(here / str(n)) for n in (1, 2, 3)]
     assert train_in_child(arguments(algo, how, here / "other", seed=4)) == 0
     other = run_digests(here / "other")
     equal = sum(f == found[0] for f in found)
-    report(17, equal, 3, f"processes with the same bits, {algo}, {len(how)} extras")
+    report(17, equal, 3, f"processes bit-identical, {algo}, {len(how)} extra settings")
     assert equal == 3
     weights = [k for k in other if k.startswith("policy/")]
     assert weights
@@ -76,18 +79,18 @@ def test_same_seed_same_bits_in_fresh_processes(here, algo, how):
 
 
 @pytest.mark.parametrize("algo", ALGO_ARGS if FULL else ["dqn"])
-def test_what_watches_changes_nothing(here, algo):
-    """Each of five switched on alone; and the same is not equal by being empty."""
+def test_logging_and_evaluation_settings_change_no_weight(here, algo):
+    """Each of five settings alone; another learning rate does change the result."""
     how = MANY if FULL else MANY[:1]
     assert train_in_child(arguments(algo, how, here / "plain")) == 0
-    plain = learned(here / "plain")
+    plain = training_digests(here / "plain")
     assert {"state/algo", "state/envs"} < plain.keys()
     changed = []
     for name, extra in TOGGLES.items():
         assert train_in_child(arguments(algo, [*how, *extra], here / f"with {name}")) == 0
-        if learned(here / f"with {name}") != plain:
+        if training_digests(here / f"with {name}") != plain:
             changed.append(name)
     assert train_in_child(arguments(algo, [*how, "algo.learning_rate=2e-3"], here / "changed")) == 0
     report(17, len(TOGGLES) - len(changed), len(TOGGLES), f"toggles, {algo}")
     assert not changed
-    assert learned(here / "changed") != plain
+    assert training_digests(here / "changed") != plain
