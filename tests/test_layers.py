@@ -41,7 +41,6 @@ KNOWN_FILES: set[str] = {
     "tests/engine/test_compiler.py",
     "tests/envs/test_make.py",
     "tests/storage/test_checkpoint.py",
-    "benchmarks/speed.py",
 }
 
 SUFFIXES = {".py", ".c", ".h"}
