@@ -155,9 +155,8 @@ def sixteen_seeds(sb3: str) -> tuple[dict[str, Any], str]:
         call["seeds"] = list(range(8 * half, 8 * half + 8))
         halves.append([sb3, str(REPO / "benchmarks/peers/sb3.py"), json.dumps(call)])
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run(
-            [*ours(SEEDS, 99), "video.episodes=0"], cwd=folder, env=pinned(), check=True
-        )  # fills the build cache
+        # fills the build cache
+        subprocess.run([*ours(SEEDS, 99), "video.episodes=0"], cwd=folder, env=pinned(), check=True)
         start = time.perf_counter()
         subprocess.run(["taskset", "-c", "0,1", *sweep], cwd=folder, env=pinned(), check=True)
         mine = time.perf_counter() - start

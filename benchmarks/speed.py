@@ -114,9 +114,8 @@ def speed_bound(case: Case, rate: float) -> float:
     layers = [a * b for a, b in zip(case.sizes, case.sizes[1:], strict=False)]
     products = sum(layers)
     online = 6 * products - 2 * layers[0]  # forward, gradients of weights and of inputs
-    flop = case.batch * (
-        2 * online if case.twin else online + 2 * products
-    )  # two networks, or the forward of the target
+    # actor and critic, or the forward of the target network
+    flop = case.batch * (2 * online if case.twin else online + 2 * products)
     return 1 / (env_seconds(case.env) + (2 * products + case.updates * flop) / rate)
 
 

@@ -246,9 +246,8 @@ def main() -> None:
     print(table(found))
     if args.seeds:
         return
-    results = (
-        json.loads(RECORD.read_text()) | found
-    )  # after each case, because all cases take hours
+    # merged, because all cases take hours
+    results = json.loads(RECORD.read_text()) | found
     RECORD.write_text(json.dumps(results, indent=1) + "\n")
     plot(results, REPO / "docs/img/time_to_solve.png")
     insert("performance.md", "solve", table(results))

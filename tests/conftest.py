@@ -19,9 +19,9 @@ from tests.bars import results
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 torch.set_num_threads(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore SIGINT
-os.environ["XDG_CACHE_HOME"] = os.environ.get(
-    "RL_CLI_TEST_CACHE", str(Path(tempfile.gettempdir()) / f"rl-cli-tests-{os.getuid()}")
-)  # not the user's own cache; kept between sessions, because entries are named by their content
+# not the user's own cache; kept between sessions, because entries are named by their content
+CACHE = Path(tempfile.gettempdir()) / f"rl-cli-tests-{os.getuid()}"
+os.environ["XDG_CACHE_HOME"] = os.environ.get("RL_CLI_TEST_CACHE", str(CACHE))
 
 REPO = Path(__file__).resolve().parents[1]
 FULL = os.environ.get("RL_CLI_BARS") == "full"

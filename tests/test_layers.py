@@ -32,7 +32,8 @@ KNOWN_IMPORTS: set[str] = {
     "models/q_network.py -> engine",
     "storage/policy_file.py -> algos",
 }
-KNOWN_TRAINER: set[str] = {"evaluation", "storage", "tracking"}
+KNOWN_TRAINER_IMPORTS: set[str] = {"evaluation", "storage", "tracking"}
+KNOWN_TRAINER_SIZES: set[str] = {"lines", "arguments"}
 KNOWN_FUNCTIONS: set[str] = {"config/dqn.py _contradictions", "training/experiment.py __init__"}
 KNOWN_FILES: set[str] = {
     "tests/algos/test_algorithms.py",
@@ -91,6 +92,12 @@ def test_each_package_is_in_one_layer():
     assert {package_of(path) for path in sources()} - {"__init__.py"} == set(LAYER_OF)
 
 
+def test_each_package_has_a_folder_of_tests():
+    assert {
+        name for name in LAYER_OF if not (REPO / "tests" / name / "__init__.py").exists()
+    } == set()
+
+
 def test_packages_import_lower_layers_only():
     found = {
         f"{name_of(path)} -> {other}"
@@ -128,7 +135,18 @@ def test_trainer_does_not_depend_on_the_algorithm():
 def test_trainer_imports_no_logger_storage_evaluation_or_native_code():
     found = packages_imported(PACKAGE / "training/trainer.py")
     found &= {"tracking", "storage", "evaluation", "engine"}
-    assert found <= KNOWN_TRAINER, sorted(found - KNOWN_TRAINER)
+    assert found <= KNOWN_TRAINER_IMPORTS, sorted(found - KNOWN_TRAINER_IMPORTS)
+
+
+def test_trainer_has_at_most_160_lines_and_6_arguments():
+    text = (PACKAGE / "training/trainer.py").read_text()
+    classes = [node for node in ast.parse(text).body if isinstance(node, ast.ClassDef)]
+    (trainer,) = (node for node in classes if node.name == "Trainer")
+    (init,) = (node for node in trainer.body if getattr(node, "name", "") == "__init__")
+    arguments = len(init.args.args) + len(init.args.kwonlyargs) - 1  # without self
+    found = {"lines"} if len(text.splitlines()) > 160 else set()
+    found |= {"arguments"} if arguments > 6 else set()
+    assert found <= KNOWN_TRAINER_SIZES, sorted(found - KNOWN_TRAINER_SIZES)
 
 
 def test_only_cli_imports_hydra():

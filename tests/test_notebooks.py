@@ -73,9 +73,8 @@ def test_run_whose_evaluation_fails_is_ignored(bench, options, tmp_path, monkeyp
     calls = []
     monkeypatch.setattr(bench, "call", lambda *words: calls.append(words) or 2)
     job = record(tmp_path, 0, 400)
-    assert (
-        bench.read_row(tmp_path, job, "best", options) is None
-    )  # only the latest checkpoint has been evaluated
+    # only the latest checkpoint has been evaluated
+    assert bench.read_row(tmp_path, job, "best", options) is None
     (module, words), run, out = calls[0], job["run_dir"], tmp_path / "evaluation_best_c0"
     assert module == "evaluate"
     assert words == [run, "checkpoint=best", "episodes=100", f"output={out}"]

@@ -26,6 +26,9 @@ from rl_cli.storage import checkpoint_reader
 from rl_cli.storage import manifest as manifest_module
 from rl_cli.tracking.logger import Logger
 
+KILLED = -signal.SIGKILL
+"""What `train_in_child` returns for a killed run."""
+
 POINTS: dict[str, tuple[Any, str]] = {
     "step": (VectorEnv, "step"),
     "reset": (VectorEnv, "_begin_again"),
@@ -81,6 +84,12 @@ def train_in_child(argv: list[str], prepare: Callable[[], None] = lambda: None) 
         return rl_train.run(argv)
 
     return run_forked(child)
+
+
+def train_until_killed(argv: list[str], point: str, count: int, before: bool = True) -> None:
+    """rl-train in a child process, killed before (or after) call number `count` at `point`."""
+    code = train_in_child(argv, lambda: call_at(point, count, kill_self, before))
+    assert code == KILLED, f"exit code {code} instead of a kill at {point} {count}"
 
 
 def run_digests(folder: Path) -> dict[str, str]:

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 
 from tests.bars.kill_points import (
+    KILLED,
     call_at,
     kill_self,
     read_csv,
     run_digests,
     short_run,
     train_in_child,
+    train_until_killed,
 )
 from tests.bars.results import report
 from tests.conftest import FULL
@@ -45,7 +47,7 @@ COMPILED = [
     ("ppo", "cartpole"), ("ppo", "pendulum"), ("ppo", "lunarlander"),
 ]  # fmt: skip
 LAST_CALL_COMPILED = {"reset": 2, "update": 3, "evaluation": 80, "row": 2, "save": 14}
-"""The same for the native collector, which takes many steps per call."""
+"""The same for compiled runs, where one call of C takes many steps."""
 
 
 def compiled_run(algo, env, folder):
@@ -61,10 +63,9 @@ def test_killed_and_resumed_run_equals_uninterrupted_run(here, algo, env):
 @pytest.mark.skipif(not FULL, reason="compiles eight libraries")
 @pytest.mark.parametrize(("algo", "env"), COMPILED)
 def test_killed_and_resumed_compiled_run_equals_uninterrupted_run(here, algo, env):
-    stepped = (
-        {"step": 90} if env == "lunarlander" else {}
-    )  # the other environments are stepped in C
-    kill_and_resume(here, algo, env, compiled_run, LAST_CALL_COMPILED | stepped)
+    # VectorEnv.step is called for LunarLander only: the other environments are stepped in C
+    steps = {"step": 90} if env == "lunarlander" else {}
+    kill_and_resume(here, algo, env, compiled_run, LAST_CALL_COMPILED | steps)
 
 
 def kill_and_resume(here, algo, env, arguments, last_call):
@@ -87,11 +88,9 @@ def kill_and_resume(here, algo, env, arguments, last_call):
             command = arguments(algo, env, here / "killed")
             shutil.rmtree(here / "killed")
             continue
-        assert code == -9, (point, count, code)
+        assert code == KILLED, (point, count, code)
         kills.append((point, count, before))
-        if not (
-            here / "killed/config.yaml"
-        ).exists():  # killed before it was a run folder: start it again
+        if not (here / "killed/config.yaml").exists():  # nothing to resume: start it again
             command = arguments(algo, env, here / "killed")
     assert train_in_child(command) == 0
     assert run_digests(here / "killed") == run_digests(here / "whole"), kills
@@ -99,7 +98,7 @@ def kill_and_resume(here, algo, env, arguments, last_call):
 
 
 @pytest.mark.parametrize(
-    ("point", "after"), [("row", 0), ("row", 1), ("summary", 0), ("summary", 1)]
+    ("point", "after"), [("row", False), ("row", True), ("summary", False), ("summary", True)]
 )
 def test_run_killed_during_its_last_writes_resumes_exactly(here, point, after):
     """Killed at the evaluation of the last step, which is saved, or at the last row, which is not yet."""
@@ -113,10 +112,7 @@ def test_run_killed_during_its_last_writes_resumes_exactly(here, point, after):
     assert train_in_child(command("whole")) == 0
     count = len(read_csv(here / "whole/metrics.csv")) if point == "row" else 4
     assert read_csv(here / "whole/metrics.csv")[-1]["step"] == "840"
-    assert (
-        train_in_child(command("r"), lambda: call_at(point, count, kill_self, before=after == 0))
-        == -9
-    )
+    train_until_killed(command("r"), point, count, before=not after)
     assert train_in_child(["resume=r", "quiet=true"]) == 0
     assert run_digests(here / "r") == run_digests(here / "whole")
 
@@ -126,7 +122,7 @@ def test_compiled_run_killed_in_an_update_resumes_exactly(here):
         return compiled_run("dqn", "cartpole", here / name)
 
     assert train_in_child(command("whole")) == 0
-    assert train_in_child(command("killed"), lambda: call_at("update", 20, kill_self)) == -9
+    train_until_killed(command("killed"), "update", 20)
     assert train_in_child(["resume=killed", "quiet=true"]) == 0
     assert run_digests(here / "killed") == run_digests(here / "whole")
 
@@ -135,14 +131,10 @@ def test_resume_auto_starts_resumes_and_keeps_completed_runs(here, capfd):
     """A scheduler can repeat the same command until it exits with 0."""
     command = [*short_run("ppo", "cartpole", here / "r"), "resume=auto"]
     assert train_in_child(short_run("ppo", "cartpole", here / "whole")) == 0
-    assert (
-        train_in_child(command, lambda: call_at("save", 1, kill_self)) == -9
-    )  # before config.yaml is written
+    train_until_killed(command, "save", 1)  # before config.yaml is written
     assert not (here / "r/config.yaml").exists()
-    assert (
-        train_in_child(command, lambda: call_at("step", 40, kill_self)) == -9
-    )  # before its first checkpoint
-    assert train_in_child(command, lambda: call_at("step", 300, kill_self)) == -9
+    train_until_killed(command, "step", 40)  # before the first checkpoint
+    train_until_killed(command, "step", 300)
     assert train_in_child(command) == 0
     assert run_digests(here / "r") == run_digests(here / "whole")
     done = (here / "r/status.json").read_bytes()
@@ -150,7 +142,7 @@ def test_resume_auto_starts_resumes_and_keeps_completed_runs(here, capfd):
     assert (here / "r/status.json").read_bytes() == done
     capfd.readouterr()
     assert train_in_child([*command, "algo.gamma=0.9", "seed=4"]) == 2
-    said = capfd.readouterr().err
-    assert "algo.gamma is 0.99 in the run, 0.9 was asked for" in said
-    assert "seed is 0 in the run, 4 was asked for" in said
+    err = capfd.readouterr().err
+    assert "algo.gamma is 0.99 in the run, 0.9 was asked for" in err
+    assert "seed is 0 in the run, 4 was asked for" in err
     assert run_digests(here / "r") == run_digests(here / "whole")

@@ -94,9 +94,8 @@ class CrashPoints:
         return wrapped
 
     def install(self) -> None:
-        os.fsync = lambda handle: (
-            None
-        )  # no effect on what a dead process leaves; its order is tested below
+        # fsync has no effect on what a dead process leaves; its order is tested below
+        os.fsync = lambda handle: None
         for name in OPERATIONS if FULL else set(OPERATIONS) - {"fsync"}:
             setattr(os, name, (self.split if name == "write" else self.around)(getattr(os, name)))
         replace_function(atomic_files.swap, self.around(atomic_files.swap))

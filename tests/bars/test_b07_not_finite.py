@@ -108,14 +108,12 @@ def test_non_finite_number_of_an_env_ends_the_run(here, algo, where, value):
     report(7, 1, 1)
 
 
-@pytest.mark.filterwarnings(
-    "ignore::RuntimeWarning"
-)  # NumPy warns when it computes actions with such weights
+# NumPy warns when it computes actions with such weights
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize(
     "algo",
-    [
-        a for a in ALGOS if a != "reinforce_mean"
-    ],  # all episodes are equal, so all advantages are zero
+    # reinforce_mean: all episodes are equal, so all advantages are zero
+    [a for a in ALGOS if a != "reinforce_mean"],
 )
 def test_overflow_of_the_weights_ends_the_run_at_the_first_update(here, algo, monkeypatch):
     """With a learning rate of 1e36."""
@@ -145,7 +143,6 @@ def test_non_finite_weight_is_found_at_the_next_update(here, algo, monkeypatch):
 
     monkeypatch.setattr(Learner, "update", update)
     run_until_failure(here, *ALGO_ARGS[algo], *DISCRETE.get(algo, []), *BASE)
-    assert (
-        count[0] <= {"dqn": 5, "ppo": 16, "reinforce": 5}[algo.split("_")[0]]
-    )  # ppo: the updates of one rollout
+    # PPO checks after all updates of a rollout
+    assert count[0] <= {"dqn": 5, "ppo": 16, "reinforce": 5}[algo.split("_")[0]]
     report(7, 1, 1)

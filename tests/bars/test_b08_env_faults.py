@@ -17,7 +17,15 @@ from rl_cli.config.schema import build
 from rl_cli.core.errors import BadInput, EnvFault
 from rl_cli.envs.subprocess_vector import WorkerVectorEnv
 from rl_cli.envs.vector import VectorEnv
-from tests.bars.kill_points import call_at, run_digests, short_run, train_in_child
+from tests.bars.kill_points import (
+    KILLED,
+    call_at,
+    kill_self,
+    run_digests,
+    short_run,
+    train_in_child,
+    train_until_killed,
+)
 from tests.bars.results import report
 from tests.config.test_config import compose
 
@@ -117,17 +125,15 @@ def test_idle_killed_worker_and_failing_constructor_are_reported(monkeypatch):
 
     def make(self, cfg, count):
         made = original(self, cfg, count)
-        monkeypatch.setenv(
-            "FAULTY_INIT", "yes"
-        )  # fails only in the workers, which start after this
+        # fails in the workers only, which start after this
+        monkeypatch.setenv("FAULTY_INIT", "yes")
         return made
 
     monkeypatch.setattr(WorkerVectorEnv, "_make", make)
     with pytest.raises(EnvFault, match="wheel came off"):
         WorkerVectorEnv(_config(where="init"), SEEDS, 2, TIMEOUT)
-    with pytest.raises(
-        BadInput, match="wheel came off"
-    ):  # without workers the constructor fails at the start
+    # without workers the constructor is refused as bad input
+    with pytest.raises(BadInput, match="wheel came off"):
         VectorEnv(_config(where="init"), SEEDS)
     assert _children() == before
 
@@ -172,8 +178,7 @@ def test_number_of_workers_does_not_change_results(here, algo, workers):
     plain = [a for a in short_run(algo, "lunarlander", here / "one") if "num_envs" not in a]
     assert train_in_child(plain + three) == 0
     command = [a for a in plain if "run_dir" not in a] + [*three, "run_dir=many"]
-    kill = lambda: call_at("step", 137, lambda: os.kill(os.getpid(), signal.SIGKILL))  # noqa: E731
-    assert train_in_child([*command, f"workers={workers}"], kill) == -9
+    train_until_killed([*command, f"workers={workers}"], "step", 137)
     assert train_in_child(["resume=many", "quiet=true", f"workers={workers - 1}"]) == 0
     assert run_digests(here / "many") == run_digests(here / "one")
 
@@ -189,9 +194,11 @@ def test_workers_end_when_the_run_is_killed(here):
             return original(self)
 
         WorkerVectorEnv.reset = reset
-        call_at("step", 20, lambda: os.kill(os.getpid(), signal.SIGKILL))
+        call_at("step", 20, kill_self)
 
-    assert train_in_child([*short_run("ppo", "cartpole", here / "r"), "workers=2"], prepare) == -9
+    assert (
+        train_in_child([*short_run("ppo", "cartpole", here / "r"), "workers=2"], prepare) == KILLED
+    )
     pids = pid_file.read_text().split()
     assert len(pids) == 2
     deadline = time.monotonic() + 5

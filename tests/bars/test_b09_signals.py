@@ -47,9 +47,8 @@ def test_signal_saves_a_checkpoint_and_ends_the_run(here, algo, name):
         )
         assert time.time() - sent.stat().st_mtime < 5
         saved = checkpoint_reader.read_manifest(checkpoint_reader.find(here / "r")).step
-        assert (
-            saved == 2 * steps
-        )  # two envs: the current step is completed, no further one is taken
+        # two envs: the current step is completed, no further one is taken
+        assert saved == 2 * steps
         assert train_in_child(["resume=r", "quiet=true"]) == 0
         assert run_digests(here / "r") == run_digests(here / "whole")
         shutil.rmtree(here / "r")
@@ -68,7 +67,6 @@ def test_second_signal_ends_the_run_without_a_checkpoint(here):
     assert train_in_child(short_run("dqn", "cartpole", here / "r"), twice) == 130
     assert time.monotonic() - started < 30
     path = checkpoint_reader.find(here / "r")
-    assert (
-        checkpoint_reader.read_manifest(path).step == 240
-    )  # checkpoint.every is 120; none was saved at the signal, step 300
+    # checkpoint.every is 120; none was saved at the signal, step 300
+    assert checkpoint_reader.read_manifest(path).step == 240
     checkpoint_reader.read_state(path, checkpoint_reader.read_manifest(path))

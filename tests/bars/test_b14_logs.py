@@ -8,7 +8,7 @@ import time
 import numpy as np
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.bars.kill_points import call_at, kill_self, read_csv, short_run, train_in_child
+from tests.bars.kill_points import KILLED, call_at, kill_self, read_csv, short_run, train_in_child
 from tests.bars.results import report
 from tests.conftest import FULL
 
@@ -45,7 +45,7 @@ def test_curves_are_complete_and_videos_kept_after_kills(here):
         # the first kill after a video and some rows, later ones soon after the start
         steps = 230 if i == 0 else int(rng.integers(5, 40))
         end = kill_self if i else lambda: _kill_after_a_video(here / "r")
-        assert train_in_child(command, lambda n=steps, end=end: call_at("step", n, end)) == -9
+        assert train_in_child(command, lambda n=steps, end=end: call_at("step", n, end)) == KILLED
         found = _video_digests(here / "r")
         assert {k: found[k] for k in videos} == videos, "a video was overwritten"
         videos, command = found, ["resume=r", "quiet=true"]

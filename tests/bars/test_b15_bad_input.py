@@ -123,11 +123,8 @@ TRAIN = [  # (arguments, words of the message); the first QUICK_TRAIN are the sh
     (["-m", "algo=dqn,ppo", "algo.clip_coef=0.1"], ["a key of algo=ppo"]),
     (["-m", "seed=0,1", "eval.evry=1"], ["eval.every"]),
 ]
-EVAL = [
-    (
-        ["broken", "checkpoint=latest"],
-        ["SHA-256", "policy.safetensors"],
-    ),  # the short form ends here
+EVAL = [  # the first QUICK_EVAL are the short form
+    (["broken", "checkpoint=latest"], ["SHA-256", "policy.safetensors"]),
     (["later"], ["newer", "99"]),
     (["nowhere"], ["no such folder", "nowhere"]),
     (["run", "episodes=many"], ['episodes="many"', "[1, inf)"]),

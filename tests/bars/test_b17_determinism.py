@@ -12,15 +12,13 @@ from tests.bars.kill_points import ALGO_ARGS, ENV_OF, run_digests, train_in_chil
 from tests.bars.results import report
 from tests.conftest import FULL
 
+PROCESSES = 3 if FULL else 2
 STEPS = 300 if FULL else 120
 BASE = [
     *(f"total_timesteps={STEPS}", "hparams=none", "log.every=40", "eval.every=100"),
     *("eval.episodes=2", "checkpoint.every=0", "video.episodes=0", "log.tensorboard=false"),
-    *(
-        "quiet=true",
-        "compile=false",
-        "env.max_episode_steps=30",
-    ),  # short episodes, so that updates by episodes happen too
+    *("quiet=true", "compile=false"),
+    "env.max_episode_steps=30",  # short, so that updates by episodes happen too
 ]
 MANY = ["env.num_envs=3", "env.normalize_obs=true", "env.normalize_reward=true"]
 CASES = [(algo, how) for algo in ALGO_ARGS for how in ([], MANY)] if FULL else [("dqn", MANY)]
@@ -57,8 +55,9 @@ def training_digests(folder):
     ("algo", "how"), CASES, ids=lambda v: v if isinstance(v, str) else str(len(v))
 )
 def test_same_seed_gives_the_same_bits_in_new_processes(here, algo, how):
-    """Three processes with different global random state and string hashes; a fourth run with another seed differs."""
-    for n in (1, 2, 3):
+    """Processes with different global random state and string hashes are equal; another seed differs."""
+    numbers = range(1, PROCESSES + 1)
+    for n in numbers:
         args = arguments(algo, how, here / str(n))
         environment = {**os.environ, "PYTHONHASHSEED": str(n)}
         subprocess.run(
@@ -67,12 +66,12 @@ def test_same_seed_gives_the_same_bits_in_new_processes(here, algo, how):
             cwd=here,
             env=environment,
         )
-    found = [run_digests(here / str(n)) for n in (1, 2, 3)]
+    found = [run_digests(here / str(n)) for n in numbers]
     assert train_in_child(arguments(algo, how, here / "other", seed=4)) == 0
     other = run_digests(here / "other")
     equal = sum(f == found[0] for f in found)
-    report(17, equal, 3, f"processes bit-identical, {algo}, {len(how)} extra settings")
-    assert equal == 3
+    report(17, equal, PROCESSES, f"processes bit-identical, {algo}, {len(how)} extra settings")
+    assert equal == PROCESSES
     weights = [k for k in other if k.startswith("policy/")]
     assert weights
     assert all(other[k] != found[0][k] for k in weights if "weight" in k)
