@@ -1,8 +1,12 @@
-# make train ARGS="algo=ppo env=cartpole"   set up if need be, then train
-# make test                                 set up if need be, then run the tests
-# make bars                                 the long form of the reliability tests (an hour)
+# Each target first creates .venv and installs the package, if that has not been done.
+#
+# make train ARGS="algo=ppo env=cartpole"   train
+# make test                                 run the tests (short form of the reliability tests)
+# make lint                                 check format, lint and types
+# make check                                lint and test, as CI does
+# make bars                                 long form of the reliability tests (about an hour)
 # make docs                                 build the documentation as a site in site/
-# make check                                format, lint, types, tests
+# make format                               format the code and fix what ruff can fix
 
 PYTHON ?= python3
 VENV := .venv
@@ -10,7 +14,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 ARGS ?= algo=dqn env=mountaincar
 
-.PHONY: train test bars docs check format clean
+.PHONY: train test lint check bars docs format clean
 
 train: $(VENV)/ready
 	$(BIN)/rl-train $(ARGS)
@@ -18,18 +22,20 @@ train: $(VENV)/ready
 test: $(VENV)/ready-dev
 	$(BIN)/python -m pytest
 
-# The long form of tests/bars: every kill, flip and fault that docs/reliability.md counts; and the long tests beside it.
-bars: $(VENV)/ready-dev
-	RL_CLI_BARS=full RL_CLI_BARS_FILE=benchmarks/bars.txt $(BIN)/python -m pytest -q tests/bars tests/engine/test_compiler.py tests/algos/test_ppo.py tests/algos/test_reinforce.py tests/test_notebooks.py
-
 docs: $(VENV)/ready-dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-check: $(VENV)/ready-dev
+lint: $(VENV)/ready-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+
+check: lint test
+
+# Runs every case of tests/bars and of the tests that have a long form, and writes the counts that
+# docs/reliability.md quotes to benchmarks/bars.txt.
+bars: $(VENV)/ready-dev
+	RL_CLI_BARS=full RL_CLI_BARS_FILE=benchmarks/bars.txt $(BIN)/python -m pytest -q tests/bars tests/engine/test_compiler.py tests/algos tests/test_notebooks.py
 
 format: $(VENV)/ready-dev
 	$(BIN)/ruff format .
@@ -38,7 +44,7 @@ format: $(VENV)/ready-dev
 clean:
 	rm -rf $(VENV) build dist site
 
-# torch goes first and alone: once 2.13.0 is there, nothing else can pull another build of it.
+# torch is installed first, so that no other requirement selects another build of it.
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) torch==2.13.0

@@ -1,22 +1,20 @@
-"""What do the checks for numbers that are none cost? Runs in which each is done eleven times every other while.
+"""Measures the cost of the checks for NaN and infinite numbers.
 
     python benchmarks/checks.py [--runs 9]
 
-The leanest cases of benchmarks/speed.py, where a check weighs most, by the whole of `train`. Turns of so
-many env steps, whole rollouts of PPO's, go with each check once and eleven times, within one run, so that
-both see the same machine; a tenth of the difference is what the checks cost, and the machine's own unrest
-weighs a tenth too. Other work only ever adds time, so of each kind the tenth of the turns that took least
-counts. A run gives one number, and the table tells the median and the spread of the runs. Checks: of the
-env's numbers, the gradient's norm, rows and weights. The repeated ones find their data in the cache; the
-loop around them, which counts too, more than makes up for it.
-Writes benchmarks/checks.json and the table in docs/reliability.md.
+Uses the fastest cases of benchmarks/speed.py, in which a check has the largest share. One run alternates
+between turns of a fixed number of env steps with each check done once and done eleven times, so that both see
+the same machine. A tenth of the difference is the cost of the checks; variation of the machine counts a tenth
+too. Other processes only add time, so the fastest tenth of the turns of each kind counts. A run gives one
+number; the table has the median and the spread over runs. Checked are the numbers of the environment, the
+gradient norm, rows and weights. Repeated checks find their data in the processor cache; the loop around them
+adds more time than that saves. Writes benchmarks/checks.json and the table in docs/reliability.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import re
 import tempfile
 import time
 from typing import Any
@@ -25,11 +23,13 @@ from unittest import mock
 import numpy as np
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
-from speed import CASES, REPO
+from pages import REPO, insert
+from speed_cases import CASES
 
 from rl_cli import algos
 from rl_cli.envs import vector
-from rl_cli.training import trainer
+from rl_cli.training import policy
+from rl_cli.training.callbacks import metrics
 from rl_cli.training.experiment import train
 from rl_cli.training.signals import Interruption
 
@@ -40,62 +40,62 @@ TURNS = {
     "dqn_lunarlander_64": 100,
     "ppo_pendulum_cleanrl": 2_048,
 }
-"""Env steps of a turn; the first fifth of a run, in which DQN fills its buffer, is left out."""
-STEPS = {"ppo_pendulum_cleanrl": 40_960}  # for more turns; elsewhere those of the speed table
+"""Env steps per turn. The first fifth of a run, in which DQN fills its buffer, is not counted."""
+STEPS = {"ppo_pendulum_cleanrl": 40_960}  # more than in the speed table, for more turns
 BARE = (
     "compile=true quiet=true video.episodes=0 log.tensorboard=false eval.every=0 eval.episodes=1 "
     "checkpoint.every=0"
 )
 CHECKS: tuple[tuple[Any, str], ...] = (
-    (trainer.Trainer, "_check_update"),
-    (trainer.Trainer, "_check_policy"),
-    (trainer, "check_finite"),
+    (metrics.MetricsCallback, "_check_gradient"),
+    (policy.RunPolicy, "check_finite"),
+    (metrics, "check_finite"),
     (vector.VectorEnv, "_check_finite"),
     (vector.VectorEnv, "_check_observations"),
 )
 
 
-PLAIN = [getattr(owner, name) for owner, name in CHECKS]
+ORIGINAL = [getattr(owner, name) for owner, name in CHECKS]
 
 
 def repeated(check: Any) -> Any:
-    def often(*given: object) -> None:
+    def repeats(*given: object) -> None:
         for _ in range(1 + MORE):
             check(*given)
 
-    return often
+    return repeats
 
 
-OFTEN = [repeated(check) for check in PLAIN]
+REPEATED = [repeated(check) for check in ORIGINAL]
 
 
-def put(often: bool) -> None:
-    """The checks in their places, once or often; anew each time, since Python has to find them again."""
-    for (owner, name), check in zip(CHECKS, OFTEN if often else PLAIN, strict=True):
+def install(repeat: bool) -> None:
+    """Install the original or the repeated checks; both ways set attributes, for equal cache misses."""
+    for (owner, name), check in zip(CHECKS, REPEATED if repeat else ORIGINAL, strict=True):
         setattr(owner, name, check)
 
 
 class Turns:
-    """Asked once per step, as a run asks whether it was interrupted; changes sides at each turn's end."""
+    """Called once per step in place of the interrupt check; switches the checks at the end of each turn."""
 
     def __init__(self, steps: int) -> None:
         self.steps, self.calls = steps, 0
-        self.times: list[tuple[bool, float]] = []  # often?, seconds
-        self.often = False
-        self.begun = time.thread_time()
+        self.times: list[tuple[bool, float]] = []  # (repeated, seconds)
+        self.repeat = False
+        self.start = time.thread_time()
 
     def __call__(self) -> bool:
         self.calls += 1
         if self.calls % self.steps == 0:
-            self.times.append((self.often, time.thread_time() - self.begun))
-            self.often = len(self.times) % 4 in (1, 2)  # once, often, often, once
-            put(self.often)
-            self.begun = time.thread_time()
+            self.times.append((self.repeat, time.thread_time() - self.start))
+            self.repeat = len(self.times) % 4 in (1, 2)  # once, repeated, repeated, once
+            install(self.repeat)
+            self.start = time.thread_time()
         return False
 
 
 def cost(name: str, seed: int) -> tuple[float, float]:
-    """Seconds of the checks in a turn, and of all of a turn, in one run."""
+    """Seconds of the checks per turn, and of the whole turn, in one run."""
     case, turns = CASES[name], Turns(TURNS[name])
     steps = STEPS.get(name, case.steps)
     words = [*case.ours.split(), *BARE.split(), f"seed={seed}", f"total_timesteps={steps}"]
@@ -109,13 +109,13 @@ def cost(name: str, seed: int) -> tuple[float, float]:
             config = {**config, "run_dir": f"{folder}/run"}
             train(algos.build_run_config(config), config, ("algo", "env"))
         finally:
-            put(False)
+            install(False)
     late = turns.times[len(turns.times) // 5 :]
-    often, once = (
-        float(np.quantile([t for is_often, t in late if is_often is kind], 0.1))
+    repeated_time, once = (
+        float(np.quantile([t for is_repeated, t in late if is_repeated is kind], 0.1))
         for kind in (True, False)
     )
-    return (often - once) / MORE, once
+    return (repeated_time - once) / MORE, once
 
 
 def row(name: str, runs: list[tuple[float, float]]) -> str:
@@ -146,9 +146,7 @@ def main() -> None:
     if args.case:
         return
     (REPO / "benchmarks/checks.json").write_text(json.dumps(record, indent=1) + "\n")
-    page = REPO / "docs/reliability.md"
-    marked = re.compile(r"(<!-- checks -->\n).*?(<!-- end checks -->)", re.DOTALL)
-    page.write_text(marked.sub(lambda m: m[1] + "\n".join(lines) + "\n" + m[2], page.read_text()))
+    insert("reliability.md", "checks", "\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Does it learn? Trains each case over seeds that no choice of values has seen, and writes what came out.
+"""Measures learning: trains each case on seeds that were not used to choose hyper-parameters.
 
-    python benchmarks/learning.py              every case, twenty seeds; finished runs are kept
+    python benchmarks/learning.py              every case, twenty seeds; completed runs are kept
     python benchmarks/learning.py --case ppo_cartpole --seeds 5 6
 
 Writes benchmarks/learning.json, docs/img/learning.png and the table in docs/results.md.
@@ -12,7 +12,6 @@ import argparse
 import csv
 import json
 import platform
-import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -20,18 +19,19 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+from pages import insert
 
 from rl_cli.tracking.statistics import iqm, iqm_interval
 
 REPO = Path(__file__).resolve().parents[1]
 RUNS = REPO / "runs" / "learning"
 BIN = Path(sys.executable).parent
-SEEDS = list(range(414, 434))  # at which nobody had looked when values were chosen
-YOUNGER = {  # whose values were changed after those had been seen
+SEEDS = list(range(414, 434))  # not used to choose values
+OTHER_SEEDS = {  # of cases whose values were changed after a look at SEEDS
     "dqn_cartpole": list(range(454, 474)),
     "dqn_mountaincar": list(range(474, 494)),
 }
-CASES = {  # name: (algo, env, mean return that 100 greedy episodes should reach, of which share of seeds)
+CASES = {  # name: (algo, env, target for the mean return of 100 greedy episodes, target share of seeds)
     "dqn_mountaincar": ("dqn", "mountaincar", -110, 0.8),
     "dqn_cartpole": ("dqn", "cartpole", 475, 1.0),
     "ppo_cartpole": ("ppo", "cartpole", 475, 1.0),
@@ -41,7 +41,7 @@ CASES = {  # name: (algo, env, mean return that 100 greedy episodes should reach
 
 
 def measure(case: str, seed: int) -> dict[str, object]:
-    """Train one seed, then replay its best and its last checkpoint for 100 episodes each."""
+    """Train one seed, then evaluate its best and its last checkpoint over 100 episodes each."""
     algo, env, _, _ = CASES[case]
     folder = RUNS / case / str(seed)
     if not _completed(folder):
@@ -73,7 +73,7 @@ def _completed(folder: Path) -> bool:
 
 def table(results: dict[str, list[dict[str, float]]]) -> str:
     lines = [
-        "| case | steps | needed | seeds that reach it | best checkpoint: IQM [95 % interval] | lowest seed "
+        "| case | steps | target | seeds that reach it | best checkpoint: IQM [95 % interval] | lowest seed "
         "| last checkpoint: IQM [95 % interval] | lowest seed | seconds a run |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
@@ -83,19 +83,19 @@ def table(results: dict[str, list[dict[str, float]]]) -> str:
         reached, seconds = int((best >= goal).sum()), np.median([row["seconds"] for row in rows])
         lines.append(
             f"| `algo={algo} env={env}` | {rows[0]['steps']:,} | {goal} on {share:.0%} "
-            f"| **{reached} of {len(rows)}** | {told(best)} | {best.min():.1f} "
-            f"| {told(last)} | {last.min():.1f} | {seconds:.0f} |"
+            f"| **{reached} of {len(rows)}** | {cell(best)} | {best.min():.1f} "
+            f"| {cell(last)} | {last.min():.1f} | {seconds:.0f} |"
         )
     return "\n".join(lines)
 
 
-def told(returns: np.ndarray) -> str:
+def cell(returns: np.ndarray) -> str:
     low, high = iqm_interval(returns)
     return f"{float(iqm(returns)):.1f} [{low:.1f}, {high:.1f}]"
 
 
 def plot(results: dict[str, list[dict[str, float]]], path: Path) -> None:
-    """Evaluation return over steps: each seed a thin line, their interquartile mean a thick one."""
+    """Plot evaluation returns over steps: a thin line per seed, a thick line for the interquartile mean."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -134,13 +134,14 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--case", nargs="*", default=list(CASES), choices=list(CASES))
-    parser.add_argument("--seeds", nargs="*", type=int, help="in place of each case's own")
-    parser.add_argument("--jobs", type=int, default=2, help="processes at a time")
+    parser.add_argument("--seeds", nargs="*", type=int, help="instead of the seeds of each case")
+    parser.add_argument("--jobs", type=int, default=2, help="concurrent processes")
     args = parser.parse_args()
     with ThreadPoolExecutor(args.jobs) as pool:
         futures = {
             case: [
-                pool.submit(measure, case, seed) for seed in args.seeds or YOUNGER.get(case, SEEDS)
+                pool.submit(measure, case, seed)
+                for seed in args.seeds or OTHER_SEEDS.get(case, SEEDS)
             ]
             for case in args.case
         }
@@ -152,9 +153,7 @@ def main() -> None:
     record = {"python": platform.python_version(), "packages": packages, "results": results}
     (REPO / "benchmarks/learning.json").write_text(json.dumps(record, indent=1) + "\n")
     plot(results, REPO / "docs/img/learning.png")
-    page = REPO / "docs/results.md"
-    marked = re.compile(r"(<!-- table -->\n).*?(<!-- end -->)", re.DOTALL)
-    page.write_text(marked.sub(lambda m: m[1] + table(results) + "\n" + m[2], page.read_text()))
+    insert("results.md", "table", table(results), "end")
 
 
 if __name__ == "__main__":

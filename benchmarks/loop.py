@@ -1,4 +1,4 @@
-"""A run without its services: what the trainer's loop does between two of them, for measurements."""
+"""The training loop without evaluation, checkpoints and videos, for measurements."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ REPO = Path(__file__).resolve().parents[1]
 
 
 class Loop:
-    """Args: words: of the command line; budget: of the run it pretends to be."""
+    """Args: words: command line; budget: total_timesteps, for schedules and compile=auto."""
 
     def __init__(self, words: list[str], budget: int) -> None:
         with initialize_config_dir(str(REPO / "conf"), version_base=None):
@@ -49,8 +49,8 @@ class Loop:
         return self.collector.collect(self.at, until)
 
     def turn(self, steps: int) -> float:
-        """Take some steps. -> microseconds of processor time of each; other processes' are left out."""
-        begun, until = time.thread_time(), self.at + steps
+        """Take `steps` env steps. Returns microseconds of processor time per step."""
+        start, until = time.thread_time(), self.at + steps
         while self.at < until:
             collected = self.collect(until)
             self.at += collected.steps
@@ -60,4 +60,4 @@ class Loop:
             if self.envs.episodes:
                 self.logger.add_episodes(self.envs.take_episodes())
         self.logger.row({})
-        return (time.thread_time() - begun) / steps * 1e6
+        return (time.thread_time() - start) / steps * 1e6

@@ -1,14 +1,14 @@
-"""The notebooks' presets over fresh seeds, each beside what one would do today.
+"""Compares the presets of the notebooks, over new seeds, with the current default for the same environment.
 
     python benchmarks/notebooks.py                              every preset, five seeds, two runs at a time
     python benchmarks/notebooks.py --preset cartpole_reinforce --seeds 3 --jobs 4
-    python benchmarks/notebooks.py --quick                      a few episodes of each, to see that all of it runs
+    python benchmarks/notebooks.py --quick                      a few episodes of each, to test the script
 
-Each preset is a sweep in runs/notebooks/<preset>, so the same command again does what is left. Reported
-are the mean of the last 100 training episodes and of 100 greedy episodes, of the preset with its last
-weights, which is what a notebook has, of today's with its best checkpoint, which is what rl-eval
-replays; over seeds, with the 95 % interval of Student's t. Writes benchmarks/notebooks.json and the table in
-docs/notebooks.md, where that has a place for it; with any option it prints the table alone.
+Each preset is a sweep in runs/notebooks/<preset>; the same command again runs only the missing jobs. The table
+has the mean of the last 100 training episodes and of 100 greedy episodes, over seeds, with the 95 % interval
+of Student's t. Presets are evaluated with their last weights, as in the notebooks, defaults with their best
+checkpoint, as rl-eval does. Writes benchmarks/notebooks.json and the table in docs/notebooks.md, if that has
+the marks for it; with any option it only prints the table.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from scipy import stats
 REPO = Path(__file__).resolve().parents[1]
 RUNS = REPO / "runs" / "notebooks"
 PAGE, RECORD = REPO / "docs" / "notebooks.md", REPO / "benchmarks" / "notebooks.json"
-FIRST_SEED = 400  # 0 to 319 have been looked at
-TODAYS_OFFSET = 5  # today's values were changed after their runs of 400 to 404 had been looked at
+FIRST_SEED = 400  # 0 to 319 were used to choose values
+COUNTERPART_OFFSET = 5  # seeds 400 to 404 were used to choose values of the defaults
 EPISODES = 100
 
 
 class Case(NamedTuple):
-    """A preset, the notebook it is of, and today's answer to the same env; None: there is no other."""
+    """A preset, its notebook, and the default for the same environment; None: the preset is the default."""
 
     preset: str
     notebook: str
@@ -72,7 +72,7 @@ QUICK = (
 
 
 class Options(NamedTuple):
-    """What was asked for on the command line."""
+    """Options of the command line."""
 
     seeds: list[int]
     jobs: int
@@ -81,40 +81,40 @@ class Options(NamedTuple):
 
 
 def call(module: str, words: list[str]) -> int:
-    """One of our commands, as a person would start it in this repository. -> exit code."""
+    """Run a command of rl-cli in this repository. Returns its exit code."""
     code = f"import sys; from rl_cli.cli.{module} import main; main()"
     return subprocess.run([sys.executable, "-c", code, *words], cwd=REPO, check=False).returncode
 
 
-def measure(name: str, words: str, which: str, asked: Options) -> list[dict[str, Any]]:
-    """Train what is left of a preset's seeds and evaluate each; -> a row a seed, in their order."""
-    folder = asked.folder / name
-    sweep = ["-m", *words.split(), f"seed={','.join(map(str, asked.seeds))}", *ALWAYS]
-    sweep += QUICK if asked.quick else ()
-    call("train", [*sweep, f"jobs={asked.jobs}", f"hydra.sweep.dir={folder}"])
+def measure(name: str, words: str, which: str, options: Options) -> list[dict[str, Any]]:
+    """Train the missing seeds of a preset and evaluate each. Returns a row per seed, sorted by seed."""
+    folder = options.folder / name
+    sweep = ["-m", *words.split(), f"seed={','.join(map(str, options.seeds))}", *ALWAYS]
+    sweep += QUICK if options.quick else ()
+    call("train", [*sweep, f"jobs={options.jobs}", f"hydra.sweep.dir={folder}"])
     rows = [
         row
         for path in sorted(folder.glob("job_*.json"))
-        if (row := gathered(folder, json.loads(path.read_text()), which, asked)) is not None
+        if (row := read_row(folder, json.loads(path.read_text()), which, options)) is not None
     ]
     if len({row["seed"] for row in rows}) < len(rows):
         sys.exit(
-            f"{folder} holds runs of this preset as it was and as it is: take the old ones away"
+            f"{folder} contains runs with different configurations of this preset: delete the old ones"
         )
     return sorted(rows, key=lambda row: row["seed"])
 
 
-def gathered(
-    folder: Path, job: dict[str, Any], which: str, asked: Options
+def read_row(
+    folder: Path, job: dict[str, Any], which: str, options: Options
 ) -> dict[str, Any] | None:
-    """What came of one run; None: it is of other seeds, or did not come to its end."""
-    if job["seed"] not in asked.seeds or job["state"] != "completed":
+    """Results of one run; None if it is incomplete or of another seed."""
+    if job["seed"] not in options.seeds or job["state"] != "completed":
         return None
     run = REPO / job["run_dir"]
     status = json.loads((run / "status.json").read_text())
     out = folder / f"evaluation_{which}_{job['config']}"
     if not (out / "evaluation.json").exists():
-        episodes = 2 if asked.quick else EPISODES
+        episodes = 2 if options.quick else EPISODES
         words = [str(run), f"checkpoint={which}", f"episodes={episodes}", f"output={out}"]
         if call("evaluate", words):
             return None
@@ -132,8 +132,8 @@ def gathered(
     }
 
 
-def told(values: list[float], needed: int) -> str:
-    """Mean and interval; a run that is missing is said."""
+def cell(values: list[float], target: int) -> str:
+    """Mean and interval, with the number of runs if some of `target` are missing."""
     found = np.array(values)
     if len(found) < 2:
         text = f"{found[0]:.1f}" if len(found) else "-"
@@ -141,14 +141,14 @@ def told(values: list[float], needed: int) -> str:
         error = stats.sem(found)  # Student's t: exact for few normal values
         low, high = stats.t.interval(0.95, len(found) - 1, found.mean(), error)
         text = f"{found.mean():.1f} [{low:.1f}, {high:.1f}]"
-    return text if len(found) == needed else f"{text} ({len(found)} of {needed} runs)"
+    return text if len(found) == target else f"{text} ({len(found)} of {target} runs)"
 
 
 def table(results: dict[str, list[dict[str, Any]]], cases: list[Case], seeds: int) -> str:
-    """Markdown; a row a preset."""
+    """Markdown table with a row per preset."""
     lines = [
         "| notebook | preset | episodes | last 100 of training | 100 greedy episodes | seconds "
-        "| today | 100 greedy episodes | seconds |",
+        "| default | 100 greedy episodes | seconds |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for case in cases:
@@ -157,31 +157,31 @@ def table(results: dict[str, list[dict[str, Any]]], cases: list[Case], seeds: in
             case.notebook,
             f"`experiment={case.preset}`",
             f"{np.mean([row['episodes'] for row in ours]):,.0f}" if ours else "-",
-            told([row["training"] for row in ours], seeds),
-            told([row["evaluation"] for row in ours], seeds),
+            cell([row["training"] for row in ours], seeds),
+            cell([row["evaluation"] for row in ours], seeds),
             f"{np.median([row['seconds'] for row in ours]):.0f}" if ours else "-",
             f"`{case.counterpart}`" if case.counterpart else "-",
-            told([row["evaluation"] for row in other], seeds) if case.counterpart else "-",
+            cell([row["evaluation"] for row in other], seeds) if case.counterpart else "-",
             f"{np.median([row['seconds'] for row in other]):.0f}" if other else "-",
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def collect(cases: list[Case], asked: Options) -> dict[str, list[dict[str, Any]]]:
-    """Presets by their names, counterparts by their words; each of these once."""
+def collect(cases: list[Case], options: Options) -> dict[str, list[dict[str, Any]]]:
+    """Rows by name of the preset and by arguments of the counterpart; each counterpart is measured once."""
     results = {}
     for case in cases:
         if not (REPO / "conf/experiment" / f"{case.preset}.yaml").exists():
-            print(f"there is no experiment={case.preset} yet", file=sys.stderr)
+            print(f"experiment={case.preset} does not exist", file=sys.stderr)
             results[case.preset] = []
         else:
             results[case.preset] = measure(
-                case.preset, f"experiment={case.preset}", "latest", asked
+                case.preset, f"experiment={case.preset}", "latest", options
             )
         if case.counterpart is not None and case.counterpart not in results:
             name = re.sub(r"[^\w]+", "_", case.counterpart.replace("algo=", "").replace("env=", ""))
-            fresh = asked._replace(seeds=[seed + TODAYS_OFFSET for seed in asked.seeds])
+            fresh = options._replace(seeds=[seed + COUNTERPART_OFFSET for seed in options.seeds])
             results[case.counterpart] = measure(name, case.counterpart, "best", fresh)
     return results
 
@@ -202,9 +202,9 @@ def main() -> None:
     names = [case.preset for case in CASES]
     parser.add_argument("--preset", nargs="*", default=names, choices=names)
     parser.add_argument(
-        "--seeds", type=int, default=5, help="how many, from 400 on; today's from 405 on"
+        "--seeds", type=int, default=5, help="number of seeds, from 400 on; of defaults from 405 on"
     )
-    parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
+    parser.add_argument("--jobs", type=int, default=2, help="concurrent runs")
     parser.add_argument("--quick", action="store_true", help="a few episodes, two seeds")
     args = parser.parse_args()
     count = 2 if args.quick else args.seeds

@@ -1,13 +1,12 @@
-"""Is it the same learning? Trains with the compiled step and with the plain one, and compares.
+"""Compares learning with the compiled step and with the plain step.
 
-    python benchmarks/parity.py                 ten seeds of each case; finished runs are kept
+    python benchmarks/parity.py                 ten seeds of each case; completed runs are kept
     python benchmarks/parity.py --case ppo_cartpole                             one row of the table
-    python benchmarks/parity.py --case ppo_cartpole --first 60 --seeds 40       more of one: printed only
+    python benchmarks/parity.py --case ppo_cartpole --first 60 --seeds 40       more seeds: printed only
 
-Both start from the same weights and draw the same random numbers; rounding lets them part after some
-hundred updates, so what can be compared is how well they learn: the mean of all evaluations of a run,
-which is the area under its curve. Prints the difference of the means over seeds with a 95 % bootstrap
-interval. Writes benchmarks/parity.json and the table in docs/performance.md.
+Both start from the same weights and draw the same random numbers. Rounding makes them differ after some
+hundred updates, so the script compares the mean return over all evaluations of a run, the area under its
+curve. Prints the difference of the means over seeds with a 95 % bootstrap interval. Writes benchmarks/parity.json and the table in docs/performance.md.
 """
 
 from __future__ import annotations
@@ -15,14 +14,14 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from speed import CASES as SPEED
+from pages import insert
+from speed_cases import CASES as SPEED
 
 REPO = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
@@ -40,7 +39,7 @@ STEPS = {
     "dqn_lunarlander_64": 40_000, "dqn_lunarlander_zoo": 15_000, "dqn_mountaincar_notebook": 12_000,
     "dqn_mountaincar_zoo": 120_000,
 }  # fmt: skip
-"""Of the cases of benchmarks/speed.py, in which something is learned."""
+"""Env steps of those cases of benchmarks/speed.py that learn something."""
 CASES = TUNED | {
     name: f"{SPEED[name].ours} total_timesteps={steps} eval.every={steps // 10} eval.episodes=5"
     for name, steps in STEPS.items()
@@ -48,7 +47,7 @@ CASES = TUNED | {
 
 
 def area(runs: Path, case: str, compile_it: bool, seed: int) -> float:
-    """Mean return over all evaluations of a run, which is trained unless it has been."""
+    """Mean return over all evaluations of a run; trains it unless it is completed."""
     folder = runs / case / ("compiled" if compile_it else "plain") / str(seed)
     if not (folder / "status.json").exists():
         switches = (
@@ -81,7 +80,7 @@ def main() -> None:
     )
     parser.add_argument("--case", nargs="*", choices=list(CASES), default=list(CASES))
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--first", type=int, default=200, help="the first of them")
+    parser.add_argument("--first", type=int, default=200, help="first seed")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--runs", type=Path, default=REPO / "runs" / "parity")
     args = parser.parse_args()
@@ -96,7 +95,7 @@ def main() -> None:
             fast, plain = ([f.result() for f in kind] for kind in futures)
         measured = {"seeds": list(seeds), "compiled": fast, "plain": plain}
         print(row(case, measured), flush=True)
-        if (args.first, args.seeds) == (200, 10):  # row by row: the whole takes hours
+        if (args.first, args.seeds) == (200, 10):  # after each row, because all rows take hours
             record[case] = measured
             publish({name: record[name] for name in CASES if name in record})
 
@@ -104,13 +103,13 @@ def main() -> None:
 def row(case: str, measured: dict[str, list[float]]) -> str:
     fast, plain = np.array(measured["compiled"]), np.array(measured["plain"])
     low, high = interval(fast, plain)
-    told = (
+    name = (
         f"`{CASES[case].split(' eval')[0]}`"
         if case in TUNED
         else f"`{case}`, {STEPS[case]:,} steps"
     )
     means = f"{fast.mean():.1f} | {plain.mean():.1f} | {fast.mean() - plain.mean():+.1f}"
-    return f"| {told} | {means} [{low:+.1f}, {high:+.1f}] |"
+    return f"| {name} | {means} [{low:+.1f}, {high:+.1f}] |"
 
 
 def publish(record: dict[str, dict[str, list[float]]]) -> None:
@@ -120,10 +119,7 @@ def publish(record: dict[str, dict[str, list[float]]]) -> None:
         "|---|---|---|---|",
         *(row(case, measured) for case, measured in record.items()),
     ]
-    page = REPO / "docs/performance.md"
-    marked = re.compile(r"(<!-- parity -->\n).*?(<!-- end parity -->)", re.DOTALL)
-    table = "\n".join(lines)
-    page.write_text(marked.sub(lambda m: m[1] + table + "\n" + m[2], page.read_text()))
+    insert("performance.md", "parity", "\n".join(lines))
 
 
 if __name__ == "__main__":

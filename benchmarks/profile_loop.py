@@ -1,14 +1,13 @@
-"""Where does the time go? The parts of the loop, for each case of benchmarks/speed.py.
+"""Measures the parts of the training loop, for each case of benchmarks/speed.py.
 
     python benchmarks/profile_loop.py [case ...]
 
-Writes the table in docs/performance.md if no case is named.
+Writes the table in docs/performance.md if no case is given.
 """
 
 from __future__ import annotations
 
 import gc
-import re
 import sys
 import time
 from collections import Counter
@@ -17,10 +16,10 @@ from typing import Any
 
 import torch
 from loop import Loop
-from speed import CASES, Case
+from pages import insert
+from speed_cases import CASES, Case
 
 from rl_cli.algos import ppo
-from rl_cli.buffers import rollout
 from rl_cli.collectors.native import NativeCollector
 
 REPO = Path(__file__).resolve().parents[1]
@@ -28,23 +27,23 @@ COLUMNS = ("collect", "act", "env", "store", "sample", "learn", "rest of update"
 
 
 class Times:
-    """Processor time spent in some callables, those within them left out."""
+    """Processor time spent in callables, without the time in nested ones."""
 
     def __init__(self) -> None:
         self.spent: Counter[str] = Counter()
         self.within: list[float] = []
 
     def wrap(self, owner: Any, name: str, column: str) -> None:
-        """Of `owner.name`, from now on."""
+        """Measure `owner.name` from now on."""
         inner, clock = getattr(owner, name), time.thread_time
 
         def timed(*args: Any, **kwargs: Any) -> Any:
             self.within.append(0.0)
-            begun = clock()
+            start = clock()
             try:
                 return inner(*args, **kwargs)
             finally:
-                spent = clock() - begun
+                spent = clock() - start
                 self.spent[column] += spent - self.within.pop()
                 if self.within:
                     self.within[-1] += spent
@@ -53,15 +52,15 @@ class Times:
 
 
 def profile(name: str, case: Case) -> str:
-    """A row: the last third of a run, so that learning is under way and everything is warm.
+    """A row of the table, measured in the last third of a run, after warm-up.
 
-    Updates are made by `update` there and not inline; the second third gives the time of a step with
-    inline updates.
+    There `Algorithm.update` makes the updates instead of the inline updates; the second third measures a
+    step with inline updates.
     """
     loop, times = Loop([*case.ours.split(), "compile=true"], 3 * case.steps), Times()
-    gc.freeze()  # as a run does
+    gc.freeze()  # as in a run
     loop.turn(case.steps)
-    as_it_is = loop.turn(case.steps)
+    with_updates_in_c = loop.turn(case.steps)
     algo, before = loop.algo, loop.algo.learner.updates
     if isinstance(loop.collector, NativeCollector):
         loop.collector.inline = None
@@ -71,16 +70,16 @@ def profile(name: str, case: Case) -> str:
     learner = algo.learner
     parts += [(learner, "update"), (learner, "infer"), (algo, "update"), (loop.logger, "add")]
     columns = ("act", "env", "store", "sample", "learn", "learn", "rest of update", "log")
-    plain = rollout.minibatches
+    original = ppo.minibatches
     for (owner, method), column in zip(parts, columns, strict=True):
         times.wrap(owner, method, column)
-    together = loop.turn(case.steps)
-    rollout.minibatches = plain
+    total = loop.turn(case.steps)
+    ppo.minibatches = original
     spent = {column: times.spent[column] / case.steps * 1e6 for column in COLUMNS}
-    spent["loop"] = together - sum(spent.values())
+    spent["loop"] = total - sum(spent.values())
     cells = " | ".join(f"{spent[c]:.1f}" if spent[c] else "" for c in COLUMNS)
     updates = (algo.learner.updates - before) / case.steps
-    return f"| `{name}` | {cells} | {together:.1f} | {as_it_is:.1f} | {updates:.3f} |"
+    return f"| `{name}` | {cells} | {total:.1f} | {with_updates_in_c:.1f} | {updates:.3f} |"
 
 
 def main() -> None:
@@ -88,16 +87,13 @@ def main() -> None:
     names = sys.argv[1:] or [
         name for name in CASES if "sheeprl" not in name and "as" not in name.split("_")
     ]
-    titles = ("case", *COLUMNS, "together", "as it is", "updates per step")
+    titles = ("case", *COLUMNS, "sum", "with updates in C", "updates per step")
     lines = ["| " + " | ".join(titles) + " |", "|" + "---|" * len(titles)]
     for name in names:
         lines.append(profile(name, CASES[name]))
         print(lines[-1], flush=True)
     if not sys.argv[1:]:
-        page = REPO / "docs/performance.md"
-        marked = re.compile(r"(<!-- profile -->\n).*?(<!-- end profile -->)", re.DOTALL)
-        table = "\n".join(lines)
-        page.write_text(marked.sub(lambda m: m[1] + table + "\n" + m[2], page.read_text()))
+        insert("performance.md", "profile", "\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""What a checkpoint costs: python benchmarks/saving.py.
+"""Measures the time of a checkpoint: python benchmarks/saving.py.
 
-Fills a replay buffer, saves it, and saves again after each `every` further rows. Prints the first
-save and the median of the others in milliseconds of the clock and, in brackets, of the processor;
-of the table in docs/performance.md.
+Fills a replay buffer, saves it, and saves again after every `every` rows. Prints the time of the first save
+and the median of the others: milliseconds of wall-clock and, in brackets, of processor time. The table in
+docs/performance.md has these numbers.
 """
 
 from __future__ import annotations
@@ -55,20 +55,20 @@ def store(folder: Path) -> CheckpointStore:
     return CheckpointStore(folder / "checkpoints", Identity(0, algo, build(EnvConfig, env)), keep=2)
 
 
-def film(shape: tuple[int, ...], frames: int) -> np.ndarray:
-    """Random frames (frames, ...); an observation of vectors is one, of pixels a stack of them."""
+def random_frames(shape: tuple[int, ...], frames: int) -> np.ndarray:
+    """Random frames (frames, ...); a vector observation is one frame, a pixel observation a stack of them."""
     rng = np.random.default_rng(0)
     if len(shape) == 1:
         return rng.standard_normal((frames, *shape)).astype(np.float32)
     return rng.integers(0, 256, (frames, *shape[1:]), dtype=np.uint8)
 
 
-def fill(buffer: ReplayBuffer, shown: np.ndarray, depth: int, count: int) -> None:
-    """Add `count` steps of an episode without end."""
+def fill(buffer: ReplayBuffer, frames: np.ndarray, depth: int, count: int) -> None:
+    """Add `count` steps of an endless episode."""
     one, no, action = np.ones(1, np.float32), np.zeros(1, bool), np.zeros(1, np.int64)
     for t in range(buffer.added, buffer.added + count):
-        obs, next_obs = (shown[s : s + depth] for s in (t, t + 1))
-        if shown.ndim == 3:
+        obs, next_obs = (frames[s : s + depth] for s in (t, t + 1))
+        if frames.ndim == 3:
             obs, next_obs = obs[None], next_obs[None]
         buffer.add(Transition(obs, action, one, next_obs, no, no))
 
@@ -83,18 +83,18 @@ def measure(case: Case) -> str:
         num_envs=1,
     )
     buffer = ReplayBuffer(case.capacity, spec, torch.device("cpu"))
-    shown = film(case.obs_shape, case.filled + case.saves * case.every + depth + 1)
-    fill(buffer, shown, depth, case.filled)
+    frames = random_frames(case.obs_shape, case.filled + case.saves * case.every + depth + 1)
+    fill(buffer, frames, depth, case.filled)
     weights, taken = {"q.weight": np.zeros(10_000, np.float32)}, []
     with tempfile.TemporaryDirectory(dir=".") as scratch:
         kept = store(Path(scratch))
         for step in range(case.saves + 1):
             if step:
-                fill(buffer, shown, depth, case.every)
-            begun = time.perf_counter(), time.process_time()
+                fill(buffer, frames, depth, case.every)
+            start = time.perf_counter(), time.process_time()
             path = kept.save(step, weights, {"buffer": buffer.state_dict()}, None, best=False)
             ends = time.perf_counter(), time.process_time()
-            taken.append([1000 * (end - begin) for begin, end in zip(begun, ends, strict=True)])
+            taken.append([1000 * (end - begin) for begin, end in zip(start, ends, strict=True)])
         size = sum(file.stat().st_size for file in path.iterdir()) / 1e6
     wall, processor = (statistics.median(column) for column in zip(*taken[1:], strict=True))
     first = f"{taken[0][0]:.0f} ({taken[0][1]:.0f}) ms"

@@ -1,10 +1,10 @@
-"""What does a switch cost? Processor time per env step, beside that of the algorithm without it.
+"""Measures the cost of each switch: processor time per env step, compared with the default algorithm.
 
     python benchmarks/switches.py
 
-All loops of an algorithm live in one process, each compiled where `compile=auto` would in a long run,
-and step in turns, so many steps each time: what a switch costs is the median over the turns of the
-difference to the default in the same turn. A hyper-parameter that another switch needs is said with it.
+All loops of an algorithm run in one process, compiled where `compile=auto` compiles in a long run. They
+take turns of a fixed number of steps. The cost is the median over turns of the difference to the default in
+the same turn. A switch that needs another hyper-parameter is listed with it.
 Writes benchmarks/switches.json and the table in docs/performance.md.
 """
 
@@ -12,17 +12,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from loop import Loop
+from pages import insert
 
 REPO = Path(__file__).resolve().parents[1]
-STEPS = 2_048  # of a turn: eight of PPO's rollouts, 512 of DQN's updates
-BUDGET = 1_000_000  # of the run that the loops pretend to be
+STEPS = 2_048  # per turn: eight rollouts of PPO, 512 updates of DQN
+BUDGET = 1_000_000  # total_timesteps of the loops, for schedules and compile=auto
 DQN = [
     "replay=proportional", "replay=softmax", "n_step=3", "bootstrap=double", "bootstrap=sarsa",
     "bootstrap=expected_sarsa", "target_update_every=0", "target_update_every=1 tau=0.01",
@@ -46,7 +46,7 @@ CASES = {
 
 
 def measure(base: str, switches: list[str], turns: int) -> list[dict[str, Any]]:
-    """Rows of the table: the default first."""
+    """Rows of the table, the default first."""
     named = {"default": []} | {s: [f"algo.{word}" for word in s.split()] for s in switches}
     if base.startswith("algo=dqn"):
         named["algo=rainbow"] = ["algo=rainbow"]
@@ -68,7 +68,9 @@ def measure(base: str, switches: list[str], turns: int) -> list[dict[str, Any]]:
 
 
 def table(record: dict[str, list[dict[str, Any]]]) -> str:
-    lines = ["| algorithm | switch | us per env step | more than the default (quartiles) | times |"]
+    lines = [
+        "| algorithm | switch | us per env step | difference to the default (quartiles) | ratio |"
+    ]
     lines.append("|---|---|---|---|---|")
     for name, rows in record.items():
         usual = rows[0]["us"]
@@ -94,9 +96,7 @@ def main() -> None:
     if args.quick:
         return
     (REPO / "benchmarks/switches.json").write_text(json.dumps(record, indent=1) + "\n")
-    page = REPO / "docs/performance.md"
-    marked = re.compile(r"(<!-- switches -->\n).*?(<!-- end switches -->)", re.DOTALL)
-    page.write_text(marked.sub(lambda m: m[1] + table(record) + "\n" + m[2], page.read_text()))
+    insert("performance.md", "switches", table(record))
 
 
 if __name__ == "__main__":

@@ -1,16 +1,15 @@
-"""How long until it is solved? Seconds from the shell prompt to the end of a run that stops when an
-evaluation reaches the env's threshold, start-up and evaluations included, over seeds.
+"""Measures the time to solve: seconds from the start of the command to the end of a run that stops when an
+evaluation reaches the threshold of the environment, including start-up and evaluations, over seeds.
 
     python benchmarks/time_to_solve.py --sb3 <python with stable-baselines3>
-    python benchmarks/time_to_solve.py --case cartpole --seeds 300 301      # looks, writes nothing
+    python benchmarks/time_to_solve.py --case cartpole --seeds 300 301      # prints, writes nothing
 
-Ours runs `rl-train experiment=fast_<env>`, values of our own, chosen on seeds 300 to 379; SB3 runs RL
-Zoo's values, with the same stop rule: the same number of greedy episodes at the same env steps. One
-processor, one thread, in turn; the library of our compiled step is in the cache. Whether a policy that
-stopped is as good as it seemed is asked afterwards, outside the clock, over 100 greedy episodes of
-other seeds: solved means that their mean reaches the threshold too. Runs that are done are kept and
-not repeated (runs/time_to_solve). Writes benchmarks/time_to_solve.json, docs/img/time_to_solve.png and
-the table in docs/performance.md.
+rl-cli runs `rl-train experiment=fast_<env>`, with values chosen on seeds 300 to 379. SB3 runs the values of
+RL Zoo with the same stop rule: the same number of greedy episodes at the same env steps. They run
+alternately, on one processor with one thread; the compiled step is in the build cache. Afterwards, not
+timed, each policy runs 100 greedy episodes with other seeds; it solves the environment if their mean reaches
+the threshold too. Completed runs are kept in runs/time_to_solve. Writes benchmarks/time_to_solve.json,
+docs/img/time_to_solve.png and the table in docs/performance.md.
 """
 
 from __future__ import annotations
@@ -30,14 +29,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from speed import LANDER, ZOO_PPO
+from pages import insert
+from speed_cases import LANDER, ZOO_PPO
 
 REPO = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 RUNS = REPO / "runs" / "time_to_solve"
-SEEDS = list(range(80, 100))  # at which nobody had looked when values were chosen
+SEEDS = list(range(80, 100))  # not used to choose values
 RECORD = REPO / "benchmarks" / "time_to_solve.json"
-CHECKS = "0-1"  # processors of what is not timed
+CHECKS = "0-1"  # processors of the evaluations that are not timed
 CAR = {"learning_rate": 3e-4, "n_steps": 16, "batch_size": 64, "n_epochs": 4, "gamma": 0.99,
        "gae_lambda": 0.98, "ent_coef": 0.0}  # fmt: skip
 CASES: dict[str, dict[str, Any]] = {
@@ -48,7 +48,7 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "mountaincar": {
         "env": "MountainCar-v0", "goal": -110, "within": 15, "steps": 1_000_000,
-        "seeds": list(range(434, 454)),  # its values are younger
+        "seeds": list(range(434, 454)),  # its values were chosen later
         "sb3": {"algo": "PPO", "num_envs": 16, "normalize": True, "kwargs": CAR},
     },
     "lunarlander": {
@@ -56,7 +56,7 @@ CASES: dict[str, dict[str, Any]] = {
         "sb3": {"algo": "PPO", "num_envs": 16, "kwargs": LANDER},
     },
 }  # fmt: skip
-"""goal: the threshold; within: seconds that the project asks of itself; steps: SB3's budget; seeds: `SEEDS`."""
+"""goal: threshold; within: target for the median seconds; steps: budget of SB3; seeds: instead of `SEEDS`."""
 
 
 def pinned(core: str, command: list[str], **kwargs: Any) -> subprocess.CompletedProcess[str]:
@@ -71,9 +71,9 @@ def ours(name: str, seed: int, core: str, folder: Path) -> dict[str, Any]:
     """Seconds of `rl-train` from its start to its exit."""
     run = folder / "run"
     train = [str(BIN / "rl-train"), f"experiment=fast_{name}", f"seed={seed}", f"run_dir={run}"]
-    begun = time.perf_counter()
+    start = time.perf_counter()
     pinned(core, [*train, "quiet=true"])
-    seconds = time.perf_counter() - begun
+    seconds = time.perf_counter() - start
     status = json.loads((run / "status.json").read_text())
     stopped = status["reason"].startswith("eval return")
     return {"seconds": seconds, "stopped": stopped, "steps": status["step"]}
@@ -88,7 +88,7 @@ def check(folder: Path) -> float:
 
 
 def settings(name: str) -> tuple[int, int]:
-    """Env steps between evaluations and episodes of each, from our configuration."""
+    """Env steps between evaluations, and episodes per evaluation, from the configuration."""
     shown = subprocess.run(
         [str(BIN / "rl-train"), f"experiment=fast_{name}", "--cfg", "job"],
         capture_output=True, text=True, check=True,
@@ -102,25 +102,27 @@ def settings(name: str) -> tuple[int, int]:
 def theirs(
     name: str, seed: int, core: str, python: str, folder: Path, busy: bool
 ) -> dict[str, Any]:
-    """Seconds of a script of SB3's, from its start to the end of `learn`; those of the processor if
-    it is shared with others, which wall-clock cannot be less than."""
+    """Seconds from the start of the SB3 script to the end of `learn`.
+
+    busy: processor time instead of wall-clock, a lower bound of it, for a machine with other work.
+    """
     case, (every, episodes) = CASES[name], settings(name)
-    asked = {"every": every, "episodes": episodes, "seed": seed, **case["sb3"]}
-    asked |= {key: case[key] for key in ("env", "goal", "steps")}
+    call_of = {"every": every, "episodes": episodes, "seed": seed, **case["sb3"]}
+    call_of |= {key: case[key] for key in ("env", "goal", "steps")}
     script = str(REPO / "benchmarks/peers/sb3_solve.py")
-    begun = time.time()
-    done = pinned(core, [python, script, json.dumps(asked)], cwd=folder, stdout=subprocess.PIPE)
+    start = time.time()
+    done = pinned(core, [python, script, json.dumps(call_of)], cwd=folder, stdout=subprocess.PIPE)
     result = json.loads(done.stdout.splitlines()[-1])
     return {
-        "seconds": result["worked"] if busy else result["ended"] - begun,
+        "seconds": result["worked"] if busy else result["ended"] - start,
         "stopped": result["solved"],
         "steps": result["steps"],
         "check": result["check"],
     }
 
 
-def kept(folder: Path, measure: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
-    """What `measure` gives, unless it has been measured."""
+def cached(folder: Path, measure: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
+    """The result of `measure`, stored in `folder` and read from there if it exists."""
     path = folder / "result.json"
     if not path.exists():
         shutil.rmtree(folder, ignore_errors=True)
@@ -132,8 +134,8 @@ def kept(folder: Path, measure: Callable[[Path], dict[str, Any]]) -> dict[str, A
     return found
 
 
-def checked(folder: Path) -> None:
-    """Add the check to a result that has none."""
+def add_check(folder: Path) -> None:
+    """Add the evaluation over 100 episodes to a result that has none."""
     path = folder / "result.json"
     result = json.loads(path.read_text())
     if "check" not in result:
@@ -146,7 +148,7 @@ def solved(row: dict[str, Any], name: str) -> bool:
 
 def table(results: dict[str, dict[str, list[dict[str, Any]]]]) -> str:
     lines = [
-        "| env, threshold | by | seeds | median seconds | slowest that stopped | asked | stopped by "
+        "| env, threshold | by | seeds | median seconds | slowest that stopped | target | stopped by "
         "its evaluation | solved by 100 other episodes | never, within its budget |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
@@ -157,12 +159,12 @@ def table(results: dict[str, dict[str, list[dict[str, Any]]]]) -> str:
                 continue
             seconds = [r["seconds"] if r["stopped"] else np.inf for r in rows]
             ended = [r["seconds"] for r in rows if r["stopped"]]
-            middle = float(np.median(seconds))  # a seed that never stops counts as the slowest
-            asked = f"{case['within']} s" if side == "rl-cli" else ""
+            middle = float(np.median(seconds))  # a seed that never stops counts as infinite
+            target = f"{case['within']} s" if side == "rl-cli" else ""
             lines.append(
                 f"| {case['env']}, {case['goal']} | {side} | {len(rows)} "
                 f"| {f'**{middle:.1f}**' if np.isfinite(middle) else 'never'} "
-                f"| {max(ended, default=float('nan')):.1f} | {asked} "
+                f"| {max(ended, default=float('nan')):.1f} | {target} "
                 f"| {sum(r['stopped'] for r in rows)} | {sum(solved(r, name) for r in rows)} "
                 f"| {sum(not r['stopped'] for r in rows)} |"
             )
@@ -170,7 +172,7 @@ def table(results: dict[str, dict[str, list[dict[str, Any]]]]) -> str:
 
 
 def plot(results: dict[str, dict[str, list[dict[str, Any]]]], path: Path) -> None:
-    """Share of seeds that have stopped against seconds."""
+    """Plot the share of seeds that have stopped over seconds."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -197,22 +199,22 @@ def plot(results: dict[str, dict[str, list[dict[str, Any]]]], path: Path) -> Non
         axis.set_xlim(2.5, 1.4 * max(r["seconds"] for rows in sides.values() for r in rows))
         axis.grid(alpha=0.25, which="both")
         axis.legend(fontsize=7, loc="lower right")
-    axes[0][0].set_ylabel("share of seeds that got there")
+    axes[0][0].set_ylabel("share of seeds that stopped")
     figure.savefig(path, dpi=110)
 
 
 def measure(name: str, seeds: list[int], args: argparse.Namespace) -> dict[str, Any]:
-    """Rows of both sides, in turn; checks are made beside them, on another processor."""
-    with tempfile.TemporaryDirectory() as warm:  # the step into the cache, files into memory
+    """Rows of both sides, measured alternately; checks run at the same time on another processor."""
+    with tempfile.TemporaryDirectory() as warm:  # fill the build cache and the disk cache
         ours(name, 300, args.core, Path(warm))
     mine, other = RUNS / name / "rl-cli", RUNS / name / "SB3"
-    beside = ThreadPoolExecutor(1)
+    checks = ThreadPoolExecutor(1)
     futures = []
     for i, seed in enumerate(seeds):
-        kept(mine / str(seed), lambda f, s=seed: ours(name, s, args.core, f))
-        futures.append(beside.submit(checked, mine / str(seed)))
+        cached(mine / str(seed), lambda f, s=seed: ours(name, s, args.core, f))
+        futures.append(checks.submit(add_check, mine / str(seed)))
         if args.sb3 and i < args.sb3_seeds:
-            kept(
+            cached(
                 other / str(seed),
                 lambda f, s=seed: theirs(name, s, args.core, args.sb3, f, args.busy),
             )
@@ -234,22 +236,21 @@ def main() -> None:
     )
     parser.add_argument("--sb3", metavar="PYTHON")
     parser.add_argument("--case", nargs="*", choices=list(CASES), default=list(CASES))
-    parser.add_argument("--seeds", nargs="*", type=int, help="others: writes nothing")
-    parser.add_argument("--sb3-seeds", type=int, default=len(SEEDS), help="the first so many")
+    parser.add_argument("--seeds", nargs="*", type=int, help="other seeds; writes nothing")
+    parser.add_argument("--sb3-seeds", type=int, default=len(SEEDS), help="number of seeds for SB3")
     parser.add_argument("--core", default="0")
-    parser.add_argument("--busy", action="store_true", help="SB3's seconds are the processor's")
+    parser.add_argument("--busy", action="store_true", help="measure SB3 in processor time")
     args = parser.parse_args()
-    asked = {name: args.seeds or CASES[name].get("seeds", SEEDS) for name in args.case}
-    found = {name: measure(name, seeds, args) for name, seeds in asked.items()}
+    seeds_of = {name: args.seeds or CASES[name].get("seeds", SEEDS) for name in args.case}
+    found = {name: measure(name, seeds, args) for name, seeds in seeds_of.items()}
     print(table(found))
     if args.seeds:
         return
-    results = json.loads(RECORD.read_text()) | found  # case by case: the whole takes hours
+    # merged, because all cases take hours
+    results = json.loads(RECORD.read_text()) | found
     RECORD.write_text(json.dumps(results, indent=1) + "\n")
     plot(results, REPO / "docs/img/time_to_solve.png")
-    page = REPO / "docs/performance.md"
-    marked = re.compile(r"(<!-- solve -->\n).*?(<!-- end solve -->)", re.DOTALL)
-    page.write_text(marked.sub(lambda m: m[1] + table(results) + "\n" + m[2], page.read_text()))
+    insert("performance.md", "solve", table(results))
 
 
 if __name__ == "__main__":

@@ -1,18 +1,17 @@
-"""Do many seeds learn faster as one? One step over a leading axis of seeds beside as many steps in turn.
+"""Compares one update over a leading axis of seeds (torch.func.vmap) with separate updates per seed.
 
     python benchmarks/together.py [--seeds 16]
 
-The learning step of each case as a run meets it first: of one seed, and by torch.func.vmap of as many
-as asked, each with parameters, Adam's moments, replay or rollout and rows of its own. Both as libraries
-of the same compiler, called as in a run (rl_cli/repeat.py), and both as plain torch. Those of one seed
-take turns, each on memory of its own, so that nothing waits for them in the caches. Microseconds of a
-seed's update, the quickest of several tries. Writes the table in docs/performance.md.
+Measures the first update of each case, for one seed and for --seeds seeds, each seed with its own parameters,
+moments of Adam, replay or rollout, and rows. Both are compiled and called as in a run
+(rl_cli/engine/compiled_step.py), and both also run in plain torch. Updates of single seeds use separate
+memory, so that the processor cache does not hold their data. The result is microseconds per update and seed,
+the fastest of several tries. Writes the table in docs/performance.md.
 """
 
 from __future__ import annotations
 
 import argparse
-import re
 import tempfile
 import time
 from collections.abc import Callable
@@ -20,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from loop import REPO, Loop
+from loop import Loop
+from pages import insert
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from rl_cli.engine.compiled_step import Repeated
@@ -38,14 +38,14 @@ Tensors = list[torch.Tensor]
 
 
 class Found(Exception):
-    """The step that a run would have compiled."""
+    """Raised with the step that a run would have compiled."""
 
 
 def step_of(words: str) -> tuple[Callable[..., Tensors], Tensors, tuple[int, ...]]:
-    """A learning step, its arguments, and which of them are others in each update."""
+    """A learning step, its arguments, and the positions of those that change with each update."""
 
     def compiler(function: Any, arguments: Tensors, changing: Any) -> None:
-        if changing:  # or it is asked, not stepped
+        if changing:  # without, it is an inference, not an update
             raise Found(function, arguments, tuple(changing))
 
     loop = Loop([*words.split(), "compile=true"], 1_000_000)
@@ -59,7 +59,7 @@ def step_of(words: str) -> tuple[Callable[..., Tensors], Tensors, tuple[int, ...
 
 
 def of_many(graph: torch.fx.GraphModule, arguments: Tensors) -> torch.fx.GraphModule:
-    """The step over a leading axis, Adam's moments written as whole vectors, which vmap cannot do itself."""
+    """The step over a leading axis of seeds; in-place updates of the moments are rewritten for vmap."""
     aten, nodes = torch.ops.aten, graph.graph
     for node in list(nodes.nodes):
         if node.target not in (aten.lerp_.Scalar, aten.addcmul_.default):
@@ -92,16 +92,16 @@ def quickest(calls: list[Callable[[], object]]) -> float:
     """Microseconds of one update of each call, one call after the other."""
     best = float("inf")
     for attempt in range(TRIES + 1):
-        begun = time.perf_counter()
+        start = time.perf_counter()
         for call in calls:
             call()
         if attempt:  # the first one warms up
-            best = min(best, time.perf_counter() - begun)
+            best = min(best, time.perf_counter() - start)
     return best / UPDATES * 1e6
 
 
 def measure(words: str, seeds: int) -> list[float]:
-    """Microseconds of a seed's update: compiled in turn, compiled together, plain in turn, plain together."""
+    """Microseconds per update and seed: compiled one by one, compiled together, plain one by one, plain together."""
     step, arguments, changing = step_of(words)
     own = [[a.clone() for a in arguments] for _ in range(seeds)]
     stacked = [torch.stack(column) for column in zip(*own, strict=True)]
@@ -136,7 +136,7 @@ def measure(words: str, seeds: int) -> list[float]:
 
 
 def close(one: Any, many: Any, own: Tensors, stacked: Tensors) -> None:
-    """They are the same step, or the comparison says nothing."""
+    """Check that both compute the same."""
     alone, all_ = copied(own), copied(stacked)
     one(*alone), many(*all_)
     for a, b in zip(alone[:WRITTEN], all_[:WRITTEN], strict=True):
@@ -151,7 +151,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     lines = [
-        f"| step | compiled, in turn | compiled, {args.seeds} together | plain, in turn | plain, {args.seeds} together |",
+        f"| step | compiled, one by one | compiled, {args.seeds} together | plain, one by one | plain, {args.seeds} together |",
         "|---|---|---|---|---|",
     ]
     for name, words in CASES.items():
@@ -159,16 +159,7 @@ def main() -> None:
             f"| {name} | " + " | ".join(f"{us:.0f}" for us in measure(words, args.seeds)) + " |"
         )
         print(lines[-1], flush=True)
-    path = REPO / "docs" / "performance.md"
-    text, table = path.read_text(), "\n".join(lines)
-    path.write_text(
-        re.sub(
-            r"<!-- together -->.*<!-- end together -->",
-            lambda _: f"<!-- together -->\n{table}\n<!-- end together -->",
-            text,
-            flags=re.S,
-        )
-    )
+    insert("performance.md", "together", "\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What several test files need."""
+"""Settings, fixtures and helpers that several test files use."""
 
 from __future__ import annotations
 
@@ -14,26 +14,30 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.bars import results
+
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 torch.set_num_threads(1)
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
-os.environ["XDG_CACHE_HOME"] = os.environ.get(
-    "RL_CLI_TEST_CACHE", str(Path(tempfile.gettempdir()) / f"rl-cli-tests-{os.getuid()}")
-)  # not the cache of whoever runs the tests; kept, since what it holds goes by its content
+signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore SIGINT
+# not the user's own cache; kept between sessions, because entries are named by their content
+CACHE = Path(tempfile.gettempdir()) / f"rl-cli-tests-{os.getuid()}"
+os.environ["XDG_CACHE_HOME"] = os.environ.get("RL_CLI_TEST_CACHE", str(CACHE))
 
 REPO = Path(__file__).resolve().parents[1]
+FULL = os.environ.get("RL_CLI_BARS") == "full"
+"""Whether to run the long form of the tests that have one (`make bars`)."""
 
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    """An empty current folder."""
+    """A new empty folder, which is the current folder during the test."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 @pytest.fixture
 def command(here):
-    """Run rl-train, rl-eval or rl-play as a person would, in the empty folder; -> CompletedProcess."""
+    """A function that runs rl-train, rl-eval or rl-play as a process in an empty current folder."""
 
     def run(name: str, *args: str, env: dict[str, str] | None = None, timeout: float = 120):
         module = {
@@ -42,7 +46,7 @@ def command(here):
             "rl-play": "rl_cli.cli.play",
         }[name]
         code = f"import sys; from {module} import main; sys.argv[0] = {name!r}; main()"
-        # -I: neither the current folder nor PYTHONPATH helps, as with an installed command
+        # -I ignores the current folder and PYTHONPATH, as an installed command does
         return subprocess.run(
             [sys.executable, "-I", "-c", code, *args],
             cwd=here,
@@ -58,7 +62,7 @@ def command(here):
 
 @pytest.fixture
 def tiny():
-    """Overrides that make a run last about a second."""
+    """Overrides for a run of about a second."""
     return [
         "total_timesteps=400",
         "eval.every=200",
@@ -77,7 +81,7 @@ MODULES = {"mujoco": "mujoco", "atari": "ale_py"}
 
 
 def of_this_machine(mistakes):
-    """Those of [(arguments, words of the answer), ...] that are mistakes: an extra may be installed."""
+    """Drop the cases [(arguments, words of the message), ...] whose missing extra is installed here."""
 
     def is_installed(words):
         named = PIP_LINE.findall(" ".join(words))
@@ -86,22 +90,15 @@ def of_this_machine(mistakes):
     return [case for case in mistakes if not is_installed(case[1])]
 
 
-RESULT = re.compile(r"^B(\d+) got/needed: ([\d,]+)/([\d,]+)", re.MULTILINE)
-
-
 def pytest_terminal_summary(terminalreporter, exitstatus):
-    """The bars' results, one line each; `make bars` keeps them in benchmarks/bars.txt."""
-    kept = os.environ.get("RL_CLI_BARS_FILE")
-    if kept is None:
+    """Print one line per bar, and write them to the file that RL_CLI_BARS_FILE names (`make bars`)."""
+    path = os.environ.get("RL_CLI_BARS_FILE")
+    if path is None:
         return
     reports = [r for reports in terminalreporter.stats.values() for r in reports]
-    sums: dict[int, list[int]] = {}
-    for report in (r for r in reports if getattr(r, "when", "") == "call"):
-        for bar, got, needed in RESULT.findall(getattr(report, "capstdout", "")):
-            of = sums.setdefault(int(bar), [0, 0])
-            of[0], of[1] = of[0] + int(got.replace(",", "")), of[1] + int(needed.replace(",", ""))
-    lines = [f"B{bar} got/needed: {got}/{needed}" for bar, (got, needed) in sorted(sums.items())]
+    calls = [r for r in reports if getattr(r, "when", "") == "call"]
+    lines = results.totals(getattr(report, "capstdout", "") for report in calls)
     lines += sorted(f"FAILED {r.nodeid}" for r in terminalreporter.stats.get("failed", []))
     terminalreporter.section("bars")
     terminalreporter.write_line("\n".join(lines))
-    Path(kept).write_text("\n".join(lines) + "\n")
+    Path(path).write_text("\n".join(lines) + "\n")

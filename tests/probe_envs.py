@@ -1,7 +1,7 @@
-"""Envs so small that an agent's value or policy can be known on paper.
+"""Probe environments: so small that values and optimal policies are known exactly.
 
-After Andy Jones, "Debugging RL, Without the Agonizing Pain": each adds one thing to the one before,
-so the first that fails names what is broken.
+After Andy Jones, "Debugging RL, Without the Agonizing Pain". Each environment adds one property to the
+previous one, so the first failing test names the broken part.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from gymnasium import spaces
 
 
 class Probe(gym.Env):
-    """Two actions that mean nothing, one observation, one step, reward 1."""
+    """Two actions without effect, one observation, one step, reward 1."""
 
     metadata = {"render_modes": []}  # noqa: RUF012
     action_space = spaces.Discrete(2)
@@ -38,7 +38,7 @@ class Probe(gym.Env):
 
 
 class ObservationReward(Probe):
-    """The reward is the observation, -1 or 1: does the value depend on what is seen?"""
+    """The reward is the observation, -1 or 1. Tests that the value depends on the observation."""
 
     def first(self):
         return self.coin()
@@ -48,7 +48,7 @@ class ObservationReward(Probe):
 
 
 class DelayedReward(Probe):
-    """Two steps, reward 1 at the second: is it discounted once?"""
+    """Two steps, reward 1 at the second. Tests that it is discounted once."""
 
     def step(self, action):
         first = self.obs[0] == 0.0
@@ -57,14 +57,14 @@ class DelayedReward(Probe):
 
 
 class ActionReward(Probe):
-    """Action 1 earns 1, action 0 loses 1: does the policy improve?"""
+    """Reward 1 for action 1, -1 for action 0. Tests that the policy improves."""
 
     def step(self, action):
         return self.obs, 1.0 if action == 1 else -1.0, True, False, {}
 
 
 class MatchObservation(Probe):
-    """The action must be that of the observation: is action matched to state?"""
+    """Reward 1 if the action is the sign of the observation. Tests that actions depend on observations."""
 
     def first(self):
         return self.coin()
@@ -75,7 +75,7 @@ class MatchObservation(Probe):
 
 
 class MatchBox(MatchObservation):
-    """The same with a real-valued action, which should come near half the observation."""
+    """MatchObservation with a continuous action; the optimum is half the observation."""
 
     action_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
 
@@ -84,7 +84,7 @@ class MatchBox(MatchObservation):
 
 
 class MatchPair(MatchObservation):
-    """The same with two independent choices, of 2 and of 3: sign of the observation, and always 2."""
+    """MatchObservation with two choices, of 2 and of 3; the optimum is the sign of the observation, and 2."""
 
     action_space = spaces.MultiDiscrete([2, 3])
 
@@ -94,14 +94,14 @@ class MatchPair(MatchObservation):
 
 
 class ForeverOne(Probe):
-    """Reward 1 at each step and no end but the time limit: V = 1 / (1 - gamma) if it bootstraps."""
+    """Reward 1 per step, ended by the time limit only: V = 1 / (1 - gamma) with bootstrapping."""
 
     def step(self, action):
         return self.obs, 1.0, False, False, {}
 
 
 class Wander(Probe):
-    """Real-valued actions, other observations at each step, ends of both kinds: nothing to learn."""
+    """Continuous actions, random observations, terminated and truncated episodes; nothing to learn."""
 
     action_space = spaces.Box(-1.0, 3.0, (2,), np.float32)
     observation_space = spaces.Box(-1.0, 1.0, (3,), np.float32)
@@ -116,7 +116,7 @@ class Wander(Probe):
 
 
 class Explodes(Probe):
-    """Rewards of 1 that become infinite after 100 steps."""
+    """Reward 1, infinite after 100 steps."""
 
     taken = 0
 

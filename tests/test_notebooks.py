@@ -1,36 +1,33 @@
-"""The benchmark of the notebooks' presets: what it reads of a run, and the table it makes."""
+"""benchmarks/notebooks.py: what it reads from a run, and the table it writes."""
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
-import os
 import sys
 
 import pytest
 
 from tests.config.test_config import compose
-from tests.conftest import REPO
-
-FULL = os.environ.get("RL_CLI_BARS") == "full"
+from tests.conftest import FULL, REPO
 
 
 @pytest.fixture(scope="module")
 def bench():
-    spec = importlib.util.spec_from_file_location("notebooks", REPO / "benchmarks/notebooks.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["notebooks"] = module
-    spec.loader.exec_module(module)
-    return module
+    """The module benchmarks/notebooks.py."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(REPO / "benchmarks")
+        yield importlib.import_module("notebooks")
+        del sys.modules["notebooks"]
 
 
 @pytest.fixture
-def asked(bench, tmp_path):
+def options(bench, tmp_path):
     return bench.Options([400, 401], 1, False, tmp_path)
 
 
 def record(folder, number, seed, mean=7.5, returns=("1.0", "2.5"), **changes):
-    """A sweep's record of a run, the run's folder, and an evaluation of it that is there already."""
+    """Create the record of a job of a sweep, its run folder and an evaluation of the run."""
     run = folder / f"run_{number}"
     run.mkdir()
     training = {"episodes": 12, "success_rate": 0.25}
@@ -52,38 +49,37 @@ def record(folder, number, seed, mean=7.5, returns=("1.0", "2.5"), **changes):
     return job
 
 
-def test_of_a_run_the_last_row_and_the_evaluation_are_read(bench, asked, tmp_path):
+def test_row_contains_the_last_metrics_and_the_evaluation(bench, options, tmp_path):
     job = record(tmp_path, 0, 400)
-    assert bench.gathered(tmp_path, job, "latest", asked) == {
+    assert bench.read_row(tmp_path, job, "latest", options) == {
         **{"seed": 400, "steps": 900, "episodes": 12, "ended": "total_episodes=12"},
         **{"seconds": 3.5, "training": 2.5, "success": 0.25, "evaluation": 7.5},
     }
 
 
-def test_a_run_in_which_no_episode_ended_has_no_training_return(bench, asked, tmp_path):
+def test_run_without_a_completed_episode_has_no_training_return(bench, options, tmp_path):
     job = record(tmp_path, 0, 400, returns=("",))
-    assert str(bench.gathered(tmp_path, job, "latest", asked)["training"]) == "nan"
+    assert str(bench.read_row(tmp_path, job, "latest", options)["training"]) == "nan"
 
 
 @pytest.mark.parametrize("changes", [{"seed": 7}, {"state": "failed"}, {"state": "interrupted"}])
-def test_a_run_of_another_seed_or_without_an_end_does_not_count(bench, asked, tmp_path, changes):
+def test_incomplete_runs_and_other_seeds_are_ignored(bench, options, tmp_path, changes):
     job = record(tmp_path, 0, 400) | changes
-    assert bench.gathered(tmp_path, job, "latest", asked) is None
+    assert bench.read_row(tmp_path, job, "latest", options) is None
 
 
-def test_a_run_that_cannot_be_evaluated_does_not_count(bench, asked, tmp_path, monkeypatch):
+def test_run_whose_evaluation_fails_is_ignored(bench, options, tmp_path, monkeypatch):
     calls = []
     monkeypatch.setattr(bench, "call", lambda *words: calls.append(words) or 2)
     job = record(tmp_path, 0, 400)
-    assert bench.gathered(tmp_path, job, "best", asked) is None  # only the latest's is there
+    # only the latest checkpoint has been evaluated
+    assert bench.read_row(tmp_path, job, "best", options) is None
     (module, words), run, out = calls[0], job["run_dir"], tmp_path / "evaluation_best_c0"
     assert module == "evaluate"
     assert words == [run, "checkpoint=best", "episodes=100", f"output={out}"]
 
 
-def test_a_sweep_is_asked_for_and_its_rows_come_in_the_order_of_seeds(
-    bench, asked, tmp_path, monkeypatch
-):
+def test_measure_runs_one_sweep_and_sorts_rows_by_seed(bench, options, tmp_path, monkeypatch):
     calls = []
     monkeypatch.setattr(bench, "call", lambda *words: calls.append(words) or 0)
     folder = tmp_path / "p"
@@ -91,25 +87,25 @@ def test_a_sweep_is_asked_for_and_its_rows_come_in_the_order_of_seeds(
     record(folder, 0, 401, 3.0)
     record(folder, 1, 400, 4.0)
     record(folder, 2, 99)
-    found = bench.measure("p", "experiment=p", "latest", asked)
+    found = bench.measure("p", "experiment=p", "latest", options)
     assert [(row["seed"], row["evaluation"]) for row in found] == [(400, 4.0), (401, 3.0)]
     (module, words), *more = calls
     assert (module, more) == ("train", [])
     assert words[:3] == ["-m", "experiment=p", "seed=400,401"]
     assert words[-2:] == ["jobs=1", f"hydra.sweep.dir={folder}"]
     record(folder, 3, 400)
-    with pytest.raises(SystemExit, match="as it was and as it is"):
-        bench.measure("p", "experiment=p", "latest", asked)
+    with pytest.raises(SystemExit, match="different configurations"):
+        bench.measure("p", "experiment=p", "latest", options)
 
 
-def test_what_is_told_of_seeds(bench):
-    assert bench.told([1.0, 2.0, 6.0], 3) == "3.0 [-3.6, 9.6]"  # 3 ± 4.303 * 2.6458 / sqrt(3)
-    assert bench.told([1.0, 2.0], 3).endswith("(2 of 3 runs)")
-    assert bench.told([4.0], 1) == "4.0"
-    assert bench.told([], 2) == "- (0 of 2 runs)"
+def test_cell_contains_mean_interval_and_missing_runs(bench):
+    assert bench.cell([1.0, 2.0, 6.0], 3) == "3.0 [-3.6, 9.6]"  # 3 ± 4.303 * 2.6458 / sqrt(3)
+    assert bench.cell([1.0, 2.0], 3).endswith("(2 of 3 runs)")
+    assert bench.cell([4.0], 1) == "4.0"
+    assert bench.cell([], 2) == "- (0 of 2 runs)"
 
 
-def test_the_table_sets_a_preset_beside_what_one_would_do_today(bench):
+def test_table_compares_presets_with_their_counterparts(bench):
     row = {"episodes": 1_000, "training": 5.0, "evaluation": 7.0, "seconds": 3.4}
     cases = [bench.Case("p", "002", "algo=ppo"), bench.Case("q", "004", None)]
     results = {"p": [row], "algo=ppo": [row | {"evaluation": 9.0, "seconds": 8.0}], "q": []}
@@ -121,7 +117,7 @@ def test_the_table_sets_a_preset_beside_what_one_would_do_today(bench):
     assert second == f"| 004 | `experiment=q` | - | {missing} | {missing} | - | - | - | - |"
 
 
-def test_the_page_gets_the_table_in_its_place_and_nothing_else(bench, tmp_path, monkeypatch):
+def test_publish_replaces_only_the_table_of_the_page(bench, tmp_path, monkeypatch):
     page, kept = tmp_path / "page.md", tmp_path / "record.json"
     page.write_text("before\n<!-- table -->\nold\n<!-- end -->\nafter\n")
     monkeypatch.setattr(bench, "PAGE", page)
@@ -131,7 +127,7 @@ def test_the_page_gets_the_table_in_its_place_and_nothing_else(bench, tmp_path, 
     assert json.loads(kept.read_text())["seeds"] == [400]
 
 
-def test_every_preset_of_a_notebook_is_a_case_and_every_counterpart_composes(bench):
+def test_each_notebook_preset_is_a_case_and_each_counterpart_composes(bench):
     for case in bench.CASES:
         compose(f"experiment={case.preset}", *bench.ALWAYS, *bench.QUICK)
         compose(*case.counterpart.split())
@@ -140,8 +136,8 @@ def test_every_preset_of_a_notebook_is_a_case_and_every_counterpart_composes(ben
     assert {case.preset for case in bench.CASES} == presets - others
 
 
-@pytest.mark.skipif(not FULL, reason="trains: RL_CLI_BARS=full")
-def test_a_preset_runs_through_in_a_few_episodes(bench, tmp_path):
+@pytest.mark.skipif(not FULL, reason="long form only: trains")
+def test_quick_benchmark_of_one_preset(bench, tmp_path):
     case = next(case for case in bench.CASES if case.preset == "cartpole_reinforce")
     quick = bench.Options([400], 1, True, tmp_path)
     results = bench.collect([case], quick)

@@ -18,7 +18,7 @@ case = json.loads(sys.argv[1])
 
 
 def make():
-    """An env without a renderer, as ours; or with one, as SB3's make_vec_env asks for."""
+    """An environment without a renderer, as in rl-cli, or with one, as from SB3's make_vec_env."""
     return Monitor(gym.make(case["env"], render_mode="rgb_array" if case.get("renderer") else None))
 
 
@@ -28,7 +28,7 @@ for seed in case.get("seeds", [case.get("seed")]):
     model = {"DQN": DQN, "PPO": PPO}[case["algo"]](
         "MlpPolicy", envs, device="cpu", seed=seed, **case["kwargs"]
     )
-    begun = time.perf_counter()
+    start = time.perf_counter()
     model.learn(case["steps"])
-    seconds, steps = seconds + time.perf_counter() - begun, steps + model.num_timesteps
+    seconds, steps = seconds + time.perf_counter() - start, steps + model.num_timesteps
 print(json.dumps({"seconds": seconds, "steps": steps}))

@@ -2,8 +2,8 @@
 
 python sb3_solve.py '{"algo": "PPO", "env": "CartPole-v1", "goal": 475, "every": 5000, ...}'
 
-The stop rule is rl-cli's, said in SB3's words: EvalCallback with StopTrainingOnRewardThreshold, the
-same number of greedy episodes at the same env steps. Then, not timed, 100 greedy episodes more.
+The stop rule is that of rl-cli: EvalCallback with StopTrainingOnRewardThreshold and the same number of greedy
+episodes at the same env steps. Afterwards, not timed, 100 more greedy episodes.
 """
 
 import json
@@ -38,12 +38,12 @@ def linear(start):
 kwargs = dict(case["kwargs"])
 for key in case.get("linear", []):
     kwargs[key] = linear(kwargs[key])
-envs, judge = make(case["num_envs"], case["seed"], True), make(1, 10_000, False)
+envs, eval_env = make(case["num_envs"], case["seed"], True), make(1, 10_000, False)
 model = {"DQN": DQN, "PPO": PPO}[case["algo"]](
     "MlpPolicy", envs, device="cpu", seed=case["seed"], **kwargs
 )
 callback = EvalCallback(
-    judge,
+    eval_env,
     callback_on_new_best=StopTrainingOnRewardThreshold(case["goal"], verbose=0),
     n_eval_episodes=case["episodes"],
     eval_freq=max(case["every"] // case["num_envs"], 1),
@@ -51,7 +51,7 @@ callback = EvalCallback(
     verbose=0,
 )
 model.learn(case["steps"], callback=callback)
-ended, worked = time.time(), time.process_time()  # what follows is not in the time to solve
+ended, worked = time.time(), time.process_time()  # the rest is not timed
 solved = bool(callback.best_mean_reward >= case["goal"])
 check = make(1, 20_000, False)
 if case.get("normalize"):

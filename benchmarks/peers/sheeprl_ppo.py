@@ -1,9 +1,9 @@
-"""Trains with SheepRL and prints the seconds between its first reset and the envs' closing.
+"""Trains with SheepRL and prints the seconds from the first reset to the closing of the environments.
 
 python sheeprl_ppo.py <clone of SheepRL> '{"steps": 25600, "seed": 0}'
 
-The values are those of SheepRL's own benchmark (exp=ppo_benchmarks): CartPole, one env, 128 steps,
-10 epochs of 64, one trunk of 64-64 under actor and critic; nothing logged, no test, no checkpoint.
+Hyper-parameters are those of SheepRL's benchmark (exp=ppo_benchmarks): CartPole, one environment, 128 steps,
+10 epochs of minibatches of 64, one 64-64 network shared by actor and critic; no logs, no test, no checkpoint.
 """
 
 import json

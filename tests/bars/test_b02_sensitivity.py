@@ -1,12 +1,16 @@
-"""B2: B1 can fail: leave out one part of the state, and the run ends with other bits."""
+"""B2: the comparison of B1 detects every part of the state: without one of them a resumed run differs."""
 
 from __future__ import annotations
+
+import shutil
 
 import numpy as np
 import pytest
 
 from rl_cli.storage import checkpoint_reader
-from tests.bars.killing import FULL, arguments, at, die, digests, start
+from tests.bars.kill_points import run_digests, short_run, train_in_child, train_until_killed
+from tests.bars.results import report
+from tests.conftest import FULL
 
 
 def _zero(array):
@@ -112,60 +116,57 @@ def _past_episodes(state):
 
 
 QUICK = [
-    ("dqn", "Adam's m", _learner("momentum")),
+    ("dqn", "Adam's first moment", _learner("momentum")),
     ("dqn", "replay", _replay),
-    ("dqn", "exploration's stream", _stream("explore_rng")),
-    ("dqn", "actions of the episode under way", _actions),
+    ("dqn", "random stream of exploration", _stream("explore_rng")),
+    ("dqn", "actions of the current episode", _actions),
 ]
 MORE = [
-    ("dqn", "Adam's v", _learner("variance")),
+    ("dqn", "Adam's second moment", _learner("variance")),
     ("dqn", "target network", _learner("target")),
-    ("dqn", "count of updates", _updates),
-    ("dqn", "minibatches' stream", _stream("sample_rng")),
-    ("ppo", "rollout under way", _rollout),
-    ("ppo", "scale of rewards", _scale),
+    ("dqn", "number of updates", _updates),
+    ("dqn", "random stream of minibatches", _stream("sample_rng")),
+    ("ppo", "partial rollout", _rollout),
+    ("ppo", "reward normalization", _scale),
     ("ppo", "time-limit counters", _lengths),
     ("ppo", "best return so far", _best),
-    ("ppo", "metrics of the row under way", _gathered),
-    ("ppo", "count of episodes", _episodes),
-    ("ppo", "running mean of returns", _window),
-    ("ppo", "means of the last evaluations", _last_evaluations),
-    ("ppo_by_episodes", "gSDE's noise", _noise),
-    ("ppo_by_episodes", "steps since the update", _steps),
+    ("ppo", "metrics of the next row", _gathered),
+    ("ppo", "number of episodes", _episodes),
+    ("ppo", "window of recent returns", _window),
+    ("ppo", "returns of recent evaluations", _last_evaluations),
+    ("ppo_by_episodes", "gSDE noise matrices", _noise),
+    ("ppo_by_episodes", "steps since the last update", _steps),
     ("dqn_rainbow", "priorities", _priorities),
     ("dqn_rainbow", "largest priority", _top),
-    ("dqn_rainbow", "steps looked ahead in", _lookahead),
-    ("dqn_sarsa", "when it was sorted", _sorted_at),
-    ("dqn_sarsa", "episodes that epsilon counts", _past_episodes),
-    ("reinforce_mean", "mean of earlier returns", _mean_return),
-    ("dqn_by_episodes", "numbers of the episodes", _numbers),
+    ("dqn_rainbow", "n-step window", _lookahead),
+    ("dqn_sarsa", "step of the last sort", _sorted_at),
+    ("dqn_sarsa", "number of episodes for epsilon", _past_episodes),
+    ("reinforce_mean", "mean of past returns", _mean_return),
+    ("dqn_by_episodes", "episode numbers", _numbers),
 ]
 
 
 @pytest.mark.parametrize(
-    ("algo", "what", "drop"), [pytest.param(*c, id=c[1]) for c in QUICK + (MORE if FULL else [])]
+    ("algo", "part", "drop"), [pytest.param(*c, id=c[1]) for c in QUICK + (MORE if FULL else [])]
 )
-def test_without_it_the_bits_differ(here, algo, what, drop):
+def test_resume_without_one_part_of_the_state_differs(here, algo, part, drop):
     env = "pendulum" if algo == "ppo_by_episodes" else "mountaincar"
-    base = arguments(algo, env, here / "r")
-    assert (
-        start(base, lambda: at("step", 195, die)) == -9
-    )  # the last checkpoint: mid-episode, mid-rollout, mid-row
+    base = short_run(algo, env, here / "r")
+    # the last checkpoint is in the middle of an episode, a rollout and a row
+    train_until_killed(base, "step", 195)
 
-    def forget():
-        plain = checkpoint_reader.read_state
+    def drop_on_read():
+        original = checkpoint_reader.read_state
 
         def read_state(*args):
-            state = plain(*args)
+            state = original(*args)
             drop(state)
             return state
 
         checkpoint_reader.read_state = read_state
 
-    import shutil
-
     shutil.copytree(here / "r", here / "exact")
-    assert start(["resume=exact", "quiet=true"]) == 0
-    assert start(["resume=r", "quiet=true"], forget) == 0
-    assert digests(here / "r") != digests(here / "exact"), f"nobody misses {what}"
-    print(f"B2 got/needed: 1/1, {what} is missed")
+    assert train_in_child(["resume=exact", "quiet=true"]) == 0
+    assert train_in_child(["resume=r", "quiet=true"], drop_on_read) == 0
+    assert run_digests(here / "r") != run_digests(here / "exact"), f"no difference without {part}"
+    report(2, 1, 1, f"without {part}")

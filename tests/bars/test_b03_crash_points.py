@@ -1,9 +1,9 @@
-"""B3: a process may end before, in or after every operation of a save; nothing is lost.
+"""B3: a process that dies before, during or after any file operation of a save loses no checkpoint.
 
-The reader finds the old state or the new one, whole, and the next save works. Quick: every point of
-one save that shares, replaces the best and lets go of old ones; every fourth of one that comes to its
-step again. Full (RL_CLI_BARS=full): first, second, rotation, same step, each with the state of every
-algorithm.
+A reader then finds the complete old state or the complete new state, and the next save works. Short form:
+every crash point of one save that shares blocks, replaces the best checkpoint and deletes old ones; every
+fourth point of a save of a step that exists already. Long form: the first save, the second, a rotation and
+a repeated step, each with the state of every algorithm.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import functools
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +29,9 @@ from rl_cli.core.types import ActionSpec, EnvSpec, Transition
 from rl_cli.storage import atomic_files, checkpoint_reader, checkpoint_writer, serialization
 from rl_cli.storage import manifest as manifest_module
 from rl_cli.storage.checkpoint_writer import CheckpointStore, Identity
+from tests.bars.results import report
+from tests.conftest import FULL
 
-FULL = os.environ.get("RL_CLI_BARS") == "full"
 DEAD = 99
 OPERATIONS = ("mkdir", "open", "write", "fsync", "rename", "replace", "link", "unlink", "rmdir")
 SPEC = EnvSpec((3,), "float32", ActionSpec("discrete", (), (2,)), 1)
@@ -38,19 +40,21 @@ SPEC = EnvSpec((3,), "float32", ActionSpec("discrete", (), (2,)), 1)
 CONF = Path(__file__).resolve().parents[2] / "conf"
 
 
-def values(path):
+def read_conf(path):
     return OmegaConf.to_container(OmegaConf.load(CONF / path), resolve=False)
 
 
 def settings(algo):
-    return build(algos.load(algo).Config, values(f"algo/{algo}.yaml") | {"gamma": 0.9}, "algo")
+    return build(algos.load(algo).Config, read_conf(f"algo/{algo}.yaml") | {"gamma": 0.9}, "algo")
 
 
-ENV = build(EnvConfig, values("env/_base.yaml") | {"id": "CartPole-v1", "reward_gamma": 0.9}, "env")
+ENV = build(
+    EnvConfig, read_conf("env/_base.yaml") | {"id": "CartPole-v1", "reward_gamma": 0.9}, "env"
+)
 
 
-class Points:
-    """Counts what the operations do, and ends the process at the given point."""
+class CrashPoints:
+    """Counts the points before, during and after file operations, and ends the process at the last one."""
 
     def __init__(self, last: int) -> None:
         self.left = last
@@ -61,22 +65,22 @@ class Points:
         self.left -= 1
 
     def around(self, function):
-        """Before and after; quick: before, since after one is before the next."""
+        """Points before and after; short form: before only, because after one call is before the next."""
 
         @functools.wraps(function)
         def wrapped(*args, **kwargs):
-            makes = function.__name__ != "open" or args[1] & os.O_CREAT
-            if makes:
+            writes = function.__name__ != "open" or args[1] & os.O_CREAT
+            if writes:
                 self()
             result = function(*args, **kwargs)
-            if FULL and makes:
+            if FULL and writes:
                 self()
             return result
 
         return wrapped
 
-    def torn(self, write):
-        """A write may end in the middle."""
+    def split(self, write):
+        """Points before, in the middle of and after a write."""
 
         def wrapped(handle, data):
             self()
@@ -90,25 +94,35 @@ class Points:
         return wrapped
 
     def install(self) -> None:
-        os.fsync = lambda handle: None  # changes nothing here; their order is looked at below
+        # fsync has no effect on what a dead process leaves; its order is tested below
+        os.fsync = lambda handle: None
         for name in OPERATIONS if FULL else set(OPERATIONS) - {"fsync"}:
-            setattr(os, name, (self.torn if name == "write" else self.around)(getattr(os, name)))
-        atomic_files.swap = self.around(atomic_files.swap)
+            setattr(os, name, (self.split if name == "write" else self.around)(getattr(os, name)))
+        replace_function(atomic_files.swap, self.around(atomic_files.swap))
 
 
-def plain(value):
-    """Nested state that compares bit by bit."""
+def replace_function(function, new):
+    """Replace a function in every module of rl_cli that has imported it."""
+    modules = [module for name, module in sys.modules.items() if name.startswith("rl_cli.")]
+    names = [(m, name) for m in modules for name, value in vars(m).items() if value is function]
+    assert names
+    for module, name in names:
+        setattr(module, name, new)
+
+
+def comparable(value):
+    """Nested state as values that compare bit by bit."""
     if isinstance(value, dict):
-        return {k: plain(v) for k, v in value.items()}
+        return {k: comparable(v) for k, v in value.items()}
     if isinstance(value, list):
-        return [plain(v) for v in value]
+        return [comparable(v) for v in value]
     if isinstance(value, np.ndarray):
         return value.dtype.name, value.shape, value.tobytes()
     return value
 
 
 class Run:
-    """Four checkpoints' worth of an algorithm's state, and a store that writes them."""
+    """The state of an algorithm at four steps, and methods to save it and to recognize it."""
 
     def __init__(self, algo: str) -> None:
         cls, cfg = algos.load(algo), settings(algo)
@@ -130,17 +144,18 @@ class Run:
             self.contents[step] = (weights, tree, {k: a.copy() for k, a in arrays.items()}, copies)
 
     def save(self, store, step, best, of=None):
-        """As the trainer does, with the state as it was at step `of`."""
+        """Save as the trainer does, with the state of step `of`."""
         weights, *packed = self.contents[of or step]
         evaluation = {"episodes": 1, "seed": 0, "greedy": True, "mean_return": float(step)}
-        pack, serialization.pack = serialization.pack, lambda state: tuple(packed)
+        pack, packs_earlier_state = serialization.pack, lambda state: tuple(packed)
+        replace_function(pack, packs_earlier_state)
         try:
             store.save(step, weights, {}, evaluation if best else None, best)
         finally:
-            serialization.pack = pack
+            replace_function(packs_earlier_state, pack)
 
     def found(self, path):
-        """The step whose state a checkpoint holds, bit for bit; reads all of it."""
+        """Read a whole checkpoint. Returns the step whose state it contains, bit for bit."""
         manifest = checkpoint_reader.read_manifest(path)
         policy, state = (
             checkpoint_reader.read_policy(path, manifest),
@@ -148,12 +163,12 @@ class Run:
         )
         weights, tree, arrays, pieces = self.contents[state["step"]]
         expected = serialization.unpack(tree, arrays, lambda name: pieces[name]())
-        assert plain(state) == plain(expected)
+        assert comparable(state) == comparable(expected)
         assert policy["q.weight"].tolist() == weights["q.weight"].tolist()
         return state["step"]
 
 
-KINDS = {  # saves before, keep, the save that dies: (step, best, state of), states it may leave
+KINDS = {  # saves before, keep, interrupted save: (step, best, state of), states that may remain
     "first": ([], 2, (100, True, 100), {None, 100}),
     "second": ([(100, True, 100)], 2, (200, False, 200), {100, 200}),
     "rotation": ([(100, True, 100), (200, False, 200)], 1, (300, True, 300), {200, 300}),
@@ -161,13 +176,13 @@ KINDS = {  # saves before, keep, the save that dies: (step, best, state of), sta
 }
 
 
-def dies(run, store, dying, point):
-    """Whether a child that saves gets as far as this point."""
+def crash_save(run, store, save, point):
+    """Save in a child process that ends at this point. Returns whether it reached the point."""
     pid = os.fork()
     if pid == 0:
         try:
-            Points(point).install()
-            run.save(store, *dying)
+            CrashPoints(point).install()
+            run.save(store, *save)
             os._exit(0)
         finally:
             os._exit(1)
@@ -176,8 +191,8 @@ def dies(run, store, dying, point):
     return code == DEAD
 
 
-def look(run, folder):
-    """What a reader finds: the state of the newest, and of the best; all that is there is whole."""
+def read_steps(run, folder):
+    """Check that all checkpoints are complete. Returns the steps of the latest and of the best."""
     steps = manifest_module.steps_in(folder)
     assert all(checkpoint_reader.why_broken(folder / f"{s:09d}") is None for s in steps)
     if not steps:
@@ -187,8 +202,8 @@ def look(run, folder):
 
 
 def enumerate_points(run, kind, tmp_path, swaps=True, stride=1):
-    """Die at every point in turn, or at every so many. -> how many that were."""
-    before, keep, dying, may_be = KINDS[kind]
+    """Crash at every `stride`-th point in turn. Returns the number of points."""
+    before, keep, interrupted, allowed = KINDS[kind]
     points = 0
     while True:
         root = tmp_path / f"{points}"
@@ -196,14 +211,14 @@ def enumerate_points(run, kind, tmp_path, swaps=True, stride=1):
         store = CheckpointStore(root / "checkpoints", run.identity, keep)
         for save in before:
             run.save(store, *save)
-        died = dies(run, store, dying, points * stride)
-        if swaps:  # elsewhere the first start afterwards has to put a name back
-            check(run, store.folder, may_be, kind)
+        died = crash_save(run, store, interrupted, points * stride)
+        if swaps:  # without exchange, recovery has to rename a folder first
+            check(run, store.folder, allowed, kind)
         checkpoint_writer.recover(store.folder)
-        check(run, store.folder, may_be, kind, recovered=True)
+        check(run, store.folder, allowed, kind, recovered=True)
         again = CheckpointStore(store.folder, run.identity, keep)
         run.save(again, 400, True)
-        assert look(run, again.folder) == (400, 400)
+        assert read_steps(run, again.folder) == (400, 400)
         assert not [p.name for p in again.folder.iterdir() if p.name.startswith(".")]
         shutil.rmtree(root)
         if not died:
@@ -211,76 +226,81 @@ def enumerate_points(run, kind, tmp_path, swaps=True, stride=1):
         points += 1
 
 
-def check(run, folder, may_be, kind, recovered=False):
-    newest, best = look(run, folder) if folder.is_dir() else (None, None)
-    assert newest in may_be
+def check(run, folder, allowed, kind, recovered=False):
+    latest, best = read_steps(run, folder) if folder.is_dir() else (None, None)
+    assert latest in allowed
     if kind == "rotation":
         assert best in (100, 300)
         if recovered:
-            assert best == (300 if newest == 300 else 100)
+            assert best == (300 if latest == 300 else 100)
             assert json.loads((folder / "best.json").read_text())["step"] == best
 
 
 @pytest.fixture
-def no_waiting(monkeypatch):
-    """Syncing takes most of the time and changes nothing that a killed process leaves."""
+def no_fsync(monkeypatch):
+    """fsync takes most of the time and has no effect on what a killed process leaves."""
     monkeypatch.setattr(os, "fsync", lambda handle: None)
 
 
 @pytest.mark.parametrize("algo", sorted(algos.names()) if FULL else ["dqn"])
 @pytest.mark.parametrize("kind", list(KINDS) if FULL else ["rotation"])
-def test_a_save_that_dies_at_any_point_loses_nothing(tmp_path, no_waiting, algo, kind):
+def test_save_interrupted_at_any_point_loses_nothing(tmp_path, no_fsync, algo, kind):
     points = enumerate_points(Run(algo), kind, tmp_path)
     assert points > 30
-    print(f"B3 got/needed: {points}/{points} points of a save ({kind}, {algo})")
+    report(3, points, points, f"points of a save ({kind}, {algo})")
 
 
 @pytest.mark.parametrize("swaps", [True, False] if FULL else [False])
-def test_a_step_that_comes_again_is_there_at_any_point(tmp_path, no_waiting, monkeypatch, swaps):
-    """Also where a filesystem cannot exchange two names."""
+def test_repeated_step_is_readable_at_any_point(tmp_path, no_fsync, swaps):
+    """Also on a filesystem that cannot exchange two names."""
+    swap, never_swaps = atomic_files.swap, lambda a, b: False
     if not swaps:
-        monkeypatch.setattr(checkpoint_writer, "swap", lambda a, b: False)
-    points = enumerate_points(Run("dqn"), "same step", tmp_path, swaps, 1 if FULL else 4)
+        replace_function(swap, never_swaps)
+    try:
+        points = enumerate_points(Run("dqn"), "same step", tmp_path, swaps, 1 if FULL else 4)
+    finally:
+        if not swaps:
+            replace_function(never_swaps, swap)
     assert points > 10
     how = "exchange" if swaps else "no exchange"
-    print(f"B3 got/needed: {points}/{points} points of a save (same step, {how})")
+    report(3, points, points, f"points of a save (same step, {how})")
 
 
-def test_everything_is_on_the_disk_before_it_has_a_name(tmp_path, monkeypatch):
-    """Else a power cut leaves a name without content. And nothing goes before the new is there."""
+def test_files_are_synced_before_renamed_and_deleted_last(tmp_path, monkeypatch):
+    """Otherwise a power failure leaves a name without content, or no checkpoint at all."""
     run = Run("dqn")
     store = CheckpointStore(tmp_path / "checkpoints", run.identity, keep=1)
     run.save(store, 100, best=True)
     run.save(store, 200, best=False)
-    said = record(monkeypatch)
+    calls = record_calls(monkeypatch)
     run.save(store, 300, best=True)
     monkeypatch.undo()
     part, target = ".000000300.part", "000000300"
     files = [p.name for p in (store.folder / target).iterdir()]
-    linked = [name for op, name in said if op == "link"]
+    linked = [name for op, name in calls if op == "link"]
     assert len(linked) >= 2
     for name in set(files) - set(linked):
-        last_write = max(i for i, s in enumerate(said) if s == ("write", name))
-        assert last_write < said.index(("fsync", name)) < said.index(("fsync", part))
-    assert max(said.index(("link", name)) for name in linked) < said.index(("fsync", part))
-    named = said.index(("rename", f"{part} {target}"))
-    assert said.index(("fsync", part)) < named < said.index(("fsync", "checkpoints"))
-    rest = said[named + 1 :]
+        last_write = max(i for i, s in enumerate(calls) if s == ("write", name))
+        assert last_write < calls.index(("fsync", name)) < calls.index(("fsync", part))
+    assert max(calls.index(("link", name)) for name in linked) < calls.index(("fsync", part))
+    named = calls.index(("rename", f"{part} {target}"))
+    assert calls.index(("fsync", part)) < named < calls.index(("fsync", "checkpoints"))
+    rest = calls[named + 1 :]
     assert rest[0] == ("fsync", "checkpoints")
     best = rest.index(("replace", ".best.json.part best.json"))
     assert rest.index(("fsync", ".best.json.part")) < best
     assert rest[best + 1] == ("fsync", "checkpoints")
-    destroyed = [i for i, s in enumerate(said) if s[0] in ("unlink", "rmdir")]
-    gone = [i for i, s in enumerate(said) if s[1].endswith(".gone") and s[0] == "rename"]
+    destroyed = [i for i, s in enumerate(calls) if s[0] in ("unlink", "rmdir")]
+    gone = [i for i, s in enumerate(calls) if s[1].endswith(".gone") and s[0] == "rename"]
     assert len(gone) == 2
     assert min(destroyed) > gone[0] > named + 1 + best
 
 
-def record(monkeypatch):
-    """Operations as they come, with the names of the files they are about."""
-    said = []
+def record_calls(monkeypatch):
+    """A list that receives each file operation with the names of its files."""
+    calls = []
 
-    def wrap(op, plain):
+    def wrap(op, original):
         def wrapped(*args, **kwargs):
             if op in ("fsync", "write"):
                 names = [os.path.basename(os.readlink(f"/proc/self/fd/{args[0]}"))]
@@ -288,17 +308,17 @@ def record(monkeypatch):
                 names = [Path(args[1]).name]
             else:
                 names = [Path(os.fspath(a)).name for a in args[:2] if isinstance(a, str | Path)]
-            said.append((op, " ".join(names)))
-            return plain(*args, **kwargs)
+            calls.append((op, " ".join(names)))
+            return original(*args, **kwargs)
 
         return wrapped
 
     for op in set(OPERATIONS) - {"open"}:
         monkeypatch.setattr(os, op, wrap(op, getattr(os, op)))
-    return said
+    return calls
 
 
-def test_a_swap_exchanges_two_folders_where_the_system_can(tmp_path):
+def test_swap_exchanges_two_folders(tmp_path):
     from rl_cli.storage.atomic_files import swap
 
     for name in ("a", "b"):

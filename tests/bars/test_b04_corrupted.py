@@ -1,9 +1,8 @@
-"""B4: no damaged checkpoint is taken for a whole one, and what is told helps."""
+"""B4: every damaged checkpoint is detected, and the message names an intact one to use."""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -16,8 +15,9 @@ from rl_cli.core.errors import BadInput
 from rl_cli.storage import checkpoint_reader
 from rl_cli.storage.manifest import FORMAT, MANIFEST, POLICY, seal
 from rl_cli.training import resume
+from tests.bars.results import report
+from tests.conftest import FULL
 
-FULL = os.environ.get("RL_CLI_BARS") == "full"
 FLIPS, CUTS, STRUCTURAL = (1_000, 300, 50) if FULL else (100, 50, 15)
 GOLDEN = Path(__file__).resolve().parents[1] / "golden/format_2"
 LAST = "checkpoints/000004000"
@@ -25,16 +25,16 @@ LAST = "checkpoints/000004000"
 
 @pytest.fixture
 def run(tmp_path):
-    """A run with whole checkpoints at 2000 and 4000 steps."""
+    """A run with intact checkpoints at steps 2000 and 4000."""
     return Path(shutil.copytree(GOLDEN / "dqn", tmp_path / "run"))
 
 
-def weights(path):
+def read_weights(path):
     return checkpoint_reader.read_policy(path, checkpoint_reader.read_manifest(path))
 
 
-def refuse(run, name, original):
-    """Both readers meet a last checkpoint whose file `name` is damaged."""
+def assert_refused(run, name, original):
+    """Resume and evaluation both detect that file `name` of the last checkpoint is damaged."""
     found, broken = resume.read(run)
     assert found.manifest.step == 2000, name
     ((path, why),) = broken
@@ -42,17 +42,17 @@ def refuse(run, name, original):
     assert name in why
     if name in (MANIFEST, POLICY):
         with pytest.raises(BadInput) as caught:
-            weights(run / LAST)
+            read_weights(run / LAST)
         assert caught.value.exit_code == 2
         assert caught.value.where == str(run / LAST / name)
         assert caught.value.fix == "that of step 2000 is whole: checkpoint=2000"
-    else:  # not read for replay, which gets the weights and nothing else
-        same = weights(run / LAST)
+    else:  # evaluation does not read the training state
+        same = read_weights(run / LAST)
         assert all(np.array_equal(same[k], original[k]) for k in original)
 
 
-def test_a_flipped_bit_is_never_accepted(run):
-    rng, original = np.random.default_rng(4), weights(run / LAST)
+def test_flipped_bits_are_detected(run):
+    rng, original = np.random.default_rng(4), read_weights(run / LAST)
     files = sorted((run / LAST).iterdir())
     for i in range(FLIPS):
         path = files[i % len(files)]
@@ -60,14 +60,14 @@ def test_a_flipped_bit_is_never_accepted(run):
         damaged = bytearray(data)
         damaged[rng.integers(len(data))] ^= 1 << rng.integers(8)
         path.write_bytes(damaged)
-        refuse(run, path.name, original)
+        assert_refused(run, path.name, original)
         path.write_bytes(data)
     assert resume.read(run)[0].manifest.step == 4000
-    print(f"B4 got/needed: {FLIPS}/{FLIPS} flipped bits refused")
+    report(4, FLIPS, FLIPS, "flipped bits refused")
 
 
-def test_every_bit_of_a_manifest_counts(run):
-    """All of them in the long form; the seal, the sums and the white space as well."""
+def test_flipped_bits_of_the_manifest_are_detected(run):
+    """Every bit in the long form, including the seal, the checksums and white space."""
     path = run / LAST / MANIFEST
     data = path.read_bytes()
     places = range(0, 8 * len(data), 1 if FULL else 37)
@@ -78,22 +78,22 @@ def test_every_bit_of_a_manifest_counts(run):
         with pytest.raises(BadInput) as caught:
             checkpoint_reader.read_manifest(run / LAST)
         assert caught.value.where == str(path)
-    print(f"B4 got/needed: {len(places)}/{len(places)} flipped bits of a manifest refused")
+    report(4, len(places), len(places), "flipped bits of a manifest refused")
 
 
-def test_a_cut_file_is_never_accepted(run):
-    rng, original = np.random.default_rng(5), weights(run / LAST)
+def test_truncated_files_are_detected(run):
+    rng, original = np.random.default_rng(5), read_weights(run / LAST)
     files = sorted((run / LAST).iterdir())
     for i in range(CUTS):
         path = files[i % len(files)]
         data = path.read_bytes()
         path.write_bytes(data[: rng.integers(len(data))])
-        refuse(run, path.name, original)
+        assert_refused(run, path.name, original)
         path.write_bytes(data)
-    print(f"B4 got/needed: {CUTS}/{CUTS} truncations refused")
+    report(4, CUTS, CUTS, "truncations refused")
 
 
-# Structural damage: of each file, and of the folder
+# Structural damage: kinds that apply to each file, and kinds that apply to the folder
 
 
 def missing(path):
@@ -109,7 +109,7 @@ def folder_for_file(path):
     path.mkdir()
 
 
-def longer(path):
+def extended(path):
     path.write_bytes(path.read_bytes() + b"\0")
 
 
@@ -122,17 +122,17 @@ def link(path):
     path.symlink_to(path.parents[3] / path.name)
 
 
-def of_the_step_before(path):
+def from_previous_step(path):
     older = next((path.parents[1] / "000002000").glob(path.name[:14] + "*"))
     shutil.copy(older, path)
 
 
-def of_another_run(path):
+def from_another_run(path):
     other = GOLDEN / "ppo" / LAST / path.name
     shutil.copy(other if other.exists() else GOLDEN / "ppo" / LAST / POLICY, path)
 
 
-def swapped(path):
+def exchanged(path):
     others = sorted(path.parent.iterdir())
     other = others[others.index(path) - 1]
     mine, theirs = path.read_bytes(), other.read_bytes()
@@ -174,8 +174,8 @@ def unlisted_folder(path):
 
 
 OF_A_FILE = [
-    *(missing, of_another_run, folder_for_file, swapped, empty, longer, zeros, link),
-    of_the_step_before,
+    *(missing, from_another_run, folder_for_file, exchanged, empty, extended, zeros, link),
+    from_previous_step,
 ]
 OF_THE_FOLDER = [
     (unlisted_file, "policy.pkl"),
@@ -197,38 +197,38 @@ DAMAGE = [
 ]
 
 
-def chosen():
-    """All of them, or some of each kind."""
+def damages_to_test():
+    """All in the long form, otherwise each kind once."""
     if FULL:
         return DAMAGE
     some = [(damage, FILES[i % len(FILES)]) for i, damage in enumerate(OF_A_FILE)]
     return [*some, *OF_THE_FOLDER[: STRUCTURAL - len(some)]]
 
 
-def test_structural_damage_is_never_accepted(run, tmp_path):
-    for damage, name in chosen():
+def test_structural_damage_is_detected(run, tmp_path):
+    for damage, name in damages_to_test():
         shutil.rmtree(run)
         shutil.copytree(GOLDEN / "dqn", run)
         damage(run / LAST / name if name in FILES else run / LAST / MANIFEST)
         found, broken = resume.read(run)
         assert found.manifest.step == 2000, (damage, name)
-        told = broken[0][1]
+        reason = broken[0][1]
         assert len(broken) == 1
-        named = [name] if damage not in (swapped, of_another_run) else FILES
-        assert any(name in told for name in named), told
+        named = [name] if damage not in (exchanged, from_another_run) else FILES
+        assert any(name in reason for name in named), reason
         for path in tmp_path.glob("*.safetensors"):
             path.unlink()
-    assert len(chosen()) >= STRUCTURAL
-    print(f"B4 got/needed: {len(chosen())}/{len(chosen())} damaged folders refused")
+    assert len(damages_to_test()) >= STRUCTURAL
+    report(4, len(damages_to_test()), len(damages_to_test()), "damaged folders refused")
 
 
-def test_a_later_version_is_neither_accepted_nor_passed_over(run):
+def test_newer_format_is_refused_rather_than_skipped(run):
     resealed(format=FORMAT + 1)(run / LAST / MANIFEST)
     with pytest.raises(BadInput, match=f"format {FORMAT + 1} is newer"):
         resume.read(run)
 
 
-def test_a_whole_checkpoint_of_another_run_is_not_gone_on_from(run, here, capsys):
+def test_resume_refuses_a_checkpoint_from_another_run(run, here, capsys):
     shutil.rmtree(run / LAST)
     other = GOLDEN / "reinforce" / LAST
     shutil.copytree(other, run / LAST)
@@ -236,8 +236,8 @@ def test_a_whole_checkpoint_of_another_run_is_not_gone_on_from(run, here, capsys
     assert "checkpoint 4000 is of another run" in capsys.readouterr().err
 
 
-def test_what_is_told_and_what_is_gone_on_with(run, here, capsys):
-    """The commands themselves: rl-eval says which checkpoint to take, resume takes it."""
+def test_commands_name_and_use_the_last_intact_checkpoint(run, here, capsys):
+    """rl-eval names the intact checkpoint; rl-train resumes from it."""
     zeros(run / LAST / POLICY)
     assert rl_eval.run([str(run), "checkpoint=latest", "episodes=1"]) == 2
     err = capsys.readouterr().err
@@ -255,13 +255,13 @@ def test_what_is_told_and_what_is_gone_on_with(run, here, capsys):
     assert resume.read(run)[0].manifest.step == 2050
 
 
-def test_hidden_files_of_the_system_do_no_harm(run):
+def test_hidden_files_in_a_checkpoint_are_ignored(run):
     (run / LAST / ".DS_Store").write_bytes(b"x")
     found, broken = resume.read(run)
     assert (found.manifest.step, broken) == (4000, [])
 
 
-def test_going_on_needs_one_whole_checkpoint(run, here, capsys):
+def test_resume_without_an_intact_checkpoint_is_refused(run, here, capsys):
     for path in (run / "checkpoints").glob("0*"):
         empty(path / POLICY)
     assert rl_train.run([f"resume={run}", "quiet=true"]) == 2

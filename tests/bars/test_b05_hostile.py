@@ -1,6 +1,6 @@
-"""B5: whatever a run folder holds, opening it runs nothing, writes nowhere else, tells no secret.
+"""B5: opening a hostile run folder executes nothing, writes nothing outside the run and reveals no secret.
 
-Each case is a run folder made hostile, on which both commands are let loose in a watched child.
+Each case builds a hostile folder (hostile_folders.py) and runs both commands on it in an audited child process.
 """
 
 from __future__ import annotations
@@ -8,442 +8,26 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
-import io
-import json
 import os
 import pickle
 import re
 import shutil
 import subprocess
 import sys
-import zipfile
-from hashlib import sha256
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
-import yaml
 
 from rl_cli.cli import evaluate as rl_eval
 from rl_cli.cli import train as rl_train
-from rl_cli.storage.manifest import MANIFEST, POLICY, STATE, STATE_JSON, seal
-from tests.bars.watching import watch
+from tests.bars.audit import run_audited
+from tests.bars.hostile_folders import GOLDEN, GROUPS, SECRET, HostileFolder, Payload
+from tests.bars.results import report
+from tests.conftest import FULL
 
-FULL = os.environ.get("RL_CLI_BARS") == "full"
-GOLDEN = Path(__file__).resolve().parents[1] / "golden/format_2/dqn"
-SECRET = "s3cr3t-of-the-person"
 COMMANDS = {
     "rl-eval": (rl_eval.run, ["checkpoint=latest", "episodes=1"]),
     "rl-train": (rl_train.run, ["total_timesteps=4010"]),
-}
-MODULE = "open({!r}, 'w').close()\nclass Foo: pass\n"
-
-
-class Place:
-    """A folder that a person works in: somebody's run, a module beside it, a file of their own."""
-
-    def __init__(self, root: Path) -> None:
-        self.root, self.run = root, root / "run"
-        root.mkdir()
-        shutil.copytree(GOLDEN, self.run)
-        self.canary = root.parent / f"{root.name}.canary"
-        for name in ("evil", "mujoco", "ale_py", "shimmy"):
-            (root / f"{name}.py").write_text(MODULE.format(str(self.canary)))
-        self.victim = root.parent / f"{root.name}.victim"
-        self.victim.write_text("mine")
-        self.last = self.run / "checkpoints/000004000"
-
-    def manifest(self, **changes):
-        """Change the manifest of the last checkpoint, its seal and its sums made right again."""
-        fields = json.loads((self.last / MANIFEST).read_text())
-        del fields["sha256"]
-        for key, value in changes.items():
-            group, _, name = key.partition("__")
-            if name:
-                fields[group][name] = value
-            else:
-                fields[group] = value
-        for name in fields["files"]:
-            if (self.last / name).is_file() and (self.last / name).stat().st_size < 1 << 30:
-                data = (self.last / name).read_bytes()
-                fields["files"][name] = {"sha256": sha256(data).hexdigest(), "bytes": len(data)}
-        (self.last / MANIFEST).write_bytes(seal(fields))
-
-    def config(self, **changes):
-        """The same for config.yaml."""
-        config = yaml.safe_load((self.run / "config.yaml").read_text())
-        for key, value in changes.items():
-            group, _, name = key.partition("__")
-            if name:
-                config[group][name] = value
-            else:
-                config[group] = value
-        (self.run / "config.yaml").write_text(yaml.safe_dump(config, allow_unicode=True))
-
-    def both(self, **changes):
-        self.manifest(**changes)
-        self.config(**changes)
-
-
-# Pickles under the names of our files
-
-
-class Payload:
-    def __init__(self, function, *args):
-        self.call = function, args
-
-    def __reduce__(self):
-        return self.call
-
-
-def payloads(canary, victim):
-    touch = f"open({canary!r}, 'w').close()"
-    return {
-        "os.system": Payload(os.system, f"touch {canary}"),
-        "subprocess": Payload(subprocess.call, ["touch", canary]),
-        "exec": Payload(exec, touch),
-        "eval": Payload(eval, touch),
-        "open": Payload(open, canary, "w"),
-        "remove": Payload(os.remove, victim),
-        "copyfile": Payload(shutil.copyfile, "/etc/hostname", victim),
-        "import": Payload(importlib.import_module, "evil"),
-    }
-
-
-def as_torch(value):
-    """What torch.save would write, were the payload a module."""
-    buffer = io.BytesIO()
-    torch.save({"state_dict": {"w": torch.zeros(2)}, "x": 1}, buffer)
-    out = io.BytesIO()
-    with zipfile.ZipFile(buffer) as old, zipfile.ZipFile(out, "w") as new:
-        for name in old.namelist():
-            data = pickle.dumps(value) if name.endswith("data.pkl") else old.read(name)
-            new.writestr(name, data)
-    return out.getvalue()
-
-
-def as_numpy(value):
-    buffer = io.BytesIO()
-    np.lib.format.write_array_header_1_0(
-        buffer, {"descr": "|O", "fortran_order": False, "shape": (1,)}
-    )
-    return buffer.getvalue() + pickle.dumps(value)
-
-
-CONTAINERS = {"pickle": pickle.dumps, "torch": as_torch, "numpy": as_numpy}
-
-
-def pickled(payload, container, place):
-    data = CONTAINERS[container](payloads(str(place.canary), str(place.victim))[payload])
-    for name in (POLICY, STATE, STATE_JSON):
-        (place.last / name).write_bytes(data)
-    shutil.rmtree(place.run / "checkpoints/000002000")  # there is nothing else to go on from
-    place.manifest()
-
-
-# Configurations that name what should be made
-
-
-TARGETS = {
-    "os.system": {"command": "touch {canary}"},
-    "subprocess.Popen": {"args": ["touch", "{canary}"]},
-    "builtins.exec": {"_args_": ["open({canary!r}, 'w')"]},
-    "builtins.eval": {"_args_": ["open({canary!r}, 'w')"]},
-    "builtins.open": {"file": "{victim}", "mode": "w"},
-    "pathlib.Path.unlink": {"self": "{victim}"},
-    "shutil.copyfile": {"src": "/etc/hostname", "dst": "{victim}"},
-    "shutil.rmtree": {"path": "{victim}"},
-    "os.remove": {"path": "{victim}"},
-    "torch.load": {"f": "run/payload.pkl", "weights_only": False},
-    "numpy.load": {"file": "run/payload.pkl", "allow_pickle": True},
-    "joblib.load": {"filename": "run/payload.pkl"},
-    "pickle.load": {"file": "run/payload.pkl"},
-    "importlib.import_module": {"name": "evil"},
-    "runpy.run_path": {"path_name": "evil.py"},
-    "evil.Foo": {},
-    "hydra.utils.call": {"config": {"_target_": "os.system", "command": "touch {canary}"}},
-    "logging.os.system": {"command": "touch {canary}"},
-    "ctypes.CDLL": {"name": "run/payload.so"},
-    "torch.hub.load": {"repo_or_dir": ".", "model": "evil", "source": "local"},
-}
-ADDRESSES = ["algo", "env", "env__kwargs", "top", "eval", "hydra"]
-
-
-def targeted(target, address, place):
-    text = json.dumps({"_target_": target, **TARGETS[target]})
-    text = text.replace("{canary!r}", f"'{place.canary}'").replace("{canary}", str(place.canary))
-    node = json.loads(text.replace("{victim}", str(place.victim)))
-    payload = pickle.dumps(Payload(os.system, f"touch {place.canary}"))
-    (place.run / "payload.pkl").write_bytes(payload)
-    if address in ("algo", "env"):
-        place.both(**{f"{address}__optimizer": node})
-    elif address == "env__kwargs":
-        flat = {k: v if isinstance(v, str | bool) else str(v) for k, v in node.items()}
-        place.both(env__kwargs=flat)
-    elif address == "hydra":
-        place.both(hydra={"callbacks": {"x": node}})
-    else:
-        place.both(**({address: node} if address == "eval" else node))
-
-
-def hydra_beside(place):
-    """Configuration where Hydra might look for some: here, and in the run."""
-    node = {"hydra": {"callbacks": {"x": {"_target_": "evil.Foo"}}}}
-    for folder in (place.root / "conf", place.root / ".hydra", place.run / ".hydra"):
-        folder.mkdir()
-        for name in ("eval.yaml", "config.yaml", "hydra.yaml"):
-            (folder / name).write_text(yaml.safe_dump(node))
-
-
-# Ids, interpolations, bombs, links, names
-
-
-def changed(place, **changes):
-    place.both(**changes)
-
-
-def spec(place):
-    place.both(env__id=json.dumps({"id": "X-v0", "entry_point": "evil:Foo", "kwargs": {}}))
-
-
-def renamed(name, place):
-    place.run = place.run.rename(place.root / name)
-
-
-def config_text(text, place):
-    (place.run / "config.yaml").write_text(text)
-
-
-def alias_bomb(place):
-    """Half a kilobyte that stands for 9 to the power of 9 words, where any value may stand."""
-    levels = [f"l{i}: &l{i} [{', '.join([f'*l{i - 1}'] * 9)}]" for i in range(1, 10)]
-    text = (place.run / "config.yaml").read_text()
-    grown = text.replace("  name: dqn\n", "  name: dqn\n  more: *l9\n")
-    config_text("l0: &l0 [a]\n" + "\n".join(levels) + "\n" + grown, place)
-
-
-def deep_json(place):
-    """Deeper than any parser goes, in every JSON there is; the sums are right."""
-    (place.last / STATE_JSON).write_bytes(b"[" * 500_000 + b"]" * 500_000)
-    place.manifest()
-    text = (place.last / MANIFEST).read_bytes()
-    (place.last / MANIFEST).write_bytes(
-        text.replace(b'"kwargs": {}', b'"kwargs": ' + b"[" * 300_000)
-    )
-    alone(place)
-    config_text("algo: " + "[" * 30_000, place)
-
-
-def wide_json(place):
-    """A state.json of millions of empty lists."""
-    (place.last / STATE_JSON).write_bytes(b"[" + b"[]," * 5_000_000 + b"[]]")
-    place.manifest()
-    alone(place)
-
-
-def huge_header(place):
-    """Ninety megabytes of names of arrays without a number."""
-    entries = (
-        f'"a{i}":{{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}' for i in range(1_500_000)
-    )
-    header = b"{" + ",".join(entries).encode() + b"}"
-    for name in (POLICY, STATE):
-        (place.last / name).write_bytes(len(header).to_bytes(8, "little") + header)
-    place.manifest()
-    alone(place)
-
-
-def huge_header_of_state(place):
-    """The same where only going on looks."""
-    policy = (place.last / POLICY).read_bytes()
-    huge_header(place)
-    (place.last / POLICY).write_bytes(policy)
-    place.manifest()
-
-
-def huge_shape(place):
-    header = json.dumps(
-        {"q.0.weight": {"dtype": "F32", "shape": [1 << 20, 1 << 20], "data_offsets": [0, 1 << 42]}}
-    )
-    data = len(header).to_bytes(8, "little") + header.encode()
-    for name in (POLICY, STATE):
-        (place.last / name).write_bytes(data)
-    place.manifest()
-    alone(place)
-
-
-def huge_layers(place):
-    place.manifest(algo__hidden_sizes=[12_000, 12_000])
-
-
-def huge_output(place):
-    """Small layers, and beyond them a thousand noisy atoms for every action, twice."""
-    place.both(
-        **{"algo__hidden_sizes": [16_000], "algo__num_atoms": 1_000, "algo__noisy": True},
-        **{"algo__distributional": "c51", "algo__dueling": True, "algo__loss": "huber"},
-    )
-
-
-def sparse(place):
-    """A terabyte of nothing, as the manifest says."""
-    place.manifest()
-    fields = json.loads((place.last / MANIFEST).read_text())
-    del fields["sha256"]
-    for name in (POLICY, STATE):
-        with (place.last / name).open("wb") as file:
-            file.truncate(1 << 40)
-        fields["files"][name] = {"sha256": "0" * 64, "bytes": 1 << 40}
-    (place.last / MANIFEST).write_bytes(seal(fields))
-    alone(place)
-
-
-def alone(place):
-    shutil.rmtree(place.run / "checkpoints/000002000")
-
-
-def linked_file(place):
-    (place.root / "elsewhere").mkdir()
-    for name in (POLICY, STATE):
-        shutil.move(place.last / name, place.root / "elsewhere" / name)
-        (place.last / name).symlink_to(place.root / "elsewhere" / name)
-    alone(place)
-
-
-def linked_step(place):
-    shutil.move(place.last, place.root / "000004000")
-    place.last.symlink_to(place.root / "000004000")
-    alone(place)
-
-
-def dotted_name(place):
-    fields = json.loads((place.last / MANIFEST).read_text())
-    del fields["sha256"]
-    fields["files"]["../../../../x.victim"] = fields["files"].pop(POLICY)
-    (place.last / MANIFEST).write_bytes(seal(fields))
-    alone(place)
-
-
-def pipes(place):
-    for path in (place.last / POLICY, place.run / "checkpoints/best.json", place.run / ".lock"):
-        path.unlink(missing_ok=True)
-        os.mkfifo(path)
-    alone(place)
-
-
-def writes_lead_out(name, place):
-    """A file that going on would write is a link to one of the person's."""
-    path = place.run / name
-    path.unlink(missing_ok=True)
-    path.symlink_to(place.victim)
-
-
-def unlisted(name, place):
-    (place.last / name).write_text("x")
-    alone(place)
-
-
-def labels(text, place):
-    place.config(labels=[text, text])
-
-
-ESC = "\x1b]8;;http://x\x07\x1b[2J\x1b[31m[red]\u202e"
-BOTH, TRAIN, NONE = (2, 2), (0, 2), (0, 0)
-"""Exit codes of rl-eval and rl-train: both refuse; rl-eval does not read it; harmless to both."""
-
-
-def case(name, expected, make, *args, **kwargs):
-    return name, expected, functools.partial(make, *args, **kwargs)
-
-
-def _targets():
-    for i, target in enumerate(TARGETS):
-        address = ADDRESSES[i % len(ADDRESSES)]
-        expected = TRAIN if address == "eval" else BOTH  # what a manifest says there is not used
-        yield case(f"target-{target}-{address}", expected, targeted, target, address)
-
-
-GROUPS = {
-    "pickles": (
-        8,
-        [
-            case(f"{p}-in-{c}", BOTH, pickled, p, c)
-            for i in range(3)
-            for n, p in enumerate(payloads("", ""))
-            for c in [list(CONTAINERS)[(n + i) % 3]]
-        ],
-    ),
-    "targets": (6, [*_targets(), case("hydra-beside", NONE, hydra_beside)]),
-    "ids": (
-        3,
-        [
-            case("id-evil", BOTH, changed, env__id="evil:Foo-v0"),
-            case("mujoco-planted", BOTH, changed, env__id="Ant-v5"),
-            case(
-                "xml-file", BOTH, changed, env__id="Ant-v5", env__kwargs={"xml_file": "/etc/passwd"}
-            ),
-            case("id-stdlib", BOTH, changed, env__id="antigravity:Foo-v0"),
-            case("spec", BOTH, spec),
-            case("ale-planted", BOTH, changed, env__id="ALE/Pong-v5"),
-            case(
-                "shimmy",
-                BOTH,
-                changed,
-                env__id="GymV21Environment-v0",
-                env__kwargs={"env_id": "evil"},
-            ),
-            case("entry-point", BOTH, changed, env__kwargs={"entry_point": "evil:Foo"}),
-        ],
-    ),
-    "interpolations": (
-        2,
-        [
-            case("folder", NONE, renamed, "${oc.env:RL_SECRET}"),
-            case("id", BOTH, changed, env__id="${oc.env:RL_SECRET}"),
-            case("kwarg", BOTH, changed, env__kwargs={"x": "${oc.env:RL_SECRET}"}),
-            case("algorithm", BOTH, changed, algo__name="${oc.env:RL_SECRET}"),
-            case("labels", NONE, labels, "${oc.env:RL_SECRET}"),
-            case("seed", BOTH, changed, seed="${oc.env:RL_SECRET}"),
-        ],
-    ),
-    "bombs": (
-        3,
-        [
-            case("aliases", TRAIN, alias_bomb),
-            case("huge-shape", BOTH, huge_shape),
-            case("sparse", BOTH, sparse),
-            case("deep-json", BOTH, deep_json),
-            case("wide-json", TRAIN, wide_json),
-            case("huge-header", BOTH, huge_header),
-            case("huge-header-of-state", TRAIN, huge_header_of_state),
-            case("huge-layers", BOTH, huge_layers),
-            case("huge-layers-everywhere", BOTH, changed, algo__hidden_sizes=[12_000, 12_000]),
-            case("huge-output", BOTH, huge_output),
-            case("long-yaml", TRAIN, config_text, "algo: {name: dqn}\n" + "a: [1, 2]\n" * 100_000),
-        ],
-    ),
-    "links": (
-        3,
-        [
-            case("linked-file", BOTH, linked_file),
-            case("pipes", BOTH, pipes),
-            case("part-leads-out", TRAIN, writes_lead_out, ".config.yaml.part"),
-            case("linked-step", BOTH, linked_step),
-            case("dotted-name", BOTH, dotted_name),
-            case("rows-lead-out", TRAIN, writes_lead_out, "metrics.csv"),
-            case("lock-leads-out", TRAIN, writes_lead_out, ".lock"),
-        ],
-    ),
-    "names": (
-        2,
-        [
-            case("labels-drawn", NONE, labels, ESC),
-            case("id-drawn", BOTH, changed, env__id=ESC),
-            case("kwarg-drawn", BOTH, changed, env__kwargs={ESC: 1}),
-            case("folder-drawn", BOTH, renamed, ESC.replace("/", "")),
-            case("unlisted-drawn", BOTH, unlisted, f"x{ESC.replace('/', '')}"),
-        ],
-    ),
 }
 CASES = [
     pytest.param(group, *row[1:], id=row[0])
@@ -454,7 +38,7 @@ CASES = [
 
 @pytest.fixture(scope="module", autouse=True)
 def warm(tmp_path_factory):
-    """Everything is imported before a child is forked."""
+    """Import everything before children are forked."""
     before = Path.cwd()
     os.chdir(tmp_path_factory.mktemp("warm"))
     shutil.copytree(GOLDEN, "run")
@@ -464,34 +48,34 @@ def warm(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("group", "expected", "make"), CASES)
-def test_a_hostile_folder(tmp_path, monkeypatch, request, group, expected, make):
+def test_hostile_folder_has_no_effect(tmp_path, monkeypatch, request, group, expected, make):
     monkeypatch.setenv("RL_SECRET", SECRET)
     for (name, (run, args)), code in zip(COMMANDS.items(), expected, strict=True):
-        place = Place(tmp_path / name)
+        place = HostileFolder(tmp_path / name)
         make(place)
-        word = place.run.name
-        argv = [word if name == "rl-eval" else f"resume={word}", *args]
+        folder = place.run.name
+        argv = [folder if name == "rl-eval" else f"resume={folder}", *args]
         may_write = [place.root / "runs"] if name == "rl-eval" else [place.run]
-        seen = watch(functools.partial(run, argv), place.root, may_write)
-        told = seen.out + seen.err
-        assert seen.did == []
+        done = run_audited(functools.partial(run, argv), place.root, may_write)
+        output = done.stdout + done.stderr
+        assert done.events == []
         assert not place.canary.exists()
         assert place.victim.read_text() == "mine"
-        assert SECRET not in told
-        assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", told), repr(told)
-        assert seen.code == code, told
+        assert SECRET not in output
+        assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", output), repr(output)
+        assert done.exit_code == code, output
         if code == 2:
-            first, second, *_ = seen.err.splitlines()
+            first, second, *_ = done.stderr.splitlines()
             assert first.startswith("error: ")
             assert second.startswith("  where: ")
-            assert len(seen.err.splitlines()) <= 12
-            assert seen.out == ""
-        assert seen.cpu <= 2
-        assert seen.grown <= 200
-    print(f"B5 got/needed: 1/1 {group}: {request.node.callspec.id}")
+            assert len(done.stderr.splitlines()) <= 12
+            assert done.stdout == ""
+        assert done.cpu_seconds <= 2
+        assert done.memory_mb <= 200
+    report(5, 1, 1, f"{group}: {request.node.callspec.id}")
 
 
-ALONE = """
+WHOLE_PROCESS = """
 import shutil
 from rl_cli.cli.{module} import main
 try:
@@ -499,20 +83,20 @@ try:
 finally:
     shutil.copyfile("/proc/self/status", {memory!r})
 """
-COLD = ("mujoco-planted", "id-evil", "aliases", "huge-shape", "sparse", "wide-json")
+WHOLE_PROCESS_CASES = ("mujoco-planted", "id-evil", "aliases", "huge-shape", "sparse", "wide-json")
 
 
-@pytest.mark.skipif(not FULL, reason="each starts two processes of their own")
-@pytest.mark.parametrize("name", COLD)
-def test_the_commands_themselves(tmp_path, name):
-    """From their start, imports and all, in at most 500 MB."""
-    made = {row[0]: row for _, rows in GROUPS.values() for row in rows}
-    _, expected, make = made[name]
+@pytest.mark.skipif(not FULL, reason="long form only: starts two processes per case")
+@pytest.mark.parametrize("name", WHOLE_PROCESS_CASES)
+def test_whole_process_on_a_hostile_folder_needs_at_most_500_mb(tmp_path, name):
+    """Including imports."""
+    cases = {row[0]: row for _, rows in GROUPS.values() for row in rows}
+    _, expected, make = cases[name]
     for (program, (_, args)), code in zip(COMMANDS.items(), expected, strict=True):
-        place = Place(tmp_path / program)
+        place = HostileFolder(tmp_path / program)
         make(place)
         module = {"rl-eval": "evaluate", "rl-train": "train"}[program]
-        source = ALONE.format(module=module, memory=str(tmp_path / "memory"))
+        source = WHOLE_PROCESS.format(module=module, memory=str(tmp_path / "memory"))
         word = "run" if program == "rl-eval" else "resume=run"
         words = [sys.executable, "-I", "-c", source, word, *args]
         done = subprocess.run(words, cwd=place.root, capture_output=True, text=True, check=False)
@@ -520,12 +104,11 @@ def test_the_commands_themselves(tmp_path, name):
         assert not place.canary.exists()
         most = int((tmp_path / "memory").read_text().split("VmHWM:")[1].split()[0]) // 1024
         assert most <= 500
-        print(f"B5 got/needed: 1/1 {program} from its start, {name}: {most} MB of 500")
+        report(5, 1, 1, f"{program} as a process, {name}: {most} MB of 500")
 
 
-def test_the_hook_sees_what_it_should(tmp_path):
-    """Each thing that a case could do is noted when it is done."""
-    place = Place(tmp_path / "place")
+def test_audit_records_each_forbidden_action(tmp_path):
+    place = HostileFolder(tmp_path / "place")
 
     def misbehave():
         exec(compile("1", str(place.root / "x.py"), "exec"))
@@ -537,7 +120,7 @@ def test_the_hook_sees_what_it_should(tmp_path):
             importlib.import_module("evil")
         return 0
 
-    seen = watch(misbehave, place.root, [place.root / "runs"])
-    assert [note.split()[0] for note in seen.did] == [
+    done = run_audited(misbehave, place.root, [place.root / "runs"])
+    assert [event.split()[0] for event in done.events] == [
         "compile", "exec", "os.system", "wrote", "pickle.find_class", "imported",
     ]  # fmt: skip

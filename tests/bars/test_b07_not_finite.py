@@ -1,4 +1,4 @@
-"""B7: a number that is none ends the run within one update, by name; no checkpoint holds it."""
+"""B7: a NaN or infinite number ends the run within one update, the error names it, no checkpoint contains it."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from gymnasium import spaces
 from rl_cli.core.errors import NonFinite
 from rl_cli.engine.learner import Learner
 from rl_cli.storage import checkpoint_reader, manifest
-from tests.bars.killing import FULL, SMALL
+from tests.bars.kill_points import ALGO_ARGS
+from tests.bars.results import report
 from tests.config.test_config import compose
+from tests.conftest import FULL
 from tests.runs import train
 
-AT = 137  # env step (of one env) at which it happens
+AT = 137  # step of each environment at which the number appears
 
 
-class Spoilt(gym.Env):
-    """Episodes of ten steps; at step `AT` of its life, `where` holds `value`."""
+class NonFiniteEnv(gym.Env):
+    """Episodes of ten steps; from step `AT` on, `where` contains `value`."""
 
     metadata = {"render_modes": []}  # noqa: RUF012
     action_space = spaces.Discrete(2)
@@ -31,9 +33,9 @@ class Spoilt(gym.Env):
         self.where, self.value, self.age, self.left = where, float(value), 0, 0
         self.render_mode = render_mode
 
-    def _obs(self, spoil):
+    def _obs(self, replace):
         obs = np.full(3, 0.5, np.float32)
-        obs[1] = self.value if spoil else 0.5
+        obs[1] = self.value if replace else 0.5
         return obs
 
     def reset(self, *, seed=None, options=None):
@@ -46,15 +48,15 @@ class Spoilt(gym.Env):
         self.left -= 1
         over = self.left == 0
         late = self.age >= AT
-        spoil = late and (self.where == "step" or (self.where == "terminal" and over))
+        replace = late and (self.where == "step" or (self.where == "terminal" and over))
         reward = self.value if late and self.where == "reward" else 1.0
-        return self._obs(spoil), reward, over, False, {}
+        return self._obs(replace), reward, over, False, {}
 
 
-gym.register("Spoilt-v0", Spoilt)
+gym.register("NonFinite-v0", NonFiniteEnv)
 
 BASE = [
-    "hparams=none", "env=custom", "env.id=Spoilt-v0", "env.num_envs=2", "total_timesteps=600",
+    "hparams=none", "env=custom", "env.id=NonFinite-v0", "env.num_envs=2", "total_timesteps=600",
     "total_episodes=null",
     "eval.every=100", "eval.episodes=1", "checkpoint.every=60", "log.every=500",
     "log.tensorboard=false", "video.episodes=0", "compile=false", "quiet=true",
@@ -66,12 +68,12 @@ WHERE = {
     "reset": ("an observation with", 280),
 }
 CASES = [(w, v) for w in WHERE for v in ("nan", "inf")]
-ALGOS = list(SMALL) if FULL else ["ppo"]
+ALGOS = list(ALGO_ARGS) if FULL else ["ppo"]
 DISCRETE = {"ppo_by_episodes": ["algo.std=learned", "algo.squash_actions=false"]}
-"""What a combination for real-valued actions has to do without here."""
+"""Overrides for combinations that need continuous actions, which this environment does not have."""
 
 
-def _fails(here, *overrides, where="nowhere", value="nan"):
+def run_until_failure(here, *overrides, where="nowhere", value="nan"):
     config = compose(*overrides) | {"run_dir": str(here / "r")}
     config["env"]["kwargs"] = {"where": where, "value": value}
     with pytest.raises(NonFinite) as caught:
@@ -91,56 +93,56 @@ def _fails(here, *overrides, where="nowhere", value="nan"):
 
 @pytest.mark.parametrize("algo", ALGOS)
 @pytest.mark.parametrize(("where", "value"), CASES if FULL else [CASES[i] for i in (0, 3, 4, 6)])
-def test_an_env_s_number(here, algo, where, value):
-    error, step = _fails(
-        here, *SMALL[algo], *DISCRETE.get(algo, []), *BASE, where=where, value=value
+def test_non_finite_number_of_an_env_ends_the_run(here, algo, where, value):
+    error, step = run_until_failure(
+        here, *ALGO_ARGS[algo], *DISCRETE.get(algo, []), *BASE, where=where, value=value
     )
-    said, when = WHERE[where]
-    assert said in error.what
+    message, when = WHERE[where]
+    assert message in error.what
     assert value in error.what
-    assert step == when - 2  # steps done and kept before the one that went wrong
+    assert step == when - 2  # the last complete step before it
     assert f"step={step}, env=0" in error.where
     if where != "reset":
         assert "action=" in error.where
         assert f"step {(when // 2 - 1) % 10 + 1} of its episode" in error.where
-    print("B7 got/needed: 1/1")
+    report(7, 1, 1)
 
 
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of numpy, in acting with such weights
+# NumPy warns when it computes actions with such weights
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize(
     "algo",
-    [a for a in ALGOS if a != "reinforce_mean"],  # episodes are alike: no advantage, no step
+    # reinforce_mean: all episodes are equal, so all advantages are zero
+    [a for a in ALGOS if a != "reinforce_mean"],
 )
-def test_a_step_size_out_of_this_world(here, algo, monkeypatch):
-    """The weights overflow at the first update; the second one is not begun."""
-    updates, plain = [], Learner.update
+def test_overflow_of_the_weights_ends_the_run_at_the_first_update(here, algo, monkeypatch):
+    """With a learning rate of 1e36."""
+    updates, original = [], Learner.update
 
-    def step(self, *inputs, learning_rate):
+    def update(self, *inputs, learning_rate):
         updates.append(learning_rate)
-        return plain(self, *inputs, learning_rate=1e36)
+        return original(self, *inputs, learning_rate=1e36)
 
-    monkeypatch.setattr(Learner, "step", step)
-    error, _ = _fails(here, *SMALL[algo], *DISCRETE.get(algo, []), *BASE)
-    by_priority = algo in ("dqn_rainbow", "dqn_sarsa")  # whose TD errors are looked at first
+    monkeypatch.setattr(Learner, "update", update)
+    error, _ = run_until_failure(here, *ALGO_ARGS[algo], *DISCRETE.get(algo, []), *BASE)
+    by_priority = algo in ("dqn_rainbow", "dqn_sarsa")  # these check TD errors first
     assert ("a TD error" if by_priority else "train/grad_norm") in error.what
     assert len(updates) <= {"dqn": 2, "ppo": 2 * 4 * 4, "reinforce": 2}[algo.split("_")[0]]
-    print("B7 got/needed: 1/1")
+    report(7, 1, 1)
 
 
 @pytest.mark.parametrize("algo", ALGOS)
-def test_a_weight(here, algo, monkeypatch):
-    """A weight that has become nan by whatever cause is met at the next update."""
-    count, plain = [0], Learner.update
+def test_non_finite_weight_is_found_at_the_next_update(here, algo, monkeypatch):
+    count, original = [0], Learner.update
 
-    def step(self, *inputs, learning_rate):
+    def update(self, *inputs, learning_rate):
         count[0] += 1
         if count[0] == 5:
             self.flat[3] = math.nan
-        return plain(self, *inputs, learning_rate=learning_rate)
+        return original(self, *inputs, learning_rate=learning_rate)
 
-    monkeypatch.setattr(Learner, "step", step)
-    _fails(here, *SMALL[algo], *DISCRETE.get(algo, []), *BASE)
-    assert (
-        count[0] <= {"dqn": 5, "ppo": 16, "reinforce": 5}[algo.split("_")[0]]
-    )  # ppo: of one rollout
-    print("B7 got/needed: 1/1")
+    monkeypatch.setattr(Learner, "update", update)
+    run_until_failure(here, *ALGO_ARGS[algo], *DISCRETE.get(algo, []), *BASE)
+    # PPO checks after all updates of a rollout
+    assert count[0] <= {"dqn": 5, "ppo": 16, "reinforce": 5}[algo.split("_")[0]]
+    report(7, 1, 1)

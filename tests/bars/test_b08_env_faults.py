@@ -1,4 +1,4 @@
-"""B8: an env that raises, hangs or dies ends the run soon, by name, and leaves no process behind."""
+"""B8: an env that raises, hangs or dies ends the run within the time limit; the error names it; no process remains."""
 
 from __future__ import annotations
 
@@ -17,14 +17,23 @@ from rl_cli.config.schema import build
 from rl_cli.core.errors import BadInput, EnvFault
 from rl_cli.envs.subprocess_vector import WorkerVectorEnv
 from rl_cli.envs.vector import VectorEnv
-from tests.bars.killing import arguments, at, digests, start
+from tests.bars.kill_points import (
+    KILLED,
+    call_at,
+    kill_self,
+    run_digests,
+    short_run,
+    train_in_child,
+    train_until_killed,
+)
+from tests.bars.results import report
 from tests.config.test_config import compose
 
 TIMEOUT = 1.0
 
 
 class Faulty(gym.Env):
-    """Goes wrong in `where` once `born` files lie in `marks`: the n-th env made is the n-th file."""
+    """Fails in `where`, in the way `how`. In `step` only the env fails whose seed draws FAULTY_DRAW."""
 
     metadata = {"render_modes": []}  # noqa: RUF012
     action_space = spaces.Discrete(2)
@@ -59,7 +68,7 @@ class Faulty(gym.Env):
 
 
 SEEDS = [3, 4, 5, 6]
-FAULTY_DRAW = int(np.random.default_rng(SEEDS[2]).integers(2**31))  # of env 2 alone
+FAULTY_DRAW = int(np.random.default_rng(SEEDS[2]).integers(2**31))  # of env 2 only
 gym.register("Faulty-v0", Faulty)
 
 
@@ -74,7 +83,7 @@ def _children():
 
 
 @pytest.mark.parametrize(
-    ("where", "how", "said", "env"),
+    ("where", "how", "message", "env"),
     [
         ("step", "raise", "the env raised RuntimeError: the wheel came off", 2),
         ("reset", "raise", "the env raised RuntimeError: the wheel came off", 0),
@@ -84,18 +93,18 @@ def _children():
         ("reset", "hang", "the env has not responded for 1 s", 0),
     ],
 )
-def test_in_processes_of_their_own(where, how, said, env):
+def test_fault_in_a_worker_process_is_reported(where, how, message, env):
     before = _children()
     envs = WorkerVectorEnv(_config(where=where, how=how), SEEDS, 2, TIMEOUT)
     assert len(_children() - before) == 2
-    begun = time.monotonic()
+    start = time.monotonic()
     with pytest.raises(EnvFault) as caught:
         _steps(envs, 40)
-    assert time.monotonic() - begun < TIMEOUT + 5
-    assert said in caught.value.what
+    assert time.monotonic() - start < TIMEOUT + 5
+    assert message in caught.value.what
     assert f"env={env}" in caught.value.where
     assert _children() == before
-    print(f"B8 got/needed: 1/1 {how} in {where}, in a process")
+    report(8, 1, 1, f"{how} in {where}, in a worker process")
 
 
 def _steps(envs, count):
@@ -104,7 +113,7 @@ def _steps(envs, count):
         envs.step(np.zeros(4, np.int64))
 
 
-def test_a_process_killed_while_idle_and_one_that_cannot_make_its_env(monkeypatch):
+def test_idle_killed_worker_and_failing_constructor_are_reported(monkeypatch):
     before = _children()
     envs = WorkerVectorEnv(_config(), SEEDS, 2, TIMEOUT)
     envs.reset()
@@ -112,47 +121,49 @@ def test_a_process_killed_while_idle_and_one_that_cannot_make_its_env(monkeypatc
     with pytest.raises(EnvFault, match="killed by SIGKILL") as caught:
         _steps(envs, 1)
     assert "env=2" in caught.value.where
-    plain = WorkerVectorEnv._make
+    original = WorkerVectorEnv._make
 
     def make(self, cfg, count):
-        made = plain(self, cfg, count)
-        monkeypatch.setenv("FAULTY_INIT", "yes")  # from here on: in the processes
+        made = original(self, cfg, count)
+        # fails in the workers only, which start after this
+        monkeypatch.setenv("FAULTY_INIT", "yes")
         return made
 
     monkeypatch.setattr(WorkerVectorEnv, "_make", make)
     with pytest.raises(EnvFault, match="wheel came off"):
         WorkerVectorEnv(_config(where="init"), SEEDS, 2, TIMEOUT)
-    with pytest.raises(BadInput, match="wheel came off"):  # the ordinary case: refused at the start
+    # without workers the constructor is refused as bad input
+    with pytest.raises(BadInput, match="wheel came off"):
         VectorEnv(_config(where="init"), SEEDS)
     assert _children() == before
 
 
 @pytest.mark.parametrize(("where", "how"), [("step", "raise"), ("step", "hang"), ("reset", "hang")])
-def test_a_run_without_processes_is_told_as_well(here, capfd, where, how):
-    begun = time.monotonic()
-    code = start(
+def test_fault_without_workers_ends_the_run(here, capfd, where, how):
+    start = time.monotonic()
+    code = train_in_child(
         [
             "algo=ppo", "env=custom", "env.id=Faulty-v0", "hparams=none", "env.num_envs=1",
             f"env.kwargs.where={where}", f"env.kwargs.how={how}", f"step_timeout={TIMEOUT}",
             "quiet=true", "log.tensorboard=false", "video.episodes=0", "run_dir=r",
             "total_timesteps=200", "eval.every=0", "eval.episodes=1", "checkpoint.every=10",
         ],
-        _every_draw_is_faulty,
+        make_every_env_faulty,
     )  # fmt: skip
-    said = capfd.readouterr().err
+    err = capfd.readouterr().err
     assert code == 1
-    assert time.monotonic() - begun < TIMEOUT + 25  # start-up and all
-    assert ("wheel came off" if how == "raise" else "not responded for 1 s") in said
-    assert f"step={19 if where == 'step' else 29}, env=0" in said
-    assert "kept: checkpoint 10 in r" in said or "kept: checkpoint 20 in r" in said
-    assert "Traceback" not in said
+    assert time.monotonic() - start < TIMEOUT + 25  # with start-up
+    assert ("wheel came off" if how == "raise" else "not responded for 1 s") in err
+    assert f"step={19 if where == 'step' else 29}, env=0" in err
+    assert "kept: checkpoint 10 in r" in err or "kept: checkpoint 20 in r" in err
+    assert "Traceback" not in err
 
 
-def _every_draw_is_faulty():
-    plain = Faulty.reset
+def make_every_env_faulty():
+    original = Faulty.reset
 
     def reset(self, **kwargs):
-        result = plain(self, **kwargs)
+        result = original(self, **kwargs)
         self.faulty = True
         return result
 
@@ -161,34 +172,34 @@ def _every_draw_is_faulty():
 
 @pytest.mark.parametrize("workers", [1, 2, 3])
 @pytest.mark.parametrize("algo", ["ppo"])
-def test_the_same_bits_in_any_number_of_processes(here, algo, workers):
-    """Killed half-way, and gone on with in another number of them."""
+def test_number_of_workers_does_not_change_results(here, algo, workers):
+    """Also when a killed run is resumed with another number of workers."""
     three = ["env.num_envs=3"]
-    plain = [a for a in arguments(algo, "lunarlander", here / "one") if "num_envs" not in a]
-    assert start(plain + three) == 0
+    plain = [a for a in short_run(algo, "lunarlander", here / "one") if "num_envs" not in a]
+    assert train_in_child(plain + three) == 0
     command = [a for a in plain if "run_dir" not in a] + [*three, "run_dir=many"]
-    dies = lambda: at("step", 137, lambda: os.kill(os.getpid(), signal.SIGKILL))  # noqa: E731
-    assert start([*command, f"workers={workers}"], dies) == -9
-    assert start(["resume=many", "quiet=true", f"workers={workers - 1}"]) == 0
-    assert digests(here / "many") == digests(here / "one")
+    train_until_killed([*command, f"workers={workers}"], "step", 137)
+    assert train_in_child(["resume=many", "quiet=true", f"workers={workers - 1}"]) == 0
+    assert run_digests(here / "many") == run_digests(here / "one")
 
 
-def test_processes_end_with_a_killed_parent(here):
-    """SIGKILL of the run takes its processes along."""
-    told = here / "pids"
+def test_workers_end_when_the_run_is_killed(here):
+    pid_file = here / "pids"
 
-    def arrange():
-        plain = WorkerVectorEnv.reset
+    def prepare():
+        original = WorkerVectorEnv.reset
 
         def reset(self):
-            told.write_text(" ".join(str(w.process.pid) for w in self.workers))
-            return plain(self)
+            pid_file.write_text(" ".join(str(w.process.pid) for w in self.workers))
+            return original(self)
 
         WorkerVectorEnv.reset = reset
-        at("step", 20, lambda: os.kill(os.getpid(), signal.SIGKILL))
+        call_at("step", 20, kill_self)
 
-    assert start([*arguments("ppo", "cartpole", here / "r"), "workers=2"], arrange) == -9
-    pids = told.read_text().split()
+    assert (
+        train_in_child([*short_run("ppo", "cartpole", here / "r"), "workers=2"], prepare) == KILLED
+    )
+    pids = pid_file.read_text().split()
     assert len(pids) == 2
     deadline = time.monotonic() + 5
     while any(_alive(pid) for pid in pids) and time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""B9: a signal ends the run at the next step with a checkpoint and the right exit code."""
+"""B9: a signal ends the run at the next step with a checkpoint and the exit code 128 + signal."""
 
 from __future__ import annotations
 
@@ -11,51 +11,62 @@ import numpy as np
 import pytest
 
 from rl_cli.storage import checkpoint_reader
-from tests.bars.killing import ENV_OF, FULL, SMALL, arguments, at, digests, start
+from tests.bars.kill_points import (
+    ALGO_ARGS,
+    ENV_OF,
+    call_at,
+    run_digests,
+    short_run,
+    train_in_child,
+)
+from tests.bars.results import report
+from tests.conftest import FULL
 
 EACH = 10 if FULL else 1
 SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1")
 
 
 @pytest.mark.parametrize("name", SIGNALS)
-@pytest.mark.parametrize("algo", list(SMALL) if FULL else ["ppo"])
-def test_a_signal_saves_and_ends(here, algo, name):
+@pytest.mark.parametrize("algo", list(ALGO_ARGS) if FULL else ["ppo"])
+def test_signal_saves_a_checkpoint_and_ends_the_run(here, algo, name):
     number = signal.Signals[name]
     env = ENV_OF.get(algo, "cartpole")
-    assert start(arguments(algo, env, here / "whole")) == 0
-    chance = np.random.default_rng([number, len(algo)])
+    assert train_in_child(short_run(algo, env, here / "whole")) == 0
+    rng = np.random.default_rng([number, len(algo)])
     for _ in range(EACH):
-        steps = int(chance.integers(5, 400))
+        steps = int(rng.integers(5, 400))
         sent = here / "sent"
 
         def send(sent=sent):
             sent.touch()
             os.kill(os.getpid(), number)
 
-        command = arguments(algo, env, here / "r")
-        assert start(command, lambda n=steps, f=send: at("step", n, f)) == 128 + number
+        command = short_run(algo, env, here / "r")
+        assert (
+            train_in_child(command, lambda n=steps, f=send: call_at("step", n, f)) == 128 + number
+        )
         assert time.time() - sent.stat().st_mtime < 5
         saved = checkpoint_reader.read_manifest(checkpoint_reader.find(here / "r")).step
-        assert saved == 2 * steps  # two envs: the step under way was finished, none was begun
-        assert start(["resume=r", "quiet=true"]) == 0
-        assert digests(here / "r") == digests(here / "whole")
+        # two envs: the current step is completed, no further one is taken
+        assert saved == 2 * steps
+        assert train_in_child(["resume=r", "quiet=true"]) == 0
+        assert run_digests(here / "r") == run_digests(here / "whole")
         shutil.rmtree(here / "r")
-    print(f"B9 got/needed: {EACH}/{EACH} {name} at random steps of {algo}")
+    report(9, EACH, EACH, f"{name} at random steps of {algo}")
 
 
-def test_a_second_signal_ends_at_once_and_the_older_checkpoint_stays(here):
+def test_second_signal_ends_the_run_without_a_checkpoint(here):
     def twice():
         def send():
             os.kill(os.getpid(), signal.SIGINT)
             os.kill(os.getpid(), signal.SIGINT)
 
-        at("step", 150, send)
+        call_at("step", 150, send)
 
-    begun = time.monotonic()
-    assert start(arguments("dqn", "cartpole", here / "r"), twice) == 130
-    assert time.monotonic() - begun < 30
+    started = time.monotonic()
+    assert train_in_child(short_run("dqn", "cartpole", here / "r"), twice) == 130
+    assert time.monotonic() - started < 30
     path = checkpoint_reader.find(here / "r")
-    assert (
-        checkpoint_reader.read_manifest(path).step == 240
-    )  # of every 120; nothing was saved at 300
+    # checkpoint.every is 120; none was saved at the signal, step 300
+    assert checkpoint_reader.read_manifest(path).step == 240
     checkpoint_reader.read_state(path, checkpoint_reader.read_manifest(path))

@@ -1,7 +1,6 @@
-"""B10: a job that fails, however it does, takes no other along; what is complete is not done again.
+"""B10: a failing job of a sweep affects no other job, and completed jobs are not repeated.
 
-Quick: jobs one after the other. Full (RL_CLI_BARS=full): two and three at a time as well, and a sweep
-that is itself killed.
+Short form: one job at a time. Long form: also two and three at a time, and a sweep that is itself killed.
 """
 
 from __future__ import annotations
@@ -15,15 +14,16 @@ import sys
 import time
 from pathlib import Path
 
-import hydra  # here, so that not every child has to
+import hydra  # imported before the fork, to save time in every child
 import pytest
 
 from rl_cli.storage import checkpoint_reader, manifest
-from tests.bars.killing import start
+from tests.bars.kill_points import train_in_child
+from tests.bars.results import report
+from tests.conftest import FULL
 
 assert hydra
-FULL = os.environ.get("RL_CLI_BARS") == "full"
-FAULTS = {  # -> exit code and reason of its record
+FAULTS = {  # fault: exit code and reason in the record of the job
     "raise": (1, "RuntimeError: env broke"),
     "exit0": (1, "SystemExit: 0"),
     "exit2": (1, "SystemExit: 2"),
@@ -42,11 +42,11 @@ import numpy as np
 def memory():
     raise MemoryError
 
-def broke():
+def raise_error():
     raise RuntimeError("env broke")
 
 FAULTS = {
-    "raise": broke, "memory": memory, "exit0": lambda: sys.exit(0), "exit2": lambda: sys.exit(2),
+    "raise": raise_error, "memory": memory, "exit0": lambda: sys.exit(0), "exit2": lambda: sys.exit(2),
     "exit": lambda: os._exit(0), "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
 }
 
@@ -64,7 +64,7 @@ class Faulty(gym.Env):
 
     def step(self, action):
         Faulty.steps += 1
-        if Faulty.steps == 250 and not Path("mended").exists():
+        if Faulty.steps == 250 and not Path("fixed").exists():
             FAULTS.get(self.how, lambda: None)()
         return np.full(1, self.np_random.random(), np.float32), 1.0, False, False, {}
 
@@ -74,12 +74,13 @@ SWEEP = ["-m", "env.id=faulty:Faulty-v0", "algo=dqn", "hydra.sweep.dir=sweep"]
 SIZES = [1, 2, 3] if FULL else [1]
 
 
-def records(folder="sweep"):
+def job_records(folder="sweep"):
+    """Records of the jobs by the value of env.kwargs.how."""
     found = [json.loads(p.read_text()) for p in sorted(Path(folder).glob("job_*.json"))]
     return {r["overrides"][0].rpartition("=")[2]: r for r in found}
 
 
-def contents(folder):
+def file_states(folder):
     return {
         str(p): (p.stat().st_mtime_ns, hashlib.sha256(p.read_bytes()).hexdigest())
         for p in Path(folder).rglob("*")
@@ -92,41 +93,41 @@ def steps_of(record):
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_a_job_that_fails_takes_no_other_along(here, tiny, capfd, size):
+def test_failing_jobs_do_not_affect_others_and_are_repeated(here, tiny, capfd, size):
     (here / "faulty.py").write_text(MODULE)
-    well = ["fine", "well"] if FULL else ["well"]
-    hows = [*well[:-1], *FAULTS, well[-1]]
+    good = ["fine", "well"] if FULL else ["well"]
+    hows = [*good[:-1], *FAULTS, good[-1]]
     args = [f"env.kwargs.how={','.join(hows)}", *SWEEP, *tiny, f"jobs={size}"]
-    assert start(args) not in (0, 2, 70)
-    said = capfd.readouterr().out
-    first = records()
+    assert train_in_child(args) not in (0, 2, 70)
+    out = capfd.readouterr().out
+    first = job_records()
     assert list(first) == hows
-    for how in well:
+    for how in good:
         assert (first[how]["state"], first[how]["exit_code"]) == ("completed", 0)
     for how, (code, reason) in FAULTS.items():
         assert (first[how]["state"], first[how]["exit_code"]) == ("failed", code), how
         assert reason in first[how]["reason"]
-        assert reason.split(":")[0].split()[0] in said
-    before = {how: contents(first[how]["run_dir"]) for how in hows}
+        assert reason.split(":")[0].split()[0] in out
+    before = {how: file_states(first[how]["run_dir"]) for how in hows}
 
-    (here / "mended").touch()
-    assert start(args) == 0
-    said = capfd.readouterr().out
-    again = records()
+    (here / "fixed").touch()
+    assert train_in_child(args) == 0
+    out = capfd.readouterr().out
+    again = job_records()
     assert [r["state"] for r in again.values()] == ["completed"] * len(hows)
-    assert said.count(": complete, ") == len(well)
-    for how in well:
+    assert out.count(": complete, ") == len(good)
+    for how in good:
         assert again[how] == first[how]
-        assert contents(first[how]["run_dir"]) == before[how]
-    for how in set(FAULTS) - {"kill"}:  # in a folder of its own; the first is left as it was
+        assert file_states(first[how]["run_dir"]) == before[how]
+    for how in set(FAULTS) - {"kill"}:  # repeated in a new folder; the first is unchanged
         assert again[how]["run_dir"] != first[how]["run_dir"]
-        assert contents(first[how]["run_dir"]) == before[how]
+        assert file_states(first[how]["run_dir"]) == before[how]
         assert [e["run_dir"] for e in again[how]["earlier"]] == [first[how]["run_dir"]]
-    assert again["kill"]["run_dir"] == first["kill"]["run_dir"]  # gone on with
+    assert again["kill"]["run_dir"] == first["kill"]["run_dir"]  # resumed
     status = json.loads((here / again["kill"]["run_dir"] / "status.json").read_text())
     assert [r["step"] for r in status["resumed"]] == [200]
     assert {policy(again[how]) for how in FAULTS} == {policy(again["well"])}
-    print(f"B10 got/needed: {len(FAULTS)}/{len(FAULTS)} faults contained, {size} at a time")
+    report(10, len(FAULTS), len(FAULTS), f"faults contained, {size} jobs at a time")
 
 
 def policy(record):
@@ -134,30 +135,30 @@ def policy(record):
     return checkpoint_reader.read_manifest(path).files["policy.safetensors"].sha256
 
 
-def test_a_value_out_of_range_is_refused_before_any_job_begins(here, tiny, capfd):
+def test_invalid_value_is_refused_before_any_job_starts(here, tiny, capfd):
     args = ["-m", "env=cartpole", "algo=dqn", "hparams=none", "algo.gamma=0.9,0.99,1.5", *tiny]
-    assert start(args) == 2
-    said = capfd.readouterr().err
-    assert "algo.gamma=1.5 (job 2; none was started)" in said
-    assert len(said.splitlines()) == 3
+    assert train_in_child(args) == 2
+    out = capfd.readouterr().err
+    assert "algo.gamma=1.5 (job 2; none was started)" in out
+    assert len(out.splitlines()) == 3
     assert not list(here.glob("runs/*/*"))
 
 
-def test_more_values_in_the_same_folder_are_more_jobs(here, tiny):
+def test_sweep_with_more_values_runs_only_the_new_jobs(here, tiny):
     args = ["-m", "env=cartpole", "algo=dqn", "hparams=none", "hydra.sweep.dir=sweep", *tiny]
     args += ["jobs=2", "total_timesteps=100"]
-    assert start([*args, "seed=1"]) == 0
+    assert train_in_child([*args, "seed=1"]) == 0
     first = {p.name: p.read_bytes() for p in Path("sweep").glob("job_*.json")}
-    assert start([*args, "seed=0,1"]) == 0
+    assert train_in_child([*args, "seed=0,1"]) == 0
     found = sorted(Path("sweep").glob("job_*.json"))
     assert [json.loads(p.read_text())["seed"] for p in found] == [1, 0]
     assert {p.name: p.read_bytes() for p in found[:1]} == first
     assert len(list(here.glob("runs/dqn/cartpole/*"))) == 2
 
 
-@pytest.mark.skipif(not FULL, reason="long")
-def test_a_sweep_that_is_killed_goes_on(here, tiny):
-    """Its children save and end; the next start goes on with them."""
+@pytest.mark.skipif(not FULL, reason="long form only")
+def test_killed_sweep_is_resumed(here, tiny):
+    """Its jobs save a checkpoint and end; the same command resumes them."""
     code = "import sys; from rl_cli.cli.train import main; sys.argv[0] = 'rl-train'; main()"
     args = ["-m", "env=cartpole", "algo=dqn", "hparams=none", "seed=0,1,2", "jobs=2"]
     args += [*tiny, "total_timesteps=6000", "hydra.sweep.dir=sweep"]
@@ -172,18 +173,20 @@ def test_a_sweep_that_is_killed_goes_on(here, tiny):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     before = len(list(here.glob("runs/dqn/cartpole/*")))
-    assert start(args) == 0
+    assert train_in_child(args) == 0
     found = [json.loads(p.read_text()) for p in sorted(Path("sweep").glob("job_*.json"))]
     assert [(r["seed"], r["state"]) for r in found] == [(s, "completed") for s in range(3)]
     assert len(list(here.glob("runs/dqn/cartpole/*"))) == max(before, 3)
-    print("B10 got/needed: 1/1 killed sweep gone on with")
+    report(10, 1, 1, "killed sweep resumed")
 
 
-def test_a_sweep_at_work_keeps_its_folder(here, tiny, capfd):
+def test_second_sweep_in_a_folder_is_refused(here, tiny, capfd):
     from rl_cli.storage.folder_lock import FolderLock
 
     Path("sweep").mkdir()
     with FolderLock.take(Path("sweep")):
-        assert start(["-m", "seed=0,1", "env=cartpole", "hydra.sweep.dir=sweep", *tiny]) == 2
+        assert (
+            train_in_child(["-m", "seed=0,1", "env=cartpole", "hydra.sweep.dir=sweep", *tiny]) == 2
+        )
     assert f"pid {os.getpid()}" in capfd.readouterr().err
     assert not list(Path("sweep").glob("job_*"))

@@ -1,6 +1,6 @@
-"""B11: of several processes one trains in a folder; the others are told who.
+"""B11: one process at a time trains in a folder; other processes are refused with the pid and host of the owner.
 
-Quick: 4 starts at once. Full (RL_CLI_BARS=full): 16, ten times over.
+Short form: 4 processes at once, twice. Long form: 16, ten times.
 """
 
 from __future__ import annotations
@@ -23,150 +23,152 @@ from rl_cli.core.errors import BadInput
 from rl_cli.envs.vector import VectorEnv
 from rl_cli.storage import folder_lock, run_folder
 from rl_cli.storage.folder_lock import FolderLock
+from tests.bars.results import report
+from tests.conftest import FULL
 
-FULL = os.environ.get("RL_CLI_BARS") == "full"
-READ = folder_lock._read
+READ_OWNER = folder_lock._read
 STARTS, ROUNDS = (16, 10) if FULL else (4, 2)
 
 
-def no_flock(handle, how):
+def failing_flock(handle, how):
     raise OSError(errno.ENOLCK, "No locks available")
 
 
 @pytest.fixture(params=["flock", "no flock"])
-def kernel(request, monkeypatch):
+def lock_kind(request, monkeypatch):
     if request.param == "no flock":
-        monkeypatch.setattr(fcntl, "flock", no_flock)
+        monkeypatch.setattr(fcntl, "flock", failing_flock)
 
 
-def at_once(number, function):
-    """What `number` forked processes say that call `function` together and end together."""
-    go_read, go = os.pipe()
-    said_read, said = os.pipe()
-    end_read, end = os.pipe()
+def call_in_processes(number, function):
+    """Results of `function` in `number` forked processes that call it at the same time and end together."""
+    start_read, start_write = os.pipe()
+    result_read, result_write = os.pipe()
+    end_read, end_write = os.pipe()
     children = []
     for _ in range(number):
         pid = os.fork()
         if pid == 0:
-            os.close(go), os.close(end)
-            os.read(go_read, 1)  # until the parent closes its end
+            os.close(start_write), os.close(end_write)
+            os.read(start_read, 1)  # returns when the parent closes its end
             try:
-                told = function()
+                result = function()
             except BadInput as error:
-                told = ["refused", error.exit_code, error.what]
+                result = ["refused", error.exit_code, error.what]
             except BaseException as error:
-                told = ["broken", repr(error)]
-            os.write(said, (json.dumps([os.getpid(), *told]) + "\n").encode())
+                result = ["failed", repr(error)]
+            os.write(result_write, (json.dumps([os.getpid(), *result]) + "\n").encode())
             os.read(end_read, 1)
             os._exit(0)
         children.append(pid)
-    os.close(go)
+    os.close(start_write)
     lines = b""
     while lines.count(b"\n") < number:
-        lines += os.read(said_read, 65536)
-    os.close(end)
+        lines += os.read(result_read, 65536)
+    os.close(end_write)
     for pid in children:
         os.waitpid(pid, 0)
-    for handle in (go_read, said_read, said, end_read):
+    for handle in (start_read, result_read, result_write, end_read):
         os.close(handle)
     return [json.loads(line) for line in lines.splitlines()]
 
 
-def start(explicit=None):
+def create_run(explicit=None):
     def claim():
         lock = run_folder.create("dqn", "cartpole", 3, explicit)
-        claim.lock = lock  # held to the end
-        return ["won", str(lock.folder)]
+        claim.lock = lock  # held until the process ends
+        return ["locked", str(lock.folder)]
 
     return claim
 
 
-def go_on(folder):
+def resume_run(folder):
     def claim():
         claim.lock = FolderLock.take(folder)
-        return ["won", str(folder)]
+        return ["locked", str(folder)]
 
     return claim
 
 
-def test_as_many_folders_as_starts(here, kernel):
+def test_concurrent_runs_get_distinct_folders(here, lock_kind):
     for _ in range(ROUNDS):
-        told = at_once(STARTS, start())
-        assert [t[1] for t in told] == ["won"] * STARTS
-        assert len({t[2] for t in told}) == STARTS
-    print(f"B11 got/needed: {STARTS * ROUNDS}/{STARTS * ROUNDS} distinct folders")
+        results = call_in_processes(STARTS, create_run())
+        assert [r[1] for r in results] == ["locked"] * STARTS
+        assert len({r[2] for r in results}) == STARTS
+    report(11, STARTS * ROUNDS, STARTS * ROUNDS, "distinct folders")
 
 
-@pytest.mark.parametrize("way", ["run_dir", "resume"])
-def test_one_start_wins_a_folder_and_the_others_name_it(here, kernel, way):
+@pytest.mark.parametrize("key", ["run_dir", "resume"])
+def test_one_process_gets_the_folder_and_the_others_name_it(here, lock_kind, key):
     for i in range(ROUNDS):
         folder = here / f"run{i}"
-        if way == "resume":
+        if key == "resume":
             folder.mkdir()
             (folder / "config.yaml").write_text("")
-        told = at_once(STARTS, start(str(folder)) if way == "run_dir" else go_on(folder))
-        winners = [t for t in told if t[1] == "won"]
-        assert len(winners) == 1, told
-        for pid, kind, code, what in (t for t in told if t[1] != "won"):
+        results = call_in_processes(
+            STARTS, create_run(str(folder)) if key == "run_dir" else resume_run(folder)
+        )
+        owners = [r for r in results if r[1] == "locked"]
+        assert len(owners) == 1, results
+        for pid, kind, code, what in (r for r in results if r[1] != "locked"):
             assert (kind, code) == ("refused", 2), (pid, what)
-            assert f"pid {winners[0][0]} on {socket.gethostname()}" in what
-    print(f"B11 got/needed: {ROUNDS}/{ROUNDS} {way} single winners")
+            assert f"pid {owners[0][0]} on {socket.gethostname()}" in what
+    report(11, ROUNDS, ROUNDS, f"{key} single owners")
 
 
-def test_the_lock_of_a_dead_process_is_taken_over_by_one(here, kernel):
-    """Nobody let go: the children end by os._exit, as a kill would end them."""
+def test_lock_of_a_dead_process_is_taken_over_once(here, lock_kind):
+    """The owner ends by os._exit without releasing the lock, like a killed process."""
     folder = here / "run"
     folder.mkdir()
     for _ in range(ROUNDS):
-        at_once(1, go_on(folder))
+        call_in_processes(1, resume_run(folder))
         left = json.loads(next(folder.glob(".lock*")).read_text() or "{}")
-        told = at_once(STARTS, go_on(folder))
-        assert sum(t[1] == "won" for t in told) == 1, (left, told)
-    print(f"B11 got/needed: {ROUNDS}/{ROUNDS} stale locks taken over")
+        results = call_in_processes(STARTS, resume_run(folder))
+        assert sum(r[1] == "locked" for r in results) == 1, (left, results)
+    report(11, ROUNDS, ROUNDS, "stale locks taken over")
 
 
-def test_a_late_finder_of_a_dead_lock_never_moves_its_successors(here, monkeypatch):
-    """Found by this bar under load: one who had read the dead owner before another succeeded it
-    took the successor's lock away to look at it, and a third came into the empty place."""
-    monkeypatch.setattr(fcntl, "flock", no_flock)
+def test_slow_process_does_not_remove_the_lock_of_a_new_owner(here, monkeypatch):
+    """A process reads the entry of a dead owner; another process takes over before the first one acts."""
+    monkeypatch.setattr(fcntl, "flock", failing_flock)
     owner = {"pid": 2**22 + 1, "host": socket.gethostname(), "started": "then", "born": 1}
     (here / folder_lock.OWNER).write_text(json.dumps(owner))
-    successor = []
+    new_owner = []
 
     def read_late(path):
-        before = READ(path)
-        if not successor:
-            successor.append(living_holder(here))
-        assert READ(here / folder_lock.OWNER).pid == successor[0]
+        before = READ_OWNER(path)
+        if not new_owner:
+            new_owner.append(living_owner(here))
+        assert READ_OWNER(here / folder_lock.OWNER).pid == new_owner[0]
         return before
 
     monkeypatch.setattr(folder_lock, "_read", read_late)
     with pytest.raises(BadInput, match="another process is at work"):
         FolderLock.take(here)
     assert sorted(p.name for p in here.iterdir()) == [folder_lock.NAME, folder_lock.OWNER]
-    os.kill(successor[0], signal.SIGKILL)
-    os.waitpid(successor[0], 0)
+    os.kill(new_owner[0], signal.SIGKILL)
+    os.waitpid(new_owner[0], 0)
 
 
-def living_holder(folder):
+def living_owner(folder):
     """The pid of a forked process that has taken the lock and keeps it."""
-    told_read, told = os.pipe()
+    ready_read, ready_write = os.pipe()
     pid = os.fork()
     if pid == 0:
-        folder_lock._read = READ
+        folder_lock._read = READ_OWNER
         kept = FolderLock.take(folder)
-        os.write(told, b"1")
+        os.write(ready_write, b"1")
         time.sleep(60)
         kept.release()
         os._exit(0)
-    os.close(told)
-    assert os.read(told_read, 1) == b"1"
-    os.close(told_read)
+    os.close(ready_write)
+    assert os.read(ready_read, 1) == b"1"
+    os.close(ready_read)
     return pid
 
 
-def test_one_who_dies_while_succeeding_a_dead_lock_is_succeeded_too(here, monkeypatch):
-    monkeypatch.setattr(fcntl, "flock", no_flock)
+def test_process_that_died_during_a_takeover_is_replaced(here, monkeypatch):
+    monkeypatch.setattr(fcntl, "flock", failing_flock)
     first = {"pid": 2**22 + 1, "host": socket.gethostname(), "started": "then", "born": 1}
     second = {**first, "pid": 2**22 + 2}
     (here / folder_lock.OWNER).write_text(json.dumps(first))
@@ -175,8 +177,8 @@ def test_one_who_dies_while_succeeding_a_dead_lock_is_succeeded_too(here, monkey
     assert not list(here.iterdir())
 
 
-def test_a_lock_of_another_host_is_not_taken_over_where_only_its_file_says_so(here, monkeypatch):
-    monkeypatch.setattr(fcntl, "flock", no_flock)
+def test_lock_file_of_another_host_is_not_taken_over(here, monkeypatch):
+    monkeypatch.setattr(fcntl, "flock", failing_flock)
     (here / folder_lock.OWNER).write_text(
         json.dumps({"pid": 1, "host": "elsewhere", "started": "then", "born": None})
     )
@@ -184,21 +186,21 @@ def test_a_lock_of_another_host_is_not_taken_over_where_only_its_file_says_so(he
         FolderLock.take(here)
 
 
-def test_a_reused_pid_is_not_taken_for_the_one_that_died(here, monkeypatch):
-    monkeypatch.setattr(fcntl, "flock", no_flock)
+def test_reused_pid_is_recognized(here, monkeypatch):
+    monkeypatch.setattr(fcntl, "flock", failing_flock)
     owner = {"pid": os.getpid(), "host": socket.gethostname(), "started": "then", "born": 1}
     (here / folder_lock.OWNER).write_text(json.dumps(owner))
     FolderLock.take(here).release()
     assert not list(here.iterdir())
 
 
-def test_a_lock_lets_go_leaves_nothing_and_is_not_inherited(here, kernel):
+def test_released_lock_leaves_no_file_and_is_not_inherited(here, lock_kind):
     lock = FolderLock.take(here)
     with pytest.raises(BadInput, match=f"pid {os.getpid()}"):
         FolderLock.take(here)
-    child = subprocess.Popen(["sleep", "5"])  # executed: the handle is closed
+    child = subprocess.Popen(["sleep", "5"])  # exec closes the handle
     pid = os.fork()
-    if pid == 0:  # forked: it must neither hold the lock nor let go of it
+    if pid == 0:  # a forked child neither holds the lock nor releases it
         lock.release()
         time.sleep(5)
         os._exit(0)
@@ -213,7 +215,7 @@ def test_a_lock_lets_go_leaves_nothing_and_is_not_inherited(here, kernel):
     os.waitpid(pid, 0), child.wait()
 
 
-def test_a_foreign_folder_is_not_touched_for_a_lock(here):
+def test_refused_folder_is_not_modified(here):
     (here / "notes.txt").write_text("keep")
     before = here.stat().st_mtime_ns
     with pytest.raises(BadInput, match="not empty"):
@@ -221,8 +223,8 @@ def test_a_foreign_folder_is_not_touched_for_a_lock(here):
     assert here.stat().st_mtime_ns == before
 
 
-def test_a_run_at_work_keeps_its_folder_from_a_second_one(here, tiny, capsys, monkeypatch):
-    """The commands: by run_dir, by resume; after a kill the run goes on."""
+def test_commands_refuse_the_folder_of_a_running_run(here, tiny, capsys, monkeypatch):
+    """With run_dir and with resume; after a kill the run can be resumed."""
     args = ["env=cartpole", "hparams=none", *tiny, "total_timesteps=10000000", "run_dir=r"]
     code = "import sys; from rl_cli.cli.train import main; sys.argv[0] = 'rl-train'; main()"
     process = subprocess.Popen([sys.executable, "-c", code, *args], cwd=here)
@@ -236,9 +238,9 @@ def test_a_run_at_work_keeps_its_folder_from_a_second_one(here, tiny, capsys, mo
     for tries, second in enumerate((args, ["resume=r"]), start=1):
         assert rl_train.run(list(second)) == 2
         assert len(closed) == tries
-        said = capsys.readouterr().err
-        assert f"pid {process.pid} on {socket.gethostname()}" in said
-        assert len(said.splitlines()) == 3
+        err = capsys.readouterr().err
+        assert f"pid {process.pid} on {socket.gethostname()}" in err
+        assert len(err.splitlines()) == 3
     process.kill(), process.wait()
     assert Path("r/.lock").exists()
     step = max(int(p.name) for p in Path("r/checkpoints").iterdir() if p.name.isdigit())

@@ -1,8 +1,8 @@
-"""B12: a disk that fails costs no checkpoint, and is told in words.
+"""B12: a failing disk loses no checkpoint, and the message names the cause.
 
-Quick: a full disk at every operation of one save; a run on a disk that stays full, one that is full
-for a while, a limit on file sizes, no permission, no folder. Full (RL_CLI_BARS=full): a full disk
-from every so manyth write of a run on.
+Short form: a full disk at every file operation of one save; runs on a disk that stays full, on one that is
+full for a while, with a limit on file sizes, without permission, without the folder. Long form: a disk that
+is full from each of many steps on.
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ from rl_cli.storage import checkpoint_reader, manifest
 from rl_cli.storage.checkpoint_writer import CheckpointStore, Identity
 from rl_cli.training.callbacks import disk_retry
 from rl_cli.training.callbacks.disk_retry import Patience
-from tests.bars.killing import at, start
+from tests.bars.kill_points import call_at, train_in_child
+from tests.bars.results import report
+from tests.conftest import FULL
 
-FULL = os.environ.get("RL_CLI_BARS") == "full"
 CONF = Path(__file__).resolve().parents[2] / "conf"
 RUN = [
     *("env=cartpole", "hparams=none", "algo=dqn", "total_timesteps=600", "run_dir=r"),
@@ -45,10 +46,10 @@ def no_space(*_, **__):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-# A save
+# One save
 
 
-def values(path):
+def read_conf(path):
     return OmegaConf.to_container(OmegaConf.load(CONF / path), resolve=False)
 
 
@@ -60,13 +61,13 @@ def contents(step):
 
 @pytest.fixture
 def store(tmp_path):
-    algo = build(algos.load("dqn").Config, values("algo/dqn.yaml") | {"gamma": 0.9}, "algo")
-    env = values("env/_base.yaml") | {"id": "CartPole-v1", "reward_gamma": 0.9}
+    algo = build(algos.load("dqn").Config, read_conf("algo/dqn.yaml") | {"gamma": 0.9}, "algo")
+    env = read_conf("env/_base.yaml") | {"id": "CartPole-v1", "reward_gamma": 0.9}
     return CheckpointStore(tmp_path / "checkpoints", Identity(0, algo, build(EnvConfig, env)), 2)
 
 
 @pytest.mark.parametrize("operation", ["write", "fsync", "mkdir", "open", "rename", "link"])
-def test_a_disk_full_at_any_operation_of_a_save_costs_nothing(
+def test_disk_full_at_any_operation_of_a_save_loses_nothing(
     store, tmp_path, monkeypatch, operation
 ):
     store.save(100, *contents(100), {"mean_return": 1.0}, best=True)
@@ -81,18 +82,18 @@ def test_a_disk_full_at_any_operation_of_a_save_costs_nothing(
         assert not [p for p in store.folder.iterdir() if p.name.startswith(".")]
         n += 1
     assert checkpoint_reader.why_broken(checkpoint_reader.find(tmp_path, str(100 + n))) is None
-    print(f"B12 got/needed: {n}/{n} saves, no room at the n-th {operation}")
+    report(12, n, n, f"saves, disk full at the n-th {operation}")
 
 
 def save_failing(store, monkeypatch, operation, n):
-    """Save once, the n-th call of `operation` finding no room. -> what was raised."""
-    plain, calls = getattr(os, operation), [0]
+    """Save once; call number `n` of `operation` raises ENOSPC. Returns the StorageError, if one was raised."""
+    original, calls = getattr(os, operation), [0]
 
     def fails(*args, **kwargs):
         calls[0] += 1
-        if operation == "write" and calls[0] == n:  # a part still fits
-            plain(args[0], args[1][: len(args[1]) // 2])
-        return no_space() if calls[0] == n else plain(*args, **kwargs)
+        if operation == "write" and calls[0] == n:  # the first half still fits
+            original(args[0], args[1][: len(args[1]) // 2])
+        return no_space() if calls[0] == n else original(*args, **kwargs)
 
     with monkeypatch.context() as patched:
         patched.setattr(os, operation, fails)
@@ -103,11 +104,11 @@ def save_failing(store, monkeypatch, operation, n):
     return None
 
 
-def test_room_is_needed_for_what_is_written_not_for_what_is_kept(store, monkeypatch):
-    """Pieces that are packed are counted so, where it matters."""
+def test_required_space_counts_packed_bytes(store, monkeypatch):
+    """Blocks are packed to count their bytes only if the unpacked size does not fit."""
     rows = {"obs": np.zeros((1000, 100), np.float32)}
-    room, packings = [1 << 30], []
-    monkeypatch.setattr("rl_cli.storage.checkpoint_writer.free_bytes", lambda path: room[0])
+    free_space, packings = [1 << 30], []
+    monkeypatch.setattr("rl_cli.storage.checkpoint_writer.free_bytes", lambda path: free_space[0])
 
     def pack(rows):
         packings.append(1)
@@ -115,14 +116,14 @@ def test_room_is_needed_for_what_is_written_not_for_what_is_kept(store, monkeypa
 
     weights = {"q.weight": np.zeros(4, np.float32)}
     for step, (free, packed) in enumerate([(1 << 30, 1), (100_000, 2)], start=1):
-        room[0] = free
+        free_space[0] = free
         blocks = Blocks([rows], [step], pack)
         assert store.save(step, weights, {"rows": blocks}, None, best=False).is_dir()
         assert len(packings) == packed
         packings.clear()
 
 
-def test_too_little_room_is_found_before_anything_is_written(store, tmp_path, monkeypatch):
+def test_lack_of_space_is_found_before_anything_is_written(store, tmp_path, monkeypatch):
     store.save(100, *contents(100), None, best=False)
     monkeypatch.setattr("rl_cli.storage.checkpoint_writer.free_bytes", lambda path: 1000)
     monkeypatch.setattr("rl_cli.storage.atomic_files.free_bytes", lambda path: 1000)
@@ -132,43 +133,43 @@ def test_too_little_room_is_found_before_anything_is_written(store, tmp_path, mo
     assert caught.value.exit_code == 4
 
 
-# How long it is borne
+# Retries
 
 
-def test_a_run_bears_ten_minutes_of_failures_and_no_more():
-    said, now = [], [0.0]
-    bears = Patience("rows", said.append, lambda: now[0])
+def test_failed_writes_are_retried_for_ten_minutes():
+    messages, now = [], [0.0]
+    retry = Patience("rows", messages.append, lambda: now[0])
     full = StorageError("disk full", "here")
 
     def fails():
         raise full
 
     for now[0] in (0.0, 300.0, 599.0):
-        assert bears(fails) is False
-    assert len(said) == 2  # told once
-    assert bears(lambda: None) is True  # there is room again: from the beginning
-    assert said[2:] == ["rows are written again"]
+        assert retry(fails) is False
+    assert len(messages) == 2  # reported once
+    assert retry(lambda: None) is True  # a success restarts the ten minutes
+    assert messages[2:] == ["rows are written again"]
     for now[0] in (1000.0, 1600.0):
-        assert bears(fails) is False  # ten minutes, but twice
+        assert retry(fails) is False  # the second failure after ten minutes raises
     with pytest.raises(StorageError):
-        bears(fails)
+        retry(fails)
 
 
-# A run
+# Whole runs
 
 
-def rows(folder="r"):
+def metrics_rows(folder="r"):
     with open(f"{folder}/metrics.csv", newline="") as file:
         return [{k: v for k, v in r.items() if "time/" not in k} for r in csv.DictReader(file)]
 
 
-def policy(folder="r"):
+def policy_digest(folder="r"):
     path = checkpoint_reader.find(Path(folder))
     return checkpoint_reader.read_manifest(path).files["policy.safetensors"].sha256
 
 
-def ended_in_4(code, err):
-    """As it should end; what is left is whole, and goes on. -> the last good checkpoint."""
+def assert_exit_4(code, err):
+    """Check exit code, message and last checkpoint of a run. Returns the step of that checkpoint."""
     assert code == 4, err
     lines = err.strip().splitlines()
     assert "Traceback" not in err
@@ -179,103 +180,103 @@ def ended_in_4(code, err):
     return int(found.name)
 
 
-def test_a_disk_that_stays_full_ends_the_run_and_what_was_kept_goes_on(here, capfd):
+def test_disk_that_stays_full_ends_the_run_and_it_resumes(here, capfd):
     def full_from_step(n):
-        def arrange():
+        def prepare():
             def fill():
                 os.write = os.fsync = no_space
 
-            at("step", n, fill)
+            call_at("step", n, fill)
 
-        return arrange
+        return prepare
 
     starts = range(20, 600, 40) if FULL else [330]
-    assert start([*RUN[:4], "run_dir=whole", *RUN[5:]]) == 0
+    assert train_in_child([*RUN[:4], "run_dir=whole", *RUN[5:]]) == 0
     capfd.readouterr()
     for n in starts:
         shutil.rmtree("r", ignore_errors=True)
-        code, err = start(RUN, full_from_step(n)), capfd.readouterr().err
+        code, err = train_in_child(RUN, full_from_step(n)), capfd.readouterr().err
         if n > 100:
-            kept = ended_in_4(code, err)
+            kept = assert_exit_4(code, err)
             assert kept == (n - 1) // 100 * 100
             assert "disk full (No space left on device)" in err
         assert code == 4
-        assert start(["resume=r", "quiet=true"]) == 0
-        assert (rows(), policy()) == (rows("whole"), policy("whole"))
-    print(f"B12 got/needed: {len(starts)}/{len(starts)} runs on a disk that stays full")
+        assert train_in_child(["resume=r", "quiet=true"]) == 0
+        assert (metrics_rows(), policy_digest()) == (metrics_rows("whole"), policy_digest("whole"))
+    report(12, len(starts), len(starts), "runs on a disk that stays full")
 
 
-def test_a_disk_that_is_full_for_a_while_ends_nothing(here, capfd):
-    """Rows that could not be written are there in the end; the run is the same run."""
+def test_disk_that_is_full_for_a_while_changes_no_result(here, capfd):
+    """Rows that could not be written are written later; the weights are those of an undisturbed run."""
 
-    def arrange():
-        plain = os.write
-        at("step", 130, lambda: setattr(os, "write", no_space))
-        at("step", 420, lambda: setattr(os, "write", plain))
+    def prepare():
+        original = os.write
+        call_at("step", 130, lambda: setattr(os, "write", no_space))
+        call_at("step", 420, lambda: setattr(os, "write", original))
 
-    assert start([*RUN[:4], "run_dir=whole", *RUN[5:]]) == 0
+    assert train_in_child([*RUN[:4], "run_dir=whole", *RUN[5:]]) == 0
     capfd.readouterr()
-    assert start(RUN, arrange) == 0
-    said = capfd.readouterr().err
-    assert said.count("disk full") == 2  # told once of curves, once of checkpoints
-    assert said.count("training goes on") == 2
-    assert "curves are written again" in said
-    assert "checkpoints are written again" in said
-    assert (rows(), policy()) == (rows("whole"), policy("whole"))
-    assert [int(r["step"]) for r in rows()] == list(range(50, 650, 50))
+    assert train_in_child(RUN, prepare) == 0
+    err = capfd.readouterr().err
+    assert err.count("disk full") == 2  # once for curves, once for checkpoints
+    assert err.count("training goes on") == 2
+    assert "curves are written again" in err
+    assert "checkpoints are written again" in err
+    assert (metrics_rows(), policy_digest()) == (metrics_rows("whole"), policy_digest("whole"))
+    assert [int(r["step"]) for r in metrics_rows()] == list(range(50, 650, 50))
     assert manifest.steps_in(Path("r/checkpoints"))[-1] == 600
 
 
-def test_a_disk_that_stays_full_for_long_ends_the_run_before_its_end(here, capfd):
-    def arrange():
+def test_disk_full_beyond_the_retry_time_ends_the_run_early(here, capfd):
+    def prepare():
         disk_retry.SECONDS = 0.0
-        at("step", 130, lambda: setattr(os, "write", no_space))
+        call_at("step", 130, lambda: setattr(os, "write", no_space))
 
-    assert ended_in_4(start(RUN, arrange), capfd.readouterr().err) == 100
+    assert assert_exit_4(train_in_child(RUN, prepare), capfd.readouterr().err) == 100
 
 
-def test_a_limit_on_the_size_of_files_is_told(here, capfd):
-    def arrange():
+def test_limit_on_file_sizes_is_named(here, capfd):
+    def prepare():
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         small = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # noqa: E731
-        at("step", 130, small)
+        call_at("step", 130, small)
 
-    err = (start(RUN, arrange), capfd.readouterr().err)
-    ended_in_4(*err)
-    assert "ulimit -f" in err[1]
+    code, err = train_in_child(RUN, prepare), capfd.readouterr().err
+    assert_exit_4(code, err)
+    assert "ulimit -f" in err
 
 
-def test_a_folder_that_is_deleted_ends_the_run_at_once(here, capfd):
-    def arrange():
-        at("step", 130, lambda: shutil.rmtree("r"))
-        at("step", 260, lambda: os._exit(99))
+def test_deleted_folder_ends_the_run(here, capfd):
+    def prepare():
+        call_at("step", 130, lambda: shutil.rmtree("r"))
+        call_at("step", 260, lambda: os._exit(99))
 
-    assert start(RUN, arrange) == 4
+    assert train_in_child(RUN, prepare) == 4
     err = capfd.readouterr().err
     assert "No such file or directory" in err
     assert "Traceback" not in err
     assert not Path("r").exists()
 
 
-def test_a_folder_that_cannot_be_made_is_refused(here, capfd):
+def test_folder_that_cannot_be_created_is_refused(here, capfd):
     Path("r").write_text("")
-    assert start([*RUN[:4], "run_dir=r/run", *RUN[5:]]) == 4
+    assert train_in_child([*RUN[:4], "run_dir=r/run", *RUN[5:]]) == 4
     assert "r/run" in capfd.readouterr().err
 
 
-def test_a_folder_that_becomes_read_only_ends_the_run(capfd, monkeypatch):
-    """As another user, since root may write everywhere."""
+def test_folder_that_becomes_read_only_ends_the_run(capfd, monkeypatch):
+    """The run switches to another user, because root can write everywhere."""
     if os.getuid() != 0:
-        pytest.skip("only root can become another user; a plain user has no folder of root's here")
+        pytest.skip("only root can switch to another user")
     home = Path(tempfile.mkdtemp())
     home.chmod(0o755)
     monkeypatch.chdir(home)
 
-    def arrange():
-        at("step", 130, lambda: os.seteuid(65534))
+    def prepare():
+        call_at("step", 130, lambda: os.seteuid(65534))
 
     try:
-        ended_in_4(start(RUN, arrange), capfd.readouterr().err)
+        assert_exit_4(train_in_child(RUN, prepare), capfd.readouterr().err)
         assert json.loads(Path("r/status.json").read_text())["state"] == "running"
     finally:
         shutil.rmtree(home)

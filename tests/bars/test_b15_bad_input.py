@@ -1,4 +1,4 @@
-"""B15: a command line that cannot be meant is refused in a few lines, at once, and leaves nothing."""
+"""B15: an invalid command line is refused in a few lines, within seconds, and creates no file."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ import sys
 import pytest
 
 from rl_cli.storage import manifest
-from tests.bars.asking import FULL, ask
+from tests.bars.command_line import run_command
+from tests.bars.results import report
 from tests.cli.test_mistakes import MISTAKES
-from tests.conftest import of_this_machine
+from tests.conftest import FULL, of_this_machine
 
-WITHIN = 3.0
-"""Seconds of the processor: what a person waits for on a machine that does nothing else."""
+MAX_SECONDS = 3.0
+"""Processor time of a refusal."""
 ESCAPE = "\x1b[31m"
 
-TRAIN = [  # (arguments, what is to be said); the first ones are the quick form
+TRAIN = [  # (arguments, words of the message); the first QUICK_TRAIN are the short form
     (["+algo.learnin_rate=1"], ["+algo.learnin_rate=1", "did you mean algo.learning_rate?"]),
     (["algo.lr=1e-3"], ["algo.lr=1e-3", "did you mean algo.learning_rate?"]),
     (["algo.clip_coef=0.2"], ["algo.clip_coef=0.2", "a key of algo=ppo"]),
@@ -33,8 +34,8 @@ TRAIN = [  # (arguments, what is to be said); the first ones are the quick form
     (["seed=" + "9" * 5_000], ["cannot read this argument", "seed=999", " ... "]),
     (["--foo"], ["no option --foo"]),
     (["resume=broken", "total_timesteps=80"], ["SHA-256", "broken/checkpoints"]),
-    (["resume=run", "env.num_envs=2", "seed=9"], ["env.num_envs is 1", "seed is 0", "9 was asked"]),
-    # what is not a key
+    (["resume=run", "env.num_envs=2", "seed=9"], ["env.num_envs is 1", "seed is 0", "9 was given"]),
+    # unknown keys
     (["++algo.learnin_rate=1"], ["algo.learning_rate"]),
     (["~algo.learnin_rate"], ["did you mean algo.learning_rate?"]),
     (["~algo.gamma"], ["algo.gamma cannot be deleted"]),
@@ -48,7 +49,7 @@ TRAIN = [  # (arguments, what is to be said); the first ones are the quick form
     (["=1"], ["=1", "key=value"]),
     (["seed"], ["seed", "key=value"]),
     ([".seed=1"], ["cannot read this argument"]),
-    # values of another type
+    # values of a wrong type
     (["algo.gamma="], ['algo.gamma=""', "number"]),
     (["algo.gamma=null"], ["algo.gamma=null"]),
     (["algo.gamma='0.9'"], ['algo.gamma="0.9"', "number"]),
@@ -122,8 +123,8 @@ TRAIN = [  # (arguments, what is to be said); the first ones are the quick form
     (["-m", "algo=dqn,ppo", "algo.clip_coef=0.1"], ["a key of algo=ppo"]),
     (["-m", "seed=0,1", "eval.evry=1"], ["eval.every"]),
 ]
-EVAL = [
-    (["broken", "checkpoint=latest"], ["SHA-256", "policy.safetensors"]),  # the last quick one
+EVAL = [  # the first QUICK_EVAL are the short form
+    (["broken", "checkpoint=latest"], ["SHA-256", "policy.safetensors"]),
     (["later"], ["newer", "99"]),
     (["nowhere"], ["no such folder", "nowhere"]),
     (["run", "episodes=many"], ['episodes="many"', "[1, inf)"]),
@@ -152,13 +153,15 @@ gym.register("Own-v0", entry_point=Own)
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """A finished run, one with an altered weight, one written by a later version."""
+    """A folder with a completed run, one with an altered weight, and one of a later version."""
     folder = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         short = ["total_timesteps=40", "eval.episodes=1", "video.episodes=0", "compile=false"]
-        answer = ask("rl-train", [*short, "log.tensorboard=false", "quiet=true", "run_dir=run"])
-    assert answer.code == 0, answer.err
+        result = run_command(
+            "rl-train", [*short, "log.tensorboard=false", "quiet=true", "run_dir=run"]
+        )
+    assert result.exit_code == 0, result.stderr
     (folder / "own_env.py").write_text(OWN)
     policy = shutil.copytree(folder / "run", folder / "broken") / "checkpoints/000000040"
     data = bytearray((policy / "policy.safetensors").read_bytes())
@@ -181,21 +184,23 @@ def cases():
     return [("rl-train", *c) for c in train] + [("rl-eval", *c) for c in EVAL]
 
 
-def test_bad_input_is_refused_as_promised(runs, monkeypatch):
+def test_invalid_command_lines_are_refused(runs, monkeypatch):
     monkeypatch.chdir(runs)
-    ask("rl-train", ["env.id=Nowhere-v0"])  # imports are timed in a process of their own, below
+    run_command("rl-train", ["env.id=Nowhere-v0"])  # imports are timed below, in a new process
     wrong, slowest = [], 0.0
     for program, args, words in cases():
-        answer = ask(program, args)
-        slowest = max(slowest, answer.seconds)
-        flaws = answer.flaws(*words) + (["slow"] if answer.seconds > WITHIN else [])
-        if flaws:
-            wrong.append(f"{program} {' '.join(args)[:100]!a}: {flaws}\n{answer.err[:1000]}")
-    print(f"B15 got/needed: {len(cases()) - len(wrong)}/{len(cases())}, slowest {slowest:.2f} s")
+        result = run_command(program, args)
+        slowest = max(slowest, result.cpu_seconds)
+        faults = result.refusal_faults(*words) + (
+            ["slow"] if result.cpu_seconds > MAX_SECONDS else []
+        )
+        if faults:
+            wrong.append(f"{program} {' '.join(args)[:100]!a}: {faults}\n{result.stderr[:1000]}")
+    report(15, len(cases()) - len(wrong), len(cases()), f"slowest {slowest:.2f} s")
     assert not wrong, "\n".join(wrong)
 
 
-def spent_by_children():
+def cpu_seconds_of_children():
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
@@ -210,17 +215,17 @@ def spent_by_children():
         (["--foo"], ["no option"]),
     ][: None if FULL else 1],
 )
-def test_a_whole_process_refuses_in_time(here, args, words):
+def test_new_process_refuses_within_the_time(here, args, words):
     code = "import sys; from rl_cli.cli.train import main; sys.argv[0] = 'rl-train'; main()"
-    spent = []  # the least counts: others may be at work, and caches cold
-    while not spent or (min(spent) >= WITHIN and len(spent) < 3):
-        before = spent_by_children()
+    seconds = []  # the minimum of three: caches may be cold
+    while not seconds or (min(seconds) >= MAX_SECONDS and len(seconds) < 3):
+        before = cpu_seconds_of_children()
         done = subprocess.run([sys.executable, "-c", code, *args], capture_output=True, check=False)
-        spent.append(spent_by_children() - before)
+        seconds.append(cpu_seconds_of_children() - before)
     err = done.stderr.decode()
     assert (done.returncode, done.stdout) == (2, b"")
     assert all(word in err for word in words), err
     assert "Traceback" not in err
     assert not list(here.iterdir())
-    assert min(spent) < WITHIN
-    print(f"B15 got/needed: {min(spent):.2f}/{WITHIN} s for {args}")
+    assert min(seconds) < MAX_SECONDS
+    print(f"{min(seconds):.2f} of {MAX_SECONDS} s for {args}")

@@ -1,4 +1,4 @@
-"""B16: whatever is typed, a run trains or is refused in words; what was typed is what is recorded."""
+"""B16: any command line either trains or is refused with a message; the recorded values are those given."""
 
 from __future__ import annotations
 
@@ -22,11 +22,13 @@ from rl_cli.core.types import Episode
 from rl_cli.tracking.statistics import summarise
 from rl_cli.training.resume import HOW
 from rl_cli.training.trainer import Trainer
-from tests.bars.asking import FULL, ask
+from tests.bars.command_line import run_command
+from tests.bars.results import report
+from tests.conftest import FULL
 
 EXAMPLES = 1_000 if FULL else 50
 SECONDS = 300
-"""After which an example counts as hung, on however busy a machine."""
+"""Time after which an example counts as hung, also on a busy machine."""
 BASE = (
     *("total_timesteps=50", "eval.episodes=1", "video.episodes=0", "quiet=true"),
     *("log.tensorboard=false", "compile=false", "algo.hidden_sizes=[8]"),
@@ -41,23 +43,23 @@ GROUPS = {
     "experiment": ["smoke", "null"],
 }
 COSTLY = {"workers": 2, "threads": 2, "env.num_envs": 64, "algo.hidden_sizes": 32, "env.resize": 64}
-"""Keys of whose valid values only small ones are drawn: a large one is slow, not wrong."""
+"""Largest values drawn for keys whose large values are valid but slow."""
 
-# A typed value and what it means: (text, meaning)
+# A value on the command line and its meaning: (text, meaning)
 
-WHOLE = st.one_of(
+INTEGERS = st.one_of(
     st.sampled_from([-1, 0, 1, 2, 3, 8, 1_000, 2**31, 2**62, 2**63, 10**30]),
     st.integers(-5, 5_000),
 )
 
 
-def whole_of(key):
+def integers_for(key):
     most = COSTLY.get(key)
-    return WHOLE.filter(lambda n: most is None or n <= most or n > 2**62)
+    return INTEGERS.filter(lambda n: most is None or n <= most or n > 2**62)
 
 
-def texts_of(number):
-    """Ways to write a whole number."""
+def notations_of(number):
+    """Notations of an integer, each with its meaning."""
     yield str(number), number
     if number >= 1_000 and number % 1_000 == 0:
         yield f"{number // 1_000}e3", number
@@ -82,27 +84,28 @@ OTHERS = st.sampled_from(
 )
 
 
-def meant(key):
-    whole = whole_of(key).flatmap(lambda n: st.sampled_from(list(texts_of(n))))
+def values_for(key):
+    """Strategy for pairs (text, meaning); most are of the type of the key."""
+    whole = integers_for(key).flatmap(lambda n: st.sampled_from(list(notations_of(n))))
     kind = KEYS[key].type
-    own = {
+    by_type = {
         "bool": st.sampled_from([("true", True), ("FALSE", False)]),
         "str": st.sampled_from([("CartPole-v1", "CartPole-v1"), ("'Acrobot-v1'", "Acrobot-v1")]),
         "[int, ...]": st.lists(st.integers(1, 32), max_size=3).map(lambda v: (str(v), v)),
     }
-    usual = own.get(kind, st.one_of(FLOATS, whole) if "float" in kind else whole)
+    usual = by_type.get(kind, st.one_of(FLOATS, whole) if "float" in kind else whole)
     choices = [word for word in kind.split(" | ") if word not in ("int", "float", "str", "bool")]
     words = st.sampled_from(choices).map(lambda w: (w, None if w == "null" else w))
-    likely = [usual, words] if choices and kind not in own else [usual]
+    likely = [usual, words] if choices and kind not in by_type else [usual]
     return st.one_of(*likely, *likely, WORDS, OTHERS, FLOATS, whole)
 
 
 @st.composite
-def plain(draw, algo=None):
-    """key=value, and what is to be recorded if it is taken; not of another algorithm than `algo`."""
+def assignment(draw, algo=None):
+    """key=value, and the value to be recorded if it is accepted; keys of `algo` only, if given."""
     known = KEYS_OF[algo] if algo else KEYS
     key = draw(st.sampled_from(sorted(known)))
-    text, meaning = draw(meant(key))
+    text, meaning = draw(values_for(key))
     return f"{draw(st.sampled_from(['', '', '', '+', '++']))}{key}={text}", (key, meaning)
 
 
@@ -127,7 +130,7 @@ GRAMMAR = [
 @st.composite
 def by_grammar(draw):
     key = draw(st.sampled_from(sorted(KEYS)))
-    form, (text, _) = draw(st.sampled_from(GRAMMAR)), draw(meant(key))
+    form, (text, _) = draw(st.sampled_from(GRAMMAR)), draw(values_for(key))
     return form.format(key=key, text=text), None
 
 
@@ -136,61 +139,64 @@ ODD = "=[]{}()'\"\\,$@+~:.-_/*#% 0aZé\u202e\x1b\n\x00\udcff\U0001f600"
 
 @st.composite
 def mutated(draw):
-    """One character taken out, put in or exchanged, somewhere."""
-    word, _ = draw(st.one_of(plain(), grouped(), by_grammar()))
+    """One character removed, inserted or replaced."""
+    word, _ = draw(st.one_of(assignment(), grouped(), by_grammar()))
     at = draw(st.integers(0, len(word)))
     kept = at + draw(st.integers(0, 1))
     return word[:at] + draw(st.sampled_from(["", *ODD])) + word[kept:], None
 
 
-def of_algo(name):
-    """Words for an algorithm, of which most may be taken."""
-    word = st.one_of(plain(name), plain(name), plain(), grouped(), by_grammar(), mutated())
+def arguments_for(name):
+    """Arguments for an algorithm, most of which are accepted."""
+    word = st.one_of(
+        assignment(name), assignment(name), assignment(), grouped(), by_grammar(), mutated()
+    )
     return st.lists(word, max_size=3).map(lambda words: [(f"algo={name}", None), *words])
 
 
-ARGUMENTS = st.sampled_from(algos.names()).flatmap(of_algo)
+ARGUMENTS = st.sampled_from(algos.names()).flatmap(arguments_for)
 
 
 used: dict[str, object] = {}
-"""The typed configuration of the last run: the algorithm's under "algo", the rest under ""."""
+"""Typed configuration of the last run: of the algorithm under "algo", the rest under ""."""
 
 
 @pytest.fixture(autouse=True)
 def one_step(monkeypatch):
-    """Runs of a single step, whatever the budget; everything before it is as always."""
+    """Runs of a single step, independent of the budget; everything before the step is unchanged."""
 
     def train(self):
-        obs = self.envs.reset()
-        action = self.algo.act(obs[: self.budget.steps], 0)
-        transition, _ = self.envs.step(action)
-        self.algo.observe(transition)
-        self.step += len(action)
-        self.algo.update(self.step)
+        self.collector.envs.reset()
+        self.state.add_steps(self.collector.collect(0, 1).steps)
+        self.algo.update(self.state.step)
         return "budget"
 
-    def kept(values, plain=algos.build_run_config):
-        cfg = plain(values)
+    def finish(self):
+        (evaluation,) = (c for c in self.callbacks.callbacks if c.name == "evaluation")
+        evaluation.history.add(self.state.step, summarise([Episode(0.0, 1)], None))
+
+    def build_and_keep(values, build=algos.build_run_config):
+        cfg = build(values)
         used.update({"": cfg, "algo": cfg.algo})
         return cfg
 
-    monkeypatch.setattr(algos, "build_run_config", kept)
+    monkeypatch.setattr(algos, "build_run_config", build_and_keep)
     monkeypatch.setattr(Trainer, "train", train)
-    monkeypatch.setattr(Trainer, "finish", lambda self: summarise([Episode(0.0, 1)], None))
+    monkeypatch.setattr(Trainer, "finish", finish)
     yield
     torch.set_num_threads(1)
 
 
 class Hung(BaseException):
-    """Nothing in the program catches this."""
+    """The program does not catch this."""
 
 
 @contextlib.contextmanager
-def within(seconds):
-    def ring(*_):
+def time_limit(seconds):
+    def on_alarm(*_):
         raise Hung
 
-    before = signal.signal(signal.SIGALRM, ring)
+    before = signal.signal(signal.SIGALRM, on_alarm)
     signal.alarm(seconds)
     try:
         yield
@@ -200,7 +206,7 @@ def within(seconds):
 
 
 def same(recorded, meaning):
-    """Equal, and of the same kind: true is no 1, and '12' is no 12."""
+    """Equal and of the same type: True is not 1, and "12" is not 12."""
     if isinstance(recorded, list | tuple) and isinstance(meaning, list):
         return len(recorded) == len(meaning) and all(map(same, recorded, meaning))
     kinds = [bool, str, type(None), dict]
@@ -221,15 +227,15 @@ def look_up(config, key):
 
 
 def check(words):
-    """Carry out a command line in an empty folder. -> whether it was taken."""
+    """Run a command line in an empty folder and check the result. Returns whether it was accepted."""
     args = [word for word, _ in words]
     home = Path.cwd()
-    with tempfile.TemporaryDirectory() as folder, within(SECONDS):
+    with tempfile.TemporaryDirectory() as folder, time_limit(SECONDS):
         os.chdir(folder)
         try:
-            answer = ask("rl-train", [*BASE, *args])
-            if answer.code != 0:
-                assert not answer.flaws(), (args, answer.flaws(), answer.err)
+            result = run_command("rl-train", [*BASE, *args])
+            if result.exit_code != 0:
+                assert not result.refusal_faults(), (args, result.refusal_faults(), result.stderr)
                 return False
             config = recorded_in(folder)
         finally:
@@ -238,13 +244,13 @@ def check(words):
     for key, meaning in last.items():
         if key in HOW:  # how a run was started is not recorded
             continue
-        taken_as = look_up(used if key.startswith("algo.") else used[""], key)
-        for found in (look_up(config, key), taken_as):
+        typed = look_up(used if key.startswith("algo.") else used[""], key)
+        for found in (look_up(config, key), typed):
             assert same(found, meaning), (args, key, found, meaning)
     return True
 
 
-taken: list[bool] = []
+accepted: list[bool] = []
 
 
 @settings(
@@ -268,12 +274,12 @@ taken: list[bool] = []
 @example(words=[("stop.window=" + "9" * 30, None)])
 @example(words=[("env.id='\udcff'", None)])
 def fuzz(words):
-    taken.append(check(words))
+    accepted.append(check(words))
 
 
 def test_any_command_line_trains_or_is_refused(here):
-    taken.clear()
+    accepted.clear()
     fuzz()
-    print(f"B16 got/needed: {len(taken)}/{EXAMPLES}, {sum(taken)} of them trained")
-    assert len(taken) >= EXAMPLES
-    assert sum(taken) >= EXAMPLES // 10  # a fuzz that is only ever refused tests little
+    report(16, len(accepted), EXAMPLES, f"{sum(accepted)} of them trained")
+    assert len(accepted) >= EXAMPLES
+    assert sum(accepted) >= EXAMPLES // 10  # enough examples have to train

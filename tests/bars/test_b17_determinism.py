@@ -1,4 +1,4 @@
-"""B17: a seed says all: same bits in every process, whatever else is switched on."""
+"""B17: the seed determines the result: bit-identical in every process, with any logging or evaluation settings."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import sys
 
 import pytest
 
-from tests.bars.killing import ENV_OF, FULL, SMALL, digests, start
+from tests.bars.kill_points import ALGO_ARGS, ENV_OF, run_digests, train_in_child
+from tests.bars.results import report
+from tests.conftest import FULL
 
+PROCESSES = 3 if FULL else 2
 STEPS = 300 if FULL else 120
 BASE = [
     *(f"total_timesteps={STEPS}", "hparams=none", "log.every=40", "eval.every=100"),
     *("eval.episodes=2", "checkpoint.every=0", "video.episodes=0", "log.tensorboard=false"),
-    *(
-        "quiet=true",
-        "compile=false",
-        "env.max_episode_steps=30",
-    ),  # learning by episodes learns, too
+    *("quiet=true", "compile=false"),
+    "env.max_episode_steps=30",  # short, so that updates by episodes happen too
 ]
 MANY = ["env.num_envs=3", "env.normalize_obs=true", "env.normalize_reward=true"]
-CASES = [(algo, how) for algo in SMALL for how in ([], MANY)] if FULL else [("dqn", MANY)]
+CASES = [(algo, how) for algo in ALGO_ARGS for how in ([], MANY)] if FULL else [("dqn", MANY)]
 TOGGLES = {
     "eval": ["eval.every=30", "eval.greedy=false", "eval.seed=7"],
     "video": ["video.episodes=1", "video.every=60"],
@@ -29,7 +29,7 @@ TOGGLES = {
     "checkpoints": ["checkpoint.every=20", "checkpoint.keep=1"],
     "verbosity": ["quiet=false"],
 }
-POLLUTED = """
+WITH_OTHER_GLOBAL_STATE = """
 import random, sys
 import numpy, torch
 n = int(sys.argv[1])
@@ -42,50 +42,54 @@ sys.exit(run(sys.argv[2:]))
 
 def arguments(algo, how, folder, seed=3):
     env = ENV_OF.get(algo, "cartpole")
-    return [*SMALL[algo], f"env={env}", *BASE, *how, f"seed={seed}", f"run_dir={folder}"]
+    return [*ALGO_ARGS[algo], f"env={env}", *BASE, *how, f"seed={seed}", f"run_dir={folder}"]
 
 
-def learned(folder):
-    """What training has come to: weights, optimiser, replay, streams, envs, statistics."""
-    found = digests(folder)
+def training_digests(folder):
+    """Digests of the result of training: weights, optimizer, replay, random streams, envs, statistics."""
+    found = run_digests(folder)
     return {k: v for k, v in found.items() if k.startswith(("policy/", "state/algo", "state/envs"))}
 
 
 @pytest.mark.parametrize(
     ("algo", "how"), CASES, ids=lambda v: v if isinstance(v, str) else str(len(v))
 )
-def test_same_seed_same_bits_in_fresh_processes(here, algo, how):
-    """Three processes whose global generators and hashes of strings differ; a fourth of another seed."""
-    for n in (1, 2, 3):
+def test_same_seed_gives_the_same_bits_in_new_processes(here, algo, how):
+    """Processes with different global random state and string hashes are equal; another seed differs."""
+    numbers = range(1, PROCESSES + 1)
+    for n in numbers:
         args = arguments(algo, how, here / str(n))
         environment = {**os.environ, "PYTHONHASHSEED": str(n)}
         subprocess.run(
-            [sys.executable, "-c", POLLUTED, str(n), *args], check=True, cwd=here, env=environment
+            [sys.executable, "-c", WITH_OTHER_GLOBAL_STATE, str(n), *args],
+            check=True,
+            cwd=here,
+            env=environment,
         )
-    found = [digests(here / str(n)) for n in (1, 2, 3)]
-    assert start(arguments(algo, how, here / "other", seed=4)) == 0
-    other = digests(here / "other")
+    found = [run_digests(here / str(n)) for n in numbers]
+    assert train_in_child(arguments(algo, how, here / "other", seed=4)) == 0
+    other = run_digests(here / "other")
     equal = sum(f == found[0] for f in found)
-    print(f"B17 got/needed: {equal}/3 processes with the same bits, {algo}, {len(how)} extras")
-    assert equal == 3
+    report(17, equal, PROCESSES, f"processes bit-identical, {algo}, {len(how)} extra settings")
+    assert equal == PROCESSES
     weights = [k for k in other if k.startswith("policy/")]
     assert weights
     assert all(other[k] != found[0][k] for k in weights if "weight" in k)
 
 
-@pytest.mark.parametrize("algo", SMALL if FULL else ["dqn"])
-def test_what_watches_changes_nothing(here, algo):
-    """Each of five switched on alone; and the same is not equal by being empty."""
+@pytest.mark.parametrize("algo", ALGO_ARGS if FULL else ["dqn"])
+def test_logging_and_evaluation_settings_change_no_weight(here, algo):
+    """Each of five settings alone; another learning rate does change the result."""
     how = MANY if FULL else MANY[:1]
-    assert start(arguments(algo, how, here / "plain")) == 0
-    plain = learned(here / "plain")
+    assert train_in_child(arguments(algo, how, here / "plain")) == 0
+    plain = training_digests(here / "plain")
     assert {"state/algo", "state/envs"} < plain.keys()
     changed = []
     for name, extra in TOGGLES.items():
-        assert start(arguments(algo, [*how, *extra], here / f"with {name}")) == 0
-        if learned(here / f"with {name}") != plain:
+        assert train_in_child(arguments(algo, [*how, *extra], here / f"with {name}")) == 0
+        if training_digests(here / f"with {name}") != plain:
             changed.append(name)
-    assert start(arguments(algo, [*how, "algo.learning_rate=2e-3"], here / "changed")) == 0
-    print(f"B17 got/needed: {len(TOGGLES) - len(changed)}/{len(TOGGLES)} toggles, {algo}")
+    assert train_in_child(arguments(algo, [*how, "algo.learning_rate=2e-3"], here / "changed")) == 0
+    report(17, len(TOGGLES) - len(changed), len(TOGGLES), f"toggles, {algo}")
     assert not changed
-    assert learned(here / "changed") != plain
+    assert training_digests(here / "changed") != plain

@@ -1,4 +1,4 @@
-"""B18: rl-eval gives the very returns that evaluation in training gave, wherever the folder lies."""
+"""B18: rl-eval reproduces the returns of the evaluations during training, also after the folder is moved."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import pytest
 
 from rl_cli.cli import evaluate as rl_eval
 from rl_cli.cli import train as rl_train
-from tests.bars.watching import watch
+from tests.bars.audit import run_audited
+from tests.bars.results import report
+from tests.conftest import FULL
 
-FULL = os.environ.get("RL_CLI_BARS") == "full"
 EPISODES = 20 if FULL else 5
 RUNS = {
     "dqn": ["env=cartpole", "hparams=none", "algo.learning_starts=100"],
@@ -35,68 +36,68 @@ SETTINGS = [
 ]
 
 
-def of_training(run, step):
+def training_evaluation(run, step):
     """Seed, return and length of each episode of an evaluation, as eval.csv has them."""
     with (run / "eval.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if int(row["step"]) == step]
     return [(int(r["seed"]), float(r["episode_return"]), int(r["episode_length"])) for r in rows]
 
 
-def of_replay(folder):
+def rl_eval_episodes(folder):
     episodes = json.loads((folder / "evaluation.json").read_text())["episodes"]
     return [(e["seed"], e["return"], e["length"]) for e in episodes]
 
 
-def replayed(argv, here, greedy):
-    """Replay into a folder of its own, watched: nothing is written anywhere else."""
+def evaluate(argv, here, greedy):
+    """Episodes of an audited rl-eval, which writes only to its output folder."""
     words = [f"episodes={EPISODES}", "seed=10000", f"greedy={str(greedy).lower()}", "output=out"]
     shutil.rmtree(here / "out", ignore_errors=True)
     call = functools.partial(rl_eval.run, [*argv, *words])
-    seen = watch(call, here, [here / "out"], seconds=300)
-    assert (seen.code, seen.err, seen.did) == (0, "", [])
-    return of_replay(here / "out")
+    done = run_audited(call, here, [here / "out"], seconds=300)
+    assert (done.exit_code, done.stderr, done.events) == (0, "", [])
+    return rl_eval_episodes(here / "out")
 
 
-def states(folder):
-    """Everything that writing, or touching, would change."""
+def file_stats(folder):
+    """Sizes and times, which any write changes."""
     found = [folder, *sorted(folder.rglob("*"))]
     return [(str(p), (s := p.stat()).st_size, s.st_mtime_ns, s.st_ctime_ns) for p in found]
 
 
 @pytest.mark.parametrize("name", RUNS if FULL else QUICK)
-def test_replay_is_the_evaluation_of_training(here, name):
+def test_rl_eval_reproduces_the_evaluations_of_training(here, name):
     algo = name.split("-")[0]
     greedy = "eval.greedy=false" not in RUNS[name]
     assert rl_train.run([f"algo={algo}", "run_dir=run", *RUNS[name], *SETTINGS]) == 0
-    at_300, at_600 = of_training(here / "run", 300), of_training(here / "run", 600)
+    at_300, at_600 = training_evaluation(here / "run", 300), training_evaluation(here / "run", 600)
     assert len(at_300) == len(at_600) == EPISODES
-    assert at_300 != at_600 or algo == "dqn"  # it has learned: one policy is not the other
+    assert at_300 != at_600 or algo == "dqn"  # the policy has changed between the two
 
-    before = states(here / "run")
-    assert replayed(["run", "checkpoint=600"], here, greedy) == at_600
-    assert replayed(["run", "checkpoint=300"], here, greedy) == at_300
-    assert states(here / "run") == before  # not so much as touched
+    before = file_stats(here / "run")
+    assert evaluate(["run", "checkpoint=600"], here, greedy) == at_600
+    assert evaluate(["run", "checkpoint=300"], here, greedy) == at_300
+    assert file_stats(here / "run") == before  # rl-eval changed no file
 
     (here / "else where").mkdir()
     moved = (here / "run").rename(here / "else where" / "it's, a=[run]")
-    assert replayed([str(moved.relative_to(here)), "checkpoint=600"], here, greedy) == at_600
+    assert evaluate([str(moved.relative_to(here)), "checkpoint=600"], here, greedy) == at_600
     alone = shutil.copytree(moved / "checkpoints/000000300", here / "alone")
-    assert replayed([str(alone)], here, greedy) == at_300
-    print(f"B18 got/needed: {EPISODES}/{EPISODES} returns of {name}, also moved and untouched")
+    assert evaluate([str(alone)], here, greedy) == at_300
+    report(18, EPISODES, EPISODES, f"returns of {name}, also from a moved folder")
 
 
-def test_a_folder_that_cannot_be_written_is_replayed(here):
-    """As somebody whom the modes of files hold back: root is not, and lets go of that first."""
+def test_rl_eval_works_on_a_read_only_folder(here):
+    """The child gives up root first, because file modes do not restrict root."""
     words = [*SETTINGS, "algo=reinforce", "env=cartpole", "run_dir=run"]
     assert rl_train.run(words) == 0
-    expected = of_training(here / "run", 600)
+    expected = training_evaluation(here / "run", 600)
     out = here / "out"
     out.mkdir(mode=0o777)
     out.chmod(0o777)
     for path in [*(here / "run").rglob("*"), here / "run"]:
         path.chmod(0o555 if path.is_dir() else 0o444)
     closed = [p for p in (here, *here.parents) if not p.stat().st_mode & 0o001]
-    for path in closed:  # the folders of the tests are their owner's alone
+    for path in closed:  # pytest creates its folders with mode 0700
         path.chmod(0o711)
 
     def as_nobody():
@@ -105,15 +106,15 @@ def test_a_folder_that_cannot_be_written_is_replayed(here):
             os.setgid(65534)
             os.setuid(65534)
         with pytest.raises(PermissionError):
-            (here / "run" / "x").write_text("")  # it holds
+            (here / "run" / "x").write_text("")  # the modes take effect
         args = ["checkpoint=600", f"episodes={EPISODES}", "seed=10000", "output=out"]
         return rl_eval.run(["run", *args])
 
-    seen = watch(as_nobody, here, [out, here / "run" / "x"], seconds=300)
+    done = run_audited(as_nobody, here, [out, here / "run" / "x"], seconds=300)
     for path in closed:
         path.chmod(0o700)
     for path in [here / "run", *(here / "run").rglob("*")]:
         path.chmod(0o755)
-    assert (seen.code, seen.did) == (0, [])
-    assert of_replay(out) == expected
-    print(f"B18 got/needed: {EPISODES}/{EPISODES} returns from a folder that cannot be written")
+    assert (done.exit_code, done.events) == (0, [])
+    assert rl_eval_episodes(out) == expected
+    report(18, EPISODES, EPISODES, "returns from a read-only folder")

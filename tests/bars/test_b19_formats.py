@@ -1,4 +1,4 @@
-"""B19: checkpoints of every format so far load, replay to the returns of their time, and go on."""
+"""B19: checkpoints of every format so far load, evaluate to the returns recorded with them, and resume."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from rl_cli.cli import evaluate as rl_eval
 from rl_cli.cli import train as rl_train
 from rl_cli.storage import checkpoint_reader
 from rl_cli.storage.manifest import FORMAT, seal
+from tests.bars.results import report
 
 REPO = Path(__file__).resolve().parents[2]
 GOLDEN = REPO / "tests/golden"
-PIECES = sorted(path.parent for path in GOLDEN.glob("format_*/*/piece.safetensors"))
+PIXEL_BLOCKS = sorted(path.parent for path in GOLDEN.glob("format_*/*/piece.safetensors"))
 RUNS = sorted(path.parent for path in GOLDEN.glob("format_*/*/config.yaml"))
 
 
 @pytest.mark.parametrize("run", RUNS, ids=lambda path: f"{path.parent.name}-{path.name}")
-def test_a_golden_run_is_read_replayed_and_gone_on_with(here, capsys, run):
+def test_golden_run_evaluates_and_resumes(here, capsys, run):
     shutil.copytree(run, here / "run")
     written = int(run.parent.name.removeprefix("format_"))
     assert checkpoint_reader.read_manifest(checkpoint_reader.find(here / "run")).format == written
@@ -32,34 +33,34 @@ def test_a_golden_run_is_read_replayed_and_gone_on_with(here, capsys, run):
     expected = json.loads((run / "expected.json").read_text())
     args = ["checkpoint=latest", f"seed={expected['seed']}", "episodes=5", "output=out"]
     assert rl_eval.run(["run", *args]) == 0
-    replayed = json.loads((here / "out/evaluation.json").read_text())["episodes"]
-    assert [episode["return"] for episode in replayed] == expected["returns"]
+    found = json.loads((here / "out/evaluation.json").read_text())["episodes"]
+    assert [episode["return"] for episode in found] == expected["returns"]
 
     assert rl_train.run(["resume=run", "total_timesteps=4050", "quiet=true"]) == 0
     status = json.loads((here / "run/status.json").read_text())
     assert (status["state"], status["step"]) == ("completed", 4050)
     assert status["resumed"][-1]["exact"] is True
-    gone_on = checkpoint_reader.read_manifest(checkpoint_reader.find(here / "run"))
-    assert (gone_on.step, gone_on.format) == (4050, FORMAT)
+    resumed = checkpoint_reader.read_manifest(checkpoint_reader.find(here / "run"))
+    assert (resumed.step, resumed.format) == (4050, FORMAT)
     capsys.readouterr()
-    print(f"B19 got/needed: 1/1 {run.parent.name} {run.name}")
+    report(19, 1, 1, f"{run.parent.name} {run.name}")
 
 
-@pytest.mark.parametrize("folder", PIECES, ids=lambda path: path.parent.name)
-def test_a_golden_piece_of_pixels_is_unpacked_to_its_bits(capsys, folder):
+@pytest.mark.parametrize("folder", PIXEL_BLOCKS, ids=lambda path: path.parent.name)
+def test_golden_block_of_pixels_unpacks_bit_for_bit(capsys, folder):
     rows = frame_stack.unpack(safetensors.numpy.load_file(folder / "piece.safetensors"))
     sums = {name: hashlib.sha256(column.tobytes()).hexdigest() for name, column in rows.items()}
     assert sums == json.loads((folder / "expected.json").read_text())
-    print(f"B19 got/needed: 1/1 {folder.parent.name} pixels")
+    report(19, 1, 1, f"{folder.parent.name} pixels")
 
 
-def test_there_is_a_golden_run_of_each_format_for_each_algorithm():
+def test_each_format_has_a_golden_run_of_each_algorithm():
     made = {(path.parent.name, path.name) for path in RUNS}
-    assert PIECES
+    assert PIXEL_BLOCKS
     assert made >= {(f"format_{f}", a) for f in range(1, FORMAT + 1) for a in algos.names()}
 
 
-def test_a_format_to_come_is_refused_by_its_number(here, capsys):
+def test_newer_format_is_refused_by_its_number(here, capsys):
     shutil.copytree(GOLDEN / f"format_{FORMAT}" / "dqn", here / "run")
     path = checkpoint_reader.find(here / "run") / "manifest.json"
     fields = json.loads(path.read_text()) | {"format": FORMAT + 1, "something": "new"}

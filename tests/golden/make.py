@@ -1,8 +1,8 @@
-"""Makes the golden runs of the program's present checkpoint format: python tests/golden/make.py.
+"""Creates the golden runs of the current checkpoint format: python tests/golden/make.py.
 
-One run of each algorithm, stopped half-way by its budget, and `expected.json` with the returns that
-rl-eval gave at the time; and a piece of a replay of pixels, with the sums of its columns. To be run once for each new format, and committed; a golden run is never
-made again, because what it shows is that yesterday's files can be read.
+One run of each algorithm, with the returns of rl-eval in `expected.json`, and a block of a pixel replay with
+the SHA-256 of its columns. Run it once per format and commit the files. Golden runs are never recreated:
+they test that files written by earlier versions can be read.
 """
 
 from __future__ import annotations
@@ -21,12 +21,8 @@ GOLDEN = Path(__file__).resolve().parent
 ALGOS = {
     "dqn": [
         *("algo.buffer_size=500", "algo.learning_starts=200", "algo.epsilon_steps=2000"),
-        *(
-            "algo.gamma=0.9",
-            "algo.activation=tanh",
-            "algo.learning_rate=5e-3",
-            "algo.bootstrap=double",
-        ),
+        *("algo.gamma=0.9", "algo.activation=tanh", "algo.learning_rate=5e-3"),
+        "algo.bootstrap=double",
         *("algo.train_every=2", "algo.target_update_every=20"),
     ],
     "ppo": ["algo.rollout_length=64", "algo.learning_rate=1e-3", "env.normalize_obs=true"],
@@ -40,7 +36,7 @@ SETTINGS = [
 
 
 def make(algo: str, folder: Path) -> None:
-    """Train, replay, and keep what is needed of both."""
+    """Train and evaluate; copy the run and the returns to `folder`."""
     from rl_cli.cli import evaluate, train
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -51,22 +47,22 @@ def make(algo: str, folder: Path) -> None:
         episodes = json.loads(Path("out/evaluation.json").read_text())["episodes"]
         returns = [episode["return"] for episode in episodes]
         Path("run/expected.json").write_text(json.dumps({"seed": 20_000, "returns": returns}))
-        Path("run/status.json").unlink()  # a time and a process, of interest to nobody
+        Path("run/status.json").unlink()  # contains times and process ids
         shutil.copytree("run", folder)
 
 
 def make_pixels(folder: Path) -> None:
-    """A piece of a pixel replay as it is stored, and the SHA-256 of each column as it is kept.
+    """A stored block of a pixel replay, and the SHA-256 of each column after unpacking.
 
-    Two envs, two frames of 36x36 to an observation, episodes of seven steps.
+    Two environments, observations of two stacked 36x36 frames, episodes of seven steps.
     """
     from rl_cli.buffers import frame_stack
     from rl_cli.storage.serialization import as_safetensors
 
-    film = np.random.default_rng(0).integers(0, 256, (2, 22, 36, 36), dtype=np.uint8)
+    frames = np.random.default_rng(0).integers(0, 256, (2, 22, 36, 36), dtype=np.uint8)
     obs, next_obs = [], []
     for t in range(20):
-        for env in film:
+        for env in frames:
             obs.append(np.stack([env[t if t % 7 == 0 else t - 1], env[t]]))
             next_obs.append(np.stack([env[t], env[t + 1]]))
     reward = np.arange(40, dtype=np.float32)

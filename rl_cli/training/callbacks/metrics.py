@@ -51,11 +51,7 @@ class MetricsCallback(Callback):
         return self.trigger.next_due(step)
 
     def update(self, metrics: Metrics) -> None:
-        self.unchecked += 1
-        if self.unchecked >= self.check_every:
-            self.unchecked = 0
-            norms = metrics["grad_norm"]
-            check_finite({"train/grad_norm": float(norms[0] if len(norms) == 1 else norms.sum())})
+        self._check_gradient(metrics)
         self.logger.add(metrics)
 
     def add_episodes(
@@ -85,6 +81,14 @@ class MetricsCallback(Callback):
 
     def load_state_dict(self, state: State) -> None:
         self.logger.load_state_dict(state)
+
+    def _check_gradient(self, metrics: Metrics) -> None:
+        """Raise NonFinite if the norm of a gradient is not finite: the weights are not, either."""
+        self.unchecked += 1
+        if self.unchecked >= self.check_every:
+            self.unchecked = 0
+            norms = metrics["grad_norm"]
+            check_finite({"train/grad_norm": float(norms[0] if len(norms) == 1 else norms.sum())})
 
     def _seconds(self, state: RunState) -> float:
         return state.elapsed - self.compile_seconds()

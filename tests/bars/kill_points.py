@@ -1,7 +1,7 @@
-"""Runs that are killed at a named point, resumed, and compared to the last bit.
+"""Short runs in forked child processes, killed at named points, and digests to compare runs bit by bit.
 
-Kills are placed by counting calls inside the run, never by the clock: most of a short run's time is
-start-up. Each run is a forked child, so that SIGKILL ends it and nothing else.
+The position of a kill is a count of calls inside the run, not a time: start-up is most of the duration of a
+short run.
 """
 
 from __future__ import annotations
@@ -26,43 +26,44 @@ from rl_cli.storage import checkpoint_reader
 from rl_cli.storage import manifest as manifest_module
 from rl_cli.tracking.logger import Logger
 
-FULL = os.environ.get("RL_CLI_BARS") == "full"
+KILLED = -signal.SIGKILL
+"""What `train_in_child` returns for a killed run."""
 
 POINTS: dict[str, tuple[Any, str]] = {
     "step": (VectorEnv, "step"),
     "reset": (VectorEnv, "_begin_again"),
-    "update": (Learner, "step"),
+    "update": (Learner, "update"),
     "evaluation": (Evaluator, "_batch"),
     "row": (Logger, "write"),
     "summary": (Logger, "write_evaluation"),
     "save": (os, "fsync"),
 }
-"""Name of a point -> what is called there."""
+"""Name of a kill point -> owner and name of the function that is called there."""
 
 
-def at(point: str, count: int, act: Callable[[], None], before: bool = True) -> None:
-    """In this process, from now on: do `act` before (or after) call number `count` at `point`."""
+def call_at(point: str, count: int, action: Callable[[], None], before: bool = True) -> None:
+    """Make this process call `action` before (or after) call number `count` at `point`."""
     owner, name = POINTS[point]
-    plain, calls = getattr(owner, name), [0]
+    original, calls = getattr(owner, name), [0]
 
     def counted(*args: Any, **kwargs: Any) -> Any:
         calls[0] += 1
         if before and calls[0] == count:
-            act()
-        result = plain(*args, **kwargs)
+            action()
+        result = original(*args, **kwargs)
         if not before and calls[0] == count:
-            act()
+            action()
         return result
 
     setattr(owner, name, counted)
 
 
-def die() -> None:
+def kill_self() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def forked(run: Callable[[], int | None]) -> int:
-    """Call `run` in a child. -> its exit code, or -n where signal n ended it."""
+def run_forked(run: Callable[[], int | None]) -> int:
+    """Call `run` in a child process. Returns its exit code, or -n if signal n ended it."""
     sys.stdout.flush(), sys.stderr.flush()
     pid = os.fork()
     if pid == 0:
@@ -75,18 +76,24 @@ def forked(run: Callable[[], int | None]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def start(argv: list[str], arrange: Callable[[], None] = lambda: None) -> int:
-    """rl-train with these arguments in a child, something arranged in it before. -> exit code."""
+def train_in_child(argv: list[str], prepare: Callable[[], None] = lambda: None) -> int:
+    """Call `prepare`, then rl-train with these arguments, in a child process. Returns the exit code."""
 
     def child() -> int:
-        arrange()
+        prepare()
         return rl_train.run(argv)
 
-    return forked(child)
+    return run_forked(child)
 
 
-def digests(folder: Path) -> dict[str, str]:
-    """SHA-256 by name of all that a run is: policy, state, and rows; clock times left out."""
+def train_until_killed(argv: list[str], point: str, count: int, before: bool = True) -> None:
+    """rl-train in a child process, killed before (or after) call number `count` at `point`."""
+    code = train_in_child(argv, lambda: call_at(point, count, kill_self, before))
+    assert code == KILLED, f"exit code {code} instead of a kill at {point} {count}"
+
+
+def run_digests(folder: Path) -> dict[str, str]:
+    """SHA-256, by name, of the policy, the training state and the CSV rows of a run, without clock times."""
     path = checkpoint_reader.find(folder)
     manifest = checkpoint_reader.read_manifest(path)
     state: dict[str, Any] = dict(checkpoint_reader.read_state(path, manifest))
@@ -98,12 +105,12 @@ def digests(folder: Path) -> dict[str, str]:
     found["step"] = str(manifest.step)
     found["best"] = str(manifest_module.best_step(folder / "checkpoints"))
     for name in ("metrics.csv", "eval.csv"):
-        rows = [{k: v for k, v in r.items() if "time/" not in k} for r in table(folder / name)]
+        rows = [{k: v for k, v in r.items() if "time/" not in k} for r in read_csv(folder / name)]
         found[name] = _digest(rows)
     return found
 
 
-def table(path: Path) -> list[dict[str, str]]:
+def read_csv(path: Path) -> list[dict[str, str]]:
     with path.open() as file:
         return list(csv.DictReader(file))
 
@@ -129,7 +136,7 @@ def _digest(value: Any) -> str:
     return digest.hexdigest()
 
 
-SMALL = {
+ALGO_ARGS = {
     "dqn": ["algo=dqn", "algo.learning_starts=50", "algo.batch_size=16", "algo.buffer_size=700"],
     "ppo": [
         "algo=ppo",
@@ -140,39 +147,39 @@ SMALL = {
     ],
     "reinforce": ["algo=reinforce", "algo.episodes_per_update=2", "env.normalize_obs=true"],
 }
-SMALL["dqn_by_episodes"] = [
-    *SMALL["dqn"],
+ALGO_ARGS["dqn_by_episodes"] = [
+    *ALGO_ARGS["dqn"],
     *("total_episodes=12", "eval.every_episodes=3", "env.reseed_episodes=true", "log.window=5"),
 ]
-SMALL["dqn_rainbow"] = [
-    *(word.replace("algo=dqn", "algo=rainbow") for word in SMALL["dqn"]),
+ALGO_ARGS["dqn_rainbow"] = [
+    *(word.replace("algo=dqn", "algo=rainbow") for word in ALGO_ARGS["dqn"]),
     *("algo.num_atoms=11", "algo.v_min=-100", "algo.v_max=100", "algo.hidden_sizes=[8,8]"),
 ]
-SMALL["dqn_sarsa"] = [
-    *SMALL["dqn"],
+ALGO_ARGS["dqn_sarsa"] = [
+    *ALGO_ARGS["dqn"],
     *("algo.bootstrap=sarsa", "algo.replay=softmax", "algo.sort_every=150"),
     *("algo.target_update_every=0", "algo.epsilon_factor=0.9", "algo.hidden_sizes=[8]"),
 ]
-SMALL["ppo_by_episodes"] = [
+ALGO_ARGS["ppo_by_episodes"] = [
     *("algo=ppo", "algo.rollout_length=null", "algo.rollout_episodes=2", "algo.minibatch_size=20"),
     *("algo.std=gsde", "algo.sde_sample_every=7", "algo.squash_actions=true"),
     *("algo.recompute_advantage=true", "algo.ent_coef=0.01", "algo.anneal_ent_coef=true"),
 ]
-SMALL["reinforce_mean"] = [
-    *SMALL["reinforce"],
+ALGO_ARGS["reinforce_mean"] = [
+    *ALGO_ARGS["reinforce"],
     *("algo.baseline=mean", "algo.bootstrap_truncated=false", "algo.discount_weighting=true"),
     "algo.normalize_returns=false",
 ]
 
 
 ENV_OF = {"ppo_by_episodes": "pendulum", "dqn_by_episodes": "mountaincar"}
-"""Where a combination needs real-valued actions, or episodes of a known length."""
+"""Environment of the combinations that need real-valued actions, or episodes of a known length."""
 
 
-def arguments(algo: str, env: str, folder: Path) -> list[str]:
-    """A run of about a second in which everything happens several times."""
+def short_run(algo: str, env: str, folder: Path) -> list[str]:
+    """Arguments of a run of about a second with several updates, evaluations, rows and checkpoints."""
     return [
-        *SMALL[algo],
+        *ALGO_ARGS[algo],
         f"env={env}",
         "hparams=none",
         "env.num_envs=2",
