@@ -119,7 +119,7 @@ def test_a_step_size_out_of_this_world(here, algo, monkeypatch):
         updates.append(learning_rate)
         return plain(self, *inputs, learning_rate=1e36)
 
-    monkeypatch.setattr(Learner, "step", step)
+    monkeypatch.setattr(Learner, "update", step)
     error, _ = _fails(here, *SMALL[algo], *DISCRETE.get(algo, []), *BASE)
     by_priority = algo in ("dqn_rainbow", "dqn_sarsa")  # whose TD errors are looked at first
     assert ("a TD error" if by_priority else "train/grad_norm") in error.what
@@ -138,7 +138,7 @@ def test_a_weight(here, algo, monkeypatch):
             self.flat[3] = math.nan
         return plain(self, *inputs, learning_rate=learning_rate)
 
-    monkeypatch.setattr(Learner, "step", step)
+    monkeypatch.setattr(Learner, "update", step)
     _fails(here, *SMALL[algo], *DISCRETE.get(algo, []), *BASE)
     assert (
         count[0] <= {"dqn": 5, "ppo": 16, "reinforce": 5}[algo.split("_")[0]]
