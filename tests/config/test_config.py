@@ -15,7 +15,7 @@ from rl_cli import algos
 from rl_cli.config.algorithm import AlgoConfig
 from rl_cli.config.commands import PlayConfig, ReplayConfig
 from rl_cli.config.run import EvalConfig, RunSettings
-from rl_cli.config.schema import build, keys
+from rl_cli.config.schema import build, keys, schema
 from rl_cli.core.errors import BadInput, nearest
 from tests.conftest import REPO
 
@@ -178,12 +178,40 @@ def test_config_class_is_the_one_of_the_loaded_algorithm(name):
     assert algos.summary(name).endswith(".")
 
 
+def test_installed_algorithm_has_its_own_config_class(monkeypatch):
+    @schema
+    class MineConfig(AlgoConfig):
+        power: int
+
+    class Mine:
+        """Mine, in one line.
+
+        And more.
+        """
+
+        Config = MineConfig
+
+    class Entry:
+        def load(self):
+            return Mine
+
+    monkeypatch.setattr(algos, "_installed", lambda: {"mine": Entry()})
+    assert "mine" in algos.names()
+    assert algos.config_class("mine") is MineConfig
+    assert algos.summary("mine") == "Mine, in one line."
+    values = base_values()
+    shared = {key: values["algo"][key] for key in keys(AlgoConfig)}
+    cfg = algos.build_run_config(values | {"algo": shared | {"name": "mine", "power": 3}})
+    assert type(cfg.algo) is MineConfig
+    assert cfg.algo.power == 3
+
+
 @pytest.mark.parametrize(
-    "schema",
+    "config_class",
     [RunSettings, ReplayConfig, PlayConfig, AlgoConfig, *map(algos.config_class, algos.names())],
 )
-def test_every_key_has_a_description_and_a_type(schema):
-    for name, key in keys(schema).items():
+def test_every_key_has_a_description_and_a_type(config_class):
+    for name, key in keys(config_class).items():
         assert key.doc, name
         assert key.type, name
 
