@@ -34,7 +34,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from rl_cli.envs.fast_classic_control import lean
+from rl_cli.envs.fast_classic_control import make_fast
 
 REPO = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
@@ -241,7 +241,7 @@ def floor(case: Case, rate: float) -> float:
 
 
 def env_seconds(env_id: str) -> float:
-    env = lean(gym.make(env_id).unwrapped)
+    env = make_fast(gym.make(env_id).unwrapped)
     env.reset(seed=0)
     actions = [env.unwrapped.action_space.sample() for _ in range(1_000)]
     times = []

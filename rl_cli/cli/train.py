@@ -191,7 +191,7 @@ def _resume(argv: list[str]) -> int:
         name, typed = hydra_errors.parsed(arg)
         for node in (config, said):
             _set(node, name, typed)
-    trust.require_said(build(EnvConfig, config["env"], "env"), said.get("env", {}))
+    trust.require_confirmed(build(EnvConfig, config["env"], "env"), said.get("env", {}))
     config |= {"resume": str(folder), "run_dir": None, "jobs": 1}
     code: int = _train(config, labels).exit_code
     return code

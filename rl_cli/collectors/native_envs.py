@@ -24,7 +24,7 @@ from rl_cli.engine import build_cache
 from rl_cli.engine.forward import Native
 from rl_cli.engine.learner import Learner
 from rl_cli.envs.fast_classic_control import Acrobot, CartPole, MountainCar, Pendulum
-from rl_cli.envs.normalization import FEW
+from rl_cli.envs.normalization import SCALAR_PATH_MAX
 from rl_cli.envs.vector import VectorEnv
 
 SOURCES = tuple(Path(__file__).with_name(name) for name in ("collect.c", "classic_control.c"))
@@ -133,7 +133,7 @@ class NativeEnvCollector(NativeCollector):
             reward.returns[0] = self.discounted[0]
         actions, s.logged = self.acted[: s.logged].copy(), 0
         ended = self.ended.nonzero()[0].tolist() if s.over else []
-        envs.moved(self.raw, self.seen, self.returns, self.lengths, actions, ended)
+        envs.apply_native_steps(self.raw, self.seen, self.returns, self.lengths, actions, ended)
 
 
 def prepared(algo: Algorithm[Any], envs: VectorEnv) -> NativeCollector | None:
@@ -177,7 +177,7 @@ def _same_steps(library: ctypes.CDLL, env: Any) -> bool:
     """Half a thousand steps of an env in C are those of Python."""
     twin, rng = copy.copy(env), np.random.default_rng(0)
     kind, constants = KINDS.index(type(env)), np.array(env.constants)
-    state, reward, obs = np.empty(env.numbers), np.empty(1), np.empty(FEW, np.float32)
+    state, reward, obs = np.empty(env.numbers), np.empty(1), np.empty(SCALAR_PATH_MAX, np.float32)
     places = (constants.ctypes.data, state.ctypes.data)
     for step in range(TRIAL):
         if step % 50 == 0:

@@ -20,8 +20,6 @@ Arrays = dict[str, np.ndarray]  # the same as Params, for numpy
 
 State = dict[str, object]  # nested: arrays, tensors, Blocks, numbers, strings, lists, dicts
 
-LIFE = 2  # an env's `terminated`: what is learned from ends here, the episode goes on
-
 EnvStep = tuple[Any, Any, bool, bool, dict[str, Any]]  # what gymnasium's `step` answers
 
 
@@ -130,8 +128,8 @@ class Episode(NamedTuple):
 
 
 class Recording(NamedTuple):
-    """A finished episode with all that playing it again takes."""
+    """A finished episode and what its replay needs."""
 
     episode: Episode
-    begun: State  # the seed of its reset, or where the env's stream stood before it
+    start_state: State  # see envs/episode_replay.py, `reset_to`
     actions: list[np.ndarray]  # each (*action_shape)

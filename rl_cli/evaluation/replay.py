@@ -27,7 +27,7 @@ from rl_cli.core.types import Episode
 from rl_cli.envs.make import make_env
 from rl_cli.envs.normalization import ObservationNormalizer
 from rl_cli.envs.spaces import spec_of
-from rl_cli.envs.trust import require_said
+from rl_cli.envs.trust import require_confirmed
 from rl_cli.evaluation import video
 from rl_cli.evaluation.evaluator import Evaluator, evaluate
 from rl_cli.storage import checkpoint_reader
@@ -92,7 +92,7 @@ def load_agent(folder: Path, env_changes: Mapping[str, Any], device: str) -> Age
     algo_cls = algos.load(str(manifest.algo.get("name")))
     algo_cfg = build(algo_cls.Config, manifest.algo, "algo")
     env_cfg = build(EnvConfig, _merged(manifest.env, env_changes) | {"num_envs": 1}, "env")
-    require_said(env_cfg, env_changes)
+    require_confirmed(env_cfg, env_changes)
     env = make_env(env_cfg)
     spec = spec_of(env, env_cfg)
     env.close()

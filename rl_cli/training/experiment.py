@@ -306,7 +306,7 @@ class _Run:
         here = relative(self.folder)
         if not self.cfg.quiet:
             print(f"stopped by {name} at step {self.trainer.step:,}; the checkpoint is saved")
-            print("go on:  rl-train", f"resume={here}", *trust.words(self.cfg.env))
+            print("go on:  rl-train", f"resume={here}", *trust.required_arguments(self.cfg.env))
         return Outcome(code, "interrupted", name, self.trainer.step, str(self.folder))
 
     def _tell_films(self, folder: Path) -> None:
@@ -339,7 +339,7 @@ class _Run:
             )
             if trained:
                 print(f"trained: {describe_training(trained)}")
-            print("replay:  rl-eval", here, *trust.words(self.cfg.env))
+            print("replay:  rl-eval", here, *trust.required_arguments(self.cfg.env))
             if self.cfg.log.tensorboard:
                 among = "runs" if here.startswith("runs/") else here
                 print(f"curves:  tensorboard --logdir {among}")

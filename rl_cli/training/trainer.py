@@ -63,7 +63,7 @@ class Trainer:
         self.interrupted, self.strides = interrupted, strides
         if strides is not None:
             strides.interrupted = interrupted
-        envs.keep_finished = studio.wants_training
+        envs.record_episodes(studio.wants_training)
         self.saving = Patience("checkpoints", monitor.note)
         self.logging = Patience("curves", monitor.note)
         self.check_every = 1 if algo.learner.arrays is not None else 100  # elsewhere it waits
@@ -249,7 +249,8 @@ class Trainer:
 
     def _film_training(self) -> None:
         self.studio.film_training(self.to_film)
-        self.to_film, self.envs.keep_finished = {}, self.studio.wants_training
+        self.to_film = {}
+        self.envs.record_episodes(self.studio.wants_training)
 
     def _check_update(self, metrics: Metrics) -> None:
         """A gradient that is no number has spoilt the weights: no step is taken with them."""

@@ -30,7 +30,7 @@ FULL = os.environ.get("RL_CLI_BARS") == "full"
 
 POINTS: dict[str, tuple[Any, str]] = {
     "step": (VectorEnv, "step"),
-    "reset": (VectorEnv, "_begin_again"),
+    "reset": (VectorEnv, "_finish_episodes"),
     "update": (Learner, "step"),
     "evaluation": (Evaluator, "_batch"),
     "row": (Logger, "write"),

@@ -16,7 +16,7 @@ from rl_cli.collectors.native import NativeCollector
 from rl_cli.core.errors import EnvFault, NonFinite
 from rl_cli.core.seeding import env_seeds
 from rl_cli.engine import build_cache, forward
-from rl_cli.envs.fast_classic_control import lean
+from rl_cli.envs.fast_classic_control import make_fast
 from rl_cli.envs.make import make_env
 from rl_cli.envs.vector import VectorEnv
 from rl_cli.envs.wrappers import without_time_limit
@@ -45,7 +45,7 @@ class Loop:
         self.algo = algos.load(name)(cfg, self.envs.spec, BUDGET, 0, cpu)
         self.algo.learner.native = forward.load()
         self.stretch = native_envs.prepared(self.algo, self.envs) if stretches else None
-        self.envs.keep_finished = True
+        self.envs.record_episodes(True)
         self.envs.reset()
         self.step, self.episodes, self.calls = 0, [], Counter()
 
@@ -79,7 +79,9 @@ class Loop:
             "inner": [getattr(env, "state", None) for env in self.envs.envs],
             "moments": self.envs.obs_normalizer and self.envs.obs_normalizer.moments.state_dict(),
             "episodes": self.episodes,
-            "recordings": [(r.episode, r.begun, np.array(r.actions)) for r in self.envs.recordings],
+            "recordings": [
+                (r.episode, r.start_state, np.array(r.actions)) for r in self.envs.recordings
+            ],
         }
 
 
@@ -291,7 +293,7 @@ def test_an_env_that_is_lost_is_told_of_before_it_is_learned_from():
 def test_c_steps_an_env_as_gymnasium_does(env_id):
     """Whole episodes, beside the env itself rather than its lean twin."""
     envs, _ = without_time_limit([make_env(env_config(env_id))])
-    env, twin = envs[0], lean(make_env(env_config(env_id)).unwrapped)
+    env, twin = envs[0], make_fast(make_env(env_config(env_id)).unwrapped)
     library = build_cache.load(*native_envs.SOURCES, flags=build_cache.EXACT)
     kind, pointer = native_envs.KINDS.index(type(twin)), native.Pointer
     constants, state = np.array(twin.constants), np.empty(twin.numbers)
