@@ -181,7 +181,9 @@ class DQN(Algorithm[DQNConfig]):
             inputs.append(torch.from_numpy(weight).to(self.device))
         metrics = self.learner.update(*inputs, learning_rate=self.learning_rate(step))
         if isinstance(replay, PrioritizedReplay):
-            replay.learned(drawn, torch.as_tensor(metrics.pop("surprise")[0]).cpu().numpy())
+            replay.update_priorities(
+                drawn, torch.as_tensor(metrics.pop("surprise")[0]).cpu().numpy()
+            )
         return metrics
 
     def loss(

@@ -5,7 +5,7 @@ Legend of shapes: T rollout length, N envs, B batch, A actions (or action dimens
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol, cast
 
 import numpy as np
 import torch
@@ -42,12 +42,13 @@ class ActionSpec(NamedTuple):
 
 
 class EnvSpec(NamedTuple):
-    """What an algorithm is told of its envs: observations (N, *obs_shape), actions, how many."""
+    """Observations (N, *obs_shape) and actions of N = num_envs envs."""
 
     obs_shape: tuple[int, ...]
     obs_dtype: Literal["float32", "uint8"]
     action: ActionSpec
     num_envs: int
+    frame_channels: int = 0  # of each of the stacked frames of pixels; 0: vectors, or not known
 
 
 class Transition(NamedTuple):
@@ -107,15 +108,30 @@ class ExperienceBatch(NamedTuple):
     next_action: torch.Tensor  # (B,)
 
 
-class Rows(NamedTuple):
-    """K batches of a table's rows, to be gathered by whoever learns from them."""
+class Table(Protocol):
+    """A table of rows that are gathered in its own way, such as pooled frames."""
 
-    table: tuple[torch.Tensor, ...]  # a NamedTuple of columns (capacity, ...)
+    def gather(self, positions: torch.Tensor, device: torch.device) -> tuple[torch.Tensor, ...]:
+        """Rows at positions (B,) as a batch on `device`."""
+        ...
+
+
+class Rows(NamedTuple):
+    """K batches of rows of a table, which the learner gathers.
+
+    `table` is a NamedTuple of columns (capacity, ...), or a NamedTuple of tensors with a method
+    `gather(positions, device)` that returns the batch of rows at positions (B,).
+    """
+
+    table: tuple[torch.Tensor, ...]
     positions: torch.Tensor  # (K, B) int64
 
     def gather(self, device: torch.device) -> tuple[torch.Tensor, ...]:
-        """The rows themselves, one batch after the other, in a tuple of the table's type."""
-        positions = self.positions.flatten().to(self.table[0].device)
+        """The rows of all K batches, one after the other, as a NamedTuple of (K * B, ...)."""
+        positions = self.positions.flatten()
+        if hasattr(self.table, "gather"):
+            return cast(Table, self.table).gather(positions, device)
+        positions = positions.to(self.table[0].device)
         columns = (column.index_select(0, positions).to(device) for column in self.table)
         return type(self.table)(*columns)
 

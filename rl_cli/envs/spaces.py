@@ -27,7 +27,11 @@ def spec_of(env: Env, cfg: EnvConfig) -> EnvSpec:
     assert obs_shape is not None
     pixels = len(obs_shape) == 3
     return EnvSpec(
-        obs_shape, "uint8" if pixels else "float32", _action_spec(env, cfg), cfg.num_envs
+        obs_shape,
+        "uint8" if pixels else "float32",
+        _action_spec(env, cfg),
+        cfg.num_envs,
+        obs_shape[0] // cfg.frame_stack if pixels else 0,
     )
 
 

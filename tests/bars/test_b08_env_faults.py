@@ -119,7 +119,7 @@ def test_a_process_killed_while_idle_and_one_that_cannot_make_its_env(monkeypatc
         monkeypatch.setenv("FAULTY_INIT", "yes")  # from here on: in the processes
         return made
 
-    monkeypatch.setattr(WorkerVectorEnv, "_make", make)
+    monkeypatch.setattr(WorkerVectorEnv, "_make_envs", make)
     with pytest.raises(EnvFault, match="wheel came off"):
         WorkerVectorEnv(_config(where="init"), SEEDS, 2, TIMEOUT)
     with pytest.raises(BadInput, match="wheel came off"):  # the ordinary case: refused at the start
