@@ -112,7 +112,7 @@ def test_a_process_killed_while_idle_and_one_that_cannot_make_its_env(monkeypatc
     with pytest.raises(EnvFault, match="killed by SIGKILL") as caught:
         _steps(envs, 1)
     assert "env=2" in caught.value.where
-    plain = WorkerVectorEnv._make
+    plain = WorkerVectorEnv._make_envs
 
     def make(self, cfg, count):
         made = plain(self, cfg, count)

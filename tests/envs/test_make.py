@@ -165,6 +165,7 @@ def test_env_group_has_the_expected_spec_and_steps(group):
     env = make_env(cfg)
     spec = spec_of(env, cfg)
     assert (spec.obs_shape, spec.obs_dtype, spec.action.kind) == (obs_shape, obs_dtype, kind)
+    assert spec.frame_channels == (1 if obs_dtype == "uint8" else 0)
     if kind == "discrete":
         assert (spec.action.sizes, spec.action.shape) == ((actions,), ())
     else:
@@ -239,6 +240,7 @@ def test_stacked_color_frames_keep_their_channels_together():
     assert obs.shape == (6, 40, 48)
     assert obs[:, 0, 0].tolist() == [200, 0, 0, 0, 0, 50]  # red, then blue
     assert obs[:, 39, 47].tolist() == [0, 100, 0, 60, 60, 60]  # green, then grey
+    assert spec_of(env, env_config("TestPixels-v0", frame_stack=2)).frame_channels == 3
 
 
 def test_grayscale_weights_colors_and_stacks_frames_as_channels():
