@@ -116,10 +116,8 @@ class VectorEnv:
             self.obs = np.concatenate([next_obs, self.obs[n:]])
         if self.reward_normalizer:
             reward = self.reward_normalizer(raw_reward, terminated | truncated)
-        elif self.sign_reward:
-            reward[:] = np.sign(raw_reward)
         else:
-            reward[:] = raw_reward
+            reward[:] = np.sign(raw_reward) if self.sign_reward else raw_reward
         transition = Transition(obs, action, reward, next_obs, terminated, truncated)
         if ended:
             self._finish_episodes(ended)
