@@ -81,6 +81,7 @@ def measure(case: Case) -> str:
         "uint8" if pixels else "float32",
         ActionSpec("discrete", (), (4,)),
         num_envs=1,
+        frame_channels=1 if pixels else 0,
     )
     buffer = ReplayBuffer(case.capacity, spec, torch.device("cpu"))
     frames = random_frames(case.obs_shape, case.filled + case.saves * case.every + depth + 1)

@@ -36,7 +36,7 @@ import numpy as np
 from pages import insert
 from speed_cases import CASES, Case
 
-from rl_cli.envs.fast_classic_control import lean
+from rl_cli.envs.fast_classic_control import make_fast
 
 REPO = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
@@ -120,7 +120,7 @@ def speed_bound(case: Case, rate: float) -> float:
 
 
 def env_seconds(env_id: str) -> float:
-    env = lean(gym.make(env_id).unwrapped)
+    env = make_fast(gym.make(env_id).unwrapped)
     env.reset(seed=0)
     actions = [env.unwrapped.action_space.sample() for _ in range(1_000)]
     times = []

@@ -147,7 +147,7 @@ class DQN(Algorithm[DQNConfig]):
         metrics = self.learner.update(*inputs, learning_rate=self.learning_rate(step))
         if isinstance(replay, PrioritizedReplay):
             priority = torch.as_tensor(metrics.pop("priority")[0]).cpu().numpy()
-            replay.learned(sampled, priority)
+            replay.update_priorities(sampled, priority)
         return metrics
 
     def loss(

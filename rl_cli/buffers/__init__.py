@@ -1,0 +1,1 @@
+"""Storage of experience: uniform and prioritized replay, n-step, rollouts, stacked frames."""

@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
-import math
-
-import numpy as np
-
-from rl_cli.buffers.columns import row_bytes
+from rl_cli.buffers.columns import Row, field_bytes, row_bytes
 from rl_cli.config.algorithm import AlgoConfig
 from rl_cli.core import memory
-from rl_cli.core.types import EnvSpec
+from rl_cli.core.types import EnvSpec, Transition
+
+EXTRA = 64
+"""A frame pool has one frame per row and an extra one per 64 rows; with shorter episodes it grows."""
+
+STACKED = ("obs", "next_obs")
+"""Fields that hold frame indices in a frame pool."""
 
 PRIORITY_BYTES = 13
 """Of each row of prioritized replay: its priority, its leaf, its share of the sum tree's nodes."""
 
 
-def priority_bytes(spec: EnvSpec, is_sorted: bool) -> int:
-    """Bytes of each row of prioritized replay, besides its columns.
+def bytes_of_row(spec: EnvSpec, row: Row) -> int:
+    """Memory of a row, in bytes."""
+    return frame_row_bytes(spec, row) if spec.frame_channels else row_bytes(spec, row)
 
-    Sorting temporarily copies a column.
-    """
-    copied = math.prod(spec.obs_shape) * np.dtype(spec.obs_dtype).itemsize if is_sorted else 0
-    return PRIORITY_BYTES + copied
+
+def reorder_bytes(spec: EnvSpec) -> int:
+    """Bytes of a row of the largest column, which `reorder` copies."""
+    depth = spec.obs_shape[0] // spec.frame_channels if spec.frame_channels else 0
+    return 4 * depth or field_bytes("obs", spec)
+
+
+def frame_row_bytes(spec: EnvSpec, row: Row = Transition) -> int:
+    """Bytes of one transition of one env, if an episode has `EXTRA` steps or more."""
+    depth = spec.obs_shape[0] // spec.frame_channels
+    frame = field_bytes("obs", spec) // depth + 4  # with its reference count
+    others = sum(field_bytes(name, spec) for name in row._fields if name not in STACKED)
+    return frame + -(-frame // EXTRA) + 2 * 4 * depth + others
+
+
+def priority_bytes(spec: EnvSpec, is_sorted: bool) -> int:
+    """Bytes of each row of prioritized replay, besides its columns."""
+    return PRIORITY_BYTES + (reorder_bytes(spec) if is_sorted else 0)
 
 
 def require_memory(cfg: AlgoConfig, spec: EnvSpec) -> None:
@@ -34,7 +51,7 @@ def require_memory(cfg: AlgoConfig, spec: EnvSpec) -> None:
     wanted = cfg.buffer_memory(spec)
     if wanted is None:
         return
-    each = row_bytes(spec, wanted.row)
+    each = bytes_of_row(spec, wanted.row)
     if wanted.prioritized:
         each += priority_bytes(spec, wanted.is_sorted)
     memory.require(wanted.key, wanted.value, wanted.rows * each)

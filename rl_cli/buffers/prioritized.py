@@ -1,4 +1,4 @@
-"""Replay that draws surprising transitions more often."""
+"""Prioritized experience replay."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from rl_cli.core.types import EnvSpec, Experience, Rows, State, Transition
 
 Kind = Literal["proportional", "softmax"]
 
-LEAST = 1e-6
-"""Added to every priority, so that nothing is forgotten for ever (epsilon of Schaul et al. 2016)."""
+MIN_PRIORITY = 1e-6
+"""Added to every priority, so that each row can be drawn (epsilon of Schaul et al. 2016)."""
 
 
 def make_replay(
@@ -29,26 +29,26 @@ def make_replay(
     alpha: float,
     sort_every: int,
 ) -> ReplayBuffer:
-    """Replay drawn from as `kind` says; the last two are of prioritised ones."""
+    """The replay buffer of a kind; `alpha` and `sort_every` apply to `PrioritizedReplay` only."""
     if kind == "uniform":
         return ReplayBuffer(capacity, spec, device, gatherer)
     return PrioritizedReplay(capacity, spec, device, gatherer, kind, alpha, sort_every)
 
 
 class PrioritizedReplay(ReplayBuffer):
-    """The last `capacity` transitions, row i drawn with P(i) = w_i / sum w.
+    """The last `capacity` transitions; row i is drawn with P(i) = w_i / sum w.
 
-    A row's priority p is the size of its TD error when it was last learned from; a new one has the
-    largest so far, so that it is soon looked at.
+    The priority p of a row is the absolute TD error of its last update. A new row has the largest
+    priority so far.
 
-    proportional: w = p^alpha, with importance weights (Schaul et al. 2016, arXiv:1511.05952,
-    eq. 1 and section 3.4), drawn in strata as there. softmax: softmax over symlog(p), that is
-    w = 1 + p, without weights; symlog as in Hafner et al. 2023 (arXiv:2301.04104), eq. 9.
+    proportional: w = p^alpha, with importance weights and stratified sampling (Schaul et al. 2016,
+    arXiv:1511.05952, eq. 1 and section 3.4). softmax: softmax over symlog(p), that is w = 1 + p,
+    without importance weights; symlog as in Hafner et al. 2023 (arXiv:2301.04104), eq. 9.
 
     Args:
-        alpha: of `proportional`; 0 is uniform.
-        sort_every: rows added between two sortings, by which those of least priority come to be
-            overwritten first; 0: never.
+        alpha: exponent of `proportional`; 0 is uniform.
+        sort_every: rows added between two sorts by priority, after which the rows of the lowest
+            priority are overwritten first; 0: never.
 
     """
 
@@ -62,56 +62,56 @@ class PrioritizedReplay(ReplayBuffer):
         alpha: float,
         sort_every: int,
     ) -> None:
-        self.bytes_beside = priority_bytes(spec, sort_every > 0)
-        super().__init__(capacity, spec, device, gatherer)
+        extra = priority_bytes(spec, sort_every > 0)
+        super().__init__(capacity, spec, device, gatherer, extra)
         self.kind, self.alpha, self.sort_every = kind, alpha, sort_every
         self.tree = SumTree(capacity)
         self.priority = np.zeros(capacity, np.float32)  # p of each row
-        self.top = 1.0  # the largest so far
-        self.sorted_at = 0  # count of rows added
-        self.fresh = 0  # rows added since the tree last heard of them
+        self.max_priority = 1.0  # so far
+        self.sorted_at = 0  # rows added at the last sort
+        self.pending = 0  # rows added whose priority is not set yet
 
     def append(self, transition: Transition | Experience) -> None:
         super().append(transition)
-        self.fresh += len(transition.reward)
+        self.pending += len(transition.reward)
         if crossings(self.sorted_at, self.added, self.sort_every):
             self._sort()
 
     def sample(self, batch_size: int, rng: np.random.Generator, batches: int = 1) -> Rows:
-        """(batches, batch_size) rows, drawn from `rng`, one from each of as many equal strata."""
-        self.welcome()
+        """Draw (batches, batch_size) rows with `rng`, one from each of batch_size equal strata."""
+        self.set_pending()
         points = np.arange(batch_size) + rng.random((batches, batch_size))
         found = self.tree.find(points.ravel() * (self.tree.total / batch_size))
         return Rows(self.columns.tensors, torch.from_numpy(found.reshape(batches, batch_size)))
 
     def importance(self, positions: np.ndarray, beta: float) -> np.ndarray:
-        """(N P(i))^-beta, the largest of them scaled to 1. (B,) -> (B,) float32."""
+        """Importance weights (N P(i))^-beta, divided by the largest. (B,) -> (B,) float32."""
         if self.kind == "softmax":
             return np.ones(len(positions), np.float32)
         weights = self.tree.get(positions)
         corrected: np.ndarray = (weights / weights.min()) ** -beta
         return corrected.astype(np.float32)
 
-    def learned(self, positions: np.ndarray, priority: np.ndarray) -> None:
-        """Rows have been learned from: their priorities now. (B,), (B,) float32.
+    def update_priorities(self, positions: np.ndarray, priority: np.ndarray) -> None:
+        """Set the priorities (B,) float32 of rows (B,) after an update.
 
         Raises:
-            NonFinite: one of them is no number; the weights are spoilt, and the tree must not be.
+            NonFinite: a priority is NaN or infinite; the tree is unchanged.
 
         """
         if not np.isfinite(priority).all():
             raise NonFinite("a TD error is not finite", "train/loss", "lower algo.learning_rate")
-        self.welcome()  # those that were added before have the top of before
-        self.top = max(self.top, float(priority.max()))
+        self.set_pending()  # rows added before have the maximum of before
+        self.max_priority = max(self.max_priority, float(priority.max()))
         self._set(positions, priority)
 
-    def welcome(self) -> None:
-        """Give the rows added since the last time their priority: many cost what one does."""
-        if self.fresh:
-            count = min(self.fresh, self.capacity)
+    def set_pending(self) -> None:
+        """Set the priority of rows added since the last call, all at once: as fast as for one row."""
+        if self.pending:
+            count = min(self.pending, self.capacity)
             rows = np.arange(self.position - count, self.position) % self.capacity
-            self._set(rows, np.full(count, self.top, np.float32))
-            self.fresh = 0
+            self._set(rows, np.full(count, self.max_priority, np.float32))
+            self.pending = 0
 
     def _set(self, positions: np.ndarray, priority: np.ndarray) -> None:
         self.priority[positions] = priority
@@ -119,11 +119,11 @@ class PrioritizedReplay(ReplayBuffer):
 
     def _weights(self, priority: np.ndarray) -> np.ndarray:
         exact: np.ndarray = priority.astype(np.float64)
-        return 1.0 + exact if self.kind == "softmax" else (exact + LEAST) ** self.alpha
+        return 1.0 + exact if self.kind == "softmax" else (exact + MIN_PRIORITY) ** self.alpha
 
     def _sort(self) -> None:
-        """Rows in order of priority; the next ones overwrite the least."""
-        self.welcome()
+        """Sort rows by priority; the next rows overwrite those of the lowest."""
+        self.set_pending()
         order = self.priority[: self.size].argsort(kind="stable")
         self.columns.reorder(order)
         self.priority[: self.size] = self.priority[order]
@@ -133,11 +133,11 @@ class PrioritizedReplay(ReplayBuffer):
         self.reorderings += 1
 
     def state_dict(self) -> State:
-        self.welcome()
+        self.set_pending()
         return {
             **super().state_dict(),
             "priority": self.priority[: self.size],
-            "top": self.top,
+            "top": self.max_priority,
             "sorted_at": self.sorted_at,
         }
 
@@ -145,5 +145,5 @@ class PrioritizedReplay(ReplayBuffer):
         super().load_state_dict(state)
         self.priority[: self.size] = cast(np.ndarray, state["priority"])
         self.tree.fill(self._weights(self.priority[: self.size]))
-        self.fresh = 0
-        self.top, self.sorted_at = cast(float, state["top"]), cast(int, state["sorted_at"])
+        self.pending = 0
+        self.max_priority, self.sorted_at = cast(float, state["top"]), cast(int, state["sorted_at"])

@@ -1,4 +1,4 @@
-"""Where experience waits to be learned from. Preallocated, written row by row, read as tensors."""
+"""Uniform experience replay."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Protocol, cast
 import numpy as np
 import torch
 
-from rl_cli.buffers import frame_stack
-from rl_cli.buffers.columns import Columns, row_bytes
+from rl_cli.buffers.columns import Columns, Row
+from rl_cli.buffers.frame_columns import FrameColumns
+from rl_cli.buffers.memory_check import bytes_of_row
 from rl_cli.core import memory
 from rl_cli.core.state import Blocks
 from rl_cli.core.types import (
@@ -21,17 +22,24 @@ from rl_cli.core.types import (
     Transition,
 )
 
-BLOCK_BYTES, MOST_BLOCKS = 1 << 20, 64
-"""Of the pieces a replay buffer is saved in: small, but not too many."""
+BLOCK_BYTES, MAX_BLOCKS = 1 << 20, 64
+"""A replay buffer is saved in blocks of at least this size, and at most this many."""
 
-MOST_ROWS = 10**12
-"""More than are ever added."""
+MAX_ROWS = 10**12
+"""Upper bound of the rows that are ever added."""
 
 
 class Gatherer(Protocol):
-    """Makes experiences of transitions; None: none is complete yet."""
+    """Combines transitions to experiences.
 
-    def add(self, transition: Transition) -> Experience | None: ...
+    `depth` is the number of steps from an experience's obs to the step that completes it, at most.
+    """
+
+    depth: int
+
+    def add(self, transition: Transition) -> Experience | None:
+        """Add a step of the first envs. -> the experiences that it completes, if any."""
+        ...
 
     def state_dict(self) -> State: ...
 
@@ -42,11 +50,16 @@ class ReplayBuffer:
     """The last `capacity` transitions, sampled uniformly with replacement (Lin 1992).
 
     Args:
-        gatherer: what is remembered are the experiences that it makes of the transitions.
+        capacity: rows; a row is a transition of one env.
+        spec: of the envs.
+        device: of the batches.
+        gatherer: combines transitions to n-step experiences, which are stored instead; None: none.
+        extra_bytes: of a row, used by a subclass.
+
+    Raises:
+        BadInput: the buffer does not fit into memory.
 
     """
-
-    bytes_beside = 0  # of each row, for what is kept about it
 
     def __init__(
         self,
@@ -54,23 +67,24 @@ class ReplayBuffer:
         spec: EnvSpec,
         device: torch.device,
         gatherer: Gatherer | None = None,
+        extra_bytes: int = 0,
     ) -> None:
-        row = Transition if gatherer is None else Experience
-        size, self.gatherer = row_bytes(spec, row), gatherer
-        memory.require("algo.buffer_size", capacity, size + self.bytes_beside)
+        row, self.gatherer = Transition if gatherer is None else Experience, gatherer
+        size = bytes_of_row(spec, row)
+        memory.require("algo.buffer_size", capacity, size + extra_bytes)
         self.capacity, self.num_envs, self.device = capacity, spec.num_envs, device
-        self.columns = Columns((capacity,), spec, row)
+        self.columns = _make_columns(capacity, spec, row, 1 if gatherer is None else gatherer.depth)
         self.position, self.size = 0, 0
         self.added = 0  # rows ever added
-        self.reorderings = 0  # times that rows changed places
+        self.reorderings = 0  # times that the rows were reordered
         self.draws: dict[tuple[int, int], tuple[np.ndarray, np.ndarray, Rows]] = {}
-        self.block_rows = -(-max(BLOCK_BYTES, capacity * size // MOST_BLOCKS) // size)
+        self.block_rows = -(-max(BLOCK_BYTES, capacity * size // MAX_BLOCKS) // size)
 
     def add(self, transition: Transition) -> None:
-        """Append what there is to remember of a step, a row per env."""
-        found = transition if self.gatherer is None else self.gatherer.add(transition)
-        if found is not None:
-            self.append(found)
+        """Append a step of the first envs, a row per env, or the experiences that it completes."""
+        rows = transition if self.gatherer is None else self.gatherer.add(transition)
+        if rows is not None:
+            self.append(rows)
 
     def append(self, transition: Transition | Experience) -> None:
         """Append rows; the oldest ones are overwritten."""
@@ -85,23 +99,22 @@ class ReplayBuffer:
         self.landed(rows)
 
     def landed(self, rows: int) -> None:
-        """Take note of rows that have been written, from the next free row on."""
+        """Update the position after `rows` rows were written from `position` on."""
         self.position = (self.position + rows) % self.capacity
         self.size, self.added = min(self.size + rows, self.capacity), self.added + rows
 
     def sample(self, batch_size: int, rng: np.random.Generator, batches: int = 1) -> Rows:
-        """(batches, batch_size) rows, drawn from `rng`, a batch after the other.
+        """Draw (batches, batch_size) rows uniformly with `rng`.
 
-        The next call with the same numbers draws into the same memory.
+        The next call with the same sizes writes its positions into the same arrays.
         """
-        shape = (batches, batch_size)
-        if shape not in self.draws:
+        shape, table = (batches, batch_size), self.columns.tensors
+        if shape not in self.draws or self.draws[shape][2].table is not table:
             positions = np.empty(shape, np.int64)
-            rows = Rows(self.columns.tensors, torch.from_numpy(positions))
-            self.draws[shape] = np.empty(shape), positions, rows
+            self.draws[shape] = np.empty(shape), positions, Rows(table, torch.from_numpy(positions))
         points, positions, rows = self.draws[shape]
         rng.random(out=points)
-        np.multiply(points, self.size, out=positions, casting="unsafe")  # a third of `integers`
+        np.multiply(points, self.size, out=positions, casting="unsafe")  # 3x faster than `integers`
         return rows
 
     def state_dict(self) -> State:
@@ -116,29 +129,36 @@ class ReplayBuffer:
         }
 
     def _blocks(self) -> Blocks:
-        """The rows in pieces; a piece's version is the count of rows added when it last changed."""
-        lap = self.added - self.position  # rows that had been added when row 0 was last written
-        blocks = Blocks([], [], functools.partial(frame_stack.pack, lag=self.num_envs))
+        """The rows in pieces; a piece's version is the number of rows added when it last changed."""
+        lap = self.added - self.position  # rows added before row 0 was last written
+        blocks = Blocks([], [], functools.partial(self.columns.pack, lag=self.num_envs))
         for start in range(0, self.size, self.block_rows):
             end = min(start + self.block_rows, self.size)
-            begun = lap if start < self.position else lap - self.capacity
+            base = lap if start < self.position else lap - self.capacity
             blocks.pieces.append(self.columns.piece(start, end))
-            version = min(begun + end, self.added)
-            blocks.versions.append(version + self.reorderings * MOST_ROWS)
+            version = min(base + end, self.added)
+            blocks.versions.append(version + self.reorderings * MAX_ROWS)
         return blocks
 
     def load_state_dict(self, state: State) -> None:
-        """Take the rows over; pieces that were read are let go one by one, or memory doubles."""
+        """Restore the rows. Pieces are removed from `state` one by one, or memory would double."""
         if self.gatherer is not None:
             self.gatherer.load_state_dict(cast(State, state["gathered"]))
         self.position, self.size = cast(int, state["position"]), cast(int, state["size"])
         self.added = cast(int, state.get("added", self.size + self.position))
         self.reorderings = cast(int, state.get("reorderings", 0))
         rows = state["rows"]
-        if isinstance(rows, dict):  # of the time when they were saved in one piece
+        if isinstance(rows, dict):  # formats 1 and 2 saved all rows in one piece
             self.columns.refill(cast(State, rows))
             return
         read = list(rows.pieces) if isinstance(rows, Blocks) else cast(list[Arrays], rows)
         end = 0
         while read:
-            end = self.columns.refill(frame_stack.unpack(read.pop(0)), end)
+            end = self.columns.refill(read.pop(0), end)
+
+
+def _make_columns(capacity: int, spec: EnvSpec, row: Row, lookahead: int) -> Columns | FrameColumns:
+    """Columns that store each frame once if observations are stacked frames."""
+    if spec.frame_channels:
+        return FrameColumns(capacity, spec, row, lookahead)
+    return Columns((capacity,), spec, row)

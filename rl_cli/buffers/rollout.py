@@ -1,4 +1,4 @@
-"""What one policy has experienced, to be learned from once: so many steps, or whole episodes."""
+"""On-policy storage: a fixed number of steps, or whole episodes. Used for one update phase."""
 
 from __future__ import annotations
 
@@ -15,10 +15,16 @@ from rl_cli.core.types import Batch, EnvSpec, State, Transition
 def minibatches(
     rows: int, size: int, rng: np.random.Generator, epochs: int = 1
 ) -> list[torch.Tensor]:
-    """All rows once an epoch, shuffled, in parts as equal as can be of at most `size`.
+    """Indices of shuffled minibatches: each epoch has all rows once.
+
+    Args:
+        rows: number of rows.
+        size: maximum size of a minibatch; sizes differ by at most 1.
+        rng: for the shuffles.
+        epochs: passes over the rows.
 
     Returns:
-        The parts in turn, those of one size that follow each other as one (K, B).
+        Minibatches in order; consecutive ones of the same size B as one tensor (K, B).
 
     """
     orders = [torch.from_numpy(rng.permutation(rows)) for _ in range(epochs)]
@@ -30,7 +36,7 @@ def minibatches(
 
 
 def filled_minibatches(rows: int, size: int, rng: np.random.Generator) -> list[torch.Tensor]:
-    """All rows, shuffled, in parts of `size`; the last is filled up with the first rows of all."""
+    """Shuffled minibatches of exactly `size` rows; the last is filled with rows of the first."""
     return list(
         torch.from_numpy(np.resize(rng.permutation(rows), -(-rows // size) * size)).split(size)
     )
@@ -52,8 +58,8 @@ class RolloutBuffer:
     def add(self, transition: Transition) -> None:
         """Append a step.
 
-        The budget's last step may be of fewer envs than all. It would leave a hole if the run were
-        continued, so it empties the buffer: nothing more is learned within this budget.
+        The last step of a budget may have fewer envs. It would leave a gap if the run were
+        continued, so it clears the buffer; no further update is due within the budget.
         """
         if len(transition.reward) < self.num_envs:
             return self.clear()
@@ -61,7 +67,7 @@ class RolloutBuffer:
         return self.landed(self.num_envs)
 
     def landed(self, rows: int) -> None:
-        """Take note of rows that have been written, from the next free row on."""
+        """Update the position after `rows` rows were written from `position` on."""
         self.position += rows // self.num_envs
 
     @property
@@ -70,7 +76,7 @@ class RolloutBuffer:
         return self.position * self.num_envs
 
     def batch(self) -> Batch:
-        """Everything collected, (T, N, ...)."""
+        """All steps, (T, N, ...)."""
         return Batch(*(tensor.to(self.device) for tensor in self.columns.tensors))
 
     def clear(self) -> None:
@@ -85,20 +91,21 @@ class RolloutBuffer:
 
 
 class EpisodeBuffer:
-    """Whole episodes, `per_env` from each env, all begun after the last `clear`.
+    """Whole episodes, `per_env` from each env, all started after the last `clear`.
 
-    Taking the first episodes of each env, rather than whichever end first, keeps short episodes
-    from being over-represented; an env that is done with its share goes on stepping, unrecorded.
-    An episode under way at `clear` was begun by older weights and is left out as well: the
-    gradient is that of the policy that acted.
+    Taking the first episodes of each env, rather than the first that end, avoids a bias towards
+    short episodes; an env with enough episodes continues without being recorded. An episode that
+    was running at `clear` is dropped, because older weights chose its first actions.
     """
 
     def __init__(self, per_env: int, spec: EnvSpec, device: torch.device) -> None:
         self.per_env, self.device = per_env, device
         self.open: list[list[Transition]] = [[] for _ in range(spec.num_envs)]
         self.complete: list[list[Transition]] = [[] for _ in range(spec.num_envs)]
-        self.recording = [True] * spec.num_envs  # is the episode under way wanted?
-        self.under_way = [False] * spec.num_envs
+        self.recording = [
+            True
+        ] * spec.num_envs  # whether the current episode of each env is recorded
+        self.running = [False] * spec.num_envs  # whether an episode has started and not ended
         self.steps = 0  # env steps since the last `clear`, recorded or not
 
     @property
@@ -106,7 +113,7 @@ class EpisodeBuffer:
         return all(len(episodes) == self.per_env for episodes in self.complete)
 
     def add(self, transition: Transition) -> None:
-        """Append a step to each env's episode under way."""
+        """Append a step to the current episode of each env."""
         self.steps += len(transition.reward)
         ends = transition.terminated | transition.truncated
         for i, ended in enumerate(ends.tolist()):
@@ -117,14 +124,14 @@ class EpisodeBuffer:
                     self.open[i] = []
             if ended:
                 self.recording[i] = len(self.complete[i]) < self.per_env
-            self.under_way[i] = not ended
+            self.running[i] = not ended
 
     def episodes(self) -> list[Batch]:
         """The complete episodes, each (T, ...)."""
         return [self._batch(episode) for episodes in self.complete for episode in episodes]
 
     def batch(self) -> Batch:
-        """The complete episodes one after another, as if of one env: (T, 1, ...)."""
+        """The complete episodes concatenated as if of one env, (T, 1, ...)."""
         columns = zip(*self.episodes(), strict=True)
         return Batch(*(torch.cat(column)[:, None] for column in columns))
 
@@ -135,17 +142,17 @@ class EpisodeBuffer:
         )
 
     def clear(self) -> None:
-        """Forget the complete episodes, and leave out those that are under way."""
+        """Drop the complete episodes and those that are running."""
         self.steps = 0
-        for i, under_way in enumerate(self.under_way):
-            self.open[i], self.complete[i], self.recording[i] = [], [], not under_way
+        for i, running in enumerate(self.running):
+            self.open[i], self.complete[i], self.recording[i] = [], [], not running
 
     def state_dict(self) -> State:
         return {
             "open": [_stack(rows)._asdict() if rows else {} for rows in self.open],
             "complete": [[e._asdict() for e in episodes] for episodes in self.complete],
             "recording": list(self.recording),
-            "under_way": list(self.under_way),
+            "under_way": list(self.running),
             "steps": self.steps,
         }
 
@@ -155,14 +162,14 @@ class EpisodeBuffer:
         self.open = [_unstack(Transition(**rows)) if rows else [] for rows in opened]
         self.complete = [[Transition(**e) for e in episodes] for episodes in complete]
         self.recording = list(cast(list[bool], state["recording"]))
-        self.under_way = list(cast(list[bool], state["under_way"]))
-        self.steps = cast(int, state.get("steps", 0))  # nobody asked for it before it was saved
+        self.running = list(cast(list[bool], state["under_way"]))
+        self.steps = cast(int, state.get("steps", 0))  # older checkpoints do not have it
 
 
 def make_rollout(
     length: int | None, episodes: int | None, spec: EnvSpec, device: torch.device
 ) -> RolloutBuffer | EpisodeBuffer:
-    """What holds `length` steps of each env, or `episodes` episodes in all, as many of each env."""
+    """A buffer of `length` steps of each env, or of `episodes` episodes, equally many of each env."""
     if length is not None:
         return RolloutBuffer(length, spec, device)
     return EpisodeBuffer(-(-(episodes or 1) // spec.num_envs), spec, device)

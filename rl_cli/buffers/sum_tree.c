@@ -1,4 +1,4 @@
-/* A tree of sums, 16 children to a node: numpy's additions in numpy's order. Called by sum_tree.py. */
+/* Sum tree with 16 children per node; additions in the order of numpy. Called by sum_tree.py. */
 
 enum { WIDTH = 16 };
 
@@ -8,7 +8,7 @@ typedef struct {
     double *const *level; /* leaves first; the children of node k are [WIDTH k, WIDTH (k + 1)) */
 } Tree;
 
-/* As numpy adds up a short row: eight sums under way, then in pairs. */
+/* The order in which numpy sums 16 numbers: eight partial sums, then pairs. */
 static double sum(const double *x) {
     double s[8];
     for (int i = 0; i < 8; i++) s[i] = x[i] + x[i + 8];
@@ -25,7 +25,7 @@ void set(const Tree *tree, long count, const long *rows, const double *weights) 
         }
 }
 
-/* Returns how many were found: not all where a weight is no number. */
+/* Returns how many were found: fewer than count if a weight is NaN. */
 long find(const Tree *tree, long count, const double *points, long *rows) {
     for (long i = 0; i < count; i++) {
         double left = points[i];
@@ -39,7 +39,7 @@ long find(const Tree *tree, long count, const double *points, long *rows) {
                 end = c ? end + child[c] : child[c];
                 if (end > left) chosen = c, begin = end - child[c];
             }
-            if (chosen < 0) { /* rounding ate the rest: the last that weighs anything */
+            if (chosen < 0) { /* rounding: take the last child with a weight */
                 while (last > 0 && !(child[last] > 0.0)) last--;
                 if (!(child[last] > 0.0)) last = WIDTH - 1;
                 chosen = last, end = child[0];

@@ -1,4 +1,4 @@
-"""Weights of many rows, drawn from in proportion: a tree of sums."""
+"""Sum tree: sampling of rows in proportion to their weights."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from rl_cli.engine import build_cache
 SOURCE = Path(__file__).with_suffix(".c")
 
 WIDTH = 16
-"""Children of a node. Wide and shallow: a level costs numpy the same few calls however wide it is."""
+"""Children of a node. A level costs the same few numpy calls whatever its width."""
 
 
 class SumTree:
-    """`capacity` weights >= 0. Changing or finding one takes a step per level, all rows at once.
+    """`capacity` weights >= 0; setting and finding take one vectorized pass per level.
 
-    Schaul et al. 2016 (arXiv:1511.05952), appendix B.2.1. A node is always the sum of its children
-    added afresh, never changed by a difference: its bits depend on the weights, not on their past.
+    Schaul et al. 2016 (arXiv:1511.05952), appendix B.2.1. A node is always recomputed as the sum of
+    its children, so its bits depend on the current weights only.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -32,9 +32,11 @@ class SumTree:
             if groups == 1:
                 break
             nodes = groups
-        self.quick: _Quick | None = None
-        with contextlib.suppress(OSError, RuntimeError):  # numpy finds the same, more slowly
-            self.quick = _Quick(build_cache.load(SOURCE, flags=build_cache.EXACT), self.levels)
+        self.native: _NativeTree | None = None
+        with contextlib.suppress(OSError, RuntimeError):  # numpy gives the same results, slower
+            self.native = _NativeTree(
+                build_cache.load(SOURCE, flags=build_cache.EXACT), self.levels
+            )
 
     @property
     def total(self) -> float:
@@ -46,36 +48,41 @@ class SumTree:
         return weights
 
     def set(self, positions: np.ndarray, weights: np.ndarray | float) -> None:
-        """Give rows new weights; of a position that occurs twice the last one counts. (B,), (B,)."""
-        if self.quick is not None:
-            return self.quick.set(positions, weights)
+        """Set the weights (B,) of rows (B,); of a row that occurs twice, the last weight counts."""
+        if self.native is not None:
+            return self.native.set(positions, weights)
         self.levels[0].reshape(-1)[positions] = weights
-        return self._add_up(positions // WIDTH)
+        return self._update_sums(positions // WIDTH)
 
-    def _add_up(self, groups: np.ndarray) -> None:
-        """Bring the sums above these groups of leaves up to date."""
+    def _update_sums(self, groups: np.ndarray) -> None:
+        """Recompute the sums above these groups of leaves."""
         for below, above in zip(self.levels, self.levels[1:], strict=False):
             above.reshape(-1)[groups] = below[groups].sum(-1)
             groups = groups // WIDTH
 
     def fill(self, weights: np.ndarray) -> None:
-        """Weights of the first rows, all others 0. (n,)."""
+        """Set the weights (n,) of the first n rows, and 0 for all others."""
         for level in self.levels:
             level.fill(0.0)
         self.levels[0].reshape(-1)[: len(weights)] = weights
-        self._add_up(np.arange(len(self.levels[0])))
+        self._update_sums(np.arange(len(self.levels[0])))
 
     def find(self, points: np.ndarray) -> np.ndarray:
-        """The row in which each point in [0, total) lies, weights laid end to end. (B,) -> (B,)."""
-        if self.quick is not None:
-            return self.quick.find(points)
+        """The row whose interval of the cumulative weights contains each point. (B,) -> (B,) int64.
+
+        Points are in [0, total).
+        """
+        if self.native is not None:
+            return self.native.find(points)
         node = np.zeros(len(points), np.int64)
         rows, left = np.arange(len(points)), points.copy()
         for level in reversed(self.levels):
             children = level[node]  # (B, WIDTH)
             ends = children.cumsum(-1)
             inside = ends > left[:, None]
-            last = WIDTH - 1 - (children[:, ::-1] > 0).argmax(-1)  # where rounding ate the rest
+            last = (
+                WIDTH - 1 - (children[:, ::-1] > 0).argmax(-1)
+            )  # rounding: no interval ends after the point
             child = np.where(inside[:, -1], inside.argmax(-1), last)
             left -= ends[rows, child] - children[rows, child]
             node = node * WIDTH + child
@@ -92,8 +99,8 @@ class _Tree(ctypes.Structure):
     )
 
 
-class _Quick:
-    """`set` and `find` in C, on the same memory and to the same bits."""
+class _NativeTree:
+    """`set` and `find` in C on the same arrays, with bit-identical results."""
 
     def __init__(self, library: ctypes.CDLL, levels: list[np.ndarray]) -> None:
         pointers = (ctypes.c_void_p * len(levels))(*(level.ctypes.data for level in levels))
@@ -114,5 +121,5 @@ class _Quick:
         rows = np.empty(len(given), np.int64)
         found = self.library.find(self.address, len(rows), given.ctypes.data, rows.ctypes.data)
         if found < len(rows):
-            raise IndexError("a weight is no number")  # as numpy's way ends too
+            raise IndexError("a weight is NaN")  # the numpy path raises IndexError too
         return rows

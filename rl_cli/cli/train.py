@@ -187,7 +187,7 @@ def _resume(argv: list[str]) -> int:
     for name, value in typed.items():
         if name.startswith("env."):
             _set(typed_env, name.removeprefix("env."), value)
-    trust.require_said(cfg.env, typed_env)
+    trust.require_confirmed(cfg.env, typed_env)
     return experiment.train(cfg, config, labels).exit_code
 
 

@@ -5,7 +5,7 @@ Shapes: T rollout length, N envs, B batch size, A actions (or action dimensions)
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, cast
 
 import numpy as np
 
@@ -21,8 +21,6 @@ Metrics = dict[str, "torch.Tensor | np.ndarray"]  # name -> (K,), of K updates
 Arrays = dict[str, np.ndarray]  # name -> NumPy array, as Params
 
 State = dict[str, object]  # nested: arrays, tensors, Blocks, numbers, strings, lists, dicts
-
-LIFE = 2  # an env's `terminated`: what is learned from ends here, the episode goes on
 
 EnvStep = tuple[Any, Any, bool, bool, dict[str, Any]]  # what gymnasium's `step` answers
 
@@ -46,12 +44,13 @@ class ActionSpec(NamedTuple):
 
 
 class EnvSpec(NamedTuple):
-    """What an algorithm is told of its envs: observations (N, *obs_shape), actions, how many."""
+    """Observations (N, *obs_shape) and actions of N = num_envs envs."""
 
     obs_shape: tuple[int, ...]
     obs_dtype: Literal["float32", "uint8"]
     action: ActionSpec
     num_envs: int
+    frame_channels: int = 0  # of each of the stacked frames of pixels; 0: vectors, or not known
 
 
 class Transition(NamedTuple):
@@ -110,15 +109,30 @@ class ExperienceBatch(NamedTuple):
     next_action: torch.Tensor  # (B,)
 
 
-class Rows(NamedTuple):
-    """K batches of a table's rows, to be gathered by whoever learns from them."""
+class Table(Protocol):
+    """A table of rows that are gathered in its own way, such as pooled frames."""
 
-    table: tuple[torch.Tensor, ...]  # a NamedTuple of columns (capacity, ...)
+    def gather(self, positions: torch.Tensor, device: torch.device) -> tuple[torch.Tensor, ...]:
+        """Rows at positions (B,) as a batch on `device`."""
+        ...
+
+
+class Rows(NamedTuple):
+    """K batches of rows of a table, which the learner gathers.
+
+    `table` is a NamedTuple of columns (capacity, ...), or a NamedTuple of tensors with a method
+    `gather(positions, device)` that returns the batch of rows at positions (B,).
+    """
+
+    table: tuple[torch.Tensor, ...]
     positions: torch.Tensor  # (K, B) int64
 
     def gather(self, device: torch.device) -> tuple[torch.Tensor, ...]:
-        """The rows themselves, one batch after the other, in a tuple of the table's type."""
-        positions = self.positions.flatten().to(self.table[0].device)
+        """The rows of all K batches, one after the other, as a NamedTuple of (K * B, ...)."""
+        positions = self.positions.flatten()
+        if hasattr(self.table, "gather"):
+            return cast(Table, self.table).gather(positions, device)
+        positions = positions.to(self.table[0].device)
         columns = (column.index_select(0, positions).to(device) for column in self.table)
         return type(self.table)(*columns)
 
@@ -131,8 +145,8 @@ class Episode(NamedTuple):
 
 
 class Recording(NamedTuple):
-    """A finished episode with all that playing it again takes."""
+    """A finished episode and what its replay needs."""
 
     episode: Episode
-    begun: State  # the seed of its reset, or where the env's stream stood before it
+    start_state: State  # see envs/episode_replay.py, `reset_to`
     actions: list[np.ndarray]  # each (*action_shape)

@@ -1,0 +1,1 @@
+"""Environments: construction from a configuration, preprocessing, vectorization, normalization."""

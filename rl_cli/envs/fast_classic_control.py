@@ -1,8 +1,8 @@
-"""gymnasium's classic control, a step in a third of the time and the same to the last bit.
+"""Faster steps of gymnasium's classic control envs with bit-identical results.
 
-Each class takes over an env that gymnasium made: its constants, its resets, its generator. Only the
-step is our own: the same operations in the same order on Python's floats, where gymnasium's go
-through arrays of one to four numbers. A test steps both side by side.
+Each class wraps an env made by gymnasium and uses its constants, its reset and its random generator.
+Only `step` is reimplemented: the same operations in the same order on Python floats, where gymnasium
+uses arrays of one to four numbers. A test compares both step by step.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from gymnasium.envs.classic_control.mountain_car import MountainCarEnv
 from gymnasium.envs.classic_control.pendulum import PendulumEnv
 
 from rl_cli.core.types import EnvStep
-from rl_cli.envs.fast_lunar_lander import NOTHING, LunarLander
+from rl_cli.envs.fast_lunar_lander import NO_INFO, LunarLander
 
 
 class Steppable(Protocol):
-    """What a vector of envs asks of each."""
+    """The part of gymnasium.Env that `VectorEnv` uses."""
 
     @property
     def unwrapped(self) -> Any: ...
@@ -34,10 +34,10 @@ class Steppable(Protocol):
     def close(self) -> None: ...
 
 
-class _Lean:
-    always_finite = (
-        False  # True: no number it gives can be infinite or none, whatever is done in it
-    )
+class FastEnv:
+    """Base of the fast envs: reset and close."""
+
+    always_finite = False  # True: observations and rewards are finite for any actions
 
     def __init__(self, env: Any) -> None:
         self.unwrapped = env
@@ -51,10 +51,10 @@ class _Lean:
         self.unwrapped.close()
 
 
-class CartPole(_Lean):
-    """Barto, Sutton & Anderson 1983, with gymnasium's constants."""
+class CartPole(FastEnv):
+    """CartPole (Barto, Sutton & Anderson 1983), with gymnasium's constants."""
 
-    always_finite = True  # sums and products of bounded numbers, for as long as an episode lasts
+    always_finite = True  # bounded terms, over the length of an episode
 
     def __init__(self, env: CartPoleEnv) -> None:
         super().__init__(env)
@@ -76,13 +76,13 @@ class CartPole(_Lean):
         self.state = x, x_dot, theta, theta_dot
         far, steep = self.limits
         terminated = x < -far or x > far or theta < -steep or theta > steep
-        return self.state, 1.0, terminated, False, NOTHING
+        return self.state, 1.0, terminated, False, NO_INFO
 
 
-class MountainCar(_Lean):
-    """Moore 1990, as in Sutton & Barto's example 10.1."""
+class MountainCar(FastEnv):
+    """MountainCar (Moore 1990; Sutton & Barto 2018, example 10.1)."""
 
-    always_finite = True  # position and speed are clipped
+    always_finite = True  # position and velocity are clipped
 
     def __init__(self, env: MountainCarEnv) -> None:
         super().__init__(env)
@@ -96,11 +96,11 @@ class MountainCar(_Lean):
         if position == -1.2 and velocity < 0:
             velocity = 0.0
         self.state = position, velocity
-        return self.state, -1.0, position >= 0.5 and velocity >= self.goal, False, NOTHING
+        return self.state, -1.0, position >= 0.5 and velocity >= self.goal, False, NO_INFO
 
 
-class Pendulum(_Lean):
-    """Swing-up; the torque is a float32, and so are its products, as in gymnasium."""
+class Pendulum(FastEnv):
+    """Pendulum; the torque and its products are float32, as in gymnasium."""
 
     def __init__(self, env: PendulumEnv) -> None:
         super().__init__(env)
@@ -115,13 +115,13 @@ class Pendulum(_Lean):
         speed = min(max(speed, -8.0), 8.0)
         angle += speed * 0.05
         self.state = angle, speed
-        return (np.cos(angle), np.sin(angle), speed), -cost, False, False, NOTHING
+        return (np.cos(angle), np.sin(angle), speed), -cost, False, False, NO_INFO
 
 
-class Acrobot(_Lean):
-    """Sutton & Barto's example 11.3, their equations; all masses and lengths are 1."""
+class Acrobot(FastEnv):
+    """Acrobot (Sutton & Barto 1998, example 11.3, "book" equations); masses and lengths are 1."""
 
-    always_finite = True  # angles are wrapped, speeds clipped
+    always_finite = True  # angles are wrapped, velocities are clipped
 
     def step(self, action: int, /) -> EnvStep:
         first, second, speed, speed2 = _runge_kutta(self.state, action - 1.0)
@@ -132,14 +132,14 @@ class Acrobot(_Lean):
         cos = float(np.cos(first))
         up = -cos - float(np.cos(second + first)) > 1.0
         obs = cos, np.sin(first), np.cos(second), np.sin(second), speed, speed2
-        return obs, 0.0 if up else -1.0, up, False, NOTHING
+        return obs, 0.0 if up else -1.0, up, False, NO_INFO
 
 
-Angles = tuple[float, float, float, float]  # of both links, and their speeds
+Angles = tuple[float, float, float, float]  # of both links, and their angular velocities
 
 
 def _runge_kutta(at: tuple[float, ...], torque: float) -> Angles:
-    """A fifth of a second of Acrobot in one step of fourth order."""
+    """0.2 s of Acrobot in one Runge-Kutta step of order 4."""
     a, b, c, d = at
     k1 = _acrobot(a, b, c, d, torque)
     k2 = _acrobot(a + 0.1 * k1[0], b + 0.1 * k1[1], c + 0.1 * k1[2], d + 0.1 * k1[3], torque)
@@ -175,7 +175,7 @@ def _wrapped(angle: float) -> float:
     return angle
 
 
-LEAN: dict[type, type[_Lean]] = {
+FAST_ENVS: dict[type, type[FastEnv]] = {
     AcrobotEnv: Acrobot,
     CartPoleEnv: CartPole,
     MountainCarEnv: MountainCar,
@@ -183,17 +183,17 @@ LEAN: dict[type, type[_Lean]] = {
 }
 
 
-def lean(env: gym.Env[Any, Any]) -> Steppable:
-    """The quick twin of an env that has one, else the env itself. It must not be wrapped."""
+def make_fast(env: gym.Env[Any, Any]) -> Steppable:
+    """The fast version of an env, or the env itself if there is none (also if it is wrapped)."""
     if isinstance(env, CartPoleEnv) and env._sutton_barto_reward:
         return env
     if _is_lander(type(env)) and env.render_mode is None:
         return LunarLander(env)
-    twin = LEAN.get(type(env))
-    return env if twin is None else twin(env)  # type: ignore[return-value]
+    fast = FAST_ENVS.get(type(env))
+    return env if fast is None else fast(env)  # type: ignore[return-value]
 
 
 def _is_lander(kind: type) -> bool:
-    """By its name: the class itself cannot be imported where Box2D is not installed."""
-    place = "gymnasium.envs.box2d.lunar_lander"
-    return (kind.__module__, kind.__qualname__) == (place, "LunarLander")
+    """Compares names, because importing the class needs Box2D."""
+    module = "gymnasium.envs.box2d.lunar_lander"
+    return (kind.__module__, kind.__qualname__) == (module, "LunarLander")

@@ -1,9 +1,9 @@
-"""gymnasium's LunarLander with half the Python around the physics, the same to the last bit.
+"""A faster step of gymnasium's LunarLander with bit-identical results.
 
-The world, its bodies, the resets and what counts as a contact stay gymnasium's (Box2D takes the
-larger part of a step). What is our own is the engines, the observation and the reward: the same
-operations in the same order on Python's floats, without a call of numpy, and each property of a
-body, a call into Box2D that makes an object, read once.
+The Box2D world, its bodies, the reset and contact detection are gymnasium's (Box2D takes most of the
+time of a step). Engines, observation and reward are reimplemented: the same operations in the same
+order on Python floats instead of numpy arrays, with each Box2D property, a call that creates an
+object, read once.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 
 from rl_cli.core.types import EnvStep
 
-NOTHING: dict[str, Any] = {}
+NO_INFO: dict[str, Any] = {}
 
-HALF_WIDTH, HALF_HEIGHT = 10.0, 400 / 30.0 / 2  # of the viewport, in Box2D's units
+HALF_WIDTH, HALF_HEIGHT = 10.0, 400 / 30.0 / 2  # of the viewport, in Box2D units
 
 FPS = 50
 
@@ -27,19 +27,19 @@ LEG_DOWN = 18 / 30.0
 
 
 class LunarLander:
-    """Takes over a LunarLander that gymnasium made and that draws nothing.
+    """Wraps a LunarLander made by gymnasium without a renderer.
 
     Args:
-        env: with either kind of action, and with or without wind.
+        env: with discrete or continuous actions, with or without wind.
 
     """
 
     def __init__(self, env: Any) -> None:
         self.unwrapped = env
-        self.engines = self._throttles if env.continuous else self._switches
+        self.engines = self._continuous if env.continuous else self._discrete
 
     def reset(self, *, seed: int | None = None) -> tuple[Any, dict[str, Any]]:
-        """As gymnasium's, which takes a first step with the engines off."""
+        """Reset as gymnasium does, which takes one step with the engines off."""
         env = self.unwrapped
         obs, info = env.reset(seed=seed)
         self.world_step, self.body, self.legs = env.world.Step, env.lander, env.legs
@@ -58,7 +58,7 @@ class LunarLander:
     def step(self, action: Any, /) -> EnvStep:
         env, body, (left, right) = self.unwrapped, self.body, self.legs
         if env.enable_wind and not (left.ground_contact or right.ground_contact):
-            self._blow()
+            self._apply_wind()
         main, side, direction = self.engines(action)
         self._fire(main, side, direction)
         self.world_step(1.0 / FPS, 180, 60)
@@ -73,20 +73,21 @@ class LunarLander:
         reward = shaping - self.shaping - main * 0.30 - side * 0.03
         self.shaping = shaping
         if not body.awake:
-            return obs, 100.0, True, False, NOTHING
+            return obs, 100.0, True, False, NO_INFO
         if env.game_over or abs(x) >= 1.0:
-            return obs, -100.0, True, False, NOTHING
-        return obs, reward, False, False, NOTHING
+            return obs, -100.0, True, False, NO_INFO
+        return obs, reward, False, False, NO_INFO
 
     @staticmethod
-    def _switches(action: int) -> tuple[float, float, float]:
-        """0: nothing, 1: left, 2: main, 3: right. -> power of main and side, the side's direction."""
+    def _discrete(action: int) -> tuple[float, float, float]:
+        """0: none, 1: left, 2: main, 3: right. -> power of main and side engine, side direction."""
         if action == 2:
             return 1.0, 0.0, 0.0
         return (0.0, 1.0, action - 2.0) if action else (0.0, 0.0, 0.0)
 
     @staticmethod
-    def _throttles(action: Any) -> tuple[float, float, float]:
+    def _continuous(action: Any) -> tuple[float, float, float]:
+        """(2,) float32 -> power of main and side engine, side direction."""
         main, side = action.tolist()
         main = (min(main, 1.0) + 1.0) * 0.5 if main > 0.0 else 0.0
         if not abs(side) > 0.5:
@@ -94,23 +95,23 @@ class LunarLander:
         return main, min(abs(side), 1.0), math.copysign(1.0, side)
 
     def _fire(self, main: float, side: float, direction: float) -> None:
-        """Impulses of both engines, where noise in their places lets them act."""
+        """Apply the impulses of both engines, at positions with gymnasium's noise."""
         draw = self.random
-        ahead, aside = (-1.0 + 2.0 * draw()) / 30.0, (-1.0 + 2.0 * draw()) / 30.0
+        noise_ahead, noise_aside = (-1.0 + 2.0 * draw()) / 30.0, (-1.0 + 2.0 * draw()) / 30.0
         sin, cos = math.sin(self.angle), math.cos(self.angle)
         if main:
-            reach = MAIN_HEIGHT + 2 * ahead
-            x, y = sin * reach + -cos * aside, -cos * reach - sin * aside
+            reach = MAIN_HEIGHT + 2 * noise_ahead
+            x, y = sin * reach + -cos * noise_aside, -cos * reach - sin * noise_aside
             place = self.x + x, self.y + y
             self.push((-x * MAIN_POWER * main, -y * MAIN_POWER * main), place, True)
         if side:
-            reach = 3 * aside + direction * SIDE_AWAY / 30.0
-            x, y = sin * ahead + -cos * reach, -cos * ahead - sin * reach
+            reach = 3 * noise_aside + direction * SIDE_AWAY / 30.0
+            x, y = sin * noise_ahead + -cos * reach, -cos * noise_ahead - sin * reach
             place = self.x + x - sin * 17 / 30.0, self.y + y + cos * SIDE_HEIGHT / 30.0
             self.push((-x * SIDE_POWER * side, -y * SIDE_POWER * side), place, True)
 
-    def _blow(self) -> None:
-        """Wind and turbulence."""
+    def _apply_wind(self) -> None:
+        """Apply wind and turbulence."""
         env = self.unwrapped
         wind, turbulence = env.wind_idx, env.torque_idx
         self.body.ApplyForceToCenter((_gust(wind) * env.wind_power, 0.0), True)

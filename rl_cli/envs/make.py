@@ -1,4 +1,4 @@
-"""One gymnasium env from its configuration, and what an algorithm needs to know of it."""
+"""Construction of one env from its configuration, and error messages for envs that fail."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from gymnasium import wrappers as w
 from rl_cli.config.env import EnvConfig
 from rl_cli.core.errors import BadInput, EnvFault, RunError, did_you_mean
 from rl_cli.envs import atari
-from rl_cli.envs.wrappers import ActionRepeat, Env, FreshWorld, _flatten, _is_image, _stack_pixels
+from rl_cli.envs.wrappers import ActionRepeat, Env, FreshWorld, flatten, is_image, stack_pixels
 
 EXTRAS = {"mujoco": "mujoco", "ale": "atari", "atari": "atari"}
-"""Word in gymnasium's message -> our extra that brings the package."""
+"""Word in gymnasium's error message -> extra of this project that installs the package."""
 
 RESERVED_KWARGS = {
     "max_episode_steps": "use env.max_episode_steps",
@@ -28,40 +28,43 @@ RESERVED_KWARGS = {
 
 
 def make_env(cfg: EnvConfig, render_mode: str | None = None, training: bool = False) -> Env:
-    """The env, its observations brought to (C, H, W) bytes or a flat vector.
+    """Make an env whose observations are uint8 (C, H, W) pixels or a flat vector.
 
-    Training envs are made without a renderer: with one, LunarLander fills its physics with
-    particles and each step takes many times as long.
+    Args:
+        cfg: configuration of the env.
+        render_mode: as in `gymnasium.make`. Training envs have none: a renderer makes a step of
+            LunarLander many times slower.
+        training: apply `episodic_life`.
 
     Raises:
-        BadInput: no such env, a missing package, an unknown env.kwargs key, observations that
-            cannot be flattened.
+        BadInput: unknown env, missing package, unknown env.kwargs key, observations that cannot be
+            flattened, preprocessing that does not apply to the env.
 
     """
-    env, cfg = atari.prepared(_make(cfg, render_mode), cfg, training)
+    env, cfg = atari.preprocess(_make(cfg, render_mode), cfg, training)
     if cfg.id.startswith("BipedalWalker"):
         env = FreshWorld(env)
     if cfg.frame_skip > 1:
         env = ActionRepeat(env, cfg.frame_skip)
-    if _is_image(env.observation_space):
-        return _stack_pixels(env, cfg)
+    if is_image(env.observation_space):
+        return stack_pixels(env, cfg)
     if cfg.grayscale or cfg.resize is not None:
         key = "env.grayscale" if cfg.grayscale else "env.resize"
-        raise BadInput("only pixel observations have a size and a colour", key, f"leave {key} out")
+        raise BadInput(f"{key} applies to pixel observations only", key, f"leave {key} out")
     if not isinstance(env.observation_space, spaces.Box) or env.observation_space.shape == ():
-        env = _flatten(env, cfg)
+        env = flatten(env, cfg)
     if cfg.frame_stack > 1:
         env = w.FrameStackObservation(env, cfg.frame_stack)
-    return env if len(env.observation_space.shape or ()) == 1 else _flatten(env, cfg)
+    return env if len(env.observation_space.shape or ()) == 1 else flatten(env, cfg)
 
 
 def _make(cfg: EnvConfig, render_mode: str | None) -> Env:
     if ":" in cfg.id and str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # the module may lie here; nothing else is looked for here
+        sys.path.append(str(Path.cwd()))  # where the module may be
     _register_extras(cfg.id)
     for name, instead in RESERVED_KWARGS.items():
         if name in cfg.kwargs:
-            raise BadInput(f"{name} is not the env's to be given", f"env.kwargs.{name}", instead)
+            raise BadInput(f"env.kwargs cannot set {name}", f"env.kwargs.{name}", instead)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -69,56 +72,57 @@ def _make(cfg: EnvConfig, render_mode: str | None) -> Env:
                 cfg.id,
                 max_episode_steps=cfg.max_episode_steps,
                 disable_env_checker=True,
-                # an env that cannot render need not know the word
+                # envs without a renderer may not accept the argument
                 **({} if render_mode is None else {"render_mode": render_mode}),
                 **cast(dict[str, Any], cfg.kwargs),
             )
-    except Exception as error:  # a module or a constructor of somebody else's: anything
-        raise _refused(error, cfg) from None
+    except Exception as error:  # third-party code may raise anything
+        raise _bad_input(error, cfg) from None
 
 
-def _refused(error: Exception, cfg: EnvConfig) -> BadInput:
-    """Why there is no such env, and what to do about it."""
+def _bad_input(error: Exception, cfg: EnvConfig) -> BadInput:
+    """Why the env cannot be made, and what to do."""
     what, where = _first_line(error), f"env.id={cfg.id}"
     match error:
         case gym.error.DependencyNotInstalled():
-            told = what.partition(", run")[0]  # gymnasium names its own extra, not ours
-            return BadInput(f"{cfg.id} needs a package: {told}", where, _pip_line(str(error)))
+            reason = what.partition(", run")[0]  # the rest names gymnasium's extra, not ours
+            return BadInput(f"{cfg.id} needs a package: {reason}", where, _pip_line(str(error)))
         case gym.error.NamespaceNotFound() if cfg.id.startswith("ALE/"):
             return BadInput(what, where, _pip_line("atari"))
         case gym.error.UnregisteredEnv() | gym.error.DeprecatedEnv():
-            atari = "NoFrameskip" in cfg.id
-            return BadInput(what, where, _pip_line("atari") if atari else _suggest_env(cfg.id))
-        case gym.error.Error():  # an id that is none
+            is_atari = "NoFrameskip" in cfg.id
+            fix = _pip_line("atari") if is_atari else _suggest_env(cfg.id)
+            return BadInput(what, where, fix)
+        case gym.error.Error():  # a malformed id
             return BadInput(what.partition(" (")[0], where, _suggest_env(cfg.id))
         case ImportError():
-            fix = "install the package, or start where its module lies"
+            fix = "install the package, or run from the folder that contains the module"
             return BadInput(f"{cfg.id} could not be imported: {what}", where, fix)
     if unknown := _unknown_kwarg(error, cfg):
         return unknown
     return BadInput(
         f"{cfg.id} cannot be made: {type(error).__name__}: {what}",
         f"env.kwargs={dict(cfg.kwargs)}" if cfg.kwargs else where,
-        "see the env's own documentation for its arguments",
+        "see the documentation of the env for its arguments",
     )
 
 
 def _unknown_kwarg(error: Exception, cfg: EnvConfig) -> BadInput | None:
-    """The argument that an env does not take, and those it does; None if that was not it."""
+    """An argument that the env does not accept, and those it does; None: another error."""
     if not isinstance(error, TypeError):
         return None
-    entry = gym.spec(cfg.id.rpartition(":")[2]).entry_point  # made, or tried to: its module is in
+    entry = gym.spec(cfg.id.rpartition(":")[2]).entry_point  # gym.make has imported its module
     if entry is None:
         return None
     make = gym.envs.registration.load_env_creator(entry) if isinstance(entry, str) else entry
-    takes = inspect.signature(make).parameters
-    if any(p.kind is p.VAR_KEYWORD for p in takes.values()):
+    accepted = inspect.signature(make).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in accepted.values()):
         return None
-    unknown = [name for name in cfg.kwargs if name not in takes]
+    unknown = [name for name in cfg.kwargs if name not in accepted]
     if not unknown:
         return None
-    known = [name for name in takes if name not in RESERVED_KWARGS]
-    fix = f"its arguments: {', '.join(known)}" if known else "it takes none"
+    known = [name for name in accepted if name not in RESERVED_KWARGS]
+    fix = f"its arguments: {', '.join(known)}" if known else "it takes no arguments"
     return BadInput(
         f"{cfg.id} takes no argument {unknown[0]}",
         f"env.kwargs.{unknown[0]}={cfg.kwargs[unknown[0]]}",
@@ -132,7 +136,7 @@ def _register_extras(env_id: str) -> None:
             import ale_py  # type: ignore[import-not-found,unused-ignore]
         except ImportError:
             return
-        ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)  # no banner
+        ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)  # no start-up message
         gym.register_envs(ale_py)
 
 
@@ -144,22 +148,22 @@ def _pip_line(message: str) -> str:
     for word, extra in EXTRAS.items():
         if word in message.lower():
             return f'from a clone: pip install -c constraints.txt ".[{extra}]"'
-    return "install what it names"
+    return "install the package that is named"
 
 
 def _suggest_env(env_id: str) -> str:
     known = [spec for spec in gym.registry if not spec.startswith(("phys2d/", "tabular/"))]
     match = did_you_mean(env_id, known)
-    return match or "any id that gymnasium.envs.registry lists, or module:Id-v0"
+    return match or "use an id in gymnasium.envs.registry, or module:Id-v0"
 
 
 def env_fault(error: Exception, where: str) -> RunError:
-    """What to tell of an exception that an env raised; `where` the run stood."""
+    """The error to raise for an exception in an env; `where` says which env and step."""
     if isinstance(error, RunError):
         return error
     frame = traceback.extract_tb(error.__traceback__)[-1]
     return EnvFault(
         f"the env raised {type(error).__name__}: {_first_line(error)}",
         f"{where}; {Path(frame.filename).name}:{frame.lineno} in {frame.name}",
-        "mend the env; RL_CLI_DEBUG=1 shows the whole traceback",
+        "fix the env; RL_CLI_DEBUG=1 shows the full traceback",
     )

@@ -1,7 +1,7 @@
-"""Running statistics that bring observations and rewards to unit scale.
+"""Running normalization of observations and rewards.
 
-A single row of a few numbers, which is what one env gives, goes through Python's floats: the same
-operations in the same order, and so the same bits, without some thirty calls of numpy.
+A single short row, the case of one env, is processed with Python floats: the same operations in the
+same order as with numpy, so the same bits, without the overhead of some thirty numpy calls.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import numpy as np
 
 from rl_cli.core.types import State
 
-FEW = 16
-"""Numbers of one row up to which Python's own arithmetic is quicker."""
+SCALAR_PATH_MAX = 16
+"""Length of a row up to which Python floats are faster than numpy."""
 
 
 class RunningMoments:
     """Mean and variance of all rows seen (Chan, Golub & LeVeque 1979, parallel form).
 
-    Starts as one row of mean 0 and variance 1, so that the first rows are not divided by nothing.
+    Initialized as one row of mean 0 and variance 1, so that no variance is 0.
     """
 
     def __init__(self, shape: tuple[int, ...]) -> None:
@@ -29,7 +29,7 @@ class RunningMoments:
         self.count = 1.0
 
     def update(self, rows: np.ndarray) -> None:
-        """Take in (n, *shape) rows."""
+        """Include rows (n, *shape)."""
         n, total = len(rows), self.count + len(rows)
         mean = np.add.reduce(rows, axis=0, dtype=np.float64) / n
         shift = mean - self.mean
@@ -43,15 +43,15 @@ class RunningMoments:
         return {"mean": self.mean, "variance": self.variance, "count": self.count}
 
     def load_state_dict(self, state: State) -> None:
-        """Raises ValueError where the shape is not the one expected."""
+        """Raises ValueError if the shape differs; nothing is changed then."""
         mean, variance = np.asarray(state["mean"], float), np.asarray(state["variance"], float)
         if mean.shape != self.mean.shape or variance.shape != self.mean.shape:
             raise ValueError(f"statistics are {mean.shape}, observations {self.mean.shape}")
         self.mean, self.variance, self.count = mean, variance, cast(float, state["count"])
 
 
-def _joined(mean: float, variance: float, count: float, value: float) -> tuple[float, float]:
-    """`RunningMoments.update` with a single number. -> the new mean and variance."""
+def _updated(mean: float, variance: float, count: float, value: float) -> tuple[float, float]:
+    """`RunningMoments.update` with one number. -> the new mean and variance."""
     total, shift = count + 1, value - mean
     squares = variance * count + shift * shift * (count / total)
     return mean + shift * (1 / total), squares / total
@@ -62,32 +62,32 @@ def _scaled(value: float, variance: float, clip: float) -> float:
 
 
 class ObservationNormalizer:
-    """(obs - mean) / std, clipped. Learns in `observe` only: evaluation never calls it."""
+    """(obs - mean) / std, clipped. Only `observe` and `update_and_normalize` change the statistics."""
 
     def __init__(self, shape: tuple[int, ...], clip: float) -> None:
         self.moments, self.clip = RunningMoments(shape), clip
 
     def observe(self, obs: np.ndarray) -> None:
-        """Take in raw observations (n, *shape)."""
+        """Include raw observations (n, *shape) in the statistics."""
         self.moments.update(obs)
 
     def __call__(self, obs: np.ndarray) -> np.ndarray:
-        """Raw (n, *shape) -> normalised (n, *shape) float32."""
+        """Raw (n, *shape) -> normalized (n, *shape) float32."""
         scaled = (obs - self.moments.mean) / np.sqrt(self.moments.variance + 1e-8)
         return np.minimum(np.maximum(scaled, -self.clip), self.clip).astype(np.float32)
 
-    def observed(self, obs: np.ndarray) -> np.ndarray:
-        """`observe`, then normalise. Raw (n, *shape) -> (n, *shape) float32."""
-        if len(obs) == 1 and obs.ndim == 2 and obs.size <= FEW:
-            return self._observed_one(obs[0].tolist())
+    def update_and_normalize(self, obs: np.ndarray) -> np.ndarray:
+        """`observe`, then normalize. Raw (n, *shape) -> (n, *shape) float32."""
+        if len(obs) == 1 and obs.ndim == 2 and obs.size <= SCALAR_PATH_MAX:
+            return self._update_and_normalize_row(obs[0].tolist())
         self.observe(obs)
         return self(obs)
 
-    def _observed_one(self, row: list[float]) -> np.ndarray:
+    def _update_and_normalize_row(self, row: list[float]) -> np.ndarray:
         moments, out = self.moments, []
         means, variances, count = moments.mean.tolist(), moments.variance.tolist(), moments.count
         for i, value in enumerate(row):
-            means[i], variances[i] = _joined(means[i], variances[i], count, value)
+            means[i], variances[i] = _updated(means[i], variances[i], count, value)
             out.append(_scaled(value - means[i], variances[i], self.clip))
         moments.mean, moments.variance = np.array(means), np.array(variances)
         moments.count = count + 1
@@ -95,7 +95,7 @@ class ObservationNormalizer:
 
 
 class RewardNormalizer:
-    """Rewards divided by the running std of the discounted return, without shifting the mean."""
+    """Divides rewards by the running std of the discounted return; the mean is not subtracted."""
 
     def __init__(self, num_envs: int, gamma: float, clip: float) -> None:
         self.moments, self.gamma, self.clip = RunningMoments(()), gamma, clip
@@ -105,7 +105,7 @@ class RewardNormalizer:
         """Raw rewards (n,) and episode ends (n,) -> scaled rewards (n,) float32."""
         if len(reward) == 1:
             return self._one(float(reward[0]), bool(done[0]))
-        returns = self.returns[: len(reward)]  # a view: what follows moves the running returns
+        returns = self.returns[: len(reward)]  # a view: the lines below update it
         returns *= self.gamma
         returns += reward
         self.moments.update(returns)
@@ -115,7 +115,9 @@ class RewardNormalizer:
 
     def _one(self, reward: float, done: bool) -> np.ndarray:
         moments, total = self.moments, float(self.returns[0]) * self.gamma + reward
-        mean, variance = _joined(float(moments.mean), float(moments.variance), moments.count, total)
+        mean, variance = _updated(
+            float(moments.mean), float(moments.variance), moments.count, total
+        )
         moments.mean, moments.variance = np.array(mean), np.array(variance)
         moments.count += 1
         self.returns[0] = 0.0 if done else total

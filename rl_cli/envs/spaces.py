@@ -1,4 +1,4 @@
-"""TODO."""
+"""Observation and action spaces: `EnvSpec`, action decoding, frame rate, success threshold."""
 
 from __future__ import annotations
 
@@ -17,17 +17,21 @@ from rl_cli.envs.wrappers import Env
 
 
 def spec_of(env: Env, cfg: EnvConfig) -> EnvSpec:
-    """Shapes of observations and actions.
+    """Shapes and types of observations and actions of an env that `make_env` made.
 
     Raises:
-        BadInput: a kind of action that no algorithm here takes.
+        BadInput: the action space is not Discrete, MultiDiscrete (1-D) or Box.
 
     """
     obs_shape = env.observation_space.shape
     assert obs_shape is not None
     pixels = len(obs_shape) == 3
     return EnvSpec(
-        obs_shape, "uint8" if pixels else "float32", _action_spec(env, cfg), cfg.num_envs
+        obs_shape,
+        "uint8" if pixels else "float32",
+        _action_spec(env, cfg),
+        cfg.num_envs,
+        obs_shape[0] // cfg.frame_stack if pixels else 0,
     )
 
 
@@ -41,14 +45,14 @@ def _action_spec(env: Env, cfg: EnvConfig) -> ActionSpec:
         low, high = (tuple(float(x) for x in bound.flat) for bound in (space.low, space.high))
         return ActionSpec("box", space.shape, (), low, high)
     raise BadInput(
-        f"actions of {cfg.id} are {space}",
+        f"the action space of {cfg.id} is {space}",
         f"env.id={cfg.id}",
-        "Discrete, MultiDiscrete and Box actions can be used",
+        "supported: Discrete, MultiDiscrete and Box",
     )
 
 
 def action_decoder(space: gym.Space[Any]) -> Callable[[np.ndarray], Sequence[Any]]:
-    """How rows of an algorithm's actions become what the env takes; Box rows are clipped."""
+    """Function from (N, *action_shape) to N actions as `env.step` takes them; Box is clipped."""
     if isinstance(space, spaces.Discrete):
         start = int(space.start)
         return lambda rows: rows.tolist() if start == 0 else (rows + start).tolist()
@@ -60,12 +64,12 @@ def action_decoder(space: gym.Space[Any]) -> Callable[[np.ndarray], Sequence[Any
 
 
 def fps_of(env: Env, cfg: EnvConfig) -> float:
-    """Frames per second, one frame an action, at which the env looks as it should."""
+    """Frames per second of real-time playback with one frame per action."""
     return float(env.metadata.get("render_fps") or 30) / cfg.frame_skip
 
 
 def success_threshold(env: Env, cfg: EnvConfig) -> float | None:
-    """Return at which an episode counts as a success: env.success_at, or what the env registers."""
+    """Return from which an episode is a success: env.success_at or the registered threshold."""
     if cfg.success_at is not None:
         return cfg.success_at
     threshold = env.spec.reward_threshold if env.spec is not None else None

@@ -1,7 +1,7 @@
-"""Envs in processes of their own: for slow ones, and for ones that may hang or die.
+"""Envs in forked worker processes: for slow envs, and for envs that may hang or crash.
 
-What is computed is the same as in one process, to the bit; a test compares. Observations, rewards and
-actions lie in memory that all share; a pipe to each process carries a few bytes a step.
+Results equal those of `VectorEnv` bit for bit. Observations, rewards and actions are in shared
+memory; each step sends a few bytes through a pipe to each worker.
 """
 
 from __future__ import annotations
@@ -18,25 +18,30 @@ import numpy as np
 from rl_cli.config.env import EnvConfig
 from rl_cli.core import processes
 from rl_cli.core.errors import EnvFault, RunError
-from rl_cli.core.types import LIFE, EnvSpec, State
+from rl_cli.core.types import EnvSpec, State
+from rl_cli.envs.atari import LIFE_LOST
 from rl_cli.envs.make import env_fault, make_env
 from rl_cli.envs.vector import VectorEnv
 from rl_cli.envs.wrappers import Env
 
 STEP, RESET, REPLAY, CLOSE = b"s", b"r", b"p", b"c"
+"""First byte of a message to a worker."""
+
+OK, ERROR = b".", b"!"
+"""First byte of its reply."""
 
 
-class Shared:
-    """Arrays that forked processes see alike, a row for each env."""
+class SharedArrays:
+    """Arrays in memory that forked processes share, one row per env."""
 
     def __init__(self, num_envs: int, spec: EnvSpec) -> None:
         self.obs = _shared((num_envs, *spec.obs_shape), np.dtype(spec.obs_dtype))
         self.action = _shared((num_envs, *spec.action.shape), np.dtype(spec.action.dtype))
         self.reward = _shared((num_envs,), np.dtype(np.float64))
-        self.terminated = _shared((num_envs,), np.dtype(bool))
+        self.terminated = _shared((num_envs,), np.dtype(bool))  # also by the loss of a life
         self.truncated = _shared((num_envs,), np.dtype(bool))
-        self.goes_on = _shared((num_envs,), np.dtype(bool))  # terminated by the loss of a life
-        self.busy = _shared((num_envs,), np.dtype(bool))  # whose code is running
+        self.ended = _shared((num_envs,), np.dtype(bool))  # the episode is over: reset the env
+        self.busy = _shared((num_envs,), np.dtype(bool))  # code of this env is running
 
 
 def _shared(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
@@ -46,37 +51,37 @@ def _shared(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
 
 
 class WorkerVectorEnv(VectorEnv):
-    """The same N envs, shared out to `workers` processes that step at the same time.
+    """N envs in `workers` processes, each of which steps its share of them.
 
     Args:
-        timeout: seconds a process may take to answer; 0: as long as it likes.
+        timeout: seconds that a worker may take to reply; 0: no limit.
 
     Raises:
-        EnvFault: an env raised, hung, or its process ended; names the env. All processes are gone
-            when it is raised.
+        EnvFault: an env raised an exception or did not reply in time, or its process ended; names
+            the env. All workers have ended when it is raised.
 
     """
 
     def __init__(self, cfg: EnvConfig, seeds: list[int], workers: int, timeout: float) -> None:
         super().__init__(cfg, seeds)
-        self.shared, self.timeout = Shared(self.num_envs, self.spec), timeout or None
+        self.shared, self.timeout = SharedArrays(self.num_envs, self.spec), timeout or None
         shares = np.array_split(np.arange(self.num_envs), workers)
         self.workers = [_Worker(cfg, share.tolist(), self) for share in shares]
-        self.of = {i: worker for worker in self.workers for i in worker.envs}
+        self.worker_of = {i: worker for worker in self.workers for i in worker.env_ids}
         for worker in self.workers:
-            self._answer(worker)
+            self._receive(worker)
 
-    def _make(self, cfg: EnvConfig, count: int) -> list[Env]:
-        return [make_env(cfg)]  # to ask it for its spaces; it is never stepped
+    def _make_envs(self, cfg: EnvConfig, count: int) -> list[Env]:
+        return [make_env(cfg)]  # only for its spaces; it is never stepped
 
-    def _step_each(self, action: np.ndarray) -> list[int]:
+    def _step_envs(self, action: np.ndarray) -> list[int]:
         n, shared = len(action), self.shared
         shared.action[:n] = action
-        asked = [worker for worker in self.workers if worker.envs[0] < n]
-        for worker in asked:
-            self._ask(worker, STEP + n.to_bytes(4, "little"))
-        for worker in asked:
-            self._answer(worker)
+        stepping = [worker for worker in self.workers if worker.env_ids[0] < n]
+        for worker in stepping:
+            self._send(worker, STEP + n.to_bytes(4, "little"))
+        for worker in stepping:
+            self._receive(worker)
         rewards, _, terminated, truncated = self.outcome
         self.spare[:n] = shared.obs[:n]
         rewards[:n], terminated[:n] = shared.reward[:n], shared.terminated[:n]
@@ -86,68 +91,69 @@ class WorkerVectorEnv(VectorEnv):
             self.returns[i] += reward
             self.lengths[i] += 1
             truncated[i] = shared.truncated[i] or self.lengths[i] >= self.time_limit
-        over = terminated[:n] & ~shared.goes_on[:n]
-        return np.flatnonzero(over | truncated[:n]).tolist()
+        return np.flatnonzero(shared.ended[:n] | truncated[:n]).tolist()
 
-    def _reset_one(self, i: int, seed: int | None) -> np.ndarray:
-        self._ask(self.of[i], RESET + json.dumps({"env": i, "seed": seed}).encode())
-        self._answer(self.of[i])
+    def reset_one(self, i: int, seed: int | None) -> np.ndarray:
+        self._send(self.worker_of[i], RESET + json.dumps({"env": i, "seed": seed}).encode())
+        self._receive(self.worker_of[i])
         return np.array(self.shared.obs[i])
 
-    def _rng_state(self, i: int) -> State:
-        self._ask(self.of[i], RESET + json.dumps({"env": i, "rng": True}).encode())
-        return cast(State, json.loads(self._answer(self.of[i])))
+    def rng_state(self, i: int) -> State:
+        self._send(self.worker_of[i], RESET + json.dumps({"env": i, "rng": True}).encode())
+        return cast(State, json.loads(self._receive(self.worker_of[i])))
 
-    def _replay(self, i: int, begun: State, actions: np.ndarray) -> np.ndarray:
-        worker = self.of[i]
-        self._ask(worker, REPLAY + json.dumps({"env": i, "begun": begun}).encode())
-        self._ask(worker, np.ascontiguousarray(actions, self.spec.action.dtype).tobytes())
-        self._answer(worker)
+    def replay_one(self, i: int, start_state: State, actions: np.ndarray) -> np.ndarray:
+        worker = self.worker_of[i]
+        request = json.dumps({"env": i, "start_state": start_state})
+        self._send(worker, REPLAY + request.encode())
+        self._send(worker, np.ascontiguousarray(actions, self.spec.action.dtype).tobytes())
+        self._receive(worker)
         return np.array(self.shared.obs[i])
 
-    def _ask(self, worker: _Worker, message: bytes) -> None:
+    def _send(self, worker: _Worker, message: bytes) -> None:
         try:
             worker.pipe.send_bytes(message)
         except OSError:
-            self._lost(worker)
+            self._raise_ended(worker)
 
-    def _answer(self, worker: _Worker) -> bytes:
+    def _receive(self, worker: _Worker) -> bytes:
+        """The body of a worker's reply."""
         try:
             if not worker.pipe.poll(self.timeout):
-                self._hung(worker)
-            answer = worker.pipe.recv_bytes()
+                self._raise_timed_out(worker)
+            reply = worker.pipe.recv_bytes()
         except (OSError, EOFError):
-            self._lost(worker)
-        if answer[:1] == b"!":
+            self._raise_ended(worker)
+        if reply[:1] == ERROR:
             self.close()
-            raise EnvFault(*json.loads(answer[1:]))
-        return answer[1:]
+            raise EnvFault(*json.loads(reply[1:]))
+        return reply[1:]
 
-    def _hung(self, worker: _Worker) -> NoReturn:
-        i = self._stuck(worker)
+    def _raise_timed_out(self, worker: _Worker) -> NoReturn:
+        i = self._busy_env(worker)
         self.close()
         raise EnvFault(
             f"the env has not responded for {self.timeout:g} s",
-            self._where(i, self.shared.action[i], 1),
-            "mend the env, or give it longer with step_timeout=<seconds>",
+            self._location(i, self.shared.action[i], completed=False),
+            "fix the env, or raise the limit with step_timeout=<seconds>",
         )
 
-    def _lost(self, worker: _Worker) -> NoReturn:
-        i, killed = self._stuck(worker), processes.killed_by(worker.process) == "SIGKILL"
+    def _raise_ended(self, worker: _Worker) -> NoReturn:
+        i, killed = self._busy_env(worker), processes.killed_by(worker.process) == "SIGKILL"
         how = processes.how_it_ended(worker.process)
         self.close()
         raise EnvFault(
             f"the process of the env {how}",
-            self._where(i, self.shared.action[i], 1),
-            "often a lack of memory: try fewer envs" if killed else "mend the env",
+            self._location(i, self.shared.action[i], completed=False),
+            "often out of memory: try fewer envs" if killed else "fix the env",
         )
 
-    def _stuck(self, worker: _Worker) -> int:
-        """The env a process was busy with; idle: its first."""
-        return next((i for i in worker.envs if self.shared.busy[i]), worker.envs[0])
+    def _busy_env(self, worker: _Worker) -> int:
+        """The env whose code a worker was running; its first env if none."""
+        return next((i for i in worker.env_ids if self.shared.busy[i]), worker.env_ids[0])
 
     def close(self) -> None:
-        """End every process, the ones that do not listen as well."""
+        """End every worker; one that does not respond is killed."""
         for worker in self.workers:
             with contextlib.suppress(OSError):
                 worker.pipe.send_bytes(CLOSE)
@@ -159,80 +165,82 @@ class WorkerVectorEnv(VectorEnv):
 
 
 class _Worker:
-    """A forked process and the envs that live in it."""
+    """The parent's handle of a forked process: its envs, its process, its pipe."""
 
-    def __init__(self, cfg: EnvConfig, envs: list[int], parent: WorkerVectorEnv) -> None:
-        self.envs = envs
+    def __init__(self, cfg: EnvConfig, env_ids: list[int], parent: WorkerVectorEnv) -> None:
+        self.env_ids = env_ids
         self.process, self.pipe = processes.fork(
-            lambda pipe: _Served(cfg, envs, parent, pipe).serve()
+            lambda pipe: _WorkerLoop(cfg, env_ids, parent, pipe).run()
         )
 
 
-class _Served:
-    """The other end of the pipe: a vector env of its own over its share, driven by messages."""
+class _WorkerLoop:
+    """The code of a worker process: a `VectorEnv` of its share, driven by messages."""
 
     def __init__(
-        self, cfg: EnvConfig, envs: list[int], parent: WorkerVectorEnv, pipe: Connection
+        self, cfg: EnvConfig, env_ids: list[int], parent: WorkerVectorEnv, pipe: Connection
     ) -> None:
-        self.cfg, self.indices, self.pipe = cfg, envs, pipe
+        self.cfg, self.env_ids, self.pipe = cfg, env_ids, pipe
         self.shared, self.spec, self.decode = parent.shared, parent.spec, parent.decode
 
-    def serve(self) -> None:
-        with contextlib.suppress(EOFError, OSError):  # the parent is gone
-            answer = self._guarded(self._begin)
-            while answer is not None:
-                self.pipe.send_bytes(answer)
+    def run(self) -> None:
+        with contextlib.suppress(EOFError, OSError):  # the parent has ended
+            reply = self._guarded(self._start)
+            while reply is not None:
+                self.pipe.send_bytes(reply)
                 message = self.pipe.recv_bytes()
                 if message == CLOSE:
                     return
-                answer = self._guarded(lambda: self._carry_out(message[:1], message[1:]))  # noqa: B023
+                reply = self._guarded(lambda: self._handle(message[:1], message[1:]))  # noqa: B023
 
-    def _guarded(self, act: Callable[[], bytes]) -> bytes:
+    def _guarded(self, handle: Callable[[], bytes]) -> bytes:
+        """The reply: the result, or the error as JSON."""
         try:
-            return b"." + act()
-        except RunError as error:
-            return b"!" + json.dumps([error.what, error.where, error.fix]).encode()
-        except Exception as error:
-            told = env_fault(error, f"env={self._busy()}")
-            return b"!" + json.dumps([told.what, told.where, told.fix]).encode()
+            return OK + handle()
+        except RunError as raised:
+            error = raised
+        except Exception as raised:
+            error = env_fault(raised, f"env={self._busy_env()}")
+        return ERROR + json.dumps([error.what, error.where, error.fix]).encode()
 
-    def _busy(self) -> int:
-        return next((i for i in self.indices if self.shared.busy[i]), self.indices[0])
+    def _busy_env(self) -> int:
+        return next((i for i in self.env_ids if self.shared.busy[i]), self.env_ids[0])
 
-    def _begin(self) -> bytes:
-        self.shared.busy[self.indices[0]] = True
-        self.envs = VectorEnv(self.cfg, self.indices)
-        self.shared.busy[self.indices[0]] = False
+    def _start(self) -> bytes:
+        self.shared.busy[self.env_ids[0]] = True
+        self.envs = VectorEnv(self.cfg, self.env_ids)
+        self.shared.busy[self.env_ids[0]] = False
         return b""
 
-    def _carry_out(self, kind: bytes, body: bytes) -> bytes:
+    def _handle(self, kind: bytes, body: bytes) -> bytes:
         if kind == STEP:
             n = int.from_bytes(body, "little")
-            for place, i in enumerate(self.indices):
+            for index, i in enumerate(self.env_ids):
                 if i < n:
-                    self._step(place, i)
+                    self._step(index, i)
             return b""
-        asked: Mapping[str, Any] = json.loads(body)
-        i = asked["env"]
-        place = self.indices.index(i)
-        if asked.get("rng"):
-            return json.dumps(self.envs._rng_state(place)).encode()
+        request: Mapping[str, Any] = json.loads(body)
+        i = request["env"]
+        index = self.env_ids.index(i)
+        if request.get("rng"):
+            return json.dumps(self.envs.rng_state(index)).encode()
         self.shared.busy[i] = True
         if kind == RESET:
-            obs = self.envs._reset_one(place, asked["seed"])
+            obs = self.envs.reset_one(index, request["seed"])
         else:
             actions = np.frombuffer(self.pipe.recv_bytes(), self.spec.action.dtype)
-            obs = self.envs._replay(place, asked["begun"], actions)
+            obs = self.envs.replay_one(index, request["start_state"], actions)
         self.shared.obs[i] = obs
         self.shared.busy[i] = False
         return b""
 
-    def _step(self, place: int, i: int) -> None:
+    def _step(self, index: int, i: int) -> None:
         shared = self.shared
         shared.busy[i] = True
         (choice,) = self.decode(shared.action[i : i + 1])
-        obs, reward, terminated, truncated, _ = self.envs.envs[place].step(choice)
-        shared.obs[i], shared.reward[i] = obs, reward
-        shared.terminated[i], shared.truncated[i] = terminated, truncated
-        shared.goes_on[i] = terminated is LIFE
+        obs, reward, terminated, truncated, info = self.envs.envs[index].step(choice)
+        shared.obs[i], shared.reward[i], shared.truncated[i] = obs, reward, truncated
+        shared.ended[i] = terminated or truncated
+        life_lost = self.cfg.episodic_life and bool(info.get(LIFE_LOST))
+        shared.terminated[i] = terminated or life_lost
         shared.busy[i] = False

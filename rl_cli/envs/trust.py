@@ -1,7 +1,7 @@
-"""What a run folder may name by itself, and what a person has to say.
+"""Which env settings a run folder may provide, and which the user must repeat.
 
-A folder is data. An env id that imports a module, and a text handed to an env's constructor, which
-may take it for the name of a file or of a class, count only where somebody has typed them.
+A run folder is untrusted data. An env id that imports a module, and a string argument of an env's
+constructor, which may be used as the name of a file or a class, must be given on the command line.
 """
 
 from __future__ import annotations
@@ -16,61 +16,61 @@ import gymnasium as gym
 from rl_cli.config.env import EnvConfig
 from rl_cli.core.errors import BadInput
 
-READ = ("gymnasium.envs.", "ale_py.")
-"""Packages whose envs have been read: a word without signs is neither file nor code to them."""
+REVIEWED = ("gymnasium.envs.", "ale_py.")
+"""Packages whose envs were reviewed: a plain word as an argument names neither file nor code."""
 
 
-def require_said(recorded: EnvConfig, said: Mapping[str, Any]) -> None:
-    """Let an env be made from what a folder recorded and what a person `said` of it.
+def require_confirmed(recorded: EnvConfig, given: Mapping[str, Any]) -> None:
+    """Check that the user gave every setting that a run folder must not provide.
 
     Args:
-        recorded: the whole configuration, the words of the person in it.
-        said: the keys of it that stand on the command line, `kwargs` a mapping.
+        recorded: the full configuration, with the user's settings applied.
+        given: env settings on the command line; `kwargs` is a mapping.
 
     Raises:
-        BadInput: something is only the folder's word; shows what to add.
+        BadInput: a setting comes from the folder alone; lists what to add.
 
     """
-    kwargs = said.get("kwargs")
-    named = {"id" if "id" in said else "", *(kwargs if isinstance(kwargs, Mapping) else ())}
-    missing = [word for key, word in _to_be_said(recorded).items() if key not in named]
+    kwargs = given.get("kwargs")
+    named = {"id" if "id" in given else "", *(kwargs if isinstance(kwargs, Mapping) else ())}
+    missing = [word for key, word in _to_confirm(recorded).items() if key not in named]
     if missing:
         raise BadInput(
-            "the run names a module, a file or a text that its env may take for one",
+            "the run folder names a module, or a string that its env may use as a file or class name",
             ", ".join(missing),
             f"if you trust it, add: {' '.join(map(shlex.quote, missing))}",
         )
 
 
-def words(recorded: EnvConfig) -> list[str]:
-    """What has to stand on a command line for this env, each ready for a shell."""
-    return [shlex.quote(word) for word in _to_be_said(recorded).values()]
+def required_arguments(recorded: EnvConfig) -> list[str]:
+    """Command-line arguments that this env requires, each quoted for a shell."""
+    return [shlex.quote(word) for word in _to_confirm(recorded).values()]
 
 
-def _to_be_said(env: EnvConfig) -> dict[str, str]:
-    """Key of env.kwargs, or "id" -> the word to be typed."""
+def _to_confirm(env: EnvConfig) -> dict[str, str]:
+    """Key of env.kwargs or "id" -> the argument to give."""
     found = {"id": f"env.id={env.id}"} if ":" in env.id else {}
     known = _is_known(env.id)
     for key, value in env.kwargs.items():
         texts = [v for v in (value if isinstance(value, list) else [value]) if isinstance(v, str)]
         if not all(known and re.fullmatch(r"[A-Za-z0-9_+\-]{0,99}", text) for text in texts):
-            found[key] = f"env.kwargs.{key}={_typed(value)}"
+            found[key] = f"env.kwargs.{key}={_hydra_value(value)}"
     return found
 
 
 def _is_known(env_id: str) -> bool:
-    """Whether it is an env of a package that has been read."""
+    """Whether the env belongs to a reviewed package."""
     if env_id.startswith("ALE/"):
         return True
     spec = gym.registry.get(env_id)
     entry = spec.entry_point if spec is not None else None
-    return isinstance(entry, str) and entry.startswith(READ)
+    return isinstance(entry, str) and entry.startswith(REVIEWED)
 
 
-def _typed(value: Any) -> str:
-    """A value as the command line takes it."""
+def _hydra_value(value: Any) -> str:
+    """A value in the syntax of a Hydra override."""
     if isinstance(value, list):
-        return f"[{','.join(_typed(v) for v in value)}]"
+        return f"[{','.join(_hydra_value(v) for v in value)}]"
     if not isinstance(value, str):
         return "null" if value is None else str(value).lower()
     if re.fullmatch(r"[\w./:~\-]+", value):

@@ -1,54 +1,51 @@
-"""N envs side by side, speaking arrays: same-step autoreset, true final observations."""
+"""Vectorized envs with same-step autoreset and true final observations."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
 
 from rl_cli.config.env import EnvConfig
-from rl_cli.core.errors import NonFinite
 from rl_cli.core.seeding import episode_seed, rng_state
-from rl_cli.core.types import LIFE, Episode, Recording, State, Transition
-from rl_cli.envs.episode_replay import _env_rng, begin_again
-from rl_cli.envs.fast_classic_control import lean
-from rl_cli.envs.finite_checks import FIX, _is_finite
+from rl_cli.core.types import Episode, Recording, State, Transition
+from rl_cli.envs.atari import LIFE_LOST
+from rl_cli.envs.episode_replay import env_rng, replay
+from rl_cli.envs.fast_classic_control import make_fast
+from rl_cli.envs.finite_checks import FiniteChecks
 from rl_cli.envs.make import env_fault, make_env
-from rl_cli.envs.normalization import FEW, ObservationNormalizer, RewardNormalizer
+from rl_cli.envs.normalization import ObservationNormalizer, RewardNormalizer
 from rl_cli.envs.spaces import action_decoder, spec_of
 from rl_cli.envs.wrappers import Env, without_time_limit
 
 
 class VectorEnv:
-    """Steps N copies of an env in turn, in this process: cheapest for envs that take microseconds.
+    """N copies of an env, stepped one after the other in this process.
 
-    An env whose episode ends is reset within the same step. The transition keeps the observation
-    the episode ended with; `step` returns beside it the one to act on next.
+    This is the fastest way for envs whose step takes microseconds. An env whose episode ends is
+    reset in the same step: the transition holds the final observation, and `step` also returns the
+    observation to act on next.
 
     Args:
-        cfg: of the env.
-        seeds: of each copy's first reset; later resets draw from the copy's own stream or, with
-            `reseed_episodes`, have a seed of their own each.
+        cfg: configuration of the env.
+        seeds: seed of each copy's first reset. Later resets continue the copy's own random stream
+            or, with `reseed_episodes`, each have a seed of their own.
 
     """
 
     def __init__(self, cfg: EnvConfig, seeds: list[int]) -> None:
-        made = self._make(cfg, len(seeds))
+        made = self._make_envs(cfg, len(seeds))
         self.num_envs, self.seeds = len(seeds), seeds
         self.spec = spec = spec_of(made[0], cfg)
         self.decode = action_decoder(made[0].action_space)
         inner, self.time_limit = without_time_limit(made)
-        self.envs = [lean(env) for env in inner]
-        self.doubtful = not all(getattr(env, "always_finite", False) for env in self.envs)
-        self.episodes: list[Episode] = []  # finished since the trainer last took them
-        self.recordings: list[Recording] = []  # of the same, where they are kept
-        self.keep_finished = False
-        self.reseed, self.numbers = (
-            cfg.reseed_episodes,
-            [0] * len(seeds),
-        )  # of the episode under way
+        self.envs = [make_fast(env) for env in inner]
+        self.always_finite = all(getattr(env, "always_finite", False) for env in self.envs)
+        self.finite_checks = FiniteChecks(spec)
+        self.episodes: list[Episode] = []  # finished since the last take_episodes()
+        self.recordings: list[Recording] = []  # of the same episodes, if recorded
+        self.keep_finished = False  # set by record_episodes()
+        self.reseed, self.episode_numbers = cfg.reseed_episodes, [0] * len(seeds)
         self.obs_normalizer = (
             ObservationNormalizer(spec.obs_shape, cfg.clip_obs) if cfg.normalize_obs else None
         )
@@ -57,185 +54,178 @@ class VectorEnv:
             if cfg.normalize_reward
             else None
         )
-        self.sign_reward = cfg.sign_reward
+        self.sign_reward, self.episodic_life = cfg.sign_reward, cfg.episodic_life
         shape = (self.num_envs, *spec.obs_shape)
-        self.raw = np.empty(shape, spec.obs_dtype)  # observations to act on, as the envs gave them
+        self.raw = np.empty(shape, spec.obs_dtype)  # observations to act on, not normalized
         self.spare = np.empty(shape, spec.obs_dtype)  # the next step writes here
-        self.obs = self.raw  # the same, normalised
-        kinds = (np.float64, np.float32, bool, bool)  # raw and scaled reward, terminated, truncated
-        self.outcome = tuple(np.empty(self.num_envs, kind) for kind in kinds)
-        self.countable = spec.obs_dtype == "uint8"  # bytes are always finite
-        row = not self.countable and self.num_envs == 1
-        self.is_short_row = row and math.prod(spec.obs_shape) <= FEW  # quickest summed by Python
+        self.obs = self.raw  # observations to act on, normalized
+        dtypes = (np.float64, np.float32, bool, bool)  # raw reward, reward, terminated, truncated
+        self.outcome = tuple(np.empty(self.num_envs, dtype) for dtype in dtypes)
         self.reward_sum = 0.0  # of the last step, over the envs
+        # of the current episode of each env:
         self.returns, self.lengths = [0.0] * self.num_envs, [0] * self.num_envs
-        self.begun: list[State] = [{} for _ in seeds]  # what each episode's reset started from
-        self.actions: list[list[np.ndarray]] = [[] for _ in seeds]  # of the episode under way
+        self.start_states: list[State] = [{} for _ in seeds]  # see episode_replay.reset_to
+        self.actions: list[list[np.ndarray]] = [[] for _ in seeds]
 
-    def record_episodes(self, wanted: bool) -> None:
-        """Keep recordings of the episodes that finish from here on, for `take_recordings`."""
-        self.keep_finished = wanted
-
-    def _make(self, cfg: EnvConfig, count: int) -> list[Env]:
+    def _make_envs(self, cfg: EnvConfig, count: int) -> list[Env]:
         return [make_env(cfg, training=True) for _ in range(count)]
 
+    def record_episodes(self, wanted: bool) -> None:
+        """Whether to keep a `Recording` of each finished episode for `take_recordings`."""
+        self.keep_finished = wanted
+
     def reset(self) -> np.ndarray:
-        """Begin every env's first episode. -> (N, *obs_shape)."""
+        """Start the first episode of every env. -> observations (N, *obs_shape)."""
         for i, seed in enumerate(self.seeds):
-            self.begun[i] = {"seed": seed}
-            self.raw[i] = self._reset_one(i, seed)
-        self._check_observations(self.raw, range(self.num_envs), "reset")
-        self.obs = self._normalized(self.raw)
+            self.start_states[i] = {"seed": seed}
+            self.raw[i] = self.reset_one(i, seed)
+        self.finite_checks.check_obs(self.raw, range(self.num_envs), self._location)
+        self.obs = self._normalize(self.raw)
         return self.obs
 
     def step(self, action: np.ndarray) -> tuple[Transition, np.ndarray]:
         """Step the first len(action) envs.
 
+        Args:
+            action: (n, *action_shape), n <= N; n < N only in the last step of a budget.
+
         Returns:
-            The transition, whose arrays the next call reuses, and the observations to act on.
+            The transition (n rows; the next call reuses its arrays) and the observations to act on
+            next, (N, *obs_shape).
+
+        Raises:
+            EnvFault: an env raised an exception.
+            NonFinite: a reward or an observation is NaN or infinite.
 
         """
         n = len(action)
-        ended = self._step_each(action)
-        if self.doubtful:
-            self._check_finite(action)
-        if n == self.num_envs:
-            obs, next_obs = self.obs, self._normalized(self.spare)
-            self.raw, self.spare, self.obs = self.spare, self.raw, next_obs
-        else:  # the budget's last step: the other envs stay where they are
-            obs, next_obs = self.obs[:n], self._normalized(self.spare[:n])
-            self.raw = np.concatenate([self.spare[:n], self.raw[n:]])
-            self.obs = np.concatenate([next_obs, self.obs[n:]])
+        ended = self._step_envs(action)
         raw_reward, reward, terminated, truncated = (
             self.outcome if n == self.num_envs else [a[:n] for a in self.outcome]
         )
+        if not self.always_finite:
+            obs = self.spare if n == self.num_envs else self.spare[:n]
+            args = (obs, raw_reward, self.reward_sum, action, self._location)
+            self.finite_checks.check_step(*args)
+        if n == self.num_envs:
+            obs, next_obs = self.obs, self._normalize(self.spare)
+            self.raw, self.spare, self.obs = self.spare, self.raw, next_obs
+        else:  # the other envs keep their observations
+            obs, next_obs = self.obs[:n], self._normalize(self.spare[:n])
+            self.raw = np.concatenate([self.spare[:n], self.raw[n:]])
+            self.obs = np.concatenate([next_obs, self.obs[n:]])
         if self.reward_normalizer:
             reward = self.reward_normalizer(raw_reward, terminated | truncated)
-        elif self.sign_reward:
-            reward[:] = np.sign(raw_reward)
         else:
-            reward[:] = raw_reward
+            reward[:] = np.sign(raw_reward) if self.sign_reward else raw_reward
         transition = Transition(obs, action, reward, next_obs, terminated, truncated)
         if ended:
-            self._begin_again(ended)
+            self._finish_episodes(ended)
         return transition, self.obs
 
-    def _step_each(self, action: np.ndarray) -> list[int]:
-        """Step env after env, in place. -> those whose episode ended."""
+    def _step_envs(self, action: np.ndarray) -> list[int]:
+        """Step each env and write `spare`, `outcome`, `reward_sum`. -> envs whose episode ended."""
         next_raw, (rewards, _, terminated, truncated) = self.spare, self.outcome
         envs, returns, lengths, actions = self.envs, self.returns, self.lengths, self.actions
+        episodic_life = self.episodic_life
         ended, i, total = [], 0, 0.0
         try:
             for i, choice in enumerate(self.decode(action)):
-                next_raw[i], reward, over, cut, _ = envs[i].step(choice)
+                next_raw[i], reward, done, cut, info = envs[i].step(choice)
                 reward = float(reward)
                 actions[i].append(action[i])
                 returns[i] += reward
                 total += reward
                 lengths[i] += 1
                 cut = cut or lengths[i] >= self.time_limit
-                rewards[i], terminated[i], truncated[i] = reward, over, cut
-                if cut or (over and over is not LIFE):
+                if done or cut:
                     ended.append(i)
+                if episodic_life and info.get(LIFE_LOST):
+                    done = True
+                rewards[i], terminated[i], truncated[i] = reward, done, cut
         except Exception as error:
-            raise env_fault(error, self._where(i, action[i], 1)) from error
+            raise env_fault(error, self._location(i, action[i], completed=False)) from error
         self.reward_sum = total
         return ended
 
-    def _reset_one(self, i: int, seed: int | None) -> np.ndarray:
-        """Begin an episode of env i."""
+    def reset_one(self, i: int, seed: int | None) -> np.ndarray:
+        """Reset env i. seed=None continues its random stream. -> observation (*obs_shape)."""
         try:
             obs, _ = self.envs[i].reset(seed=seed)
         except Exception as error:
-            raise env_fault(error, f"env={i}, reset") from error
+            raise env_fault(error, self._location(i)) from error
         return np.asarray(obs)
 
-    def _rng_state(self, i: int) -> State:
-        """Where the stream stands that env i will draw its next episode from."""
-        return rng_state(_env_rng(self.envs[i]))
+    def rng_state(self, i: int) -> State:
+        """State of the generator that env i draws its next episode from."""
+        return rng_state(env_rng(self.envs[i]))
 
-    def _where(self, i: int, action: np.ndarray, ahead: int = 0) -> str:
-        return f"env={i}, step {self.lengths[i] + ahead} of its episode, action={action.tolist()}"
+    def replay_one(self, i: int, start_state: State, actions: np.ndarray) -> np.ndarray:
+        """Replay (T, *action_shape) actions in env i. -> last observation (*obs_shape)."""
+        rows = actions.reshape(-1, *self.spec.action.shape)  # an empty array comes as (0,)
+        last = replay(self.envs[i], start_state, self.decode(rows))
+        return np.asarray(last, self.spec.obs_dtype)
 
-    def _check_finite(self, action: np.ndarray) -> None:
-        """What is no number is stopped here, before it is learned from or enters a statistic."""
-        if self.is_short_row and math.isfinite(self.reward_sum + sum(self.spare.tolist()[0])):
-            return
-        n, rewards = len(action), self.outcome[0]
-        obs = self.spare if n == self.num_envs else self.spare[:n]
-        total, flat = self.reward_sum, obs.ravel()
-        if math.isfinite(total if self.countable else total + flat.dot(flat)):
-            return
-        if not _is_finite(rewards[:n]):
-            i = int(np.argmin(np.isfinite(rewards[:n])))
-            raise NonFinite(
-                f"the env gave a reward of {rewards[i]}", self._where(i, action[i]), FIX
-            )
-        self._check_observations(obs, range(n), "step", action)
+    def _location(self, i: int, action: np.ndarray | None = None, completed: bool = True) -> str:
+        """Where in the run env i is, for an error message. `action` is None at a reset."""
+        if action is None:
+            return f"env={i}, reset"
+        step = self.lengths[i] + (not completed)
+        return f"env={i}, step {step} of its episode, action={action.tolist()}"
 
-    def _check_observations(
-        self, obs: np.ndarray, of: Sequence[int], when: str, action: np.ndarray | None = None
-    ) -> None:
-        if self.countable or _is_finite(obs):
-            return
-        row = next(r for r, o in enumerate(obs) if not np.isfinite(o).all())
-        i = of[row]
-        where = f"env={i}, {when}" if action is None else self._where(i, action[row])
-        found = obs[row].ravel()
-        entry = int(np.argmin(np.isfinite(found)))
-        raise NonFinite(f"the env gave an observation with {found[entry]} at {entry}", where, FIX)
-
-    def _begin_again(self, ended: list[int]) -> None:
-        """Reset the envs whose episode ended; the transition's arrays stay as they are."""
+    def _finish_episodes(self, ended: list[int]) -> None:
+        """Note the episodes that ended and reset their envs; the transition's arrays stay valid."""
         self.raw, self.obs = self.raw.copy(), self.obs.copy()
         for i in ended:
             episode = Episode(float(self.returns[i]), self.lengths[i])
             self.episodes.append(episode)
             if self.keep_finished:
-                self.recordings.append(Recording(episode, self.begun[i], self.actions[i]))
+                recording = Recording(episode, self.start_states[i], self.actions[i])
+                self.recordings.append(recording)
             self.returns[i], self.lengths[i], self.actions[i] = 0.0, 0, []
-            self.raw[i] = self._reset_one(i, self._next_seed(i))
-        self._check_observations(self.raw[ended], ended, "reset")
-        self.obs[ended] = self._normalized(self.raw[ended])
+            self.raw[i] = self.reset_one(i, self._next_seed(i))
+        self.finite_checks.check_obs(self.raw[ended], ended, self._location)
+        self.obs[ended] = self._normalize(self.raw[ended])
 
     def _next_seed(self, i: int) -> int | None:
-        """Seed of env i's next episode; None: it goes on in its own stream."""
-        self.numbers[i] += 1
+        """Seed of env i's next episode; None: it continues its random stream."""
+        self.episode_numbers[i] += 1
         if not self.reseed:
-            self.begun[i] = {"rng": self._rng_state(i)}
+            self.start_states[i] = {"rng": self.rng_state(i)}
             return None
-        seed = episode_seed(self.seeds[i], self.numbers[i])
-        self.begun[i] = {"seed": seed}
+        seed = episode_seed(self.seeds[i], self.episode_numbers[i])
+        self.start_states[i] = {"seed": seed}
         return seed
 
-    def _normalized(self, raw: np.ndarray) -> np.ndarray:
+    def _normalize(self, raw: np.ndarray) -> np.ndarray:
         if self.obs_normalizer is None:
             return raw
-        return self.obs_normalizer.observed(raw)
+        return self.obs_normalizer.update_and_normalize(raw)
 
     def take_episodes(self) -> list[Episode]:
-        """The episodes finished since the last call."""
+        """Episodes that finished since the last call."""
         taken, self.episodes = self.episodes, []
         return taken
 
     def take_recordings(self) -> list[Recording]:
-        """The same, as they can be played again; none unless `keep_finished`."""
+        """Recordings of episodes that finished since the last call; see `record_episodes`."""
         taken, self.recordings = self.recordings, []
         return taken
 
     def close(self) -> None:
+        """Close every env."""
         for env in self.envs:
             env.close()
 
     def state_dict(self) -> State:
-        """Enough to stand at the same step again: where each episode began, and its actions.
+        """Start state and actions of each current episode, returns, lengths, normalizer statistics.
 
-        An env's own memory is not saved but replayed: no object is serialised, and it works for
-        simulators whose state cannot be read out.
+        The internal state of an env is not saved: resuming replays its episode. So no object is
+        pickled, and simulators whose state cannot be read are supported.
         """
         return {
-            "begun": self.begun,
-            "numbers": self.numbers,
+            "begun": self.start_states,
+            "numbers": self.episode_numbers,
             "actions": [np.array(actions, self.spec.action.dtype) for actions in self.actions],
             "raw": self.raw,
             "obs": self.obs,
@@ -245,17 +235,18 @@ class VectorEnv:
         }
 
     def load_state_dict(self, state: State) -> list[int]:
-        """Replay the episodes under way.
+        """Replay the current episodes.
 
         Returns:
-            The envs that did not come back to where they were: their episodes begin anew.
+            Indices of envs whose replay did not reproduce the saved observation: each of them
+            starts a new episode.
 
         """
         actions = cast(list[np.ndarray], state["actions"])
-        self.begun = cast(list[State], state["begun"])
-        self.numbers = list(cast(list[int], state.get("numbers", self.numbers)))
-        for i, begun in enumerate(self.begun):
-            self.raw[i] = self._replay(i, begun, actions[i])
+        self.start_states = cast(list[State], state["begun"])
+        self.episode_numbers = list(cast(list[int], state.get("numbers", self.episode_numbers)))
+        for i, start_state in enumerate(self.start_states):
+            self.raw[i] = self.replay_one(i, start_state, actions[i])
         self.actions = [list(rows) for rows in actions]
         self.obs = self.raw
         if self.obs_normalizer is not None:
@@ -267,17 +258,6 @@ class VectorEnv:
         before = cast(np.ndarray, state["raw"])
         lost = [i for i, row in enumerate(self.raw) if not np.array_equal(row, before[i])]
         if lost:
-            self._begin_again(lost)
-            self.episodes, self.recordings = [], []  # what was cut off here is no episode
+            self._finish_episodes(lost)
+            self.episodes, self.recordings = [], []  # a lost episode did not finish
         return lost
-
-    def _replay(self, i: int, begun: State, actions: np.ndarray) -> np.ndarray:
-        env = self.envs[i]
-        obs = begin_again(env, begun)
-        for choice in self.decode(actions.reshape(-1, *self.spec.action.shape)):  # (0,) for none
-            obs, _, over, cut, _ = env.step(choice)
-            if cut or (
-                over and over is not LIFE
-            ):  # the episode under way had not ended: this is another one
-                break
-        return np.asarray(obs, self.spec.obs_dtype)

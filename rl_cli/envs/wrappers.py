@@ -1,4 +1,4 @@
-"""TODO."""
+"""Wrappers: action repeat, pixel preprocessing, flattening, a new physics world per episode."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Env = gym.Env[Any, Any]
 
 
 class ActionRepeat(gym.Wrapper[Any, Any, Any, Any]):
-    """The same action `times` frames long; rewards are summed, an episode's end is not passed."""
+    """Repeats each action `times` times, or until the episode ends; rewards are summed."""
 
     def __init__(self, env: Env, times: int) -> None:
         super().__init__(env)
@@ -34,10 +34,10 @@ class ActionRepeat(gym.Wrapper[Any, Any, Any, Any]):
 
 
 class FreshWorld(gym.Wrapper[Any, Any, Any, Any]):
-    """A new physics world at each reset.
+    """Creates a new Box2D world at each reset of BipedalWalker.
 
-    BipedalWalker keeps one for life, which remembers the contacts of earlier episodes: the same
-    seed and actions would give another episode in a used env than in a new one.
+    BipedalWalker reuses its world, which caches contacts of earlier episodes, so that an episode
+    would not be determined by its seed and actions alone.
     """
 
     def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
@@ -49,7 +49,8 @@ class FreshWorld(gym.Wrapper[Any, Any, Any, Any]):
         return self.env.reset(**kwargs)
 
 
-def _is_image(space: gym.Space[Any]) -> bool:
+def is_image(space: gym.Space[Any]) -> bool:
+    """Whether observations are uint8 images, (H, W) or (H, W, C), of at least 36x36 pixels."""
     return (
         isinstance(space, spaces.Box)
         and len(space.shape) in (2, 3)
@@ -58,11 +59,16 @@ def _is_image(space: gym.Space[Any]) -> bool:
     )
 
 
-def _stack_pixels(env: Env, cfg: EnvConfig) -> Env:
-    """(H, W, 3) bytes -> (C, H, W) bytes, C = colours x stacked frames."""
+def stack_pixels(env: Env, cfg: EnvConfig) -> Env:
+    """Convert uint8 (H, W) or (H, W, c) frames to (C, H, W), C = frame_stack * c, oldest first.
+
+    Raises:
+        BadInput: normalize_obs is set.
+
+    """
     if cfg.normalize_obs:
         raise BadInput(
-            "pixels are scaled to [0, 1] by the network",
+            "the network scales pixels to [0, 1]; normalize_obs applies to vectors only",
             "env.normalize_obs=true",
             "leave env.normalize_obs out",
         )
@@ -86,21 +92,31 @@ def _stack_pixels(env: Env, cfg: EnvConfig) -> Env:
     return w.TransformObservation(env, channels_first, spaces.Box(0, 255, size, np.uint8))
 
 
-def _flatten(env: Env, cfg: EnvConfig) -> Env:
+def flatten(env: Env, cfg: EnvConfig) -> Env:
+    """Flatten any observation of a fixed size to a vector.
+
+    Raises:
+        BadInput: the size is not fixed.
+
+    """
     if not env.observation_space.is_np_flattenable:
         raise BadInput(
             f"observations of {cfg.id} have no fixed size: {env.observation_space}",
             f"env.id={cfg.id}",
-            "Box, Discrete, MultiBinary, MultiDiscrete, and Dict or Tuple of these can be used",
+            "supported: Box, Discrete, MultiBinary, MultiDiscrete, and Dict or Tuple of these",
         )
     return w.FlattenObservation(env)
 
 
 def without_time_limit(envs: list[Env]) -> tuple[list[Env], float]:
-    """Envs of one kind without gymnasium's outermost bookkeeping, and their limit of steps.
+    """Remove the outermost `TimeLimit` and `OrderEnforcing` of envs of the same kind.
 
-    The two wrappers that `gymnasium.make` puts around every env cost as much as CartPole itself;
-    who steps such an env counts its steps, and resets it before the first one.
+    These two wrappers take as long as a step of CartPole. The caller must count the steps and reset
+    each env before its first step.
+
+    Returns:
+        The inner envs, and the time limit in steps (inf: none).
+
     """
     first = envs[0]
     if type(first) is not w.TimeLimit:

@@ -10,7 +10,7 @@ import numpy as np
 
 from rl_cli.config.env import EnvConfig
 from rl_cli.core.types import Episode
-from rl_cli.envs.fast_classic_control import lean
+from rl_cli.envs.fast_classic_control import make_fast
 from rl_cli.envs.make import env_fault, make_env
 from rl_cli.envs.normalization import ObservationNormalizer
 from rl_cli.envs.spaces import action_decoder, fps_of, spec_of, success_threshold
@@ -54,7 +54,7 @@ class Evaluator:
         self.env: Any = env
         if render_mode is None:  # without rendering: the fast version that training uses
             (inner,), limit = without_time_limit([env])
-            self.env, self.limit = lean(inner), min(self.limit, limit)
+            self.env, self.limit = make_fast(inner), min(self.limit, limit)
 
     def episode(
         self, policy: Policy, seed: int, greedy: bool, frames: FrameSink | None = None

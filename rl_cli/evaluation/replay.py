@@ -28,7 +28,7 @@ from rl_cli.core.types import Episode
 from rl_cli.envs.make import make_env
 from rl_cli.envs.normalization import ObservationNormalizer
 from rl_cli.envs.spaces import spec_of
-from rl_cli.envs.trust import require_said
+from rl_cli.envs.trust import require_confirmed
 from rl_cli.evaluation import video
 from rl_cli.evaluation.evaluator import Evaluator, evaluate
 from rl_cli.storage import checkpoint_reader
@@ -94,7 +94,7 @@ def load_agent(folder: Path, env_changes: Mapping[str, Any], device: str) -> Age
     name = str(manifest.algo.get("name"))
     algo_cfg = build(algos.config_class(name), manifest.algo, "algo")
     env_cfg = build(EnvConfig, _merged(manifest.env, env_changes) | {"num_envs": 1}, "env")
-    require_said(env_cfg, env_changes)
+    require_confirmed(env_cfg, env_changes)
     env = make_env(env_cfg)
     spec = spec_of(env, env_cfg)
     env.close()

@@ -13,7 +13,7 @@ import numpy as np
 
 from rl_cli.config.env import EnvConfig
 from rl_cli.core.types import Episode, Recording
-from rl_cli.envs.episode_replay import begin_again
+from rl_cli.envs.episode_replay import reset_to
 from rl_cli.envs.make import make_env
 from rl_cli.envs.normalization import ObservationNormalizer
 from rl_cli.envs.spaces import action_decoder, fps_of
@@ -154,7 +154,7 @@ def replay_episode(
 
 
 def _replay(env: Any, recording: Recording, video: Mp4) -> Episode:
-    begin_again(env, recording.begun)
+    reset_to(env, recording.start_state)
     video.write(env.render())
     total, length = 0.0, 0
     for choice in action_decoder(env.action_space)(np.array(recording.actions)):

@@ -51,7 +51,7 @@ def print_interrupted(cfg: RunConfig, folder: Path, signal_name: str, step: int)
     """What stopped the run, and the command that resumes it."""
     here = relative(folder)
     print(f"stopped by {signal_name} at step {step:,}; the checkpoint is saved")
-    print("resume:  rl-train", f"resume={here}", *trust.words(cfg.env))
+    print("resume:  rl-train", f"resume={here}", *trust.required_arguments(cfg.env))
 
 
 def print_completed(
@@ -71,7 +71,7 @@ def print_completed(
     )
     if training:
         print(f"trained: {describe_training(training)}")
-    print("replay:  rl-eval", here, *trust.words(cfg.env))
+    print("replay:  rl-eval", here, *trust.required_arguments(cfg.env))
     if cfg.log.tensorboard:
         print(f"curves:  tensorboard --logdir {'runs' if here.startswith('runs/') else here}")
     _print_videos(folder / "videos")

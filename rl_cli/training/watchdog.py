@@ -18,8 +18,8 @@ from rl_cli.envs.vector import VectorEnv
 from rl_cli.evaluation.evaluator import Evaluator
 
 WATCHED: tuple[CodeType, ...] = (
-    VectorEnv._step_each.__code__,
-    VectorEnv._reset_one.__code__,
+    VectorEnv._step_envs.__code__,
+    VectorEnv.reset_one.__code__,
     Evaluator.episode.__code__,
 )
 

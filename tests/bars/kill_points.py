@@ -31,7 +31,7 @@ KILLED = -signal.SIGKILL
 
 POINTS: dict[str, tuple[Any, str]] = {
     "step": (VectorEnv, "step"),
-    "reset": (VectorEnv, "_begin_again"),
+    "reset": (VectorEnv, "_finish_episodes"),
     "update": (Learner, "update"),
     "evaluation": (Evaluator, "_batch"),
     "row": (Logger, "write"),

@@ -121,7 +121,7 @@ def test_idle_killed_worker_and_failing_constructor_are_reported(monkeypatch):
     with pytest.raises(EnvFault, match="killed by SIGKILL") as caught:
         _steps(envs, 1)
     assert "env=2" in caught.value.where
-    original = WorkerVectorEnv._make
+    original = WorkerVectorEnv._make_envs
 
     def make(self, cfg, count):
         made = original(self, cfg, count)
@@ -129,7 +129,7 @@ def test_idle_killed_worker_and_failing_constructor_are_reported(monkeypatch):
         monkeypatch.setenv("FAULTY_INIT", "yes")
         return made
 
-    monkeypatch.setattr(WorkerVectorEnv, "_make", make)
+    monkeypatch.setattr(WorkerVectorEnv, "_make_envs", make)
     with pytest.raises(EnvFault, match="wheel came off"):
         WorkerVectorEnv(_config(where="init"), SEEDS, 2, TIMEOUT)
     # without workers the constructor is refused as bad input

@@ -9,9 +9,9 @@ from tests.buffers.test_replay import spec, through_a_checkpoint, transition
 
 
 def gathered(n, steps, gamma=0.5, with_next_action=False, num_envs=1):
-    """Experiences of all steps in order; a step is the arguments of `transition`."""
-    window = Lookahead(n, gamma, with_next_action, spec(num_envs))
-    found = [window.add(transition(*ids, **ends)) for ids, ends in steps]
+    """Experiences of all steps in order; a step is given as arguments of `transition`."""
+    lookahead = Lookahead(n, gamma, with_next_action, spec(num_envs))
+    found = [lookahead.add(transition(*ids, **ends)) for ids, ends in steps]
     return [rows for rows in found if rows is not None]
 
 
@@ -32,7 +32,7 @@ def of_one_env(n, *ids, terminated=(), truncated=(), **how):
     ]
 
 
-def test_rewards_of_n_steps_are_discounted_and_added():
+def test_n_step_rewards_are_discounted_and_summed():
     """Rewards 1, 2, 3, 4, gamma 1/2: 1 + 2/2 + 3/4 = 2.75 and 2 + 3/2 + 4/4 = 4.5."""
     assert of_one_env(3, 1, 2, 3, 4) == [
         (1, 2.75, 3, False, False, 0.125, -1),
@@ -40,8 +40,8 @@ def test_rewards_of_n_steps_are_discounted_and_added():
     ]
 
 
-def test_a_terminated_episode_ends_the_sum_and_the_rows_come_out_one_by_one():
-    """Ended at 2, rewards 1, 2 | 3, 4: 1 + 2/2, then 2 alone, then the next episode."""
+def test_termination_ends_the_sum_and_each_step_still_completes_one_experience():
+    """Termination at 2, rewards 1, 2 | 3, 4, 5: 1 + 2/2, then 2, then the next episode."""
     assert of_one_env(3, 1, 2, 3, 4, 5, terminated=(2,)) == [
         (1, 2.0, 2, True, False, 0.25, -1),
         (2, 2.0, 2, True, False, 0.5, -1),
@@ -49,7 +49,7 @@ def test_a_terminated_episode_ends_the_sum_and_the_rows_come_out_one_by_one():
     ]
 
 
-def test_a_truncated_episode_bootstraps_from_its_own_end_with_the_shorter_discount():
+def test_truncated_episode_bootstraps_from_its_end_with_fewer_discounts():
     assert of_one_env(2, 1, 2, 3, 4, truncated=(2,)) == [
         (1, 2.0, 2, False, True, 0.25, -1),
         (2, 2.0, 2, False, True, 0.5, -1),
@@ -57,8 +57,8 @@ def test_a_truncated_episode_bootstraps_from_its_own_end_with_the_shorter_discou
     ]
 
 
-def test_sarsa_waits_for_the_action_that_follows():
-    """Actions are id % 5. Nothing follows where an episode ended."""
+def test_sarsa_includes_the_next_action():
+    """Actions are id % 5; -1 where the episode ended."""
     assert of_one_env(1, 1, 2, 3, 4, truncated=(3,), with_next_action=True) == [
         (1, 1.0, 1, False, False, 0.5, 2),
         (2, 2.0, 2, False, False, 0.5, 3),
@@ -70,7 +70,7 @@ def test_sarsa_waits_for_the_action_that_follows():
     ]
 
 
-def test_envs_are_kept_apart_where_the_last_steps_are_of_some_of_them():
+def test_envs_stay_separate_after_a_step_of_fewer_envs():
     ends = {"terminated": (), "truncated": ()}
     steps = [((1, 11), ends), ((2,), ends), ((3, 12), ends)]
     found = gathered(2, steps, num_envs=2)
@@ -79,19 +79,21 @@ def test_envs_are_kept_apart_where_the_last_steps_are_of_some_of_them():
 
 
 @pytest.mark.parametrize("with_next_action", [False, True])
-def test_a_window_goes_on_from_a_checkpoint(with_next_action):
+def test_lookahead_resumes_identically(with_next_action):
     made = [Lookahead(3, 0.9, with_next_action, spec(2)) for _ in range(2)]
     for number in range(5):
         made[0].add(transition(number, 20 + number, terminated=(2, 23)))
     made[1].load_state_dict(through_a_checkpoint(made[0].state_dict()))
     for number in range(5, 12):
-        ours, theirs = (w.add(transition(number, 20 + number, terminated=(8,))) for w in made)
+        ours, theirs = (
+            lookahead.add(transition(number, 20 + number, terminated=(8,))) for lookahead in made
+        )
         for a, b in zip(ours, theirs, strict=True):
             assert np.array_equal(a, b)
 
 
-def test_a_long_lookahead_takes_memory_only_as_it_fills():
-    """A stranger's thousand steps of large pictures are 2 GB that nobody asked a machine for."""
+def test_long_lookahead_uses_memory_only_as_it_fills():
+    """n=1000 with 1 MB observations reserves 2 GB, which an unchecked configuration could request."""
 
     def resident():
         return int(Path("/proc/self/statm").read_text().split()[1]) * 4_096
@@ -105,8 +107,8 @@ def test_a_long_lookahead_takes_memory_only_as_it_fills():
 
 @pytest.mark.parametrize("with_next_action", [False, True])
 @pytest.mark.parametrize("n", [1, 3, 5])
-def test_an_only_envs_rows_are_those_of_many_to_the_last_bit(n, with_next_action):
-    """Python's numbers against numpy's, which two envs go through that live the same life."""
+def test_single_env_path_equals_the_path_of_many_envs(n, with_next_action):
+    """The scalar path of one env against the numpy path of two envs with the same steps."""
     rng, kind = np.random.default_rng(n), ActionSpec("discrete", (), (4,))
     one, two = (
         Lookahead(n, 0.97, with_next_action, EnvSpec((3,), "float32", kind, envs))
@@ -121,9 +123,9 @@ def test_an_only_envs_rows_are_those_of_many_to_the_last_bit(n, with_next_action
         found, expected = one.add(step), two.add(Transition(*(np.repeat(x, 2, 0) for x in step)))
         assert (found is None) == (expected is None)
         if found is not None and expected is not None:
-            for mine, theirs in zip(found, expected, strict=True):
-                assert mine.dtype == theirs.dtype
-                assert np.array_equal(mine, theirs[:1])
-                assert np.array_equal(mine, theirs[1:])
+            for ours, theirs in zip(found, expected, strict=True):
+                assert ours.dtype == theirs.dtype
+                assert np.array_equal(ours, theirs[:1])
+                assert np.array_equal(ours, theirs[1:])
             seen += int(found.discount[0] < 0.97 ** (n - 1))
     assert n == 1 or seen > 50

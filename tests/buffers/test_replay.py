@@ -16,7 +16,7 @@ def spec(num_envs, obs_shape=(2,), obs_dtype="float32"):
 
 
 def transition(*ids, terminated=(), truncated=()):
-    """A row per env; every field of a row can be told from its number."""
+    """A row per env; all fields of a row follow from its id."""
     numbers = np.array(ids)
     return Transition(
         obs=np.stack([numbers, -numbers], axis=-1).astype(np.float32),
@@ -36,7 +36,7 @@ def assert_rows_belong_together(batch):
 
 
 def sampled(buffer, seed=0):
-    """Numbers of all rows that can come up: 500 draws from at most 10 miss one with odds 1e-22."""
+    """Ids of all rows that can be drawn: 500 draws miss one of 10 with probability 1e-22."""
     batch = buffer.sample(500, np.random.default_rng(seed)).gather(CPU)
     assert_rows_belong_together(batch)
     return set(batch.reward.long().tolist())
@@ -67,7 +67,7 @@ def test_replay_of_one_env_keeps_the_newest_rows():
     assert sampled(buffer) == {5, 6, 7}
 
 
-def test_replay_keeps_the_newest_rows_where_a_write_straddles_the_end():
+def test_replay_keeps_the_newest_rows_when_a_write_wraps():
     buffer = ReplayBuffer(5, spec(2), CPU)
     buffer.add(transition(0, 1))
     buffer.add(transition(2, 3))
@@ -86,7 +86,7 @@ def test_replay_smaller_than_one_step_keeps_its_last_rows():
     assert sampled(buffer) == {3, 4, 5}
 
 
-def test_replay_takes_a_last_step_of_fewer_envs():
+def test_replay_accepts_a_step_of_fewer_envs():
     buffer = ReplayBuffer(10, spec(3), CPU)
     buffer.add(transition(0, 1, 2))
     buffer.add(transition(3, 4))
@@ -112,7 +112,7 @@ def test_replay_draws_are_reproducible_from_their_stream():
     assert first == again != other
 
 
-def test_replay_gives_flags_as_numbers_and_pixels_as_bytes():
+def test_replay_batch_has_float_flags_and_uint8_pixels():
     pixels = spec(2, (1, 2, 2), "uint8")
     frames = np.arange(8, dtype=np.uint8).reshape(2, 1, 2, 2) + 248
     buffer = ReplayBuffer(2, pixels, CPU)
@@ -126,7 +126,7 @@ def test_replay_gives_flags_as_numbers_and_pixels_as_bytes():
     assert torch.equal(batch.truncated, 1.0 - batch.reward)
 
 
-def test_a_sample_stays_as_it_is_when_its_rows_are_overwritten():
+def test_gathered_batch_is_unchanged_when_its_rows_are_overwritten():
     buffer = ReplayBuffer(1, spec(1), CPU)
     buffer.add(transition(1))
     batch = buffer.sample(1, np.random.default_rng(0)).gather(CPU)
@@ -136,7 +136,7 @@ def test_a_sample_stays_as_it_is_when_its_rows_are_overwritten():
 
 
 @pytest.mark.parametrize("steps", [2, 4])  # partly filled; full and wrapped
-def test_replay_state_goes_on_identically(steps):
+def test_replay_resumes_identically(steps):
     first, second = (ReplayBuffer(5, spec(2), CPU) for _ in range(2))
     for number in range(steps):
         first.add(transition(2 * number, 2 * number + 1))
@@ -147,7 +147,7 @@ def test_replay_state_goes_on_identically(steps):
     assert_same(*(b.sample(50, np.random.default_rng(1)).gather(CPU) for b in (first, second)))
 
 
-def test_rollout_is_full_after_its_length_and_time_comes_first():
+def test_rollout_is_full_after_its_length_with_time_as_first_axis():
     buffer = RolloutBuffer(3, spec(2), CPU)
     seen = []
     for step in range(3):
@@ -161,7 +161,7 @@ def test_rollout_is_full_after_its_length_and_time_comes_first():
     assert_rows_belong_together(batch)
 
 
-def test_a_cleared_rollout_begins_anew():
+def test_cleared_rollout_is_refilled():
     buffer = RolloutBuffer(2, spec(1), CPU)
     for number in (1, 2):
         buffer.add(transition(number))
@@ -174,8 +174,8 @@ def test_a_cleared_rollout_begins_anew():
     assert buffer.batch().reward.tolist() == [[3.0], [4.0]]
 
 
-def test_a_last_step_of_fewer_envs_leaves_no_hole_in_a_rollout():
-    """Rows either side of a step that is missing for some envs are not each other's successors."""
+def test_step_of_fewer_envs_clears_a_rollout():
+    """Rows before and after a step that some envs miss are not consecutive."""
     buffer = RolloutBuffer(2, spec(3), CPU)
     buffer.add(transition(0, 1, 2))
     buffer.add(transition(3, 4))
@@ -185,7 +185,7 @@ def test_a_last_step_of_fewer_envs_leaves_no_hole_in_a_rollout():
     assert buffer.batch().reward.tolist() == [[5.0, 6.0, 7.0], [8.0, 9.0, 10.0]]
 
 
-def test_rollout_state_goes_on_identically_from_the_middle():
+def test_partly_filled_rollout_resumes_identically():
     first, second = (RolloutBuffer(3, spec(2), CPU) for _ in range(2))
     first.add(transition(0, 1, terminated=[1]))
     first.add(transition(2, 3))
@@ -198,7 +198,7 @@ def test_rollout_state_goes_on_identically_from_the_middle():
 
 
 def play(buffer, first, *ends):
-    """Step `len(ends)` times; env i's reward at step t is 10 t + i, `ends[t]` names who ends."""
+    """Step `len(ends)` times; env i's reward at step t is 10 t + i; envs `ends[t]` terminate."""
     width = len(buffer.open)
     for t, ended in enumerate(ends, start=first):
         buffer.add(
@@ -210,7 +210,7 @@ def rewards(buffer):
     return [episode.reward.tolist() for episode in buffer.episodes()]
 
 
-def test_episodes_are_whole_and_as_many_from_each_env():
+def test_episodes_are_whole_and_equally_many_from_each_env():
     buffer = EpisodeBuffer(2, spec(2), CPU)
     play(buffer, 0, [], [0], [1], [0])
     assert not buffer.full  # env 1 has finished only one
@@ -224,7 +224,7 @@ def test_episodes_are_whole_and_as_many_from_each_env():
         assert not episode.truncated.any()
 
 
-def test_a_truncated_episode_is_complete_and_says_so():
+def test_truncated_episode_is_complete_and_flagged():
     buffer = EpisodeBuffer(1, spec(1), CPU)
     buffer.add(transition(0))
     buffer.add(transition(1, truncated=[1]))
@@ -234,30 +234,30 @@ def test_a_truncated_episode_is_complete_and_says_so():
     assert episode.terminated.tolist() == [0.0, 0.0]
 
 
-def test_further_episodes_of_a_fast_env_are_not_recorded():
+def test_further_episodes_of_an_env_with_enough_are_not_recorded():
     buffer = EpisodeBuffer(1, spec(2), CPU)
     play(buffer, 0, [0], [0], [0, 1])
     assert buffer.full
     assert rewards(buffer) == [[0.0], [1.0, 11.0, 21.0]]
 
 
-def test_an_episode_under_way_at_clear_is_left_out_and_the_next_one_is_recorded():
+def test_episode_running_at_clear_is_dropped_and_the_next_is_recorded():
     buffer = EpisodeBuffer(1, spec(2), CPU)
-    play(buffer, 0, [0], [1])  # env 0 has begun a second episode when the first ones are used
+    play(buffer, 0, [0], [1])  # env 0 is in its second episode
     assert buffer.full
     buffer.clear()
     assert not buffer.full
     assert buffer.episodes() == []
-    play(buffer, 2, [], [0])  # env 0 ends what it had begun at step 1: older weights began it
+    play(buffer, 2, [], [0])  # env 0 ends the episode that started at step 1, with older weights
     assert rewards(buffer) == []
     play(buffer, 4, [0, 1])
     assert buffer.full
-    # env 0 begins anew at step 4, env 1 had ended at clear and so records from step 2 on
+    # env 0 records from step 4 on; env 1 was between episodes at clear and records from step 2 on
     assert rewards(buffer) == [[40.0], [21.0, 31.0, 41.0]]
 
 
-def test_a_recorded_episode_under_way_at_clear_is_left_out_too():
-    # cleared by hand before it is full: its rows of before the clear must not come back
+def test_recorded_episode_running_at_clear_is_dropped():
+    # cleared before it is full: rows from before the clear must not reappear
     buffer = EpisodeBuffer(1, spec(1), CPU)
     play(buffer, 0, [])
     buffer.clear()
@@ -265,7 +265,7 @@ def test_a_recorded_episode_under_way_at_clear_is_left_out_too():
     assert rewards(buffer) == [[20.0, 30.0]]
 
 
-def test_a_step_of_fewer_envs_leaves_the_other_episodes_open():
+def test_step_of_fewer_envs_leaves_other_episodes_open():
     buffer = EpisodeBuffer(1, spec(2), CPU)
     buffer.add(transition(0, 1))
     buffer.add(transition(10, terminated=[10]))
@@ -275,9 +275,9 @@ def test_a_step_of_fewer_envs_leaves_the_other_episodes_open():
 
 
 @pytest.mark.parametrize("cleared", [False, True])
-def test_episode_state_goes_on_identically_from_mid_episode(cleared):
-    # at the save env 0 has its share and steps unrecorded, env 1 is mid-episode after a complete
-    # one, env 2 in its first; after a clear all three wait for their episodes to end
+def test_episode_buffer_resumes_identically_in_mid_episode(cleared):
+    # at the save env 0 has enough episodes, env 1 is in its second, env 2 in its first; after a
+    # clear none records before its current episode ends
     first, second = (EpisodeBuffer(2, spec(3), CPU) for _ in range(2))
     play(first, 0, [0], [0, 1], [], [])
     if cleared:
@@ -291,9 +291,9 @@ def test_episode_state_goes_on_identically_from_mid_episode(cleared):
         assert_same(ours, theirs)
 
 
-def test_a_restored_episode_buffer_still_knows_which_episodes_are_under_way():
+def test_resumed_episode_buffer_drops_running_episodes_at_clear():
     first, second = (EpisodeBuffer(1, spec(2), CPU) for _ in range(2))
-    play(first, 0, [0], [1])  # as above: env 0 is within its second episode, env 1 at an end
+    play(first, 0, [0], [1])  # as above: env 0 is in its second episode, env 1 between episodes
     second.load_state_dict(through_a_checkpoint(first.state_dict()))
     second.clear()
     play(second, 2, [0], [0, 1])
@@ -312,7 +312,7 @@ def test_a_restored_episode_buffer_still_knows_which_episodes_are_under_way():
     ],
     ids=["replay", "rollout", "episodes"],
 )
-def test_buffers_keep_copies_of_arrays_that_the_next_step_reuses(make, batches):
+def test_buffers_copy_arrays_that_the_next_step_reuses(make, batches):
     buffer, arrays = make(), transition(3, 4)
     buffer.add(arrays)
     for reused, value in zip(arrays, transition(13, 14, terminated=[13, 14]), strict=True):
@@ -328,7 +328,7 @@ def test_buffers_keep_copies_of_arrays_that_the_next_step_reuses(make, batches):
         assert torch.equal(batch.terminated, (batch.reward > 10).float())
 
 
-# Saving in pieces
+# Checkpoints in pieces
 
 
 def small_blocks(capacity=10, block_rows=4, num_envs=1):
@@ -341,8 +341,8 @@ def versions(buffer):
     return buffer.state_dict()["rows"].versions
 
 
-def test_a_piece_keeps_its_version_until_a_row_of_it_is_written():
-    """Capacity 10 in pieces of rows 0-3, 4-7, 8-9; the version counts the rows ever added."""
+def test_version_of_a_piece_changes_only_when_its_rows_are_written():
+    """Capacity 10 in pieces of rows 0-3, 4-7, 8-9; a version is the number of rows added so far."""
     buffer, found = small_blocks(), {}
     for added in range(1, 26):
         buffer.add(transition(added))
@@ -370,7 +370,7 @@ def test_equal_versions_mean_equal_rows(num_envs):
         assert total == buffer.columns.arrays.reward[: buffer.size].tolist()
 
 
-def test_versions_go_on_after_a_resume():
+def test_versions_continue_after_a_resume():
     first, second = small_blocks(), small_blocks()
     for number in range(13):
         first.add(transition(number))
@@ -380,7 +380,7 @@ def test_versions_go_on_after_a_resume():
         assert versions(first) == versions(second)
 
 
-def test_rows_that_were_saved_in_one_piece_still_load():
+def test_rows_saved_in_one_piece_load():
     first, second = small_blocks(), small_blocks()
     for number in range(13):
         first.add(transition(number))
@@ -392,7 +392,7 @@ def test_rows_that_were_saved_in_one_piece_still_load():
 
 
 def test_pieces_are_about_a_megabyte_and_at_most_64():
-    row = 2 * spec(1).obs_shape[0] * 4 + 8 + 3 * 4  # bytes; no such row is a power of two
+    row = 2 * spec(1).obs_shape[0] * 4 + 8 + 3 * 4  # bytes
     assert row_bytes(spec(1)) == row
     million = ReplayBuffer(1_000_000, spec(1), CPU)
     assert 1 << 20 <= million.block_rows * row < (1 << 20) + row
@@ -401,21 +401,23 @@ def test_pieces_are_about_a_megabyte_and_at_most_64():
 
 
 def pixels(num_envs, steps, seed=0):
-    """A film of two frames an observation, in which each env's episodes are of five steps."""
+    """Steps with two frames per observation and episodes of five steps."""
     rng = np.random.default_rng(seed)
-    film = rng.integers(0, 256, (steps + 2, num_envs, 1, 4, 4), dtype=np.uint8)
+    frames = rng.integers(0, 256, (steps + 2, num_envs, 1, 4, 4), dtype=np.uint8)
     for t in range(steps):
-        last = film[t] if t % 5 == 0 else film[t - 1]  # what an episode begins with is shown twice
-        obs = np.concatenate([last, film[t]], axis=1)
-        next_obs = np.concatenate([film[t], film[t + 1]], axis=1)
+        last = (
+            frames[t] if t % 5 == 0 else frames[t - 1]
+        )  # the first frame of an episode is repeated
+        obs = np.concatenate([last, frames[t]], axis=1)
+        next_obs = np.concatenate([frames[t], frames[t + 1]], axis=1)
         numbers = np.arange(num_envs) + t * num_envs
         no = np.zeros(num_envs, bool)
         yield Transition(obs, numbers % 5, numbers.astype(np.float32), next_obs, no, no)
 
 
 @pytest.mark.parametrize("num_envs", [1, 3])
-def test_pixels_are_saved_in_less_and_come_back_as_they_were(num_envs):
-    """Partly filled, full, and wrapped amid the envs of a step."""
+def test_pixels_are_packed_in_checkpoints_and_restored_exactly(num_envs):
+    """Partly filled, full, and wrapped within a step of the envs."""
     first, second = (ReplayBuffer(20, spec(num_envs, (2, 4, 4), "uint8"), CPU) for _ in range(2))
     first.block_rows = second.block_rows = 9
     for t, rows in enumerate(pixels(num_envs, 30)):
@@ -431,7 +433,7 @@ def test_pixels_are_saved_in_less_and_come_back_as_they_were(num_envs):
             )
 
 
-def test_pieces_that_were_read_are_let_go_while_they_are_copied():
+def test_pieces_are_released_while_they_are_loaded():
     buffer = small_blocks()
     for number in range(10):
         buffer.add(transition(number))

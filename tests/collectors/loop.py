@@ -80,7 +80,9 @@ class Loop:
             "inner": [getattr(env, "state", None) for env in self.envs.envs],
             "moments": self.envs.obs_normalizer and self.envs.obs_normalizer.moments.state_dict(),
             "episodes": self.episodes,
-            "recordings": [(r.episode, r.begun, np.array(r.actions)) for r in self.envs.recordings],
+            "recordings": [
+                (r.episode, r.start_state, np.array(r.actions)) for r in self.envs.recordings
+            ],
         }
 
     def resumed(self):

@@ -1,4 +1,4 @@
-"""Atari preprocessing on a game whose every frame is known, and on real ones where they are installed."""
+"""Atari preprocessing on a game with known frames, and on real games if ale_py is installed."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from tests.algos.test_algorithms import env_config
 
 
 class Game(gym.Env):
-    """Frame t is 100 + t bright where t is odd and dark where it is even; each gives a reward of 3.
+    """Frame t has brightness 100 + t if t is odd, else 0; the reward of each frame is 3.
 
-    A life is lost in frame 10, the game in frame 22.
+    A life is lost in frame 10; the game ends in frame 22.
     """
 
     metadata = {"render_modes": []}  # noqa: RUF012
@@ -34,13 +34,13 @@ class Game(gym.Env):
         self.t, self.taken, self._frameskip = 0, [], frameskip
         self.ale = SimpleNamespace(
             lives=lambda: 2 - (self.t >= 10) - (self.t >= 22),
-            getScreenGrayscale=lambda into: into.fill(self.light()),
+            getScreenGrayscale=lambda into: into.fill(self.brightness()),
         )
 
     def get_action_meanings(self):
         return ["NOOP", "FIRE", "UP"]
 
-    def light(self):
+    def brightness(self):
         return 100 + self.t if self.t % 2 else 0
 
     def reset(self, *, seed=None, options=None):
@@ -63,7 +63,7 @@ def config(**changes):
     return env_config("TestGame-v0", **settings)
 
 
-def played(env, steps):
+def play(env, steps):
     """(brightness, reward, terminated) of each step."""
     env.reset(seed=0)
     found = []
@@ -74,24 +74,24 @@ def played(env, steps):
     return found
 
 
-def test_of_the_last_two_frames_of_a_skip_the_brighter_is_shown_and_a_life_ends_nothing():
+def test_frame_is_the_maximum_of_the_last_two_and_a_life_does_not_terminate():
     env = make_env(config())
-    assert played(env, 6)[:5] == [(n, 12.0, False) for n in (103, 107, 111, 115, 119)]
-    assert played(env, 6)[5][1:] == (6.0, True)  # frames 21 and 22
+    assert play(env, 6)[:5] == [(n, 12.0, False) for n in (103, 107, 111, 115, 119)]
+    assert play(env, 6)[5][1:] == (6.0, True)  # frames 21 and 22
     assert env.unwrapped.taken == 2 * 22 * [UP]
 
 
-def test_fire_is_pressed_after_a_reset_and_after_a_life():
+def test_fire_is_pressed_after_a_reset_and_after_a_lost_life():
     env = make_env(config(fire_reset=True))
-    assert played(env, 3) == [
+    assert play(env, 3) == [
         (107, 12.0, False),
-        (115, 24.0, False),  # the life is lost in frame 10 and fire pressed from 13 to 16
+        (115, 24.0, False),  # life lost in frame 10, FIRE in frames 13 to 16
         (119, 12.0, False),
     ]
     assert env.unwrapped.taken == [1] * 4 + [UP] * 8 + [1] * 4 + [UP] * 4
 
 
-def test_no_more_no_ops_than_wanted_and_another_number_each_time():
+def test_number_of_no_ops_is_random_up_to_noop_max():
     env = make_env(config(noop_max=5))
     counts = []
     for seed in [*range(40), 0]:
@@ -106,17 +106,17 @@ def saved(envs):
 
 
 def vector(envs, steps):
-    """Terminated, and what is learned from, of two envs; then the episodes."""
+    """(terminated, reward) of two envs per step, and the finished episodes."""
     envs.reset()
-    found = []
+    results = []
     for _ in range(steps):
         transition, _ = envs.step(np.array([UP, UP]))
-        found.append((transition.terminated.tolist(), transition.reward.tolist()))
-    return found, envs.take_episodes()
+        results.append((transition.terminated.tolist(), transition.reward.tolist()))
+    return results, envs.take_episodes()
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_in_training_a_life_is_the_end_of_a_return_and_a_game_that_of_an_episode(workers):
+def test_episodic_life_terminates_the_return_but_not_the_episode(workers):
     cfg = config(episodic_life=True, sign_reward=True, num_envs=2)
     envs = WorkerVectorEnv(cfg, [0, 1], workers, 20.0) if workers else VectorEnv(cfg, [0, 1])
     found, episodes = vector(envs, 7)
@@ -126,10 +126,10 @@ def test_in_training_a_life_is_the_end_of_a_return_and_a_game_that_of_an_episode
     assert episodes == [(66.0, 6), (66.0, 6)]
 
 
-def test_a_resumed_run_is_amid_the_same_game():
+def test_resume_in_a_later_life_is_exact():
     cfg = config(episodic_life=True, noop_max=5, frame_stack=2, num_envs=2)
     first, second = VectorEnv(cfg, [0, 1]), VectorEnv(cfg, [0, 1])
-    vector(first, 10)  # in the second life of the second game
+    vector(first, 10)  # second life of the second game
     assert second.load_state_dict(saved(first)) == []
     for _ in range(4):
         ours, theirs = (envs.step(np.array([UP, UP]))[0] for envs in (first, second))
@@ -139,10 +139,10 @@ def test_a_resumed_run_is_amid_the_same_game():
 @pytest.mark.parametrize(
     ("env_id", "changes", "what", "where"),
     [
-        ("CartPole-v1", {"atari": True}, "no Atari game", "env.atari=true"),
-        ("TestGame-v0", {"noop_max": 3}, "only Atari", "env.noop_max=3"),
-        ("TestGame-v0", {"fire_reset": True}, "only Atari", "env.fire_reset=true"),
-        ("TestGame-v0", {"episodic_life": True}, "only Atari", "env.episodic_life=true"),
+        ("CartPole-v1", {"atari": True}, "not an Atari game", "env.atari=true"),
+        ("TestGame-v0", {"noop_max": 3}, "Atari games only", "env.noop_max=3"),
+        ("TestGame-v0", {"fire_reset": True}, "Atari games only", "env.fire_reset=true"),
+        ("TestGame-v0", {"episodic_life": True}, "Atari games only", "env.episodic_life=true"),
         ("TestGame-v0", {"atari": True, "kwargs": {"frameskip": 4}}, "skips", "frameskip=4"),
         (
             "TestGame-v0",
@@ -152,18 +152,18 @@ def test_a_resumed_run_is_amid_the_same_game():
         ),
     ],
 )
-def test_what_does_not_go_together_is_refused(env_id, changes, what, where):
+def test_invalid_combinations_raise(env_id, changes, what, where):
     with pytest.raises(BadInput) as caught:
         make_env(env_config(env_id, **changes))
     assert what in caught.value.what
     assert where in caught.value.where
 
 
-# Where the packages are installed
+# With the optional packages
 
 
 def started(*args):
-    """Train for a moment. -> the run's record."""
+    """Run a short training. -> its status.json."""
     small = ["total_timesteps=150", "eval.every=0", "eval.episodes=1", "log.tensorboard=false"]
     few = ["env.max_episode_steps=400", "video.episodes=0", "quiet=true", "run_dir=run"]
     assert rl_train.run([*args, *small, *few, "compile=false", "algo.hidden_sizes=[16]"]) == 0
@@ -185,8 +185,8 @@ def test_atari_trains(here, args):
 
 
 @pytest.mark.parametrize("env_id", ["ALE/Breakout-v5", "BreakoutNoFrameskip-v4"])
-def test_a_real_game_is_gone_on_with_exactly(env_id):
-    """With sticky actions as well, whose chance lies in the emulator: each episode has its seed."""
+def test_resume_of_a_real_game_is_exact(env_id):
+    """Also with sticky actions, drawn inside the emulator: each episode has its own seed."""
     pytest.importorskip("ale_py")
     sticky = 0.25 if env_id.startswith("ALE/") else 0.0
     cfg = env_config(
@@ -198,13 +198,13 @@ def test_a_real_game_is_gone_on_with_exactly(env_id):
     )
     first, second = VectorEnv(cfg, [3]), VectorEnv(cfg, [3])
     first.reset()
-    chance, ends = np.random.default_rng(0), 0
+    rng, ends = np.random.default_rng(0), 0
     while not ends or first.lengths[0] < 60:
-        first.step(chance.integers(4, size=1))
+        first.step(rng.integers(4, size=1))
         ends += len(first.take_episodes())
     assert second.load_state_dict(saved(first)) == []
     for _ in range(60):
-        action = chance.integers(4, size=1)
+        action = rng.integers(4, size=1)
         ours, theirs = (envs.step(action)[0] for envs in (first, second))
         assert all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
 

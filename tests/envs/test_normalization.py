@@ -9,8 +9,8 @@ def rows(count=30, width=3, seed=0):
     return np.random.default_rng(seed).normal(size=(count, width)) * scale + shift
 
 
-def assert_counts_rows_and_the_prior(moments, seen):
-    """One row of mean 0 and variance 1 weighs as much as the two values -1 and 1 by half each."""
+def assert_moments_of_rows_and_prior(moments, seen):
+    """The prior row of mean 0 and variance 1 equals the values -1 and 1 with weight 1/2 each."""
     ones = np.ones((1, *seen.shape[1:]))
     values = np.concatenate([-ones, ones, seen])
     weights = np.array([0.5, 0.5, *[1.0] * len(seen)])
@@ -21,7 +21,7 @@ def assert_counts_rows_and_the_prior(moments, seen):
     assert moments.count == 1 + len(seen)
 
 
-def test_moments_of_one_row_by_hand():
+def test_moments_of_one_row():
     # prior and the row 3: mean 3/2; the variances 1 and 0 about means 1.5 away on either side:
     # (1 + 1.5**2 + 0 + 1.5**2) / 2
     moments = RunningMoments((1,))
@@ -31,22 +31,22 @@ def test_moments_of_one_row_by_hand():
 
 
 @pytest.mark.parametrize("sizes", [[30], [1] * 30, [7, 1, 20, 2]])
-def test_moments_are_those_of_all_rows_however_they_are_split(sizes):
+def test_moments_do_not_depend_on_the_split_into_updates(sizes):
     seen, moments = rows(), RunningMoments((3,))
     for part in np.split(seen, np.cumsum(sizes)[:-1]):
         moments.update(part)
-    assert_counts_rows_and_the_prior(moments, seen)
+    assert_moments_of_rows_and_prior(moments, seen)
 
 
 def test_moments_of_float32_rows_are_summed_in_float64():
-    # spread 0.5 around 10 000: squares summed in float32 would have no digits left for it
+    # std 0.5 around 10 000: a float32 sum of squares cannot represent it
     seen = (rows(200, 3)[:, :1] * 0.5 + 1e4).astype(np.float32)
     moments = RunningMoments((1,))
     moments.update(seen)
-    assert_counts_rows_and_the_prior(moments, seen.astype(np.float64))
+    assert_moments_of_rows_and_prior(moments, seen.astype(np.float64))
 
 
-def test_moments_state_goes_on_identically():
+def test_moments_resume_identically():
     first, second = RunningMoments((3,)), RunningMoments((3,))
     first.update(rows(seed=0))
     second.load_state_dict(first.state_dict())
@@ -58,7 +58,7 @@ def test_moments_state_goes_on_identically():
 
 
 @pytest.mark.parametrize("name", ["mean", "variance"])
-def test_moments_of_another_shape_are_refused_and_change_nothing(name):
+def test_loading_moments_of_another_shape_raises_and_changes_nothing(name):
     moments = RunningMoments((3,))
     state = {"mean": np.ones(3), "variance": np.ones(3), "count": 5.0, name: np.ones(4)}
     with pytest.raises(ValueError, match="3"):
@@ -67,7 +67,7 @@ def test_moments_of_another_shape_are_refused_and_change_nothing(name):
     assert moments.count == 1.0
 
 
-def test_observations_are_shifted_scaled_and_clipped():
+def test_observations_are_standardized_and_clipped():
     normalizer = ObservationNormalizer((2,), clip=5.0)
     normalizer.moments.load_state_dict(
         {"mean": np.array([1.0, -2.0]), "variance": np.array([4.0, 0.25]), "count": 10.0}
@@ -78,7 +78,7 @@ def test_observations_are_shifted_scaled_and_clipped():
     assert out.dtype == np.float32
 
 
-def test_normalising_never_changes_the_statistics():
+def test_normalizing_does_not_change_the_statistics():
     normalizer = ObservationNormalizer((3,), clip=10.0)
     normalizer.observe(rows())
     obs = rows(seed=1)
@@ -89,23 +89,23 @@ def test_normalising_never_changes_the_statistics():
     np.testing.assert_array_equal(normalizer.moments.mean, mean)
     np.testing.assert_array_equal(normalizer.moments.variance, variance)
     assert normalizer.moments.count == 31
-    np.testing.assert_array_equal(obs, raw)  # nor are the envs' own observations written to
+    np.testing.assert_array_equal(obs, raw)  # the input is not written to
 
 
-def test_the_discounted_return_starts_again_after_an_episodes_end():
+def test_discounted_return_restarts_after_an_episode_end():
     normalizer = RewardNormalizer(num_envs=2, gamma=0.5, clip=10.0)
     normalizer(np.array([1.0, 2.0]), np.array([False, True]))
-    # env 1 ended with the return 2, which the statistics saw before it was forgotten
-    assert_counts_rows_and_the_prior(normalizer.moments, np.array([1.0, 2.0]))
+    # env 1 ended with the return 2, which is counted before it is set to 0
+    assert_moments_of_rows_and_prior(normalizer.moments, np.array([1.0, 2.0]))
     normalizer(np.array([4.0, 4.0]), np.array([False, False]))
-    # env 0: .5 * 1 + 4; env 1 begins anew: 4, where it would have been .5 * 2 + 4
-    assert_counts_rows_and_the_prior(normalizer.moments, np.array([1.0, 2.0, 4.5, 4.0]))
+    # env 0: .5 * 1 + 4; env 1 restarted: 4 instead of .5 * 2 + 4
+    assert_moments_of_rows_and_prior(normalizer.moments, np.array([1.0, 2.0, 4.5, 4.0]))
     assert normalizer.returns.tolist() == [4.5, 4.0]
 
 
-def test_rewards_are_divided_by_the_std_and_not_shifted():
+def test_rewards_are_divided_by_the_std_without_subtracting_the_mean():
     # prior and returns 1 and 2: mean 1, variance (1 + 1**2 + 0**2 + 1**2) / 3 = 1: so a reward of
-    # 2 stays 2. A mean taken off would leave 1
+    # 2 stays 2; with the mean subtracted it would be 1
     normalizer = RewardNormalizer(num_envs=2, gamma=0.5, clip=10.0)
     scaled = normalizer(np.array([1.0, 2.0]), np.array([False, False]))
     np.testing.assert_allclose(scaled, [1.0, 2.0], rtol=1e-6)
@@ -130,7 +130,7 @@ def test_rewards_are_clipped_on_both_sides():
     )
 
 
-def test_a_step_of_fewer_envs_leaves_the_others_returns_alone():
+def test_step_of_fewer_envs_leaves_other_returns_unchanged():
     normalizer = RewardNormalizer(num_envs=2, gamma=0.5, clip=10.0)
     normalizer(np.array([1.0, 2.0]), np.array([False, False]))
     normalizer(np.array([4.0]), np.array([False]))
@@ -138,7 +138,7 @@ def test_a_step_of_fewer_envs_leaves_the_others_returns_alone():
     assert normalizer.moments.count == 4
 
 
-def test_reward_normalizer_state_goes_on_identically():
+def test_reward_normalizer_resumes_identically():
     rng = np.random.default_rng(0)
     first, second = (RewardNormalizer(2, 0.9, 10.0) for _ in range(2))
     no_end = np.array([False, False])
@@ -146,21 +146,21 @@ def test_reward_normalizer_state_goes_on_identically():
         first(rng.normal(size=2), no_end)
     second.load_state_dict(first.state_dict())
     reward = rng.normal(size=2)
-    first_scaled = first(reward, no_end)  # also shows that the loaded returns are a copy
+    first_scaled = first(reward, no_end)  # fails if the loaded returns are not a copy
     np.testing.assert_array_equal(first_scaled, second(reward, no_end))
     np.testing.assert_array_equal(first.returns, second.returns)
 
 
 @pytest.mark.parametrize("width", [1, 3, 16])
-def test_a_single_row_gives_the_bits_of_the_general_way(width):
-    """Both ways over a walk with outliers that are clipped, and back and forth between them."""
+def test_scalar_path_equals_numpy_path(width):
+    """Rows with outliers that are clipped, alternating between both paths."""
     general, quick = (ObservationNormalizer((width,), clip=3.0) for _ in range(2))
     rng, clipped = np.random.default_rng(width), 0
     for step in range(300):
         row = (rng.standard_cauchy((1, width)) * 2.0 + 5.0).astype(np.float32)
         general.observe(row)
         expected = general(row)
-        found = quick.observed(row)
+        found = quick.update_and_normalize(row)
         assert expected.tobytes() == found.tobytes()
         assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
         assert general.moments.mean.tobytes() == quick.moments.mean.tobytes()
@@ -173,8 +173,8 @@ def test_a_single_row_gives_the_bits_of_the_general_way(width):
     assert clipped > 3
 
 
-def test_a_single_reward_gives_the_bits_of_the_general_way():
-    """An env beside it that always gives the same would change the moments: so by hand, in numpy."""
+def test_scalar_reward_path_equals_numpy():
+    """The reference is computed here with numpy, because a second env would change the moments."""
     quick, moments, running = RewardNormalizer(1, 0.9, 3.0), RunningMoments(()), np.zeros(1)
     rng = np.random.default_rng(1)
     for _ in range(300):

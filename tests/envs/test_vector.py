@@ -1,9 +1,8 @@
-"""N envs side by side: what a transition holds, what comes after an end, standing there again."""
+"""Vectorized envs: contents of transitions, autoreset, normalization, resume in mid-episode."""
 
 from __future__ import annotations
 
 import json
-import math
 from itertools import count
 
 import gymnasium as gym
@@ -12,7 +11,6 @@ import pytest
 import safetensors.numpy
 from gymnasium import spaces
 
-from rl_cli.core.errors import NonFinite
 from rl_cli.core.types import Episode
 from rl_cli.envs.vector import VectorEnv
 from rl_cli.storage.serialization import pack, unpack
@@ -20,7 +18,7 @@ from tests.algos.test_algorithms import env_config
 
 
 class Clock(gym.Env):
-    """Shows (episode, step); the reward of step t is t; ends by itself at step `ends`, if ever."""
+    """Observation (episode, step); the reward of step t is t; terminates at step `ends` if given."""
 
     metadata = {"render_modes": []}  # noqa: RUF012
     action_space = spaces.Box(-1, 1, (1,), np.float32)
@@ -44,7 +42,7 @@ class Clock(gym.Env):
 
 
 class Fickle(Clock):
-    """Shows numbers that no seed decides."""
+    """Observations that do not depend on the seed."""
 
     numbers = count()
 
@@ -52,9 +50,17 @@ class Fickle(Clock):
         return np.array([next(self.numbers), 0], np.float32)
 
 
+class InfoLifeLost(Clock):
+    """Reports `life_lost` in every step."""
+
+    def step(self, action):
+        return *super().step(action)[:4], {"life_lost": True}
+
+
 gym.register("TestEndsAt3-v0", Clock, kwargs={"ends": 3})
 gym.register("TestClock-v0", Clock)
 gym.register("TestFickle-v0", Fickle)
+gym.register("TestLives-v0", InfoLifeLost)
 
 
 def vector(env_id, num_envs, seed=100, **changes):
@@ -63,11 +69,11 @@ def vector(env_id, num_envs, seed=100, **changes):
 
 
 def idle(num_envs):
-    """Actions of a Clock."""
+    """Actions for Clock."""
     return np.zeros((num_envs, 1), np.float32)
 
 
-def test_a_transition_has_the_shapes_and_types_it_says():
+def test_transition_shapes_and_dtypes():
     envs = vector("Pendulum-v1", 3)
     obs = envs.reset()
     transition, next_obs = envs.step(np.zeros((3, 1), np.float32))
@@ -86,7 +92,7 @@ def test_rewards_are_float32(normalize_reward):
     assert envs.step(idle(2))[0].reward.dtype == np.float32
 
 
-def test_an_env_that_ends_is_reset_in_the_same_step_and_its_last_observation_is_kept():
+def test_ended_env_is_reset_in_the_same_step_and_next_obs_is_final():
     envs = vector("TestEndsAt3-v0", 2)
     assert envs.reset().tolist() == [[0, 0], [0, 0]]
     envs.step(idle(2))
@@ -104,7 +110,7 @@ def test_an_env_that_ends_is_reset_in_the_same_step_and_its_last_observation_is_
     assert envs.take_episodes() == []
 
 
-def test_a_time_limit_truncates_and_does_not_terminate():
+def test_time_limit_truncates():
     envs = vector("TestClock-v0", 1, max_episode_steps=2)
     envs.reset()
     flags = [[bool(ends[0]) for ends in envs.step(idle(1))[0][-2:]] for _ in range(4)]
@@ -112,7 +118,7 @@ def test_a_time_limit_truncates_and_does_not_terminate():
     assert envs.take_episodes() == [Episode(1 + 2, 2)] * 2
 
 
-def test_an_episode_may_end_by_itself_in_the_step_its_time_is_up():
+def test_termination_at_the_time_limit_sets_both_flags_and_counts_one_episode():
     envs = vector("TestEndsAt3-v0", 1, max_episode_steps=3)
     envs.reset()
     transition = [envs.step(idle(1))[0] for _ in range(3)][-1]
@@ -120,8 +126,8 @@ def test_an_episode_may_end_by_itself_in_the_step_its_time_is_up():
     assert envs.take_episodes() == [Episode(6, 3)]  # one episode, not two
 
 
-def test_three_cartpoles_do_what_three_plain_ones_do():
-    """Observations, rewards, ends and episodes, for 300 steps with an end every twenty or so."""
+def test_three_cartpoles_equal_three_gymnasium_envs():
+    """Observations, rewards, flags and episodes over 300 steps, about one episode end every 20."""
     envs = vector("CartPole-v1", 3)
     plain = [gym.make("CartPole-v1") for _ in range(3)]
     expected = np.array([env.reset(seed=100 + i)[0] for i, env in enumerate(plain)])
@@ -151,8 +157,8 @@ def test_three_cartpoles_do_what_three_plain_ones_do():
 
 @pytest.mark.parametrize("normalize_obs", [False, True])
 @pytest.mark.parametrize("num_stepped", [2, 3])
-def test_a_transition_stays_right_until_the_next_step(normalize_obs, num_stepped):
-    """No later reset, nor the next observations, may be written into it."""
+def test_transition_is_unchanged_until_the_next_step(normalize_obs, num_stepped):
+    """Neither resets nor the observations to act on are written into its arrays."""
     envs = vector("CartPole-v1", 3, normalize_obs=normalize_obs)
     obs = envs.reset()
     ends = 0
@@ -161,12 +167,12 @@ def test_a_transition_stays_right_until_the_next_step(normalize_obs, num_stepped
         held, shown = obs, obs.copy()
         transition, obs = envs.step(np.ones(n, np.int64))
         assert np.array_equal(transition.obs, shown[:n])
-        assert np.array_equal(held, shown)  # what the agent saw, it may still look at
+        assert np.array_equal(held, shown)  # the observations acted on are unchanged too
         done = transition.terminated | transition.truncated
         ends += done.sum()
-        going_on = ~done
-        assert np.array_equal(transition.next_obs[going_on], obs[:n][going_on])
-        # pushed to the right until it fell: the pole leans further than after any reset
+        running = ~done
+        assert np.array_equal(transition.next_obs[running], obs[:n][running])
+        # pushed right until it fell: the pole angle is larger than after any reset
         assert (
             np.abs(transition.next_obs[done] - obs[:n][done]).max(axis=1, initial=0) > 0.1
         ).all()
@@ -174,7 +180,7 @@ def test_a_transition_stays_right_until_the_next_step(normalize_obs, num_stepped
     assert ends > 20
 
 
-def test_stepping_the_first_envs_leaves_the_others_where_they_were():
+def test_step_of_the_first_envs_leaves_the_others_unchanged():
     envs = vector("TestEndsAt3-v0", 3)
     envs.reset()
     envs.step(idle(3))
@@ -191,7 +197,7 @@ def test_stepping_the_first_envs_leaves_the_others_where_they_were():
     assert envs.take_episodes() == [Episode(6, 3)] * 2
 
 
-def test_actions_are_clipped_for_the_env_and_kept_as_chosen_for_the_agent():
+def test_actions_are_clipped_for_the_env_but_not_in_the_transition():
     envs = vector("TestClock-v0", 2)
     envs.reset()
     chosen = np.array([[-3.0], [0.5]], np.float32)
@@ -200,20 +206,20 @@ def test_actions_are_clipped_for_the_env_and_kept_as_chosen_for_the_agent():
     assert transition.action.tolist() == [[-3.0], [0.5]]
 
 
-def test_observation_statistics_count_every_row_once():
-    """Of first, next and reset observations; and one row of mean 0 and variance 1 to begin with."""
-    raw, normalised = (vector("CartPole-v1", 3, normalize_obs=on) for on in (False, True))
+def test_observation_statistics_count_each_row_once():
+    """First, next and reset observations, plus the prior of one row with mean 0 and variance 1."""
+    raw, normalized = (vector("CartPole-v1", 3, normalize_obs=on) for on in (False, True))
     rows = [*raw.reset().copy()]
-    normalised.reset()
+    normalized.reset()
     rng = np.random.default_rng(0)
     for t in range(100):
         actions = rng.integers(2, size=3 if t % 9 else 2)
         transition, obs = raw.step(actions)
-        normalised.step(actions)
+        normalized.step(actions)
         done = np.flatnonzero(transition.terminated | transition.truncated)
         rows += [*transition.next_obs.copy(), *obs[done].copy()]
     rows = np.array(rows, np.float64)
-    moments = normalised.obs_normalizer.moments
+    moments = normalized.obs_normalizer.moments
     number = 1 + len(rows)
     mean = rows.sum(0) / number
     variance = (1 + np.square(rows).sum(0)) / number - np.square(mean)
@@ -222,7 +228,7 @@ def test_observation_statistics_count_every_row_once():
     np.testing.assert_allclose(moments.variance, variance, rtol=1e-9)
 
 
-def test_episodes_are_counted_in_raw_rewards():
+def test_episode_returns_sum_raw_rewards():
     envs = vector("TestEndsAt3-v0", 1, normalize_reward=True, normalize_obs=True)
     envs.reset()
     rewards = [envs.step(idle(1))[0].reward[0] for _ in range(3)]
@@ -230,11 +236,11 @@ def test_episodes_are_counted_in_raw_rewards():
     assert not np.isclose(rewards, [1, 2, 3]).any()
 
 
-# Standing at the same step again
+# Resume in mid-episode
 
 
 def saved(envs):
-    """What a checkpoint keeps of them, through the bytes of its files."""
+    """A function that returns the state as read from the bytes of a checkpoint."""
     tree, arrays, _ = pack(
         {"envs": envs.state_dict(), "moments": envs.obs_normalizer.moments.state_dict()}
     )
@@ -250,7 +256,7 @@ def chosen(envs, rng):
 
 
 def after_an_end(envs, rng):
-    """Step until an episode has just ended and the next one has no actions yet."""
+    """Step until an episode has just ended, so that the current one has no actions."""
     envs.take_episodes()
     while not envs.episodes:
         envs.step(chosen(envs, rng))
@@ -260,8 +266,8 @@ def after_an_end(envs, rng):
 @pytest.mark.parametrize(
     ("env_id", "steps"),
     [
-        ("CartPole-v1", 7),  # in the first episode, which began from a seed
-        ("CartPole-v1", 90),  # in a later one, which began from the env's own stream
+        ("CartPole-v1", 7),  # in the first episode, started from a seed
+        ("CartPole-v1", 90),  # in a later episode, started from the env's random stream
         ("CartPole-v1", "end"),
         ("Pendulum-v1", 150),
         ("Pendulum-v1", 230),
@@ -269,7 +275,7 @@ def after_an_end(envs, rng):
         ("LunarLander-v3", 250),
     ],
 )
-def test_what_was_saved_in_mid_episode_goes_on_identically(env_id, steps):
+def test_resume_in_mid_episode_is_bit_exact(env_id, steps):
     both = {"normalize_obs": True, "normalize_reward": True}
     whole = vector(env_id, 2, **both)
     rng = np.random.default_rng(0)
@@ -299,7 +305,7 @@ def test_what_was_saved_in_mid_episode_goes_on_identically(env_id, steps):
     assert resumed.take_episodes() == episodes
 
 
-def test_what_was_resumed_can_be_saved_and_resumed_again():
+def test_resumed_envs_can_be_saved_and_resumed_again():
     first = vector("CartPole-v1", 2, normalize_obs=True)
     rng = np.random.default_rng(0)
     first.reset()
@@ -309,7 +315,7 @@ def test_what_was_resumed_can_be_saved_and_resumed_again():
     second = vector("CartPole-v1", 2, seed=999, normalize_obs=True)
     second.obs_normalizer.moments.load_state_dict(state["moments"])
     second.load_state_dict(state["envs"])
-    for _ in range(3):  # a pole stands for eight steps at least
+    for _ in range(3):  # an episode has at least eight steps
         second.step(chosen(second, rng))
     state = saved(second)()
     third = vector("CartPole-v1", 2, seed=55, normalize_obs=True)
@@ -320,8 +326,8 @@ def test_what_was_resumed_can_be_saved_and_resumed_again():
 
 
 @pytest.mark.parametrize("stepped", [1, 2])
-def test_what_was_saved_after_a_step_of_fewer_envs_goes_on_identically(stepped):
-    """A budget's last step, of a run that is then given a larger budget."""
+def test_resume_after_a_step_of_fewer_envs_is_bit_exact(stepped):
+    """The last step of a budget, in a run that continues with a larger budget."""
     whole = vector("CartPole-v1", 3, normalize_obs=True)
     rng = np.random.default_rng(0)
     whole.reset()
@@ -340,7 +346,7 @@ def test_what_was_saved_after_a_step_of_fewer_envs_goes_on_identically(stepped):
         assert np.array_equal(obs, expected_obs)
 
 
-def test_an_env_that_does_not_come_back_to_where_it_was_is_told():
+def test_inexact_replay_is_reported_and_starts_new_episodes():
     envs = vector("TestFickle-v0", 2, normalize_obs=True)
     envs.reset()
     for _ in range(3):
@@ -349,15 +355,15 @@ def test_an_env_that_does_not_come_back_to_where_it_was_is_told():
     resumed = vector("TestFickle-v0", 2, normalize_obs=True)
     resumed.obs_normalizer.moments.load_state_dict(state["moments"])
     assert resumed.load_state_dict(state["envs"]) == [0, 1]
-    assert (resumed.lengths, resumed.returns) == ([0, 0], [0.0, 0.0])  # their episodes begin anew
+    assert (resumed.lengths, resumed.returns) == ([0, 0], [0.0, 0.0])  # new episodes
     assert resumed.take_episodes() == []
     transition, _ = resumed.step(idle(2))
     assert np.isfinite(transition.next_obs).all()
 
 
 @pytest.mark.parametrize("steps", [4, 5, 6])
-def test_an_env_with_several_actions_resumes_at_an_episodes_end_too(steps):
-    """After step 5 the next episode has no actions yet, whose array has no second dimension."""
+def test_resume_at_an_episode_end_with_vector_actions(steps):
+    """After step 5 the current episode has no actions: its array is saved with shape (0,)."""
     envs, resumed = (
         vector("LunarLander-v3", 2, kwargs={"continuous": True}, max_episode_steps=5)
         for _ in range(2)
@@ -373,21 +379,27 @@ def test_an_env_with_several_actions_resumes_at_an_episodes_end_too(steps):
     assert np.array_equal(expected.next_obs, found.next_obs)
 
 
-@pytest.mark.parametrize("num_envs", [1, 2])
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("at", [0, 3, "reward"])
-def test_a_number_that_is_none_is_named_whichever_way_it_is_looked_for(num_envs, value, at):
-    """One env's short row is summed by Python, several ones' by numpy."""
-    envs = VectorEnv(env_config("CartPole-v1", num_envs=num_envs), list(range(num_envs)))
-    assert not envs.doubtful  # CartPole itself cannot give such numbers, and is not looked at
-    envs.doubtful = True
+def test_record_episodes_keeps_start_states_and_actions():
+    envs = vector("TestEndsAt3-v0", 1)
     envs.reset()
-    obs, last = np.full(4, 1e18, np.float32), envs.envs[-1]
-    last.step = lambda action: (obs, value if at == "reward" else 1.0, False, False, {})
-    if at != "reward":
-        envs.step(np.zeros(num_envs, np.int64))
-        obs[at] = value
-    with pytest.raises(NonFinite) as caught:
-        envs.step(np.zeros(num_envs, np.int64))
-    assert str(value) in caught.value.what
-    assert f"env={num_envs - 1}, step" in caught.value.where
+    for _ in range(3):
+        envs.step(idle(1))
+    assert envs.take_recordings() == []  # off by default
+    envs.record_episodes(True)
+    for t in range(3):
+        envs.step(idle(1) + np.float32(t / 4))
+    (recording,) = envs.take_recordings()
+    assert recording.episode == Episode(6, 3)
+    assert set(recording.start_state) == {"rng"}
+    assert np.array(recording.actions).ravel().tolist() == [0.0, 0.25, 0.5]
+    envs.record_episodes(False)
+    for _ in range(3):
+        envs.step(idle(1))
+    assert envs.take_recordings() == []
+
+
+def test_life_lost_is_ignored_without_episodic_life():
+    """The key belongs to our Atari wrapper; an env of the user's may use it for anything."""
+    envs = vector("TestLives-v0", 1)
+    envs.reset()
+    assert not envs.step(idle(1))[0].terminated[0]

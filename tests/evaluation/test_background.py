@@ -262,8 +262,8 @@ def test_an_error_of_the_run_does_not_wait_for_a_film(here, tiny, monkeypatch):
 
     monkeypatch.setattr(processes, "fork", noted)
     monkeypatch.setattr(CartPoleEnv, "render", lambda self: time.sleep(600))
-    monkeypatch.setattr("rl_cli.envs.fast_classic_control.lean", lambda env: env)
-    monkeypatch.setattr("rl_cli.envs.vector.lean", lambda env: env)
+    monkeypatch.setattr("rl_cli.envs.fast_classic_control.make_fast", lambda env: env)
+    monkeypatch.setattr("rl_cli.envs.vector.make_fast", lambda env: env)
     monkeypatch.setattr(CartPoleEnv, "step", failing)
     config = compose(
         "algo=ppo", "env=cartpole", *tiny, "video.every=200", "video.episodes=1", "eval.every=0"

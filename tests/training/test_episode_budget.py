@@ -264,9 +264,9 @@ def test_copies_have_seeds_of_their_own_and_the_same_seed_is_the_same_episode():
     envs.reset()
     begun = []
     for _ in range(100):
-        before = envs.numbers.copy()
+        before = envs.episode_numbers.copy()
         _, obs = envs.step(np.zeros(2, np.int64))
-        begun += [(i, obs[i].copy()) for i in range(2) if envs.numbers[i] > before[i]]
+        begun += [(i, obs[i].copy()) for i in range(2) if envs.episode_numbers[i] > before[i]]
     assert len(begun) > 10
     numbers = {0: 0, 1: 0}
     for i, obs in begun:
