@@ -5,10 +5,12 @@ Legend of shapes: T rollout length, N envs, B batch, A actions (or action dimens
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 Params = dict[str, "torch.Tensor"]  # name -> tensor, e.g. "actor.0.weight"
 

@@ -41,7 +41,7 @@ class Background:
 
     def __init__(self, beside: bool, interrupted: Callable[[], bool], timeout: float = 0.0) -> None:
         alone = multiprocessing.current_process().daemon  # and may have no children
-        self.beside = beside and sys.platform == "linux" and not alone
+        self.beside = beside and processes.can_fork() and not alone
         self.interrupted, self.timeout = interrupted, timeout
         self.process: Any = None
         self.pipe: Connection | None = None

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rl_cli.storage.atomic_files import storing, write_atomic
+from rl_cli.storage.atomic_files import append, storing, write_atomic
 
 
 class CsvTable:
@@ -45,7 +44,7 @@ class CsvTable:
         elif rows:
             text = "".join(_line([row.get(c, "") for c in self.columns]) for row in rows)
             with storing(self.path, len(text)):
-                _append(self.path, text.encode())
+                append(self.path, text.encode())
         self.unwritten = []
 
     def cut_after(self, step: int) -> None:
@@ -61,22 +60,6 @@ class CsvTable:
     def _rewrite(self, columns: list[str], rows: list[Mapping[str, Any]]) -> None:
         lines = [_line(columns)] + [_line([row.get(c, "") for c in columns]) for row in rows]
         write_atomic(self.path, "".join(lines).encode())
-
-
-def _append(path: Path, content: bytes) -> None:
-    """Add to a file that is there; what cannot be added whole is taken back."""
-    handle = os.open(path, os.O_WRONLY | os.O_APPEND)
-    try:
-        before = os.fstat(handle).st_size
-        try:
-            left = memoryview(content)
-            while left:
-                left = left[os.write(handle, left) :]
-        except OSError:
-            os.ftruncate(handle, before)
-            raise
-    finally:
-        os.close(handle)
 
 
 def _line(values: list[Any]) -> str:

@@ -25,7 +25,13 @@ from rl_cli.config.env import EnvConfig
 from rl_cli.config.schema import build
 from rl_cli.core.state import Piece
 from rl_cli.core.types import ActionSpec, EnvSpec, Transition
-from rl_cli.storage import atomic_files, checkpoint_reader, checkpoint_writer, serialization
+from rl_cli.storage import (
+    atomic_files,
+    checkpoint_reader,
+    checkpoint_writer,
+    recovery,
+    serialization,
+)
 from rl_cli.storage import manifest as manifest_module
 from rl_cli.storage.checkpoint_writer import CheckpointStore, Identity
 
@@ -199,7 +205,7 @@ def enumerate_points(run, kind, tmp_path, swaps=True, stride=1):
         died = dies(run, store, dying, points * stride)
         if swaps:  # elsewhere the first start afterwards has to put a name back
             check(run, store.folder, may_be, kind)
-        checkpoint_writer.recover(store.folder)
+        recovery.recover(store.folder)
         check(run, store.folder, may_be, kind, recovered=True)
         again = CheckpointStore(store.folder, run.identity, keep)
         run.save(again, 400, True)

@@ -45,7 +45,7 @@ def refuse(run, name, original):
             weights(run / LAST)
         assert caught.value.exit_code == 2
         assert caught.value.where == str(run / LAST / name)
-        assert caught.value.fix == "that of step 2000 is whole: checkpoint=2000"
+        assert caught.value.fix == "use the intact checkpoint of step 2000: checkpoint=2000"
     else:  # not read for replay, which gets the weights and nothing else
         same = weights(run / LAST)
         assert all(np.array_equal(same[k], original[k]) for k in original)
@@ -244,7 +244,7 @@ def test_what_is_told_and_what_is_gone_on_with(run, here, capsys):
     assert err.splitlines() == [
         err.splitlines()[0],
         f"  where: {run / LAST / POLICY}",
-        "  do: that of step 2000 is whole: checkpoint=2000",
+        "  do: use the intact checkpoint of step 2000: checkpoint=2000",
     ]
     assert err.startswith("error: broken checkpoint: SHA-256 ")
     assert rl_eval.run([str(run), "checkpoint=2000", "episodes=1"]) == 0
@@ -265,5 +265,5 @@ def test_going_on_needs_one_whole_checkpoint(run, here, capsys):
     for path in (run / "checkpoints").glob("0*"):
         empty(path / POLICY)
     assert rl_train.run([f"resume={run}", "quiet=true"]) == 2
-    assert "this run has no other that is whole" in capsys.readouterr().err
+    assert "this run has no other intact checkpoint" in capsys.readouterr().err
     assert sorted(p.name for p in (run / "checkpoints").glob("0*")) == ["000002000", "000004000"]

@@ -19,13 +19,12 @@ from pathlib import Path
 import pytest
 
 from rl_cli.cli import train as rl_train
-from rl_cli.core.errors import BadInput
+from rl_cli.core.errors import BadInput, StorageError
 from rl_cli.envs.vector import VectorEnv
 from rl_cli.storage import folder_lock, run_folder
 from rl_cli.storage.folder_lock import FolderLock
 
 FULL = os.environ.get("RL_CLI_BARS") == "full"
-READ = folder_lock._read
 STARTS, ROUNDS = (16, 10) if FULL else (4, 2)
 
 
@@ -113,86 +112,144 @@ def test_one_start_wins_a_folder_and_the_others_name_it(here, kernel, way):
     print(f"B11 got/needed: {ROUNDS}/{ROUNDS} {way} single winners")
 
 
-def test_the_lock_of_a_dead_process_is_taken_over_by_one(here, kernel):
-    """Nobody let go: the children end by os._exit, as a kill would end them."""
+def test_lock_of_a_dead_process_is_taken_over_by_one_process(here, kernel):
+    """The child processes end with os._exit, which releases nothing, like a kill."""
     folder = here / "run"
     folder.mkdir()
     for _ in range(ROUNDS):
         at_once(1, go_on(folder))
-        left = json.loads(next(folder.glob(".lock*")).read_text() or "{}")
+        left = json.loads((folder / folder_lock.OWNER).read_text())
         told = at_once(STARTS, go_on(folder))
         assert sum(t[1] == "won" for t in told) == 1, (left, told)
     print(f"B11 got/needed: {ROUNDS}/{ROUNDS} stale locks taken over")
 
 
-def test_a_late_finder_of_a_dead_lock_never_moves_its_successors(here, monkeypatch):
-    """Found by this bar under load: one who had read the dead owner before another succeeded it
-    took the successor's lock away to look at it, and a third came into the empty place."""
-    monkeypatch.setattr(fcntl, "flock", no_flock)
-    owner = {"pid": 2**22 + 1, "host": socket.gethostname(), "started": "then", "born": 1}
-    (here / folder_lock.OWNER).write_text(json.dumps(owner))
-    successor = []
+def owner_file(folder, name=folder_lock.OWNER, **fields):
+    """An owner file as a process of this host with these fields writes it."""
+    known = {"pid": os.getpid(), "host": socket.gethostname(), "started": "then", "born": None}
+    (folder / name).write_text(json.dumps({**known, **fields}))
 
-    def read_late(path):
-        before = READ(path)
-        if not successor:
-            successor.append(living_holder(here))
-        assert READ(here / folder_lock.OWNER).pid == successor[0]
-        return before
 
-    monkeypatch.setattr(folder_lock, "_read", read_late)
-    with pytest.raises(BadInput, match="another process is at work"):
+def born(pid):
+    return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19])
+
+
+@pytest.fixture
+def other_process():
+    """A process that runs until the end of the test."""
+    process = subprocess.Popen(["sleep", "60"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_owner_file_of_an_earlier_version_is_respected_while_its_process_runs(
+    here, kernel, other_process
+):
+    """Where there is no flock, earlier versions locked with this file alone."""
+    owner_file(here, pid=other_process.pid, born=born(other_process.pid))
+    with pytest.raises(BadInput, match=f"pid {other_process.pid} on .*, since then"):
         FolderLock.take(here)
-    assert sorted(p.name for p in here.iterdir()) == [folder_lock.NAME, folder_lock.OWNER]
-    os.kill(successor[0], signal.SIGKILL)
-    os.waitpid(successor[0], 0)
-
-
-def living_holder(folder):
-    """The pid of a forked process that has taken the lock and keeps it."""
-    told_read, told = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        folder_lock._read = READ
-        kept = FolderLock.take(folder)
-        os.write(told, b"1")
-        time.sleep(60)
-        kept.release()
-        os._exit(0)
-    os.close(told)
-    assert os.read(told_read, 1) == b"1"
-    os.close(told_read)
-    return pid
-
-
-def test_one_who_dies_while_succeeding_a_dead_lock_is_succeeded_too(here, monkeypatch):
-    monkeypatch.setattr(fcntl, "flock", no_flock)
-    first = {"pid": 2**22 + 1, "host": socket.gethostname(), "started": "then", "born": 1}
-    second = {**first, "pid": 2**22 + 2}
-    (here / folder_lock.OWNER).write_text(json.dumps(first))
-    (here / f"{folder_lock.OWNER}.after.{first['pid']}.1").write_text(json.dumps(second))
+    other_process.kill()
+    other_process.wait()
     FolderLock.take(here).release()
     assert not list(here.iterdir())
 
 
-def test_a_lock_of_another_host_is_not_taken_over_where_only_its_file_says_so(here, monkeypatch):
-    monkeypatch.setattr(fcntl, "flock", no_flock)
-    (here / folder_lock.OWNER).write_text(
-        json.dumps({"pid": 1, "host": "elsewhere", "started": "then", "born": None})
-    )
-    with pytest.raises(BadInput, match="pid 1 on elsewhere, since then"):
-        FolderLock.take(here)
-
-
-def test_a_reused_pid_is_not_taken_for_the_one_that_died(here, monkeypatch):
-    monkeypatch.setattr(fcntl, "flock", no_flock)
-    owner = {"pid": os.getpid(), "host": socket.gethostname(), "started": "then", "born": 1}
-    (here / folder_lock.OWNER).write_text(json.dumps(owner))
+def test_flock_of_an_earlier_version_is_respected(here):
+    """It wrote the owner into the locked file itself."""
+    owner_file(here, folder_lock.NAME, pid=1)
+    with (here / folder_lock.NAME).open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(BadInput, match=f"pid 1 on {socket.gethostname()}, since then"):
+            FolderLock.take(here)
     FolderLock.take(here).release()
     assert not list(here.iterdir())
 
 
-def test_a_lock_lets_go_leaves_nothing_and_is_not_inherited(here, kernel):
+def test_owner_file_of_another_host_is_respected_only_without_flock(here, monkeypatch):
+    """A free flock proves that the process on the other host has ended."""
+    owner_file(here, pid=1, host="elsewhere")
+    FolderLock.take(here).release()
+    monkeypatch.setattr(fcntl, "flock", no_flock)
+    owner_file(here, pid=1, host="elsewhere")
+    with pytest.raises(BadInput, match="pid 1 on elsewhere, since then") as caught:
+        FolderLock.take(here)
+    assert "delete .lock.owner and .lock.soft" in caught.value.fix
+
+
+def test_owner_file_with_a_reused_pid_is_ignored(here, kernel, other_process):
+    owner_file(here, pid=other_process.pid, born=1)
+    FolderLock.take(here).release()
+    assert not list(here.iterdir())
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b'{"pid": "x"}', b'{"pid": -1}', b"\xff", b"[" * 5000, b'{"pid": 1e3}']
+)
+def test_unreadable_owner_file_is_replaced(here, content):
+    (here / folder_lock.OWNER).write_bytes(content)
+    with FolderLock.take(here):
+        assert folder_lock.holder(here).pid == os.getpid()
+    assert not list(here.iterdir())
+
+
+@pytest.mark.parametrize("name", [folder_lock.NAME, folder_lock.SOFT])
+def test_link_with_the_name_of_the_lock_file_is_refused(here, name):
+    """Its target is neither locked, nor truncated, nor created."""
+    mine = here / "mine"
+    for content in ("keep", None):
+        if content is None:
+            mine.unlink()
+        else:
+            mine.write_text(content)
+        run = here / f"run_{content}"
+        run.mkdir()
+        (run / name).symlink_to(mine)
+        with pytest.raises(BadInput, match="the lock file is a link") as caught:
+            FolderLock.take(run)
+        assert caught.value.where == str(run / name)
+        assert (mine.read_text() if mine.exists() else None) == content
+
+
+def test_link_with_the_name_of_the_owner_file_is_replaced(here):
+    mine, run = here / "mine", here / "run"
+    mine.write_text("keep")
+    run.mkdir()
+    (run / folder_lock.OWNER).symlink_to(mine)
+    FolderLock.take(run).release()
+    assert mine.read_text() == "keep"
+    assert not list(run.iterdir())
+
+
+def test_hard_link_with_the_name_of_the_lock_file_keeps_its_content(here):
+    mine, run = here / "mine", here / "run"
+    mine.write_text("keep")
+    run.mkdir()
+    os.link(mine, run / folder_lock.NAME)
+    FolderLock.take(run).release()
+    assert mine.read_text() == "keep"
+
+
+def test_pipe_with_the_name_of_the_lock_file_is_refused(here):
+    os.mkfifo(here / folder_lock.NAME)
+    with pytest.raises(BadInput, match="the lock file is a pipe or device"):
+        FolderLock.take(here)
+
+
+def test_folder_that_is_not_writable_is_a_storage_error(here, monkeypatch):
+    def refused(path, flags, *args, **kwargs):
+        if flags & os.O_CREAT:
+            raise OSError(errno.EROFS, "Read-only file system", str(path))
+        return opened(path, flags, *args, **kwargs)
+
+    opened = os.open
+    monkeypatch.setattr(os, "open", refused)
+    with pytest.raises(StorageError, match="cannot lock the folder: Read-only"):
+        FolderLock.take(here)
+
+
+def test_release_removes_all_files_and_children_do_not_inherit_the_lock(here, kernel):
     lock = FolderLock.take(here)
     with pytest.raises(BadInput, match=f"pid {os.getpid()}"):
         FolderLock.take(here)

@@ -59,7 +59,7 @@ def test_the_size_that_is_named_fits_and_one_more_does_not(monkeypatch, kind):
     some = spec(num_envs=2 if kind is RolloutBuffer else 1)
     fits = 1_000_000 // (row_bytes(some) * some.num_envs)
     kind(fits, some, CPU)
-    with pytest.raises(BadInput, match=r"0\.0 GB can be had") as caught:
+    with pytest.raises(BadInput, match=r"0\.0 GB are available") as caught:
         kind(fits + 1, some, CPU)
     assert caught.value.fix.endswith(f"={fits:_}")
 
@@ -122,7 +122,7 @@ def test_runs_side_by_side_have_a_share_each(here, tiny, monkeypatch, capfd):
         "small": True,
     }
     said = capfd.readouterr().err
-    assert said.count("0.0 GB can be had by each of 2 runs side by side") == 2
+    assert said.count("0.0 GB are available to each of 2 concurrent runs") == 2
     assert said.count("the largest that fits: algo.buffer_size=1_000") == 2
 
 

@@ -504,9 +504,9 @@ BREAKS = [
     ("manifest.json", unsealed(), "the seal at its end is missing"),
     ("manifest.json", edited(extra=1), "unknown key extra"),
     ("manifest.json", edited(step="100"), "step"),
-    ("manifest.json", edited(step=100), "of step 100"),
+    ("manifest.json", edited(step=100), "its step is 100"),
     ("manifest.json", edited(files={"policy.safetensors": {"sha256": "0"}}), "bytes"),
-    ("manifest.json", edited(files={"../x": {"sha256": "0", "bytes": 1}}), "no file beside it"),
+    ("manifest.json", edited(files={"../x": {"sha256": "0", "bytes": 1}}), "not a file name"),
     ("manifest.json", forget_a_key, "env has no value"),
     ("manifest.json", forget_the_policy, "does not list policy.safetensors"),
     ("policy.pkl", put_beside, "does not list it"),
@@ -528,7 +528,7 @@ def test_a_broken_checkpoint_is_refused_by_the_name_of_its_file(tmp_path, name, 
     assert caught.value.exit_code == 2
     newer = "newer" in why  # every other checkpoint of that run is as new
     assert caught.value.fix == (
-        "upgrade rl-cli" if newer else "that of step 100 is whole: checkpoint=100"
+        "upgrade rl-cli" if newer else "use the intact checkpoint of step 100: checkpoint=100"
     )
     assert str(path / name).endswith(str(checkpoint_reader.why_broken(path)).split(":")[0]) or newer
     assert checkpoint_reader.why_broken(find(tmp_path, "100")) is None
@@ -545,7 +545,7 @@ def test_a_file_that_matches_its_manifest_but_holds_no_arrays_is_refused(tmp_pat
     with pytest.raises(BadInput) as caught:
         read(path)
     assert caught.value.where == str(path / "policy.safetensors")
-    assert caught.value.fix == "this run has no other that is whole"
+    assert caught.value.fix == "this run has no other intact checkpoint"
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -631,12 +631,12 @@ def test_a_missing_folder_is_answered_with_what_lies_there_instead(tmp_path):
     with pytest.raises(BadInput, match="no such folder") as caught:
         find(tmp_path / "run_c" / "checkpoints")
     assert caught.value.where == str(tmp_path / "run_c/checkpoints")
-    assert caught.value.fix == f"{tmp_path} holds: run_a, run_b"
+    assert caught.value.fix == f"{tmp_path} contains: run_a, run_b"
 
 
 @pytest.mark.parametrize(
     ("names", "told"),
-    [([], "this holds: nothing"), (["status.json", "config.yaml"], "config.yaml, status.json")],
+    [([], "contains: nothing"), (["status.json", "config.yaml"], "config.yaml, status.json")],
 )
 def test_a_folder_without_checkpoints_is_answered_with_what_it_holds(tmp_path, names, told):
     for name in names:
