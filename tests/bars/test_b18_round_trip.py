@@ -85,33 +85,39 @@ def test_replay_is_the_evaluation_of_training(here, name):
     print(f"B18 got/needed: {EPISODES}/{EPISODES} returns of {name}, also moved and untouched")
 
 
-def test_a_folder_that_cannot_be_written_is_replayed(here):
-    """As somebody whom the modes of files hold back: root is not, and lets go of that first."""
+def test_eval_of_a_read_only_run_folder_gives_the_returns_of_training(here):
+    """As a user whom file modes restrict: root gives up its rights first.
+
+    The same evaluation runs once before that, so that every module is imported: the restricted user
+    may not be able to read the source folder or the packages.
+    """
     words = [*SETTINGS, "algo=reinforce", "env=cartpole", "run_dir=run"]
     assert rl_train.run(words) == 0
     expected = of_training(here / "run", 600)
+    args = ["run", "checkpoint=600", f"episodes={EPISODES}", "seed=10000"]
+    assert rl_eval.run([*args, "output=before"]) == 0
     out = here / "out"
     out.mkdir(mode=0o777)
     out.chmod(0o777)
     for path in [*(here / "run").rglob("*"), here / "run"]:
         path.chmod(0o555 if path.is_dir() else 0o444)
     closed = [p for p in (here, *here.parents) if not p.stat().st_mode & 0o001]
-    for path in closed:  # the folders of the tests are their owner's alone
+    modes = {path: path.stat().st_mode & 0o777 for path in closed}
+    for path in closed:  # pytest creates its folders for the owner alone
         path.chmod(0o711)
 
-    def as_nobody():
+    def restricted():
         if os.getuid() == 0:
             os.setgroups([])
             os.setgid(65534)
             os.setuid(65534)
         with pytest.raises(PermissionError):
-            (here / "run" / "x").write_text("")  # it holds
-        args = ["checkpoint=600", f"episodes={EPISODES}", "seed=10000", "output=out"]
-        return rl_eval.run(["run", *args])
+            (here / "run" / "x").write_text("")
+        return rl_eval.run([*args, "output=out"])
 
-    seen = watch(as_nobody, here, [out, here / "run" / "x"], seconds=300)
-    for path in closed:
-        path.chmod(0o700)
+    seen = watch(restricted, here, [out, here / "run" / "x"], seconds=300)
+    for path, mode in modes.items():
+        path.chmod(mode)
     for path in [here / "run", *(here / "run").rglob("*")]:
         path.chmod(0o755)
     assert (seen.code, seen.did) == (0, [])
