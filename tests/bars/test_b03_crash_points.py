@@ -26,7 +26,6 @@ from rl_cli.config.schema import build
 from rl_cli.core.state import Piece
 from rl_cli.core.types import ActionSpec, EnvSpec, Transition
 from rl_cli.storage import (
-    atomic_files,
     checkpoint_reader,
     checkpoint_writer,
     recovery,
@@ -99,7 +98,7 @@ class Points:
         os.fsync = lambda handle: None  # changes nothing here; their order is looked at below
         for name in OPERATIONS if FULL else set(OPERATIONS) - {"fsync"}:
             setattr(os, name, (self.torn if name == "write" else self.around)(getattr(os, name)))
-        atomic_files.swap = self.around(atomic_files.swap)
+        checkpoint_writer.swap = self.around(checkpoint_writer.swap)
 
 
 def plain(value):
@@ -139,11 +138,11 @@ class Run:
         """As the trainer does, with the state as it was at step `of`."""
         weights, *packed = self.contents[of or step]
         evaluation = {"episodes": 1, "seed": 0, "greedy": True, "mean_return": float(step)}
-        pack, serialization.pack = serialization.pack, lambda state: tuple(packed)
+        pack, checkpoint_writer.pack = checkpoint_writer.pack, lambda state: tuple(packed)
         try:
             store.save(step, weights, {}, evaluation if best else None, best)
         finally:
-            serialization.pack = pack
+            checkpoint_writer.pack = pack
 
     def found(self, path):
         """The step whose state a checkpoint holds, bit for bit; reads all of it."""
