@@ -1,4 +1,4 @@
-"""Folder lock: one process at a time writes into a folder, and the others are told which one.
+"""Folder lock: one process at a time writes into a folder; an error names it to the others.
 
 .lock         locked with `filelock` (flock). The kernel releases it when the process ends.
 .lock.owner   JSON that names the process, for the error message of other processes.
@@ -172,7 +172,7 @@ def _candidates(folder: Path) -> list[tuple[bool, BaseFileLock]]:
         from filelock import FileLock, SoftFileLock
 
     soft: BaseFileLock = SoftFileLock(folder / SOFT, thread_local=False)
-    if issubclass(FileLock, SoftFileLock):  # what the name stands for where there is no flock
+    if issubclass(FileLock, SoftFileLock):  # its value where there is no flock
         return [(False, soft)]
     native = FileLock(folder / NAME, thread_local=False, fallback_to_soft=False)
     return [(True, native), (False, soft)]
