@@ -1,0 +1,1 @@
+"""Errors, shared types, state, seeding, schedules, memory limits and child processes."""

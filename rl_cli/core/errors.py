@@ -1,4 +1,4 @@
-"""What can go wrong, and the exit code each kind ends in (docs/run-folder.md, "Exit codes")."""
+"""Exceptions of a run, each with its exit code (docs/run-folder.md, "Exit codes")."""
 
 from __future__ import annotations
 
@@ -7,29 +7,37 @@ import unicodedata
 from collections.abc import Iterable
 
 LONGEST = 400
-"""Characters of one line of a message; what is cut is cut from the middle."""
+"""Characters of one line of a message; longer lines are cut in the middle."""
 
 
 def plain(text: str) -> str:
-    """`text` as it may go to a terminal: one line of bounded length, nothing that steers.
+    """`text` as one line of bounded length that is safe to print on a terminal.
 
-    Line breaks, escape sequences, marks of writing direction and halves of characters are spelt out.
+    Line breaks, control and escape sequences, marks of writing direction and lone surrogates are
+    replaced by their Python escapes.
     """
     shown = "".join(
-        c.encode("unicode_escape").decode() if unicodedata.category(c) in _STEERING else c
+        c.encode("unicode_escape").decode() if unicodedata.category(c) in _ESCAPED else c
         for c in (text if len(text) <= 2 * LONGEST else f"{text[:LONGEST]}...{text[-LONGEST:]}")
     )
     half = LONGEST // 2
     return shown if len(shown) <= LONGEST else f"{shown[:half]} ... {shown[-half:]}"
 
 
-_STEERING = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+_ESCAPED = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 
 
 class RunError(Exception):
-    """An error a person can act on: what happened, where, and what to do about it.
+    """An error that the user can act on, printed on stderr as short lines without a traceback.
 
-    Printed as three short lines on stderr, never as a traceback.
+    Args:
+        what: what happened.
+        where: the key, file or env it concerns.
+        fix: what to do about it.
+
+    Attributes:
+        kept: the checkpoint that the run can be resumed from, if any.
+
     """
 
     exit_code = 1
@@ -37,11 +45,11 @@ class RunError(Exception):
     def __init__(self, what: str, where: str = "", fix: str = "") -> None:
         super().__init__(what)
         self.what, self.where, self.fix = what, where, fix
-        self.kept = ""  # of a run: the checkpoint to resume from
-        self.steps = 0  # env steps that a failed call of a collector completed
+        self.kept = ""
+        self.steps = 0
 
     def add_steps(self, steps: int) -> None:
-        """Count env steps that were completed before this error was raised."""
+        """Count env steps that a collector completed in the call that raised this error."""
         self.steps += steps
 
     def locate(self, place: str, kept: str) -> None:
@@ -57,17 +65,17 @@ class RunError(Exception):
 
 
 class EnvFault(RunError):
-    """An env raised, hung, or its process died."""
+    """An env raised an exception, hung, or its process ended."""
 
 
 class BadInput(RunError):
-    """The request cannot be carried out; nothing was started."""
+    """The input is invalid; nothing was started."""
 
     exit_code = 2
 
 
 class NonFinite(RunError):
-    """A loss, a gradient or a return is no longer a finite number."""
+    """A loss, gradient or return is not finite."""
 
     exit_code = 3
 
@@ -79,10 +87,10 @@ class StorageError(RunError):
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known word closest to `word`, or None when nothing comes near.
+    """The known word closest to `word`, or None if none is similar.
 
-    A slip of the pen comes first, then initials (lr: learning_rate), then a word begun or run on
-    (environment: env), then what is at least half alike.
+    In this order: a similarity of at least 0.8 (difflib), initials (lr: learning_rate), one word a
+    prefix of the other (environment: env), a similarity of at least 0.5.
     """
     candidates = {k.lower(): k for k in known}
     word = word.lower()
@@ -91,13 +99,13 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
         return difflib.get_close_matches(word, list(candidates), n=1, cutoff=cutoff)
 
     initials = [k for k in candidates if word == "".join(part[:1] for part in k.split("_"))]
-    begun = [k for k in candidates if len(word) > 2 < len(k) and word.startswith(k)]
-    begun += [k for k in candidates if len(word) > 2 and k.startswith(word)]
-    found = alike(0.8) or initials or begun or alike(0.5)
+    prefixes = [k for k in candidates if len(word) > 2 < len(k) and word.startswith(k)]
+    prefixes += [k for k in candidates if len(word) > 2 and k.startswith(word)]
+    found = alike(0.8) or initials or prefixes or alike(0.5)
     return candidates[found[0]] if found and len(word) <= LONGEST else None
 
 
 def did_you_mean(word: str, known: Iterable[str], otherwise: str = "") -> str:
-    """A "did you mean" sentence, or `otherwise` when nothing comes near."""
+    """A "did you mean" question, or `otherwise` if no known word is similar."""
     match = nearest(word, known)
     return f"did you mean {match}?" if match else otherwise

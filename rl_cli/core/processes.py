@@ -1,8 +1,10 @@
-"""Forked processes that belong to this one: they hear no signal but through it, and do not outlive it."""
+"""Forked child processes: signals reach them only through the parent, and they end with it.
+
+Linux only where stated; `can_fork` tells whether child processes are available at all.
+"""
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
 import signal
@@ -12,22 +14,37 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
-PATIENCE = 2.0  # seconds for a process to end by itself
+END_TIMEOUT = 2.0
+"""Seconds for a child process to end by itself."""
+
+STOP_SIGNALS = tuple(
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+    if hasattr(signal, name)  # Windows has only the first two
+)
+"""Signals that ask a run to stop."""
+
+
+def can_fork() -> bool:
+    """Whether child processes can be forked. Not on macOS, whose system libraries do not allow it."""
+    return hasattr(os, "fork") and sys.platform != "darwin"
 
 
 def fork(act: Callable[[Connection], None]) -> tuple[Any, Connection]:
-    """Run `act` in a copy of this process, with one end of a pipe. -> the process, the other end.
+    """Run `act` in a forked child process, with one end of a pipe. -> the process, the other end.
 
     Raises:
-        OSError: the system has no room for one more.
+        OSError: the system cannot create another process, or not by fork.
 
     """
+    if not can_fork():
+        raise OSError("this system has no fork")
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe()
 
     def run() -> None:
-        ours.close()  # or the parent's end would never be seen
-        _obey_nobody_but_the_parent()
+        ours.close()  # else the child would not notice that the parent has closed its end
+        _follow_parent()
         act(theirs)
 
     process = context.Process(target=run, daemon=True)
@@ -41,40 +58,43 @@ def fork(act: Callable[[Connection], None]) -> tuple[Any, Connection]:
     return process, ours
 
 
-def _obey_nobody_but_the_parent() -> None:
-    """The parent hears the signals, saves, and closes; where it is killed, so are we.
+def _follow_parent() -> None:
+    """Ignore stop signals, on which the parent closes the pipe; end if the parent is killed.
 
-    What an env or an encoder starts hears none of a terminal's either, and obeys us as it would elsewhere.
+    In a process group of its own, so that subprocesses of an env or encoder get no signal from the
+    terminal either.
     """
     os.setpgid(0, 0)
-    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
-        signal.signal(signum, lambda *_: None)  # SIG_IGN would be handed on to what is started
+    for signum in STOP_SIGNALS:
+        signal.signal(signum, lambda *_: None)  # subprocesses would inherit SIG_IGN
     end_with_parent(signal.SIGKILL)
 
 
 def end_with_parent(signum: signal.Signals) -> None:
-    """Where the system can: this process is sent a signal when its parent has been killed."""
+    """Linux: have the kernel send this process a signal when its parent ends."""
     if sys.platform == "linux" and threading.current_thread() is threading.main_thread():
+        import ctypes
+
         parent_death_signal = 1  # PR_SET_PDEATHSIG
         ctypes.CDLL(None).prctl(parent_death_signal, signum)
 
 
 def killed_by(process: Any) -> str | None:
     """The name of the signal that ended a process; None: it ended by itself."""
-    process.join(PATIENCE)
+    process.join(END_TIMEOUT)
     code = process.exitcode
     return signal.Signals(-code).name if code is not None and code < 0 else None
 
 
 def how_it_ended(process: Any) -> str:
-    """In words, after "the process"."""
+    """How a process ended, as the predicate of a sentence: "was killed by SIGKILL"."""
     name = killed_by(process)
     return f"was killed by {name}" if name else f"ended with code {process.exitcode}"
 
 
 def end(process: Any) -> None:
-    """Wait a little; then end one that does not listen."""
-    process.join(PATIENCE)
+    """Wait until a process ends; kill it after END_TIMEOUT seconds."""
+    process.join(END_TIMEOUT)
     if process.is_alive():
         process.kill()
         process.join()

@@ -1,6 +1,6 @@
-"""One seed, many independent streams: each consumer of chance draws from its own by name.
+"""Independent random streams from one seed, one for each named consumer.
 
-So switching evaluation or video on or off cannot shift what exploration or replay draw.
+Switching evaluation or video on or off therefore does not change the draws of exploration or replay.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 def stream(seed: int, name: str) -> np.random.Generator:
-    """The stream `name` of a run: equal for equal arguments, independent otherwise."""
+    """The stream `name` of a run. Equal arguments give equal streams, others independent ones."""
     return np.random.default_rng([seed, zlib.crc32(name.encode())])
 
 
 def torch_generator(seed: int, name: str) -> torch.Generator:
-    """The same for torch; used for initial weights only, everything later is numpy's."""
+    """The same for torch. Used for initial weights; all other draws are numpy's."""
     import torch
 
     return torch.Generator().manual_seed(int(stream(seed, name).integers(2**63)))
@@ -32,20 +32,20 @@ def env_seeds(seed: int, num_envs: int) -> list[int]:
 
 
 def episode_seed(first: int, number: int) -> int:
-    """Seed of an env's reset number `number` = 1, 2, ...; `first`: that of its reset number 0."""
+    """Seed of an env's reset number 1, 2, ...; `first` is the seed of its reset number 0."""
     return int(np.random.default_rng([first, number]).integers(2**31))
 
 
 def rng_state(rng: np.random.Generator) -> dict[str, object]:
-    """Position of a stream, as plain JSON."""
+    """State of a stream, serializable as JSON."""
     return dict(rng.bit_generator.state)
 
 
 def set_rng_state(rng: np.random.Generator, state: dict[str, object]) -> None:
-    """Put a stream back where `rng_state` found it.
+    """Restore a state that `rng_state` returned.
 
     Raises:
-        ValueError, KeyError, TypeError: the state is not one of this kind of generator.
+        ValueError, KeyError, TypeError: the state is not of this kind of generator.
 
     """
     rng.bit_generator.state = state

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Long tables in a checkpoint's state, written in pieces of which only the changed ones are saved."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from typing import NamedTuple
 from rl_cli.core.types import Arrays
 
 
-def as_it_is(rows: Arrays) -> Arrays:
-    """Columns that are stored as they are kept."""
+def unchanged(rows: Arrays) -> Arrays:
+    """The default `pack`: columns are stored as they are in memory."""
     return rows
 
 
 class Piece(NamedTuple):
-    """Some rows of a long table, packed only where they have to be written, and only then."""
+    """Some rows of a long table, packed when they are written."""
 
     rows: Arrays  # column name -> (rows, ...)
-    pack: Callable[[Arrays], Arrays] = as_it_is
+    pack: Callable[[Arrays], Arrays] = unchanged
 
     def __call__(self) -> Arrays:
-        """What is stored."""
+        """The columns to store."""
         return self.pack(self.rows)
 
 
 class Blocks(NamedTuple):
-    """A long table in pieces of which few change between two saves.
+    """A long table as a list of pieces, few of which change between two saves.
 
-    In a `State` it says which pieces need be written: one whose version is what it was at the last
-    save is what it was. What is read back is the list of the pieces, as `pack` made them.
+    A piece whose version is the same as at the last save is not written again. Reading a checkpoint
+    gives the list of the pieces as `pack` returned them.
     """
 
     pieces: list[Arrays]  # each: column name -> (rows, ...)
     versions: list[int]
-    pack: Callable[[Arrays], Arrays] = as_it_is  # what is stored of a piece
+    pack: Callable[[Arrays], Arrays] = unchanged  # columns of a piece -> columns to store
 
     def parts(self) -> list[Piece]:
         return [Piece(rows, self.pack) for rows in self.pieces]

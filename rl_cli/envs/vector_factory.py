@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 from rl_cli.config.run import RunConfig
 from rl_cli.core.errors import BadInput
+from rl_cli.core.processes import can_fork
 from rl_cli.core.seeding import env_seeds
 from rl_cli.envs.subprocess_vector import WorkerVectorEnv
 from rl_cli.envs.vector import VectorEnv
@@ -21,10 +20,10 @@ def make_envs(cfg: RunConfig) -> VectorEnv:
     seeds = env_seeds(cfg.seed, cfg.env.num_envs)
     if not cfg.workers:
         return VectorEnv(cfg.env, seeds)
-    if not hasattr(os, "fork"):
+    if not can_fork():
         raise BadInput(
-            "worker processes are started with os.fork, which this platform does not have",
+            "env processes need fork, which this system does not support",
             f"workers={cfg.workers}",
-            "workers=0 steps the envs in this process",
+            "use workers=0: all envs step in this process",
         )
     return WorkerVectorEnv(cfg.env, seeds, cfg.workers, cfg.step_timeout)

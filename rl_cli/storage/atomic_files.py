@@ -1,4 +1,4 @@
-"""Writing files that are whole or not there, and tables that grow."""
+"""Write files atomically and durably: a reader sees the old content or the new, never a part."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import shutil
+import sys
 from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,9 +16,11 @@ from typing import Any
 
 from rl_cli.core.errors import StorageError
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
-RENAME_EXCHANGE, AT_FDCWD = 2, -100  # of Linux's renameat2
+BINARY: int = getattr(os, "O_BINARY", 0)  # Windows would translate line ends
+
+RENAME_EXCHANGE, AT_FDCWD = 2, -100  # constants of Linux's renameat2
 
 
 @contextmanager
@@ -25,45 +28,46 @@ def storing(path: Path, needs: int | None = None) -> Iterator[None]:
     """Turn an OSError while writing `path` into a StorageError that names it.
 
     Args:
-        path: what is being written.
-        needs: bytes that takes, told where the disk is full.
+        path: the file or folder that is written.
+        needs: its size in bytes, which the message of a full disk states.
 
     """
     try:
         yield
     except OSError as error:
         raise StorageError(
-            _told(error, path, needs),
+            _reason(error, path, needs),
             str(path),
-            "make room or choose another place with run_dir=<folder>",
+            "free disk space, or choose another folder with run_dir=<folder>",
         ) from error
 
 
-def _told(error: OSError, path: Path, needs: int | None) -> str:
-    if error.errno in FULL:
-        room = "" if needs is None else f"needs {megabytes(needs)}, "
-        return f"disk full ({error.strerror}): {room}{megabytes(free_bytes(path))} free"
+def _reason(error: OSError, path: Path, needs: int | None) -> str:
+    if error.errno in DISK_FULL:
+        size = "" if needs is None else f"needs {megabytes(needs)}, "
+        return f"disk full ({error.strerror}): {size}{megabytes(free_bytes(path))} free"
     if error.errno == errno.EFBIG:
-        return "cannot write: a file would be larger than this process may make (ulimit -f)"
+        return "cannot write: the file would exceed this process's size limit (ulimit -f)"
     return f"cannot write: {error.strerror or error}"
 
 
 def megabytes(size: int) -> str:
+    """A number of bytes for a message: "1.2 MB", or bytes below 100 kB."""
     return f"{size / 1e6:,.1f} MB" if size >= 1e5 else f"{size:,} bytes"
 
 
 def free_bytes(path: Path) -> int:
-    """Room on the filesystem that `path` is or would be on."""
-    there = next((p for p in (path, *path.absolute().parents) if p.exists()), Path("/"))
-    return shutil.disk_usage(there).free
+    """Free bytes of the filesystem of `path`, which need not exist yet."""
+    existing = next((p for p in (path, *path.absolute().parents) if p.exists()), Path("/"))
+    return shutil.disk_usage(existing).free
 
 
 def write_new(path: Path, *chunks: bytes | memoryview) -> None:
-    """Write a new file; what has that name is not written into. It has to be synced as well."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    """Write a new file, replacing a file or link of that name. The caller syncs it."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | BINARY
     try:
         handle = os.open(path, flags, 0o666)
-    except FileExistsError:  # left behind, or a link that leads to a file of somebody's
+    except FileExistsError:  # a leftover, or a link to another file
         path.unlink()
         handle = os.open(path, flags, 0o666)
     try:
@@ -76,7 +80,7 @@ def write_new(path: Path, *chunks: bytes | memoryview) -> None:
 
 
 def sync_files(paths: Collection[Path]) -> None:
-    """Wait until files are on the disk; at once, since filesystems take that together."""
+    """Wait until files are on the disk. In parallel: filesystems merge concurrent fsync calls."""
     if len(paths) == 1:
         sync(*paths)
         return
@@ -85,7 +89,7 @@ def sync_files(paths: Collection[Path]) -> None:
 
 
 def sync(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk."""
+    """Wait until a file, or the entries of a folder, are on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -94,7 +98,7 @@ def sync(path: Path) -> None:
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """Replace a file in one step: readers see the old content or the new, never a part."""
+    """Replace a file in one step and sync it. Raises StorageError; the old content is then kept."""
     part = path.with_name(f".{path.name}.part")
     with storing(path, len(content)):
         try:
@@ -107,21 +111,41 @@ def write_atomic(path: Path, content: bytes) -> None:
             raise
 
 
+def append(path: Path, content: bytes) -> None:
+    """Append to an existing file; after an OSError the file is as it was before."""
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND | BINARY)
+    try:
+        before = os.fstat(handle).st_size
+        try:
+            left = memoryview(content)
+            while left:
+                left = left[os.write(handle, left) :]
+        except OSError:
+            os.ftruncate(handle, before)
+            raise
+    finally:
+        os.close(handle)
+
+
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write JSON with `write_atomic`; values of other types, e.g. paths, become strings."""
     write_atomic(path, (json.dumps(value, indent=2, default=str) + "\n").encode())
 
 
 def sync_folder(path: Path) -> None:
-    """Make renames in a folder survive a power cut."""
+    """Make renames in a folder survive a power failure, where the filesystem supports it."""
     try:
         sync(path)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a filesystem without such a thing
+        unsupported = error.errno in (errno.EINVAL, errno.ENOTSUP)
+        if not unsupported and os.name != "nt":  # Windows opens no folders
             raise
 
 
 def swap(a: Path, b: Path) -> bool:
-    """Exchange two names in one step. False: this system or filesystem cannot."""
+    """Exchange two names in one step. False: the system or filesystem does not support it."""
+    if sys.platform != "linux":
+        return False
     renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if renameat2 is None:
         return False

@@ -1,11 +1,11 @@
-"""Reading checkpoints: a folder of plain arrays and JSON, checked before use.
+"""Read checkpoints: folders of arrays and JSON, verified before use.
 
-checkpoints/<step>/manifest.json        what it is, the SHA-256 of the files beside it, and its own
-                   policy.safetensors   weights and observation statistics: all that replay reads
-                   state.safetensors    optimiser, replay, ... : what going on needs beside it
-                   state.json           the same, for what is not an array
-                   <name>-<i>-<version>.safetensors  a piece of a long table (types.Blocks)
-checkpoints/best.json                   which of them evaluated best
+checkpoints/<step>/manifest.json        metadata, SHA-256 of every other file and of itself
+                   policy.safetensors   weights and observation statistics: all that rl-eval reads
+                   state.safetensors    arrays that resuming needs as well: optimizer, replay buffer
+                   state.json           the same for values that are not arrays
+                   <name>-<i>-<version>.safetensors  a piece of a long table (core.state.Blocks)
+checkpoints/best.json                   step of the checkpoint with the best evaluation
 """
 
 from __future__ import annotations
@@ -41,14 +41,18 @@ from rl_cli.storage.untrusted import MAX_JSON_BYTES, parse_json, read, read_chec
 
 
 class NewerCheckpoint(BadInput):
-    """It is whole as far as can be told, and of a format that only a later version can read."""
+    """The checkpoint has a format that only a later version of the program can read."""
 
 
 def find(path: Path, which: str = "latest") -> Path:
-    """The checkpoint meant by a run folder (`which`: best, latest or a step) or by its own folder.
+    """The folder of a checkpoint.
+
+    Args:
+        path: a run folder, its `checkpoints` folder, or the folder of one checkpoint.
+        which: "best", "latest" or a step; unused if `path` is a checkpoint.
 
     Raises:
-        BadInput: there is none; says what is there instead.
+        BadInput: there is no such checkpoint; the error lists what exists.
 
     """
     if (path / MANIFEST).exists():
@@ -62,7 +66,9 @@ def find(path: Path, which: str = "latest") -> Path:
             ", ".join(sorted(p.name for p in path.iterdir())[:6]) if path.is_dir() else "a file"
         )
         raise BadInput(
-            "no checkpoint here", str(path), f"name a run folder; this holds: {inside or 'nothing'}"
+            "no checkpoint here",
+            str(path),
+            f"name a run folder; this one contains: {inside or 'nothing'}",
         )
     if which == "best":
         best = best_step(folder)
@@ -70,19 +76,19 @@ def find(path: Path, which: str = "latest") -> Path:
     if which == "latest":
         return folder / f"{steps[-1]:09d}"
     if not (re.fullmatch("[0-9]+", which) and int(which) in steps):
-        have = ", ".join(map(str, steps))
-        raise BadInput(f"no checkpoint {which}", str(path), f"best, latest, or one of: {have}")
+        known = ", ".join(map(str, steps))
+        raise BadInput(f"no checkpoint {which}", str(path), f"best, latest, or one of: {known}")
     return folder / f"{int(which):09d}"
 
 
 def _runs_nearby(path: Path) -> str:
     parent = next((p for p in path.parents if p.is_dir()), Path())
     inside = sorted(p.name for p in parent.iterdir() if p.is_dir() and not p.name.startswith("."))
-    return f"{parent} holds: {', '.join(inside[-6:]) or 'no folders'}"
+    return f"{parent} contains: {', '.join(inside[-6:]) or 'no folders'}"
 
 
 class _Broken(Exception):
-    """A file of a checkpoint, and what is wrong with it."""
+    """A file of a checkpoint is missing or damaged."""
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(why)
@@ -90,9 +96,9 @@ class _Broken(Exception):
 
 
 def why_broken(checkpoint: Path) -> str | None:
-    """What is wrong with a checkpoint, and with which file; None: every file of it is whole.
+    """The first damaged file of a checkpoint and its defect; None: every file is intact.
 
-    No file is held in memory.
+    Files are hashed in blocks and not held in memory.
     """
     try:
         manifest = _manifest(checkpoint)
@@ -106,28 +112,28 @@ def why_broken(checkpoint: Path) -> str | None:
 
 
 def read_manifest(checkpoint: Path) -> Manifest:
-    """The manifest, its seal and its schema checked, and that it is of this folder.
+    """The manifest, after a check of its seal, its schema and its step.
 
     Raises:
-        NewerCheckpoint: it is of a format to come.
-        BadInput: it is missing, or altered.
+        NewerCheckpoint: its format is of a later version.
+        BadInput: it is missing or altered.
 
     """
-    with _told(checkpoint):
+    with _as_bad_input(checkpoint):
         return _manifest(checkpoint)
 
 
 def _manifest(checkpoint: Path) -> Manifest:
     path = checkpoint / MANIFEST
     if checkpoint.parent.name == "checkpoints" and checkpoint.is_symlink():
-        raise _Broken(checkpoint, "a link, which may lead anywhere")
+        raise _Broken(checkpoint, "a link, not a folder")
     with _at(path):
         try:
             manifest = decode(read(path, MAX_JSON_BYTES))
         except NewerFormat as newer:
             raise NewerCheckpoint(str(newer), str(path), "upgrade rl-cli") from None
     if re.fullmatch("[0-9]{9,}", checkpoint.name) and int(checkpoint.name) != manifest.step:
-        raise _Broken(path, f"it is of step {manifest.step}, its folder of {checkpoint.name}")
+        raise _Broken(path, f"its step is {manifest.step}, its folder's is {int(checkpoint.name)}")
     if POLICY not in manifest.files:
         raise _Broken(path, f"does not list {POLICY}")
     with _at(checkpoint):
@@ -139,13 +145,13 @@ def _manifest(checkpoint: Path) -> Manifest:
 
 
 def read_policy(checkpoint: Path, manifest: Manifest, limit: int = MAX_POLICY_BYTES) -> Arrays:
-    """Weights and observation statistics, checked against the manifest and for finiteness.
+    """Weights and observation statistics by name, checked for their hash and finite values.
 
     Raises:
-        BadInput: the file is missing, altered, or larger than `limit` bytes.
+        BadInput: the file is missing, altered, not finite, or larger than `limit` bytes.
 
     """
-    with _told(checkpoint):
+    with _as_bad_input(checkpoint):
         arrays = _load(checkpoint, manifest, POLICY, limit)
         for name, array in arrays.items():
             if not np.isfinite(array).all():
@@ -154,21 +160,23 @@ def read_policy(checkpoint: Path, manifest: Manifest, limit: int = MAX_POLICY_BY
 
 
 def read_state(checkpoint: Path, manifest: Manifest) -> State:
-    """What going on needs beside the policy.
+    """The state that resuming needs in addition to the policy.
 
     Raises:
-        BadInput: a file is missing or altered.
+        BadInput: a file is missing or altered, or they are larger than this machine's memory.
 
     """
-    with _told(checkpoint):
+    with _as_bad_input(checkpoint):
         memory = physical()
         if (size := sum(entry.bytes for entry in manifest.files.values())) > memory:
-            raise _Broken(checkpoint, f"{size:,} bytes, more than this machine has memory")
+            raise _Broken(checkpoint, f"{size:,} bytes, more than the memory of this machine")
         arrays = _load(checkpoint, manifest, STATE, memory)
         pieces = set(manifest.files)
 
         def piece(name: str) -> Arrays:
-            pieces.remove(name)  # each is read once: a list of one name would take any memory
+            pieces.remove(
+                name
+            )  # each is read once: a list that repeats a name could fill the memory
             return _load(checkpoint, manifest, name, memory)
 
         with _at(checkpoint / STATE_JSON):
@@ -199,29 +207,29 @@ def _checked(
 
 @contextlib.contextmanager
 def _at(path: Path) -> Iterator[None]:
-    """Say of which file it is that something is wrong."""
+    """Turn any error in the body into _Broken with this path."""
     try:
         yield
     except (BadInput, _Broken):
         raise
     except OSError as error:
         raise _Broken(path, error.strerror or str(error)) from None
-    except Exception as error:  # whatever a parser makes of foreign bytes
+    except Exception as error:  # a parser may raise anything on foreign bytes
         raise _Broken(path, str(error) or type(error).__name__) from None
 
 
 @contextlib.contextmanager
-def _told(checkpoint: Path) -> Iterator[None]:
-    """Turn what is wrong into words for a person, with a checkpoint that could be used instead."""
+def _as_bad_input(checkpoint: Path) -> Iterator[None]:
+    """Turn _Broken into BadInput that names an intact checkpoint of the run, if there is one."""
     try:
         yield
     except _Broken as broken:
         folder = checkpoint.parent
         others = [folder / f"{s:09d}" for s in reversed(steps_in(folder))]
-        whole = next((p for p in others if p != checkpoint and why_broken(p) is None), None)
+        intact = next((p for p in others if p != checkpoint and why_broken(p) is None), None)
         fix = (
-            f"that of step {int(whole.name)} is whole: checkpoint={int(whole.name)}"
-            if whole
-            else "this run has no other that is whole"
+            f"use the intact checkpoint of step {int(intact.name)}: checkpoint={int(intact.name)}"
+            if intact
+            else "this run has no other intact checkpoint"
         )
         raise BadInput(f"broken checkpoint: {broken.why}", str(broken.path), fix) from None

@@ -1,6 +1,6 @@
-"""Writing checkpoints: whole or not there, synced, the oldest let go.
+"""Write checkpoints atomically, and remove the oldest.
 
-Everything is written under a hidden name, the manifest last; the last act is a rename.
+All files are written and synced in a hidden folder, the manifest last; then the folder is renamed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from rl_cli.config.algorithm import AlgoConfig
 from rl_cli.config.env import EnvConfig
-from rl_cli.core.errors import BadInput, RunError
+from rl_cli.core.errors import RunError
 from rl_cli.core.state import Piece
 from rl_cli.core.types import Arrays, State
 from rl_cli.storage.atomic_files import (
@@ -32,8 +32,8 @@ from rl_cli.storage.atomic_files import (
     write_json,
     write_new,
 )
-from rl_cli.storage.checkpoint_reader import read_manifest
 from rl_cli.storage.manifest import (
+    BEST,
     FORMAT,
     MANIFEST,
     MAX_HEADER_BYTES,
@@ -51,9 +51,8 @@ from rl_cli.storage.manifest import (
 from rl_cli.storage.serialization import Chunk, as_safetensors, header_bytes, pack
 from rl_cli.storage.untrusted import MAX_JSON_BYTES
 
-BEST = "best.json"
-
 RECORDED = ("torch", "numpy", "gymnasium", "rl-cli")
+"""Packages whose versions the manifest records."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +65,7 @@ class Identity:
 
 
 class _Kept(NamedTuple):
-    """A file of the last checkpoint, and what tells that nobody has written into it since."""
+    """A file of the last checkpoint. `stamp` (inode, size, mtime) changes if it is modified."""
 
     path: Path
     entry: FileEntry
@@ -76,9 +75,15 @@ class _Kept(NamedTuple):
 class CheckpointStore:
     """The checkpoints of one run.
 
-    Pieces of long tables (`types.Blocks`) that have not changed since the last save are not written
-    again: the new checkpoint gets a hard link to the file in the last one. Each folder is whole by
-    itself all the same. Links are made only to what this object has written.
+    Pieces of long tables (`core.state.Blocks`) that have not changed since the last save are not
+    written again: the new checkpoint gets a hard link to the file in the last one, so each folder
+    is complete by itself. Only files that this object has written are linked.
+
+    Args:
+        folder: the run's `checkpoints` folder; created at the first save.
+        identity: the fields of the manifest that are the same for all checkpoints.
+        keep: how many checkpoints to keep, besides the best one.
+
     """
 
     def __init__(self, folder: Path, identity: Identity, keep: int) -> None:
@@ -88,22 +93,26 @@ class CheckpointStore:
     def save(
         self, step: int, policy: Arrays, state: State, evaluation: dict[str, Any] | None, best: bool
     ) -> Path:
-        """Write checkpoint `step`, then let go of the oldest beyond `keep` (never of the best).
+        """Write checkpoint `step`, then remove the oldest beyond `keep`, but never the best.
 
-        Everything is written and synced under a hidden name; the last act is a rename. Nothing is
-        removed before that.
+        Args:
+            step: env steps over all envs.
+            policy: weights and observation statistics by name.
+            state: the state that resuming needs in addition.
+            evaluation: seed, greedy and mean return of the evaluation at this step, if any.
+            best: whether that evaluation is the best so far.
 
         Raises:
-            StorageError: nothing of the new checkpoint is left, the older ones are as they were
-                (it is there, and whole, where only the last sync has failed).
+            StorageError: the new checkpoint could not be written. Nothing of it is left, and the
+                older ones are unchanged. (If only the last sync failed, it exists and is intact.)
 
         """
         target = self.folder / f"{step:09d}"
         part = self.folder / f".{target.name}.part"
         contents = _Contents(policy, *pack(state))
-        needs = contents.bytes_beside(self.last)
-        if needs > free_bytes(self.folder):  # worth a closer look, which takes time
-            needs = contents.bytes_beside(self.last, packed=True)
+        needs = contents.bytes_to_write(self.last)
+        if needs > free_bytes(self.folder):  # compute it exactly, which takes time
+            needs = contents.bytes_to_write(self.last, packed=True)
         with storing(target, needs):
             if needs > free_bytes(self.folder):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -121,7 +130,7 @@ class CheckpointStore:
         return target
 
     def _make_folder(self) -> None:
-        """`checkpoints` itself, but not the run's folder where that has been deleted."""
+        """Create `checkpoints`, but not the run's folder if that has been deleted."""
         if not self.folder.is_dir():
             self.folder.mkdir()
             sync_folder(self.folder.parent)
@@ -153,14 +162,14 @@ class CheckpointStore:
         return files
 
     def _link(self, new: Path) -> _Kept | None:
-        """Take a file over from the last checkpoint. None: it has to be written."""
+        """Hard-link a file of the last checkpoint. None: it has to be written."""
         kept = self.last.get(new.name)
         try:
             if kept is None or _stamp(kept.path) != kept.stamp:
                 return None
             os.link(kept.path, new)
             return kept
-        except OSError:  # it has gone, or there are no hard links here
+        except OSError:  # it was removed, or the filesystem has no hard links
             return None
 
     def _prune(self) -> None:
@@ -171,7 +180,7 @@ class CheckpointStore:
 
 
 class _Contents:
-    """What goes into the files of a checkpoint, by name."""
+    """The contents of a checkpoint's files, by name."""
 
     def __init__(self, policy: Arrays, tree: Any, arrays: Arrays, pieces: dict[str, Piece]) -> None:
         self.tables = {POLICY: policy, STATE: arrays}
@@ -182,10 +191,10 @@ class _Contents:
             return [self.tree]
         return as_safetensors(self.tables[name] if name in self.tables else self.pieces[name]())
 
-    def bytes_beside(self, known: Container[str], packed: bool = False) -> int:
-        """Room it takes, files that need not be written left out; a little more than less.
+    def bytes_to_write(self, known: Container[str], packed: bool = False) -> int:
+        """Upper bound of the bytes on disk, without the files in `known`.
 
-        Pieces count as they are kept, or as they will be written, which takes as long as a save.
+        Pieces count with their size in memory, or packed, which takes as long as a save.
         """
         pieces = [piece for name, piece in self.pieces.items() if name not in known]
         rows = sum(_nbytes(piece() if packed else piece.rows) for piece in pieces)
@@ -197,16 +206,16 @@ def _nbytes(arrays: Arrays) -> int:
 
 
 def _require_readable(path: Path, chunks: list[Chunk], size: int) -> None:
-    """Whoever reads takes no more than so much: a run is not to find out when it is resumed."""
+    """Raise RunError for a file above the reader's limit, which could never be resumed from."""
     limits = {STATE_JSON: MAX_STATE_JSON_BYTES, POLICY: MAX_POLICY_BYTES, MANIFEST: MAX_JSON_BYTES}
     limit = limits.get(path.name, size)
     if path.suffix == ".safetensors" and size <= limit:
         size, limit = header_bytes(chunks), MAX_HEADER_BYTES
     if size > limit:
         raise RunError(
-            f"too large to be read again: {size:,} bytes, and {limit:,} are read",
+            f"too large to be read again: {size:,} bytes, the limit is {limit:,}",
             f"{path.name} of the checkpoint",
-            "fewer envs or episodes at a time (env.num_envs, algo.episodes_per_update)",
+            "use fewer envs or episodes per update (env.num_envs, algo.episodes_per_update)",
         )
 
 
@@ -226,17 +235,17 @@ def _stamp(path: Path) -> tuple[int, int, int]:
 
 
 def _publish(part: Path, target: Path) -> None:
-    """Give a finished checkpoint its name; one that has it already is there until that moment."""
+    """Rename a finished checkpoint to its name, replacing one of the same step."""
     if not target.exists():
         part.rename(target)
         sync_folder(target.parent)
         return
-    if swap(part, target):  # a run that was resumed, or ends here, has come to this step again
+    if swap(part, target):  # a resumed run has reached this step again, or the run ends here
         sync_folder(target.parent)
         shutil.rmtree(part, ignore_errors=True)
         return
     aside = part.with_suffix(".old")
-    target.rename(aside)  # `recover` knows what a process has meant that ends here
+    target.rename(aside)  # `recovery.recover` undoes this if the process ends here
     try:
         part.rename(target)
     except OSError:
@@ -247,54 +256,11 @@ def _publish(part: Path, target: Path) -> None:
 
 
 def _discard(checkpoint: Path) -> None:
-    """Remove a checkpoint; it loses its name first, so that no half of it is ever found."""
+    """Remove a checkpoint. It is renamed first, so that a half-removed one is never found."""
     gone = checkpoint.with_name(f".{checkpoint.name}.gone")
-    with contextlib.suppress(OSError):  # no reason to stop a run; the next start tries again
+    with contextlib.suppress(OSError):  # no reason to end a run; `recovery.recover` tries again
         checkpoint.rename(gone)
         shutil.rmtree(gone)
-
-
-def recover(folder: Path) -> None:
-    """Bring a run's `checkpoints` in order after a process that ended in the middle of a save.
-
-    For the one process that trains in the folder, before it reads there.
-    """
-    for aside in folder.glob(".*.old"):
-        target = folder / aside.stem[1:]
-        with storing(target):
-            shutil.rmtree(aside) if target.exists() else aside.rename(target)
-    for left in [*folder.glob(".*.part"), *folder.glob(".*.gone")]:
-        with storing(left):
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
-    _recover_best(folder)
-
-
-def _recover_best(folder: Path) -> None:
-    """The newest checkpoint may be the best without best.json saying so yet."""
-    steps = steps_in(folder)
-    try:
-        newest = read_manifest(folder / f"{steps[-1]:09d}")
-    except (IndexError, BadInput):  # nothing there, or not whole: for whoever reads it to say
-        return
-    mean = (newest.eval or {}).get("mean_return")
-    try:
-        best = json.loads((folder / BEST).read_text())
-        is_better = best["step"] < newest.step and best["mean_return"] <= mean
-    except (OSError, ValueError, KeyError, TypeError):
-        is_better = mean is not None
-    if is_better and mean is not None and newest.eval is not None:
-        write_json(folder / BEST, {"step": newest.step, **newest.eval})
-
-
-def set_aside(path: Path) -> Path:
-    """Take a broken checkpoint out of the row: it is neither found nor counted any more."""
-    for i in range(1_000):
-        kept = path.with_name(f"broken_{path.name}" + (f"_{i}" if i else ""))
-        if not kept.exists():
-            break
-    with storing(kept):
-        path.rename(kept)
-    return kept
 
 
 @functools.cache

@@ -1,7 +1,9 @@
-"""One process at a time writes into a folder: a lock that says who holds it.
+"""Folder lock: one process at a time writes into a folder; an error names it to the others.
 
-The lock is the kernel's (flock), which goes with the process however that ends. Where a filesystem
-has none, the lock file's existence is the lock, and one whose process is gone is taken over.
+.lock         locked with `filelock` (flock). The kernel releases it when the process ends.
+.lock.owner   JSON that names the process, for the error message of other processes.
+.lock.soft    the lock (`filelock.SoftFileLock`) on filesystems and systems without flock. filelock
+              removes it when its process no longer exists on this host.
 """
 
 from __future__ import annotations
@@ -10,29 +12,46 @@ import contextlib
 import dataclasses
 import datetime
 import errno
-import fcntl
 import json
 import os
 import socket
 import time
+import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rl_cli.core.errors import BadInput, StorageError
+from rl_cli.storage.atomic_files import write_new
+from rl_cli.storage.untrusted import parse_json, read, special_kind
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 NAME = ".lock"
 
 OWNER = ".lock.owner"
-"""The lock where there is no flock."""
+
+SOFT = ".lock.soft"
 
 NO_FLOCK = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL)
 
-PATIENCE = 2.0
-"""Seconds to wait for a holder to have written its name, or for a vanishing lock to be gone."""
+WAIT_SECONDS = 2.0
+"""How long to wait for an owner file that is being written or a lock that is being released."""
+
+MAX_OWNER_BYTES = 1 << 12
 
 
 @dataclasses.dataclass(frozen=True)
 class Owner:
-    """Who holds a lock. `born`: the kernel's start time of the process, which a reused pid lacks."""
+    """The process that holds a lock.
+
+    Args:
+        pid, host: of the process.
+        started: when it took the lock, ISO 8601.
+        born: start time of the process in clock ticks since boot, which tells it from a later
+            process with the same pid; None where there is no /proc.
+
+    """
 
     pid: int
     host: str
@@ -40,71 +59,79 @@ class Owner:
     born: int | None
 
     @classmethod
-    def me(cls) -> Owner:
+    def this_process(cls) -> Owner:
         now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
-        return cls(os.getpid(), socket.gethostname(), now, _born(os.getpid()))
+        return cls(os.getpid(), socket.gethostname(), now, _start_ticks(os.getpid()))
+
+    def is_this_process(self) -> bool:
+        return dataclasses.replace(Owner.this_process(), started=self.started) == self
+
+    def is_on_this_host(self) -> bool:
+        return self.host == socket.gethostname()
 
     def is_gone(self) -> bool:
-        """A process of this host that has ended. Of another host nothing is known."""
-        if self.host != socket.gethostname():
+        """Whether it is a process of this host that has ended. False for other hosts: unknown."""
+        if not self.is_on_this_host() or os.name == "nt":  # os.kill would end it on Windows
             return False
         try:
             os.kill(self.pid, 0)
-        except ProcessLookupError:
+        except (ProcessLookupError, OverflowError):
             return True
-        except PermissionError:
+        except OSError:  # it exists and belongs to another user
             return False
-        return self.born is not None and _born(self.pid) not in (self.born, None)
+        return self.born is not None and _start_ticks(self.pid) not in (self.born, None)
 
 
 class FolderLock:
-    """Held from `take` to `release`; as a context it gives the folder.
+    """A held lock, from `take` to `release`. As a context manager it returns the folder.
 
-    A forked child does not inherit it: what the parent holds ends with the parent.
+    A forked child process does not hold it: `filelock` closes the child's file descriptor.
     """
 
-    def __init__(self, folder: Path, handle: int) -> None:
-        self.folder, self.handle = folder, handle
-        _held.append(self)
+    def __init__(self, folder: Path, lock: BaseFileLock) -> None:
+        self.folder, self.lock, self.pid = folder, lock, os.getpid()
 
     @classmethod
     def take(cls, folder: Path) -> FolderLock:
         """Lock an existing folder for this process.
 
         Raises:
-            BadInput: another process holds it; names its pid and host.
-            StorageError: no lock file can be made there.
+            BadInput: another process holds it (the error names pid, host and start), or a link or
+                device has the name of the lock file.
+            StorageError: the lock file cannot be created.
 
         """
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + WAIT_SECONDS
         while True:
             try:
-                handle = _lock(folder / NAME)
+                lock = _acquire(folder)
             except OSError as error:
                 raise StorageError(
                     f"cannot lock the folder: {error.strerror or error}",
                     str(folder),
-                    "choose a folder that can be written to: run_dir=<folder>",
+                    "choose a writable folder: run_dir=<folder>",
                 ) from error
-            if handle is not None:
-                return cls(folder, handle)
+            if lock is not None:
+                return cls(folder, lock)
             owner = holder(folder)
-            if owner is not None or time.monotonic() > deadline:
+            is_known = owner is not None and not owner.is_gone()
+            if is_known or time.monotonic() > deadline:
                 raise _held_by(owner, folder)
-            time.sleep(0.02)  # just taken, or just let go
+            time.sleep(0.02)
 
     def release(self) -> None:
-        """Let go, once; the file goes as well."""
-        if self not in _held:
+        """Release the lock and remove its files. Without effect in a forked child and when repeated.
+
+        The files are removed while the lock is held. `filelock` discards a lock on a removed file,
+        so a process that has opened the file meanwhile tries again with the new one.
+        """
+        if self.pid != os.getpid() or not self.lock.is_locked:
             return
-        _held.remove(self)
+        for name in (OWNER, NAME):
+            with contextlib.suppress(OSError):
+                (self.folder / name).unlink()
         with contextlib.suppress(OSError):
-            if _same(self.handle, self.folder / OWNER):
-                (self.folder / OWNER).unlink()
-                (self.folder / NAME).unlink()
-            elif _same(self.handle, self.folder / NAME):
-                (self.folder / NAME).unlink()
-        os.close(self.handle)
+            self.lock.release()
 
     def __enter__(self) -> Path:
         return self.folder
@@ -113,109 +140,104 @@ class FolderLock:
         self.release()
 
 
-_held: list[FolderLock] = []
-
-
-def _drop_in_child() -> None:
-    for lock in _held:
-        os.close(lock.handle)
-    _held.clear()
-
-
-os.register_at_fork(after_in_child=_drop_in_child)
-
-
 def holder(folder: Path) -> Owner | None:
-    """Who the lock file names; None where there is none, or nothing readable in it."""
-    return _read(folder / NAME) or _read(folder / OWNER)
+    """The process that the owner file names, a running one first; None without a readable file.
+
+    Earlier versions of the program wrote the owner into `.lock` itself.
+    """
+    owners = [o for o in (_read_owner(folder / OWNER), _read_owner(folder / NAME)) if o]
+    return next((o for o in owners if not o.is_gone()), owners[0] if owners else None)
 
 
-def _read(path: Path) -> Owner | None:
-    try:
-        return Owner(**json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError):
-        return None
-
-
-def _lock(path: Path) -> int | None:
-    """An open file that holds the lock, our name in it; None: somebody else holds it."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)  # never inherited by what is executed
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        mine = _same(handle, path)  # not one that its holder has removed meanwhile
-    except BlockingIOError:
-        mine = False
-    except OSError as error:
-        os.close(handle)
-        if error.errno not in NO_FLOCK:
+def _acquire(folder: Path) -> BaseFileLock | None:
+    """The lock, held, with the owner file written; None: another process holds it."""
+    for name in (NAME, SOFT):
+        _require_regular(folder / name)
+    for native, lock in _candidates(folder):
+        try:
+            if not _try_lock(lock):
+                return None
+        except OSError as error:
+            if native and error.errno in NO_FLOCK:
+                continue
             raise
-        return _lock_by_existence(path)
-    if not mine:
-        os.close(handle)
-        return None
-    _sign(handle)
-    return handle
-
-
-def _lock_by_existence(path: Path) -> int | None:
-    """The same where the kernel has no locks: a hard link is made by one process only."""
-    lock = path.with_name(OWNER)
-    own = path.with_name(f"{OWNER}.{socket.gethostname()}.{os.getpid()}")
-    handle = os.open(own, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
-    try:
-        _sign(handle)
-        if _claim(own, lock):
-            return handle
-    except OSError:
-        os.close(handle)
-        raise
-    finally:
-        own.unlink(missing_ok=True)
-    os.close(handle)
+        return _signed(folder, lock, native)
     return None
 
 
-def _claim(own: Path, lock: Path) -> bool:
-    """Make `lock` a second name of our signed file `own`; False: it is somebody else's.
+def _candidates(folder: Path) -> list[tuple[bool, BaseFileLock]]:
+    """The locks to try, each with whether the operating system keeps it."""
+    with warnings.catch_warnings():  # filelock warns at import where there is no flock
+        warnings.simplefilter("ignore")
+        from filelock import FileLock, SoftFileLock
 
-    Of those who find a dead process's lock one may put its own in that place: the one who holds
-    the lock on it, which has the dead one's name and is claimed in the same way. So nobody ever
-    moves a lock whose process is alive, and one who dies here is succeeded like any other.
+    soft: BaseFileLock = SoftFileLock(folder / SOFT, thread_local=False)
+    if issubclass(FileLock, SoftFileLock):  # its value where there is no flock
+        return [(False, soft)]
+    native = FileLock(folder / NAME, thread_local=False, fallback_to_soft=False)
+    return [(True, native), (False, soft)]
+
+
+def _try_lock(lock: BaseFileLock) -> bool:
+    from filelock import Timeout
+
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        return False
+    return True
+
+
+def _signed(folder: Path, lock: BaseFileLock, native: bool) -> BaseFileLock | None:
+    """Write the owner file; None, and the lock is released, if it names another live process."""
+    try:
+        if _is_respected(_read_owner(folder / OWNER), native):
+            lock.release()
+            return None
+        fields = dataclasses.asdict(Owner.this_process())
+        part = folder / f"{OWNER}.{os.getpid()}"
+        write_new(part, (json.dumps(fields) + "\n").encode())
+        part.replace(folder / OWNER)
+    except BaseException:
+        lock.release()
+        raise
+    return lock
+
+
+def _is_respected(owner: Owner | None, native: bool) -> bool:
+    """Whether an owner file that was found next to a free lock counts as a lock.
+
+    Earlier versions locked with the owner file alone where there is no flock. A native lock that is
+    free proves otherwise unless the process is known to run.
     """
-    with contextlib.suppress(FileExistsError):
-        os.link(own, lock)
-        return True
-    owner = _read(lock)
-    if owner is None or not owner.is_gone():
+    if owner is None or owner.is_this_process() or owner.is_gone():
         return False
-    succession = lock.with_name(f"{lock.name}.after.{owner.pid}.{owner.born}")
-    if not _claim(own, succession):
-        return False
+    return not native or (owner.is_on_this_host() and owner.born is not None)
+
+
+def _require_regular(path: Path) -> None:
+    """Raises BadInput for a link, folder, pipe or device."""
+    with contextlib.suppress(FileNotFoundError):
+        if (kind := special_kind(path.lstat().st_mode)) is not None:
+            raise BadInput(f"the lock file is {kind}", str(path), "remove it")
+
+
+def _read_owner(path: Path) -> Owner | None:
     try:
-        if _read(lock) != owner:  # others succeeded it before we came
-            return False
-        spare = own.with_name(f"{own.name}.new")
-        spare.unlink(missing_ok=True)
-        os.link(own, spare)
-        spare.replace(lock)  # at once: the place is never empty
-        return True
-    finally:
-        succession.unlink()
+        fields = parse_json(read(path, MAX_OWNER_BYTES))
+    except (OSError, ValueError):
+        return None
+    return _owner(fields) if isinstance(fields, dict) else None
 
 
-def _sign(handle: int) -> None:
-    os.ftruncate(handle, 0)
-    os.pwrite(handle, (json.dumps(dataclasses.asdict(Owner.me())) + "\n").encode(), 0)
+def _owner(fields: dict[str, Any]) -> Owner | None:
+    pid, born = fields.get("pid"), fields.get("born")
+    if type(pid) is not int or pid <= 0 or not (born is None or type(born) is int):
+        return None
+    return Owner(pid, str(fields.get("host")), str(fields.get("started")), born)
 
 
-def _same(handle: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(handle), path.stat())
-    except FileNotFoundError:
-        return False
-
-
-def _born(pid: int) -> int | None:
+def _start_ticks(pid: int) -> int | None:
     """Start time of a process in clock ticks since boot; None where there is no /proc."""
     try:
         return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19])
@@ -224,11 +246,10 @@ def _born(pid: int) -> int | None:
 
 
 def _held_by(owner: Owner | None, folder: Path) -> BadInput:
-    told = "pid unknown"
+    process = "pid unknown"
+    fix = "wait for it, stop it, or choose another folder"
     if owner is not None:
-        told = f"pid {owner.pid} on {owner.host}, since {owner.started}"
-    return BadInput(
-        f"another process is at work in this folder: {told}",
-        str(folder / NAME),
-        "wait for it, stop it, or choose another folder",
-    )
+        process = f"pid {owner.pid} on {owner.host}, since {owner.started}"
+        if not owner.is_on_this_host():
+            fix += f"; if it no longer runs, delete {OWNER} and {SOFT}"
+    return BadInput(f"another process is using this folder: {process}", str(folder / NAME), fix)

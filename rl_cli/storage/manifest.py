@@ -1,9 +1,9 @@
-"""manifest.json: what a checkpoint says of itself, sealed with a SHA-256 of its own.
+"""manifest.json: description of a checkpoint, sealed with a SHA-256 of itself; names of its files.
 
-The last field, `sha256`, is that of every byte before the comma that precedes it, so that no byte
-of the file can change unnoticed. Format 1, of the time before, had no seal and is still read; up to
-format 2 pieces of pixels held every observation in full, where they are now packed (`frames`); up to
-format 3 `algo.vf_coef` multiplied half the mean squared error (`config.migrations`).
+The last field, `sha256`, is the hash of every byte before the comma that precedes it, so any changed
+byte is detected. Format 1 has no seal and is still read. Up to format 2, pieces of pixel tables hold
+every observation in full; since format 3 they are packed (`buffers.frame_stack`). Up to format 3,
+`algo.vf_coef` multiplied half the mean squared error (`config.migrations`).
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ POLICY, STATE, STATE_JSON, MANIFEST = (
     "manifest.json",
 )
 
+BEST = "best.json"
+
 MAX_POLICY_BYTES = 1 << 30
 
 MAX_STATE_JSON_BYTES = 1 << 23
@@ -39,7 +41,7 @@ MAX_HEADER_BYTES = 1 << 24
 
 
 def steps_in(folder: Path) -> list[int]:
-    """Steps of the checkpoints in a folder, oldest first."""
+    """Steps of the checkpoints in a folder, in ascending order."""
     if not folder.is_dir():
         return []
     names = [p.name for p in folder.iterdir() if re.fullmatch("[0-9]{9,18}", p.name)]
@@ -47,14 +49,14 @@ def steps_in(folder: Path) -> list[int]:
 
 
 def folders_in(folder: Path) -> list[Path]:
-    """The checkpoints in a folder, oldest first."""
+    """Folders of the checkpoints in a folder, in ascending order of their steps."""
     return [folder / f"{step:09d}" for step in steps_in(folder)]
 
 
 def best_step(folder: Path) -> int | None:
-    """Step of the best checkpoint, if one has been evaluated and is still there."""
+    """Step of the best checkpoint, if one has been evaluated and still exists."""
     try:
-        step = parse_json(read(folder / "best.json", MAX_JSON_BYTES))["step"]
+        step = parse_json(read(folder / BEST, MAX_JSON_BYTES))["step"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return step if type(step) is int and step in steps_in(folder) else None
@@ -77,7 +79,7 @@ class FileEntry:
 
 @pydantic.dataclasses.dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
 class Manifest:
-    """What a checkpoint says of itself. `algo` and `env` are checked against their own schemas."""
+    """Content of manifest.json. The schemas of `algo` and `env` are checked by their readers."""
 
     format: Literal[1, 2, 3, 4]
     step: Annotated[int, Field(ge=0)]
@@ -86,11 +88,11 @@ class Manifest:
     env: dict[str, Any]
     eval: dict[str, Any] | None  # seed, greedy and mean return of the evaluation at this step
     versions: dict[str, str]
-    files: dict[str, FileEntry]  # beside the manifest, by name
+    files: dict[str, FileEntry]  # name -> of every other file in the folder
 
 
 class NewerFormat(ValueError):
-    """The file is whole, and of a format that only a later version of the program knows."""
+    """The file is intact, and its format is of a later version of the program."""
 
 
 def encode(manifest: Manifest) -> bytes:
@@ -99,22 +101,22 @@ def encode(manifest: Manifest) -> bytes:
 
 
 def seal(fields: Mapping[str, Any]) -> bytes:
-    """JSON whose last field is the SHA-256 of what stands before it."""
+    """JSON whose last field is the SHA-256 of the bytes before it."""
     body = json.dumps(fields, indent=2).removesuffix("\n}").encode()
     return body + f',\n  "sha256": "{hashlib.sha256(body).hexdigest()}"\n}}\n'.encode()
 
 
 def decode(data: bytes) -> Manifest:
-    """The inverse of `encode`, for every format so far; in the keys of this version.
+    """The inverse of `encode` for every format; `algo` and `env` have the keys of this version.
 
     Raises:
-        NewerFormat: it is of a format to come.
-        ValueError: a byte has changed, or it is no manifest.
+        NewerFormat: the format is of a later version.
+        ValueError: a byte has changed, or it is not a manifest.
 
     """
     raw = parse_json(data)
     if not isinstance(raw, dict) or type(raw.get("format")) is not int:
-        raise ValueError("it names no format")
+        raise ValueError("it has no format number")
     found = _SEAL.search(data)
     if found and hashlib.sha256(data[: found.start()]).hexdigest() != found[1].decode():
         raise ValueError("it has changed since it was written")
@@ -132,7 +134,7 @@ def decode(data: bytes) -> Manifest:
         raise ValueError(error.what) from None
     for name in manifest.files:
         if not _NAME.fullmatch(name):
-            raise ValueError(f"it lists {name!r}, which is no file beside it")
+            raise ValueError(f"it lists {name!r}, which is not a file name")
     return dataclasses.replace(
         manifest,
         algo=migrations.algo(manifest.algo, manifest.format),

@@ -1,4 +1,4 @@
-"""The folder a run leaves behind: its name, its configuration, its status."""
+"""The run folder: its name, config.yaml and status.json."""
 
 from __future__ import annotations
 
@@ -15,20 +15,33 @@ from rl_cli.storage import folder_lock
 from rl_cli.storage.atomic_files import storing, write_atomic, write_json
 from rl_cli.storage.folder_lock import FolderLock, holder
 from rl_cli.storage.manifest import FORMAT
-from rl_cli.storage.untrusted import MAX_JSON_BYTES, MAX_YAML_BYTES, parse_json, parse_yaml, read
+from rl_cli.storage.untrusted import (
+    MAX_JSON_BYTES,
+    MAX_YAML_BYTES,
+    parse_json,
+    parse_yaml,
+    read,
+    special_kind,
+)
 
 ROOT = Path("runs")
 
 GROUPS = ("algo", "env", "eval", "checkpoint", "video", "log", "stop")
-"""Keys of a configuration that hold others."""
+"""Keys of a configuration whose values are mappings."""
 
 
 def create(algo: str, env: str, seed: int, explicit: str | None) -> FolderLock:
-    """Make and lock the folder of a new run: `explicit`, or a new one of a name of its own.
+    """Create and lock the folder of a new run.
+
+    Args:
+        algo: first part of a generated name.
+        env: second part of it.
+        seed: another part of it.
+        explicit: the folder to use, new or empty; None: generate a unique name.
 
     Raises:
-        BadInput: `explicit` is not empty, or another process is at work in it.
-        StorageError: it cannot be made.
+        BadInput: `explicit` is not empty, or another process uses it.
+        StorageError: the folder cannot be created.
 
     """
     if explicit is not None:
@@ -39,7 +52,7 @@ def create(algo: str, env: str, seed: int, explicit: str | None) -> FolderLock:
             folder.parent.mkdir(parents=True, exist_ok=True)
             try:
                 folder.mkdir()
-            except FileExistsError:  # two starts in one second drew the same suffix
+            except FileExistsError:  # two runs of the same second drew the same suffix
                 continue
         return FolderLock.take(folder)
 
@@ -55,40 +68,40 @@ def _take_empty(explicit: str) -> FolderLock:
     if folder.exists() and not folder.is_dir():
         raise BadInput("this is a file", f"run_dir={explicit}", "name a folder")
     if explicit.strip() == "":
-        raise BadInput("no folder is named", "run_dir=", "name one, or leave run_dir out")
+        raise BadInput("no folder is named", "run_dir=", "name a folder, or leave run_dir out")
     with storing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     not_empty = BadInput(
         "this folder is not empty",
         f"run_dir={explicit}",
-        f"name a new one, or go on with it: rl-train resume={explicit}",
+        f"choose a new folder, or resume the run: rl-train resume={explicit}",
     )
-    if _holds_something(folder) and holder(folder) is None:
-        raise not_empty  # nobody's run: no lock file is made in it either
-    lock = FolderLock.take(folder)  # first: of several starts one looks into it
-    if _holds_something(folder):
+    if _has_content(folder) and holder(folder) is None:
+        raise not_empty  # no run uses it: create no lock file in it
+    lock = FolderLock.take(folder)  # first: concurrent starts see each other's files
+    if _has_content(folder):
         lock.release()
         raise not_empty
     return lock
 
 
-def _holds_something(folder: Path) -> bool:
-    """Anything but what a start leaves that was killed before it had recorded what the run is."""
+def _has_content(folder: Path) -> bool:
+    """Whether there are files other than those of a run that was killed before it wrote config.yaml."""
     names = {path.name for path in folder.iterdir()} - {".config.yaml.part"}
     return any(not name.startswith(folder_lock.NAME) for name in names)
 
 
 def write_config(folder: Path, config: dict[str, Any]) -> None:
-    """Record what the run is, and in which format."""
+    """Write config.yaml, with the format of the configuration. Raises StorageError."""
     text = yaml.safe_dump({"format": FORMAT, **config}, sort_keys=False, default_flow_style=None)
     write_atomic(folder / "config.yaml", text.encode())
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The configuration of a run, as plain values; nothing in it is carried out or filled in.
+    """The configuration of a run, as plain values, without interpolation or defaults.
 
     Raises:
-        BadInput: there is none, it is no YAML of our kind, or the folder holds links.
+        BadInput: config.yaml is missing or not a configuration, or the folder contains links.
 
     """
     path = folder / "config.yaml"
@@ -96,11 +109,11 @@ def read_config(folder: Path) -> dict[str, Any]:
         config = parse_yaml(read(path, MAX_YAML_BYTES))
     except OSError as error:
         raise BadInput(
-            f"no run to go on with: {error.strerror}", str(path), "name a run's folder"
+            f"no run to resume: {error.strerror}", str(path), "name a run folder"
         ) from None
     except ValueError as error:
         raise BadInput(f"not a configuration: {error}", str(path), "restore it") from None
-    if not _is_nested_rightly(config):
+    if not _has_valid_groups(config):
         raise BadInput("not a configuration", str(path), "restore it")
     if (written := config.get("format", 1)) > FORMAT:
         raise BadInput(
@@ -114,7 +127,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     return cast(dict[str, Any], config)
 
 
-def _is_nested_rightly(config: Any) -> bool:
+def _has_valid_groups(config: Any) -> bool:
     if not isinstance(config, dict) or not config.get("algo"):
         return False
     if type(config.get("format", 1)) is not int:
@@ -124,32 +137,37 @@ def _is_nested_rightly(config: Any) -> bool:
 
 
 def require_plain(folder: Path) -> None:
-    """Refuse a folder to write into that holds more than files and folders.
+    """Refuse a folder that contains anything but regular files and folders.
 
     Raises:
-        BadInput: names a link, which would lead what is written elsewhere, or a pipe or device.
+        BadInput: names a link, which would redirect writes to another place, or a pipe or device.
 
     """
     for parent, folders, files in os.walk(folder):
         for name in (*folders, *files):
             mode = os.lstat(os.path.join(parent, name)).st_mode
-            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-                kind = "a link" if stat.S_ISLNK(mode) else "a pipe or device"
+            kind = special_kind(mode)
+            if kind is not None and not stat.S_ISDIR(mode):
                 raise BadInput(
-                    f"{kind} stands where the run would write",
+                    f"the run would write into {kind}",
                     os.path.join(parent, name),
-                    "put what it stands for in its place, or take it away",
+                    "replace it by the file it points to, or remove it",
                 )
 
 
 def write_status(folder: Path, **status: Any) -> None:
-    """status.json: running | completed | interrupted | failed, with reason, step and time."""
+    """Write status.json: `state` (running, completed, interrupted, failed), reason, step, pid, time.
+
+    Raises:
+        StorageError: it cannot be written.
+
+    """
     now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
     write_json(folder / "status.json", {**status, "pid": os.getpid(), "updated": now})
 
 
 def read_status(folder: Path) -> dict[str, Any]:
-    """What status.json says; empty where it does not exist."""
+    """The content of status.json; empty if it is missing or unreadable."""
     try:
         status = parse_json(read(folder / "status.json", MAX_JSON_BYTES))
     except (OSError, ValueError):

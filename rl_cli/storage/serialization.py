@@ -1,4 +1,7 @@
-"""Writing safetensors files without a copy of the arrays."""
+"""Checkpoint state as JSON and arrays, and back; arrays as a safetensors file without a copy.
+
+No torch is imported here: commands that refuse bad input read checkpoints before torch is loaded.
+"""
 
 from __future__ import annotations
 
@@ -12,32 +15,16 @@ from rl_cli.core.state import Blocks, Piece
 from rl_cli.core.types import Arrays
 
 
-def unpack(tree: Any, arrays: Arrays, piece: Callable[[str], Arrays]) -> Any:
-    """The inverse of `pack`; `piece` reads a file of columns by its name.
-
-    Every array comes back as numpy, `Blocks` as the list of its pieces.
-    """
-    if isinstance(tree, dict):
-        if set(tree) == {"$array"}:
-            return arrays[tree["$array"]]
-        if set(tree) == {"$blocks"}:
-            return [piece(name) for name in tree["$blocks"]]
-        return {key: unpack(part, arrays, piece) for key, part in tree.items()}
-    return [unpack(part, arrays, piece) for part in tree] if isinstance(tree, list) else tree
-
-
 def pack(state: Any) -> tuple[Any, Arrays, dict[str, Piece]]:
-    """Split nested state into JSON, arrays, and pieces of tables by the name of their file.
+    """Split nested state into JSON, arrays by name, and pieces of tables by file name.
 
-    An array's place in the JSON names it.
+    An array's name is its path in the JSON, e.g. "optimizer.moments.0".
     """
-    import torch  # here: reading a checkpoint needs no torch
-
     arrays: Arrays = {}
     pieces: dict[str, Piece] = {}
 
     def walk(value: Any, path: str) -> Any:
-        if isinstance(value, torch.Tensor):
+        if hasattr(value, "detach"):  # a tensor
             value = value.detach().cpu().numpy()
         if isinstance(value, np.ndarray):
             while path in arrays:  # {"a": [x], "a.0": y}
@@ -59,6 +46,24 @@ def pack(state: Any) -> tuple[Any, Arrays, dict[str, Piece]]:
     return walk(state, ""), arrays, pieces
 
 
+def unpack(tree: Any, arrays: Arrays, piece: Callable[[str], Arrays]) -> Any:
+    """The inverse of `pack`. Arrays and tensors become numpy arrays, `Blocks` the list of its pieces.
+
+    Args:
+        tree: the JSON that `pack` returned.
+        arrays: name -> array.
+        piece: reads the columns of a piece from the file of this name.
+
+    """
+    if isinstance(tree, dict):
+        if set(tree) == {"$array"}:
+            return arrays[tree["$array"]]
+        if set(tree) == {"$blocks"}:
+            return [piece(name) for name in tree["$blocks"]]
+        return {key: unpack(part, arrays, piece) for key, part in tree.items()}
+    return [unpack(part, arrays, piece) for part in tree] if isinstance(tree, list) else tree
+
+
 Chunk = bytes | memoryview
 
 DTYPES = {
@@ -66,16 +71,16 @@ DTYPES = {
     **{f"int{n}": f"I{n}" for n in (8, 16, 32, 64)},
     **{f"uint{n}": f"U{n}" for n in (8, 16, 32, 64)},
 }
-"""numpy's names -> those of safetensors."""
+"""dtype names of numpy -> those of safetensors."""
 
 LENGTH_BYTES = 8
 
 
 def as_safetensors(arrays: Arrays) -> list[Chunk]:
-    """A safetensors file in chunks, of which all but the first are the arrays' own memory.
+    """A safetensors file in chunks: the header, then views of the arrays' memory.
 
-    https://huggingface.co/docs/safetensors: length and JSON of a header, then the arrays; those of
-    the widest numbers first, so that each is aligned.
+    Format (https://huggingface.co/docs/safetensors): length of the header, header as JSON, arrays.
+    Arrays are sorted by item size, largest first, so that each is aligned.
     """
     header: dict[str, Any] = {}
     chunks: list[Chunk] = []
@@ -95,5 +100,5 @@ def as_safetensors(arrays: Arrays) -> list[Chunk]:
 
 
 def header_bytes(chunks: list[Chunk]) -> int:
-    """Bytes of the header of what `as_safetensors` made."""
+    """Size in bytes of the header that `as_safetensors` wrote."""
     return len(chunks[0]) - LENGTH_BYTES

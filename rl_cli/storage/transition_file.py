@@ -1,4 +1,4 @@
-"""Transitions in a file: arrays of safetensors, one row a step, for a replay buffer to begin with.
+"""A safetensors file of transitions, one row per step, that pre-fills a replay buffer.
 
 obs (R, *obs_shape)   action (R, *action_shape)   reward (R,)   next_obs   terminated (R,)   truncated (R,)
 """
@@ -20,7 +20,7 @@ MAX_HEADER_BYTES = 1 << 16
 
 
 def write(path: Path, rows: Transition) -> None:
-    """Write a file whole. Raises StorageError."""
+    """Write transitions atomically, creating the folder. Raises StorageError."""
     arrays = {name: np.ascontiguousarray(column) for name, column in rows._asdict().items()}
     with storing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -28,42 +28,42 @@ def write(path: Path, rows: Transition) -> None:
 
 
 def read(path: Path, spec: EnvSpec, key: str) -> Transition:
-    """The rows of a file that somebody else may have made, checked against an env.
+    """Read transitions from an untrusted file and check them against an env.
 
     Args:
         path: of the file.
-        spec: of the env whose transitions they are to be.
-        key: that named the file, for the error.
+        spec: of the env that the transitions should be of.
+        key: the configuration key that names the file, for the error message.
 
     Raises:
-        BadInput: there is no such file, it is no such file, or its rows are of another env.
+        BadInput: the file is missing, not a file of transitions, or of another env.
 
     """
     try:
         data = read_plain(path, limit() // 4)
         if int.from_bytes(data[:8], "little") > MAX_HEADER_BYTES:
-            raise ValueError("a header that is too large")
+            raise ValueError("the header is too large")
         rows = _checked(safetensors.numpy.load(data), spec)
     except OSError as error:
         raise BadInput(error.strerror or str(error), f"{key}={path}", HINT) from None
     except (ValueError, KeyError, safetensors.SafetensorError) as error:
-        told = str(error).splitlines()[0]
-        raise BadInput(f"not transitions of this env: {told}", f"{key}={path}", HINT) from None
-    return _cut_off(rows)
+        reason = str(error).splitlines()[0]
+        raise BadInput(f"not transitions of this env: {reason}", f"{key}={path}", HINT) from None
+    return _truncate_last(rows)
 
 
-def _cut_off(rows: Transition) -> Transition:
-    """The last episode ends with the file: what comes after it is another one."""
+def _truncate_last(rows: Transition) -> Transition:
+    """Mark the last row as truncated, because the next row in the buffer is of another episode."""
     truncated = rows.truncated.copy()
     truncated[-1] |= not rows.terminated[-1]
     return rows._replace(truncated=truncated)
 
 
-HINT = "record some in an env with the same settings: rl-play env=<name> record=true"
+HINT = "record transitions with the same env settings: rl-play env=<name> record=true"
 
 
 def _checked(arrays: dict[str, np.ndarray], spec: EnvSpec) -> Transition:
-    """Raises ValueError with half a line of why."""
+    """Check names, shapes, dtypes and ranges. Raises ValueError with a short reason."""
     action = np.dtype(spec.action.dtype)
     expected = {
         "obs": (spec.obs_shape, np.dtype(spec.obs_dtype)),
@@ -74,7 +74,7 @@ def _checked(arrays: dict[str, np.ndarray], spec: EnvSpec) -> Transition:
         "truncated": ((), np.dtype(bool)),
     }
     if arrays.keys() != expected.keys():
-        raise ValueError(f"it holds {', '.join(sorted(arrays))[:80] or 'nothing'}")
+        raise ValueError(f"it contains {', '.join(sorted(arrays))[:80] or 'nothing'}")
     rows = Transition(**arrays)
     count = len(rows.reward) if rows.reward.ndim else 0
     for name, (shape, dtype) in expected.items():

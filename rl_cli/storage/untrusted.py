@@ -1,7 +1,7 @@
-"""Reading files that somebody else may have made: plain, of a known size at most, data only.
+"""Read files from untrusted sources: regular files of bounded size, parsed as data only.
 
-Whatever is wrong with a file comes out as OSError or ValueError with half a line of why; the room
-that asked says which file it was and what to do.
+Every defect of a file raises OSError or ValueError with a short reason. The caller adds which file
+it is and what to do.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ import yaml
 
 MAX_JSON_BYTES = 1 << 20
 
-MAX_YAML_BYTES = 1 << 16  # PyYAML takes a second for 200 kB
+MAX_YAML_BYTES = 1 << 16  # PyYAML needs a second for 200 kB
 
-_FLAGS = ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC")
+OPEN_FLAGS = ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY")
 
 
 def open_plain(path: Path, limit: int) -> BufferedReader:
-    """Open a file for reading; no link is followed and no pipe or device waited for.
+    """Open a file for reading without following links or blocking on pipes and devices.
 
     Raises:
-        OSError: it cannot be opened.
-        ValueError: it is no plain file, or larger than `limit` bytes.
+        OSError: the file cannot be opened.
+        ValueError: it is not a regular file, or larger than `limit` bytes.
 
     """
-    _require_plain(path.lstat().st_mode)  # before opening: to open a device may do something
+    _require_regular(path.lstat().st_mode)  # before opening: opening a device can have side effects
     flags = os.O_RDONLY
-    for name in _FLAGS:  # not every system has each
+    for name in OPEN_FLAGS:  # no system has all of them
         flags |= getattr(os, name, 0)
     file = os.fdopen(os.open(path, flags), "rb")
     try:
         info = os.fstat(file.fileno())
-        _require_plain(info.st_mode)
+        _require_regular(info.st_mode)
         if info.st_size > limit:
             raise ValueError(f"too large: {info.st_size:,} bytes, at most {limit:,} are read")
     except BaseException:
@@ -47,33 +47,38 @@ def open_plain(path: Path, limit: int) -> BufferedReader:
     return file
 
 
-def _require_plain(mode: int) -> None:
+def special_kind(mode: int) -> str | None:
+    """What a path is, from its st_mode, with an article; None: a regular file."""
     if stat.S_ISLNK(mode):
-        raise ValueError("a link, which may lead anywhere")
+        return "a link"
     if stat.S_ISDIR(mode):
-        raise ValueError("a folder, not a file")
-    if not stat.S_ISREG(mode):
-        raise ValueError("not a plain file")
+        return "a folder"
+    return None if stat.S_ISREG(mode) else "a pipe or device"
+
+
+def _require_regular(mode: int) -> None:
+    if (kind := special_kind(mode)) is not None:
+        raise ValueError(f"{kind}, not a regular file")
 
 
 def read(path: Path, limit: int) -> bytes:
-    """The whole file. Raises as `open_plain` does."""
+    """Read the whole file. Raises as `open_plain` does."""
     with open_plain(path, limit) as file:
         return file.read()
 
 
 def read_checked(path: Path, size: int, sha256: str, limit: int, keep: bool = True) -> bytes:
-    """A file whose size and SHA-256 are known; hashed piece by piece before any of it is held.
+    """Read a file of known size and SHA-256. It is hashed in blocks before it is held in memory.
 
     Args:
         path: of the file.
-        size: in bytes.
-        sha256: in lower-case hexadecimal digits.
-        limit: in bytes, above which it is not even hashed.
-        keep: False: check only, and return nothing.
+        size: expected size in bytes.
+        sha256: expected hash, lower-case hexadecimal digits.
+        limit: size in bytes above which the file is refused without hashing it.
+        keep: False: check the file and return no bytes.
 
     Raises:
-        OSError, ValueError: as `open_plain`, or it is not the file described.
+        OSError, ValueError: as `open_plain`, or size or hash differ.
 
     """
     with open_plain(path, limit) as file:
@@ -90,7 +95,7 @@ def read_checked(path: Path, size: int, sha256: str, limit: int, keep: bool = Tr
 
 
 def parse_json(data: bytes) -> Any:
-    """Raises ValueError where it is no JSON, or nested without end."""
+    """Parse JSON. Raises ValueError if it is not JSON or nested too deeply."""
     try:
         return json.loads(data.decode())
     except RecursionError:
@@ -98,19 +103,19 @@ def parse_json(data: bytes) -> Any:
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """YAML without aliases: a few hundred bytes of these can stand for gigabytes."""
+    """YAML without aliases: a few hundred bytes of them can expand to gigabytes."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
-            raise ValueError("an alias (*name), which is not used here")
+            raise ValueError("an alias (*name), which is not allowed here")
         return super().compose_node(parent, index)
 
 
 def parse_yaml(data: bytes) -> Any:
-    """Numbers, words, lists and mappings; a tag that would make anything else is refused.
+    """Parse YAML of numbers, strings, lists and mappings.
 
     Raises:
-        ValueError: it is not of this kind.
+        ValueError: it is not YAML, or has a tag of another type.
 
     """
     try:

@@ -1,4 +1,4 @@
-"""The end of a sweep: a row per job, and jobs that differ only in the seed taken together."""
+"""Report of a sweep: a row per job, and statistics over jobs that differ only in the seed."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from rl_cli.tracking.statistics import iqm, iqm_interval
 
 
 def report(sweep: Path) -> int:
-    """Print the tables. -> exit code: 0 if every job is done, else theirs where they agree, else 1."""
+    """Print the tables. -> exit code: 0 if all jobs succeeded, their common exit code, or 1."""
     jobs = [
         json.loads(path.read_text()) | {"job": int(path.stem.removeprefix("job_"))}
         for path in sorted(sweep.glob("job_*.json"))
     ]
     console = Console()
     shared = set.intersection(*(set(job["overrides"]) for job in jobs)) if len(jobs) > 1 else set()
-    for job in jobs:  # what all jobs have in common is said once
+    for job in jobs:  # overrides common to all jobs are printed once
         job["overrides"] = [o for o in job["overrides"] if o not in shared] or ["(as given)"]
     if shared:
         print("all jobs:", " ".join(sorted(shared)))
@@ -58,7 +58,7 @@ def _jobs_table(jobs: list[dict[str, Any]]) -> Table:
 
 
 def _groups(jobs: list[dict[str, Any]]) -> dict[str, list[float]]:
-    """Final evaluation returns by settings, the seed left out; groups of two or more only."""
+    """Final evaluation returns by settings without the seed; groups of at least two jobs."""
     groups: dict[str, list[float]] = {}
     for job in jobs:
         if job["eval_return"] is not None:

@@ -1,9 +1,9 @@
-"""The jobs of a sweep: each in a process of its own, each with a record of how it ended.
+"""Run the jobs of a sweep, each in its own process, with a record per job.
 
-sweep/job_0003.json   what the job was, where it ran, how it ended
+sweep/job_0003.json   overrides of the job, run folder, exit code and reason
 
-A sweep that is started again in its folder skips what is complete and goes on with what is not; a job
-is known again by its configuration, not by its number.
+A sweep started again in the same folder skips completed jobs and resumes interrupted ones. Jobs are
+identified by their configuration, not by their number.
 """
 
 from __future__ import annotations
@@ -13,24 +13,27 @@ import hashlib
 import json
 import signal
 import sys
-import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from rl_cli import algos
 from rl_cli.config.run import RunConfig
-from rl_cli.core import devices, memory
-from rl_cli.core.errors import BadInput, RunError
+from rl_cli.core import devices, processes
+from rl_cli.core.errors import BadInput
 from rl_cli.storage import run_folder
 from rl_cli.storage.atomic_files import write_json
-from rl_cli.sweep.process_pool import Pool
-from rl_cli.training.experiment import train
-from rl_cli.training.outcome import Outcome
+from rl_cli.sweep import run_job
+from rl_cli.sweep.process_pool import ForkPool, Pool, SpawnPool
 from rl_cli.training.resume import HOW
 
 Record = dict[str, Any]
 
 STORAGE = 4
+"""Exit code of a run that could not write its files."""
+
+KILLED = 128 + 9
+"""Exit code of a process that SIGKILL ended; Windows has no name for the signal."""
 
 
 @dataclasses.dataclass
@@ -42,7 +45,7 @@ class Job:
     config: dict[str, Any]  # the same as composed, plain values
     labels: tuple[str, str]
     overrides: list[str]
-    name: str  # what is particular to it, in words
+    name: str  # the overrides that differ between jobs
 
     @classmethod
     def of(
@@ -68,36 +71,39 @@ class Job:
         return cls(number, cfg, config, labels, overrides, name)
 
     def digest(self) -> str:
-        """Equal for jobs that would do the same."""
-        what = {k: v for k, v in self.config.items() if k not in HOW} | {"labels": self.labels}
-        return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
+        """Hash of the configuration, equal for jobs that would give the same run."""
+        content = {k: v for k, v in self.config.items() if k not in HOW} | {"labels": self.labels}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 class Sweep:
-    """Jobs, carried out in children at most `size` at a time.
+    """Runs jobs in child processes, at most `size` at a time.
 
     Args:
-        folder: of the sweep.
+        folder: of the sweep, for the records.
         size: jobs at a time.
+
+    Attributes:
+        exit_code: 128 + n after signal n, else 0.
 
     """
 
     def __init__(self, folder: Path, size: int) -> None:
-        self.folder, self.size, self.together = folder, size, 1
-        self.places: dict[int, Path] = {}  # records of the jobs of this start, by number
-        self.before = _records(folder)
-        self.exit_code = 0  # of an interruption
+        self.folder, self.size, self.concurrent = folder, size, 1
+        self.paths: dict[int, Path] = {}  # number of a job of this start -> path of its record
+        self.known = _records(folder)
+        self.exit_code = 0
 
     def run(self, jobs: list[Job]) -> None:
-        """Carry out what is not complete."""
-        self.together = min(self.size, len(jobs))
-        _import_everything(jobs)
-        pool = Pool(self.size, self._ended)
+        """Run the jobs that are not complete."""
+        self.concurrent = min(self.size, len(jobs))
+        start, pool = self._pool(jobs)
         try:
             for job in jobs:
                 if self.exit_code:
                     break
-                self._start(job, pool)
+                if (task := self._task(job)) is not None:
+                    start(job.number, task)
         except KeyboardInterrupt:
             self.exit_code = 130
         finally:
@@ -106,86 +112,83 @@ class Sweep:
             self.exit_code = 128 + pool.signum
 
     def result(self, job: Job) -> float | None:
-        """The last evaluation of a job that was run here, for a sweeper that asks for it."""
-        value = _read(self.places[job.number]).get("eval_return")
+        """The last evaluation of a job of this start, for a sweeper that optimizes it."""
+        value = _read(self.paths[job.number]).get("eval_return")
         return float(value) if isinstance(value, int | float) else None
 
-    def _start(self, job: Job, pool: Pool) -> None:
+    def _pool(self, jobs: list[Job]) -> tuple[Callable[[int, run_job.Task], None], Pool[Any]]:
+        """A function that starts a task, and the pool it starts it in."""
+        if processes.can_fork():
+            run_job.import_modules(any(job.config["log"]["tensorboard"] for job in jobs))
+            forked = ForkPool(self.size, self._ended, run_job.run)
+            return forked.start, forked
+        command = [sys.executable, "-m", run_job.__name__]
+        spawned = SpawnPool(self.size, self._ended, command)
+        return lambda number, task: spawned.start(number, dataclasses.asdict(task)), spawned
+
+    def _task(self, job: Job) -> run_job.Task | None:
+        """Write the record of a job that starts. None: it is complete already."""
         digest = job.digest()
-        path, earlier = self._place(job, digest)
-        self.places[job.number] = path
+        path, earlier = self._record_of(job, digest)
+        self.paths[job.number] = path
         if _is_complete(earlier):
             print(f"[{job.number}] {job.name}: complete, {earlier['run_dir']}", flush=True)
-            return
-        cfg = dataclasses.replace(job.cfg, quiet=job.cfg.quiet or self.size > 1)
+            return None
+        config = {**job.config, "quiet": job.cfg.quiet or self.size > 1}
         if folder := _to_resume(earlier):
-            cfg = dataclasses.replace(cfg, resume=folder)
+            config["resume"] = folder
         else:
-            folder = str(run_folder.new_name(*job.labels, cfg.seed))
-            cfg = dataclasses.replace(cfg, run_dir=folder)
+            folder = str(run_folder.new_name(*job.labels, job.cfg.seed))
+            config["run_dir"] = folder
         record = {
             **{"overrides": job.overrides, "labels": list(job.labels)},
-            **{"seed": cfg.seed, "config": digest, "run_dir": folder},
+            **{"seed": job.cfg.seed, "config": digest, "run_dir": folder},
             "earlier": _attempts(earlier),
         }
         unfinished = {"exit_code": 1, "state": "running", "reason": "did not end"}
         write_json(path, record | {"eval_return": None, "seconds": 0.0, "step": 0} | unfinished)
 
-        def work() -> int:
-            memory.share_among(self.together)
-            if not job.cfg.quiet:
-                print(f"[{job.number}] {job.name}", flush=True)
-            outcome = _guarded(cfg, job)
-            made = folder if Path(folder).exists() else ""
-            write_json(path, record | dataclasses.asdict(outcome) | {"run_dir": made})
-            return outcome.exit_code
+        return run_job.Task(
+            title="" if job.config["quiet"] else f"[{job.number}] {job.name}",
+            config=config,
+            labels=job.labels,
+            concurrent=self.concurrent,
+            record=record,
+            path=str(path),
+            folder=folder,
+        )
 
-        pool.start(job.number, work)
-
-    def _place(self, job: Job, digest: str) -> tuple[Path, Record]:
-        """Where a job's record is kept, and the one that is there of the same job."""
-        known = self.before.get(digest, [])
+    def _record_of(self, job: Job, digest: str) -> tuple[Path, Record]:
+        """The path of a job's record, and its record from an earlier start, if any."""
+        known = self.known.get(digest, [])
         if known:
             return known.pop(0)
         number = job.number
         while (path := self.folder / f"job_{number:04d}.json").exists():
-            number += 1  # another job's, of a sweep with other values
+            number += 1  # of another job, from a sweep with other values
         return path, {}
 
     def _ended(self, number: int, code: int) -> None:
-        path = self.places[number]
-        told = _read(path)
-        if told.get("state") == "running":  # it had no time to say how it ended
+        path = self.paths[number]
+        record = _read(path)
+        if record.get("state") == "running":  # the process ended before it wrote the record
             reason = f"the process ended by itself with code {code}"
             if code > 128:
                 reason = f"killed by {_name(code - 128)}"
-            if code == 128 + signal.SIGKILL:
-                reason += ", as by a system that is out of memory"
-            write_json(path, told | {"exit_code": code or 1, "state": "failed", "reason": reason})
-            told = _read(path)
-        if told.get("exit_code") or self.size > 1:
-            ended = "done" if not told.get("exit_code") else f"{told['state']}: {told['reason']}"
+            if code == KILLED:
+                reason += ", which the system sends when it is out of memory"
+            write_json(path, record | {"exit_code": code or 1, "state": "failed", "reason": reason})
+            record = _read(path)
+        failed = record.get("exit_code")
+        if failed or self.size > 1:
+            ended = f"{record['state']}: {record['reason']}" if failed else "done"
             print(f"[{number}] {ended}", flush=True)
-        if told.get("state") == "interrupted":
-            self.exit_code = int(told["exit_code"])
-
-
-def _guarded(cfg: RunConfig, job: Job) -> Outcome:
-    """Train; whatever is raised becomes a record."""
-    try:
-        return train(cfg, job.config, job.labels)
-    except RunError as error:
-        print(error, file=sys.stderr)
-        return Outcome(error.exit_code, "failed", error.what)
-    except SystemExit as error:  # of an env or a library: no reason to call the job done
-        return Outcome(1, "failed", f"SystemExit: {error.code}")
-    except Exception as error:
-        traceback.print_exc()
-        return Outcome(1, "failed", f"{type(error).__name__}: {error}")
+        if record.get("state") == "interrupted":
+            self.exit_code = int(record["exit_code"])
 
 
 def _records(folder: Path) -> dict[str, list[tuple[Path, Record]]]:
-    """What was recorded in an earlier start of the sweep, by configuration."""
+    """Records of earlier starts of the sweep, by the hash of the configuration."""
     found: dict[str, list[tuple[Path, Record]]] = {}
     for path in sorted(folder.glob("job_*.json")):
         record = _read(path)
@@ -202,16 +205,16 @@ def _read(path: Path) -> Record:
 
 
 def _is_complete(record: Record) -> bool:
-    """Also by the word of the run's own folder: one that was deleted is made again."""
+    """Whether record and run folder say so; a run whose folder was deleted runs again."""
     if record.get("state") != "completed":
         return False
     return run_folder.read_status(Path(record["run_dir"])).get("state") == "completed"
 
 
 def _to_resume(record: Record) -> str | None:
-    """The folder of a job that was stopped, killed or short of disk.
+    """The run folder of a job that was interrupted, killed or had no disk space.
 
-    One that failed in itself begins anew in another folder: it would fail again where it did.
+    A job that failed by an error starts again in a new folder: resumed, it would fail again.
     """
     code = record.get("exit_code", 0)
     stopped = record.get("state") in ("running", "interrupted") or code > 128 or code == STORAGE
@@ -220,19 +223,11 @@ def _to_resume(record: Record) -> str | None:
 
 
 def _attempts(record: Record) -> list[Record]:
-    """How the job ended before, the oldest first."""
+    """How earlier attempts of the job ended, the oldest first."""
     if not record:
         return []
     kept = {k: record.get(k) for k in ("run_dir", "state", "reason", "exit_code")}
     return [*record.get("earlier", []), kept]
-
-
-def _import_everything(jobs: list[Job]) -> None:
-    """What is slow to import is imported once, before the processes part."""
-    import rl_cli.training.run  # noqa: F401  imports torch
-
-    if any(job.cfg.log.tensorboard for job in jobs):
-        pass
 
 
 def _name(signum: int) -> str:

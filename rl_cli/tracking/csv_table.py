@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rl_cli.core.types import Episode
-from rl_cli.storage.atomic_files import storing, sync_files, write_atomic
+from rl_cli.storage.atomic_files import append, storing, sync_files, write_atomic
 from rl_cli.tracking.sinks import SinkContext
 
 METRICS = ("step", "rollout/episode_return", "rollout/episode_length", "rollout/episodes")
@@ -87,7 +86,7 @@ class CsvTable:
         elif rows:
             text = "".join(_line([row.get(c, "") for c in self.columns]) for row in rows)
             with storing(self.path, len(text)):
-                _append(self.path, text.encode())
+                append(self.path, text.encode())
         self.unwritten = []
 
     def cut_after(self, step: int) -> None:
@@ -104,22 +103,6 @@ class CsvTable:
     def _rewrite(self, columns: list[str], rows: list[Mapping[str, Any]]) -> None:
         lines = [_line(columns)] + [_line([row.get(c, "") for c in columns]) for row in rows]
         write_atomic(self.path, "".join(lines).encode())
-
-
-def _append(path: Path, content: bytes) -> None:
-    """Append to an existing file: all of `content`, or nothing and OSError."""
-    handle = os.open(path, os.O_WRONLY | os.O_APPEND)
-    try:
-        before = os.fstat(handle).st_size
-        try:
-            left = memoryview(content)
-            while left:
-                left = left[os.write(handle, left) :]
-        except OSError:
-            os.ftruncate(handle, before)
-            raise
-    finally:
-        os.close(handle)
 
 
 def _line(values: list[Any]) -> str:

@@ -14,7 +14,7 @@ from rl_cli.config.env import EnvConfig
 from rl_cli.config.run import RunConfig
 from rl_cli.core.errors import BadInput, plain
 from rl_cli.core.types import Arrays, State
-from rl_cli.storage import checkpoint_reader, checkpoint_writer, run_folder
+from rl_cli.storage import checkpoint_reader, recovery, run_folder
 from rl_cli.storage.manifest import Manifest, steps_in
 from rl_cli.tracking.formatting import relative
 from rl_cli.training.state_migration import upgraded
@@ -70,7 +70,7 @@ def load_checkpoint(folder: Path, cfg: RunConfig, algo_cfg: AlgoConfig) -> Saved
         BadInput: no checkpoint is valid, or it is of another run or beyond the budget.
 
     """
-    checkpoint_writer.recover(folder / "checkpoints")
+    recovery.recover(folder / "checkpoints")
     saved, broken = read(folder)
     if saved is not None:
         require_same_run(saved, cfg.seed, algo_cfg, cfg.env)
@@ -82,7 +82,7 @@ def load_checkpoint(folder: Path, cfg: RunConfig, algo_cfg: AlgoConfig) -> Saved
             )
         _refuse_fewer_episodes(saved.state, cfg)
     for path, why in broken:
-        kept = checkpoint_writer.set_aside(path)
+        kept = recovery.set_aside(path)
         print(f"broken checkpoint set aside as {relative(kept)}: {plain(why)}", file=sys.stderr)
     return saved
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from rl_cli.core.processes import STOP_SIGNALS
 from rl_cli.tracking.console import Monitor
 
 
@@ -30,10 +31,8 @@ class Interruption:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
-        handled = [
-            s for s in signals if signal.getsignal(s) != signal.SIG_IGN
-        ]  # nohup ignores SIGHUP: leave that
+        # nohup ignores SIGHUP: leave that
+        handled = [s for s in STOP_SIGNALS if signal.getsignal(s) != signal.SIG_IGN]
         before = [signal.signal(s, self.handle) for s in handled]
         try:
             yield

@@ -37,7 +37,7 @@ class Watchdog:
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Raise EnvFault inside the body, from within the env call that hangs."""
-        if self.timeout == 0:
+        if self.timeout == 0 or not hasattr(signal, "setitimer"):  # Windows has no timer signals
             yield
             return
         before = signal.signal(signal.SIGALRM, self._check)

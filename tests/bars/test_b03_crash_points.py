@@ -26,7 +26,12 @@ from rl_cli.config.env import EnvConfig
 from rl_cli.config.schema import build
 from rl_cli.core.state import Piece
 from rl_cli.core.types import ActionSpec, EnvSpec, Transition
-from rl_cli.storage import atomic_files, checkpoint_reader, checkpoint_writer, serialization
+from rl_cli.storage import (
+    checkpoint_reader,
+    checkpoint_writer,
+    recovery,
+    serialization,
+)
 from rl_cli.storage import manifest as manifest_module
 from rl_cli.storage.checkpoint_writer import CheckpointStore, Identity
 from tests.bars.results import report
@@ -98,7 +103,7 @@ class CrashPoints:
         os.fsync = lambda handle: None
         for name in OPERATIONS if FULL else set(OPERATIONS) - {"fsync"}:
             setattr(os, name, (self.split if name == "write" else self.around)(getattr(os, name)))
-        replace_function(atomic_files.swap, self.around(atomic_files.swap))
+        replace_function(checkpoint_writer.swap, self.around(checkpoint_writer.swap))
 
 
 def replace_function(function, new):
@@ -214,7 +219,7 @@ def enumerate_points(run, kind, tmp_path, swaps=True, stride=1):
         died = crash_save(run, store, interrupted, points * stride)
         if swaps:  # without exchange, recovery has to rename a folder first
             check(run, store.folder, allowed, kind)
-        checkpoint_writer.recover(store.folder)
+        recovery.recover(store.folder)
         check(run, store.folder, allowed, kind, recovered=True)
         again = CheckpointStore(store.folder, run.identity, keep)
         run.save(again, 400, True)
@@ -253,7 +258,7 @@ def test_save_interrupted_at_any_point_loses_nothing(tmp_path, no_fsync, algo, k
 @pytest.mark.parametrize("swaps", [True, False] if FULL else [False])
 def test_repeated_step_is_readable_at_any_point(tmp_path, no_fsync, swaps):
     """Also on a filesystem that cannot exchange two names."""
-    swap, never_swaps = atomic_files.swap, lambda a, b: False
+    swap, never_swaps = checkpoint_writer.swap, lambda a, b: False
     if not swaps:
         replace_function(swap, never_swaps)
     try:

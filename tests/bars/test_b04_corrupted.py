@@ -45,7 +45,7 @@ def assert_refused(run, name, original):
             read_weights(run / LAST)
         assert caught.value.exit_code == 2
         assert caught.value.where == str(run / LAST / name)
-        assert caught.value.fix == "that of step 2000 is whole: checkpoint=2000"
+        assert caught.value.fix == "use the intact checkpoint of step 2000: checkpoint=2000"
     else:  # evaluation does not read the training state
         same = read_weights(run / LAST)
         assert all(np.array_equal(same[k], original[k]) for k in original)
@@ -244,7 +244,7 @@ def test_commands_name_and_use_the_last_intact_checkpoint(run, here, capsys):
     assert err.splitlines() == [
         err.splitlines()[0],
         f"  where: {run / LAST / POLICY}",
-        "  do: that of step 2000 is whole: checkpoint=2000",
+        "  do: use the intact checkpoint of step 2000: checkpoint=2000",
     ]
     assert err.startswith("error: broken checkpoint: SHA-256 ")
     assert rl_eval.run([str(run), "checkpoint=2000", "episodes=1"]) == 0
@@ -265,5 +265,5 @@ def test_resume_without_an_intact_checkpoint_is_refused(run, here, capsys):
     for path in (run / "checkpoints").glob("0*"):
         empty(path / POLICY)
     assert rl_train.run([f"resume={run}", "quiet=true"]) == 2
-    assert "this run has no other that is whole" in capsys.readouterr().err
+    assert "this run has no other intact checkpoint" in capsys.readouterr().err
     assert sorted(p.name for p in (run / "checkpoints").glob("0*")) == ["000002000", "000004000"]

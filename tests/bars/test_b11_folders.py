@@ -1,6 +1,6 @@
-"""B11: one process at a time trains in a folder; other processes are refused with the pid and host of the owner.
+"""B11: of several processes one trains in a folder; the others are told who.
 
-Short form: 4 processes at once, twice. Long form: 16, ten times.
+Quick: 4 starts at once. Full (RL_CLI_BARS=full): 16, ten times over.
 """
 
 from __future__ import annotations
@@ -19,188 +19,244 @@ from pathlib import Path
 import pytest
 
 from rl_cli.cli import train as rl_train
-from rl_cli.core.errors import BadInput
+from rl_cli.core.errors import BadInput, StorageError
 from rl_cli.envs.vector import VectorEnv
 from rl_cli.storage import folder_lock, run_folder
 from rl_cli.storage.folder_lock import FolderLock
 from tests.bars.results import report
 from tests.conftest import FULL
 
-READ_OWNER = folder_lock._read
 STARTS, ROUNDS = (16, 10) if FULL else (4, 2)
 
 
-def failing_flock(handle, how):
+def no_flock(handle, how):
     raise OSError(errno.ENOLCK, "No locks available")
 
 
 @pytest.fixture(params=["flock", "no flock"])
-def lock_kind(request, monkeypatch):
+def kernel(request, monkeypatch):
     if request.param == "no flock":
-        monkeypatch.setattr(fcntl, "flock", failing_flock)
+        monkeypatch.setattr(fcntl, "flock", no_flock)
 
 
-def call_in_processes(number, function):
-    """Results of `function` in `number` forked processes that call it at the same time and end together."""
-    start_read, start_write = os.pipe()
-    result_read, result_write = os.pipe()
-    end_read, end_write = os.pipe()
+def at_once(number, function):
+    """What `number` forked processes say that call `function` together and end together."""
+    go_read, go = os.pipe()
+    said_read, said = os.pipe()
+    end_read, end = os.pipe()
     children = []
     for _ in range(number):
         pid = os.fork()
         if pid == 0:
-            os.close(start_write), os.close(end_write)
-            os.read(start_read, 1)  # returns when the parent closes its end
+            os.close(go), os.close(end)
+            os.read(go_read, 1)  # until the parent closes its end
             try:
-                result = function()
+                told = function()
             except BadInput as error:
-                result = ["refused", error.exit_code, error.what]
+                told = ["refused", error.exit_code, error.what]
             except BaseException as error:
-                result = ["failed", repr(error)]
-            os.write(result_write, (json.dumps([os.getpid(), *result]) + "\n").encode())
+                told = ["broken", repr(error)]
+            os.write(said, (json.dumps([os.getpid(), *told]) + "\n").encode())
             os.read(end_read, 1)
             os._exit(0)
         children.append(pid)
-    os.close(start_write)
+    os.close(go)
     lines = b""
     while lines.count(b"\n") < number:
-        lines += os.read(result_read, 65536)
-    os.close(end_write)
+        lines += os.read(said_read, 65536)
+    os.close(end)
     for pid in children:
         os.waitpid(pid, 0)
-    for handle in (start_read, result_read, result_write, end_read):
+    for handle in (go_read, said_read, said, end_read):
         os.close(handle)
     return [json.loads(line) for line in lines.splitlines()]
 
 
-def create_run(explicit=None):
+def start(explicit=None):
     def claim():
         lock = run_folder.create("dqn", "cartpole", 3, explicit)
-        claim.lock = lock  # held until the process ends
-        return ["locked", str(lock.folder)]
+        claim.lock = lock  # held to the end
+        return ["won", str(lock.folder)]
 
     return claim
 
 
-def resume_run(folder):
+def go_on(folder):
     def claim():
         claim.lock = FolderLock.take(folder)
-        return ["locked", str(folder)]
+        return ["won", str(folder)]
 
     return claim
 
 
-def test_concurrent_runs_get_distinct_folders(here, lock_kind):
+def test_as_many_folders_as_starts(here, kernel):
     for _ in range(ROUNDS):
-        results = call_in_processes(STARTS, create_run())
-        assert [r[1] for r in results] == ["locked"] * STARTS
-        assert len({r[2] for r in results}) == STARTS
+        told = at_once(STARTS, start())
+        assert [t[1] for t in told] == ["won"] * STARTS
+        assert len({t[2] for t in told}) == STARTS
     report(11, STARTS * ROUNDS, STARTS * ROUNDS, "distinct folders")
 
 
-@pytest.mark.parametrize("key", ["run_dir", "resume"])
-def test_one_process_gets_the_folder_and_the_others_name_it(here, lock_kind, key):
+@pytest.mark.parametrize("way", ["run_dir", "resume"])
+def test_one_start_wins_a_folder_and_the_others_name_it(here, kernel, way):
     for i in range(ROUNDS):
         folder = here / f"run{i}"
-        if key == "resume":
+        if way == "resume":
             folder.mkdir()
             (folder / "config.yaml").write_text("")
-        results = call_in_processes(
-            STARTS, create_run(str(folder)) if key == "run_dir" else resume_run(folder)
-        )
-        owners = [r for r in results if r[1] == "locked"]
-        assert len(owners) == 1, results
-        for pid, kind, code, what in (r for r in results if r[1] != "locked"):
+        told = at_once(STARTS, start(str(folder)) if way == "run_dir" else go_on(folder))
+        winners = [t for t in told if t[1] == "won"]
+        assert len(winners) == 1, told
+        for pid, kind, code, what in (t for t in told if t[1] != "won"):
             assert (kind, code) == ("refused", 2), (pid, what)
-            assert f"pid {owners[0][0]} on {socket.gethostname()}" in what
-    report(11, ROUNDS, ROUNDS, f"{key} single owners")
+            assert f"pid {winners[0][0]} on {socket.gethostname()}" in what
+    report(11, ROUNDS, ROUNDS, f"{way} single winners")
 
 
-def test_lock_of_a_dead_process_is_taken_over_once(here, lock_kind):
-    """The owner ends by os._exit without releasing the lock, like a killed process."""
+def test_lock_of_a_dead_process_is_taken_over_by_one_process(here, kernel):
+    """The child processes end with os._exit, which releases nothing, like a kill."""
     folder = here / "run"
     folder.mkdir()
     for _ in range(ROUNDS):
-        call_in_processes(1, resume_run(folder))
-        left = json.loads(next(folder.glob(".lock*")).read_text() or "{}")
-        results = call_in_processes(STARTS, resume_run(folder))
-        assert sum(r[1] == "locked" for r in results) == 1, (left, results)
+        at_once(1, go_on(folder))
+        left = json.loads((folder / folder_lock.OWNER).read_text())
+        told = at_once(STARTS, go_on(folder))
+        assert sum(t[1] == "won" for t in told) == 1, (left, told)
     report(11, ROUNDS, ROUNDS, "stale locks taken over")
 
 
-def test_slow_process_does_not_remove_the_lock_of_a_new_owner(here, monkeypatch):
-    """A process reads the entry of a dead owner; another process takes over before the first one acts."""
-    monkeypatch.setattr(fcntl, "flock", failing_flock)
-    owner = {"pid": 2**22 + 1, "host": socket.gethostname(), "started": "then", "born": 1}
-    (here / folder_lock.OWNER).write_text(json.dumps(owner))
-    new_owner = []
+def owner_file(folder, name=folder_lock.OWNER, **fields):
+    """An owner file as a process of this host with these fields writes it."""
+    known = {"pid": os.getpid(), "host": socket.gethostname(), "started": "then", "born": None}
+    (folder / name).write_text(json.dumps({**known, **fields}))
 
-    def read_late(path):
-        before = READ_OWNER(path)
-        if not new_owner:
-            new_owner.append(living_owner(here))
-        assert READ_OWNER(here / folder_lock.OWNER).pid == new_owner[0]
-        return before
 
-    monkeypatch.setattr(folder_lock, "_read", read_late)
-    with pytest.raises(BadInput, match="another process is at work"):
+def born(pid):
+    return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19])
+
+
+@pytest.fixture
+def other_process():
+    """A process that runs until the end of the test."""
+    process = subprocess.Popen(["sleep", "60"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_owner_file_of_an_earlier_version_is_respected_while_its_process_runs(
+    here, kernel, other_process
+):
+    """Where there is no flock, earlier versions locked with this file alone."""
+    owner_file(here, pid=other_process.pid, born=born(other_process.pid))
+    with pytest.raises(BadInput, match=f"pid {other_process.pid} on .*, since then"):
         FolderLock.take(here)
-    assert sorted(p.name for p in here.iterdir()) == [folder_lock.NAME, folder_lock.OWNER]
-    os.kill(new_owner[0], signal.SIGKILL)
-    os.waitpid(new_owner[0], 0)
-
-
-def living_owner(folder):
-    """The pid of a forked process that has taken the lock and keeps it."""
-    ready_read, ready_write = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        folder_lock._read = READ_OWNER
-        kept = FolderLock.take(folder)
-        os.write(ready_write, b"1")
-        time.sleep(60)
-        kept.release()
-        os._exit(0)
-    os.close(ready_write)
-    assert os.read(ready_read, 1) == b"1"
-    os.close(ready_read)
-    return pid
-
-
-def test_process_that_died_during_a_takeover_is_replaced(here, monkeypatch):
-    monkeypatch.setattr(fcntl, "flock", failing_flock)
-    first = {"pid": 2**22 + 1, "host": socket.gethostname(), "started": "then", "born": 1}
-    second = {**first, "pid": 2**22 + 2}
-    (here / folder_lock.OWNER).write_text(json.dumps(first))
-    (here / f"{folder_lock.OWNER}.after.{first['pid']}.1").write_text(json.dumps(second))
+    other_process.kill()
+    other_process.wait()
     FolderLock.take(here).release()
     assert not list(here.iterdir())
 
 
-def test_lock_file_of_another_host_is_not_taken_over(here, monkeypatch):
-    monkeypatch.setattr(fcntl, "flock", failing_flock)
-    (here / folder_lock.OWNER).write_text(
-        json.dumps({"pid": 1, "host": "elsewhere", "started": "then", "born": None})
-    )
-    with pytest.raises(BadInput, match="pid 1 on elsewhere, since then"):
-        FolderLock.take(here)
-
-
-def test_reused_pid_is_recognized(here, monkeypatch):
-    monkeypatch.setattr(fcntl, "flock", failing_flock)
-    owner = {"pid": os.getpid(), "host": socket.gethostname(), "started": "then", "born": 1}
-    (here / folder_lock.OWNER).write_text(json.dumps(owner))
+def test_flock_of_an_earlier_version_is_respected(here):
+    """It wrote the owner into the locked file itself."""
+    owner_file(here, folder_lock.NAME, pid=1)
+    with (here / folder_lock.NAME).open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(BadInput, match=f"pid 1 on {socket.gethostname()}, since then"):
+            FolderLock.take(here)
     FolderLock.take(here).release()
     assert not list(here.iterdir())
 
 
-def test_released_lock_leaves_no_file_and_is_not_inherited(here, lock_kind):
+def test_owner_file_of_another_host_is_respected_only_without_flock(here, monkeypatch):
+    """A free flock proves that the process on the other host has ended."""
+    owner_file(here, pid=1, host="elsewhere")
+    FolderLock.take(here).release()
+    monkeypatch.setattr(fcntl, "flock", no_flock)
+    owner_file(here, pid=1, host="elsewhere")
+    with pytest.raises(BadInput, match="pid 1 on elsewhere, since then") as caught:
+        FolderLock.take(here)
+    assert "delete .lock.owner and .lock.soft" in caught.value.fix
+
+
+def test_owner_file_with_a_reused_pid_is_ignored(here, kernel, other_process):
+    owner_file(here, pid=other_process.pid, born=1)
+    FolderLock.take(here).release()
+    assert not list(here.iterdir())
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b'{"pid": "x"}', b'{"pid": -1}', b"\xff", b"[" * 5000, b'{"pid": 1e3}']
+)
+def test_unreadable_owner_file_is_replaced(here, content):
+    (here / folder_lock.OWNER).write_bytes(content)
+    with FolderLock.take(here):
+        assert folder_lock.holder(here).pid == os.getpid()
+    assert not list(here.iterdir())
+
+
+@pytest.mark.parametrize("name", [folder_lock.NAME, folder_lock.SOFT])
+def test_link_with_the_name_of_the_lock_file_is_refused(here, name):
+    """Its target is neither locked, nor truncated, nor created."""
+    mine = here / "mine"
+    for content in ("keep", None):
+        if content is None:
+            mine.unlink()
+        else:
+            mine.write_text(content)
+        run = here / f"run_{content}"
+        run.mkdir()
+        (run / name).symlink_to(mine)
+        with pytest.raises(BadInput, match="the lock file is a link") as caught:
+            FolderLock.take(run)
+        assert caught.value.where == str(run / name)
+        assert (mine.read_text() if mine.exists() else None) == content
+
+
+def test_link_with_the_name_of_the_owner_file_is_replaced(here):
+    mine, run = here / "mine", here / "run"
+    mine.write_text("keep")
+    run.mkdir()
+    (run / folder_lock.OWNER).symlink_to(mine)
+    FolderLock.take(run).release()
+    assert mine.read_text() == "keep"
+    assert not list(run.iterdir())
+
+
+def test_hard_link_with_the_name_of_the_lock_file_keeps_its_content(here):
+    mine, run = here / "mine", here / "run"
+    mine.write_text("keep")
+    run.mkdir()
+    os.link(mine, run / folder_lock.NAME)
+    FolderLock.take(run).release()
+    assert mine.read_text() == "keep"
+
+
+def test_pipe_with_the_name_of_the_lock_file_is_refused(here):
+    os.mkfifo(here / folder_lock.NAME)
+    with pytest.raises(BadInput, match="the lock file is a pipe or device"):
+        FolderLock.take(here)
+
+
+def test_folder_that_is_not_writable_is_a_storage_error(here, monkeypatch):
+    def refused(path, flags, *args, **kwargs):
+        if flags & os.O_CREAT:
+            raise OSError(errno.EROFS, "Read-only file system", str(path))
+        return opened(path, flags, *args, **kwargs)
+
+    opened = os.open
+    monkeypatch.setattr(os, "open", refused)
+    with pytest.raises(StorageError, match="cannot lock the folder: Read-only"):
+        FolderLock.take(here)
+
+
+def test_release_removes_all_files_and_children_do_not_inherit_the_lock(here, kernel):
     lock = FolderLock.take(here)
     with pytest.raises(BadInput, match=f"pid {os.getpid()}"):
         FolderLock.take(here)
-    child = subprocess.Popen(["sleep", "5"])  # exec closes the handle
+    child = subprocess.Popen(["sleep", "5"])  # executed: the handle is closed
     pid = os.fork()
-    if pid == 0:  # a forked child neither holds the lock nor releases it
+    if pid == 0:  # forked: it must neither hold the lock nor let go of it
         lock.release()
         time.sleep(5)
         os._exit(0)
@@ -215,7 +271,7 @@ def test_released_lock_leaves_no_file_and_is_not_inherited(here, lock_kind):
     os.waitpid(pid, 0), child.wait()
 
 
-def test_refused_folder_is_not_modified(here):
+def test_a_foreign_folder_is_not_touched_for_a_lock(here):
     (here / "notes.txt").write_text("keep")
     before = here.stat().st_mtime_ns
     with pytest.raises(BadInput, match="not empty"):
@@ -223,8 +279,8 @@ def test_refused_folder_is_not_modified(here):
     assert here.stat().st_mtime_ns == before
 
 
-def test_commands_refuse_the_folder_of_a_running_run(here, tiny, capsys, monkeypatch):
-    """With run_dir and with resume; after a kill the run can be resumed."""
+def test_a_run_at_work_keeps_its_folder_from_a_second_one(here, tiny, capsys, monkeypatch):
+    """The commands: by run_dir, by resume; after a kill the run goes on."""
     args = ["env=cartpole", "hparams=none", *tiny, "total_timesteps=10000000", "run_dir=r"]
     code = "import sys; from rl_cli.cli.train import main; sys.argv[0] = 'rl-train'; main()"
     process = subprocess.Popen([sys.executable, "-c", code, *args], cwd=here)
@@ -238,9 +294,9 @@ def test_commands_refuse_the_folder_of_a_running_run(here, tiny, capsys, monkeyp
     for tries, second in enumerate((args, ["resume=r"]), start=1):
         assert rl_train.run(list(second)) == 2
         assert len(closed) == tries
-        err = capsys.readouterr().err
-        assert f"pid {process.pid} on {socket.gethostname()}" in err
-        assert len(err.splitlines()) == 3
+        said = capsys.readouterr().err
+        assert f"pid {process.pid} on {socket.gethostname()}" in said
+        assert len(said.splitlines()) == 3
     process.kill(), process.wait()
     assert Path("r/.lock").exists()
     step = max(int(p.name) for p in Path("r/checkpoints").iterdir() if p.name.isdigit())

@@ -59,7 +59,7 @@ def test_named_size_fits_and_one_more_row_does_not(monkeypatch, kind):
     env = spec(num_envs=2 if kind is RolloutBuffer else 1)
     fits = 1_000_000 // (row_bytes(env) * env.num_envs)
     kind(fits, env, CPU)
-    with pytest.raises(BadInput, match=r"0\.0 GB can be had") as caught:
+    with pytest.raises(BadInput, match=r"0\.0 GB are available") as caught:
         kind(fits + 1, env, CPU)
     assert caught.value.fix.endswith(f"={fits:_}")
 
@@ -123,7 +123,7 @@ def test_concurrent_runs_share_the_memory(here, tiny, monkeypatch, capfd):
         "small": True,
     }
     err = capfd.readouterr().err
-    assert err.count("0.0 GB can be had by each of 2 runs side by side") == 2
+    assert err.count("0.0 GB are available to each of 2 concurrent runs") == 2
     assert err.count("the largest that fits: algo.buffer_size=1_000") == 2
 
 

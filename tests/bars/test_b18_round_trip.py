@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import ctypes
 import functools
 import json
 import os
@@ -14,7 +15,7 @@ from rl_cli.cli import evaluate as rl_eval
 from rl_cli.cli import train as rl_train
 from tests.bars.audit import run_audited
 from tests.bars.results import report
-from tests.conftest import FULL
+from tests.conftest import FULL, REPO
 
 EPISODES = 20 if FULL else 5
 RUNS = {
@@ -86,8 +87,27 @@ def test_rl_eval_reproduces_the_evaluations_of_training(here, name):
     report(18, EPISODES, EPISODES, f"returns of {name}, also from a moved folder")
 
 
+def give_up_root():
+    """Make file modes restrict this process, while it can still read the source folder.
+
+    As root: become the owner of the source folder; if that is root, drop all capabilities, without
+    which root has the rights of any owner. The folder may be closed to other users (mode 0700).
+    """
+    owner = REPO.stat()
+    if os.getuid() != 0:
+        return
+    if owner.st_uid != 0:
+        os.setgroups([])
+        os.setgid(owner.st_gid)
+        os.setuid(owner.st_uid)
+        return
+    version_3, this_process = 0x20080522, 0
+    header = (ctypes.c_uint32 * 2)(version_3, this_process)
+    none = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable; two words each
+    assert ctypes.CDLL(None, use_errno=True).capset(header, none) == 0, ctypes.get_errno()
+
+
 def test_rl_eval_works_on_a_read_only_folder(here):
-    """The child gives up root first, because file modes do not restrict root."""
     words = [*SETTINGS, "algo=reinforce", "env=cartpole", "run_dir=run"]
     assert rl_train.run(words) == 0
     expected = training_evaluation(here / "run", 600)
@@ -97,24 +117,22 @@ def test_rl_eval_works_on_a_read_only_folder(here):
     for path in [*(here / "run").rglob("*"), here / "run"]:
         path.chmod(0o555 if path.is_dir() else 0o444)
     closed = [p for p in (here, *here.parents) if not p.stat().st_mode & 0o001]
-    for path in closed:  # pytest creates its folders with mode 0700
+    modes = {path: path.stat().st_mode & 0o777 for path in closed}
+    for path in closed:  # pytest creates its folders for the owner alone
         path.chmod(0o711)
 
-    def as_nobody():
-        if os.getuid() == 0:
-            os.setgroups([])
-            os.setgid(65534)
-            os.setuid(65534)
+    def restricted():
+        give_up_root()
         with pytest.raises(PermissionError):
             (here / "run" / "x").write_text("")  # the modes take effect
         args = ["checkpoint=600", f"episodes={EPISODES}", "seed=10000", "output=out"]
         return rl_eval.run(["run", *args])
 
-    done = run_audited(as_nobody, here, [out, here / "run" / "x"], seconds=300)
-    for path in closed:
-        path.chmod(0o700)
+    done = run_audited(restricted, here, [out, here / "run" / "x"], seconds=300)
+    for path, mode in modes.items():
+        path.chmod(mode)
     for path in [here / "run", *(here / "run").rglob("*")]:
         path.chmod(0o755)
-    assert (done.exit_code, done.events) == (0, [])
+    assert (done.exit_code, done.stderr, done.events) == (0, "", [])
     assert rl_eval_episodes(out) == expected
     report(18, EPISODES, EPISODES, "returns from a read-only folder")

@@ -10,7 +10,7 @@ from rl_cli.core.schedules import crossings, exponential, linear
     # 1 - 0.9 * step / 200
     [(0, 1.0), (50, 0.775), (100, 0.55), (200, 0.1), (201, 0.1), (10_000, 0.1)],
 )
-def test_linear_goes_from_start_to_end_and_stays(step, expected):
+def test_linear_is_constant_after_its_duration(step, expected):
     assert linear(1.0, 0.1, 200, step) == pytest.approx(expected)
 
 
@@ -23,7 +23,7 @@ def test_linear_to_zero_is_exactly_zero_and_never_negative():
     assert linear(3e-4, 0.0, 1000, 1008) == 0.0  # 8 envs step past the budget of a schedule
 
 
-def test_linear_between_equal_ends_is_exactly_that_number():
+def test_linear_between_equal_ends_is_exactly_constant():
     # a constant learning rate is written as a schedule whose ends are equal
     assert {linear(3e-4, 3e-4, 997, step) for step in range(1200)} == {3e-4}
 
@@ -33,7 +33,7 @@ def test_linear_between_equal_ends_is_exactly_that_number():
     # 1 * 0.01 ** (step / 200)
     [(0, 1.0), (100, 0.1), (150, 10**-1.5), (200, 0.01), (201, 0.01), (10_000, 0.01)],
 )
-def test_exponential_goes_from_start_to_end_and_stays(step, expected):
+def test_exponential_is_constant_after_its_duration(step, expected):
     assert exponential(1.0, 0.01, 200, step) == pytest.approx(expected)
 
 
@@ -50,12 +50,12 @@ def test_eight_envs_cross_every_multiple_of_100_once():
     assert sum(count for _, count in found) == 8
 
 
-def test_a_multiple_belongs_to_the_step_that_reaches_it():
+def test_multiple_is_counted_at_the_step_that_reaches_it():
     assert crossings(92, 100, 100) == 1
     assert crossings(100, 108, 100) == 0
 
 
-def test_one_jump_can_cross_several_periods():
+def test_one_increment_can_cross_several_multiples():
     assert crossings(0, 350, 100) == 3
     assert crossings(0, 8, 1) == 8
     assert crossings(95, 305, 100) == 3  # 100, 200, 300
@@ -65,7 +65,7 @@ def test_period_zero_means_never():
     assert crossings(0, 1_000_000, 0) == 0
 
 
-def test_crossings_equal_counting_one_by_one():
+def test_crossings_equals_counting_multiples_one_by_one():
     for period in (1, 3, 7):
         for before in range(15):
             for after in range(before, 30):

@@ -11,7 +11,7 @@ def draws(rng):
     return rng.random(8).tolist()
 
 
-def test_a_stream_is_equal_for_equal_seed_and_name():
+def test_streams_are_equal_for_equal_seed_and_name():
     assert draws(stream(3, "explore")) == draws(stream(3, "explore"))
 
 
@@ -20,13 +20,13 @@ def test_streams_differ_by_name_and_by_seed():
     assert len({tuple(draws(rng)) for rng in streams}) == 9
 
 
-def test_a_stream_is_the_same_in_every_process():
+def test_stream_is_equal_in_every_process():
     # python's own hash of a name is not; 0xCBF43926 is the published check value of CRC-32
     expected = np.random.default_rng([3, 0xCBF43926])
     assert draws(stream(3, "123456789")) == draws(expected)
 
 
-def test_a_stream_does_not_move_when_another_is_used():
+def test_stream_is_unaffected_by_draws_from_another():
     ours = stream(0, "sample")
     first = ours.random()
     other = stream(0, "explore")
@@ -44,13 +44,13 @@ def test_torch_generators_are_equal_for_equal_seed_and_name_only():
     assert len({weights(5, "init"), weights(6, "init"), weights(5, "other")}) == 3
 
 
-def test_a_torch_generator_leaves_the_global_one_alone():
+def test_torch_generator_does_not_change_the_global_one():
     before = torch.get_rng_state()
     torch.rand(4, generator=torch_generator(0, "init"))
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_rng_state_resumes_exactly_after_a_trip_through_json():
+def test_rng_state_restores_the_stream_after_a_json_round_trip():
     rng = stream(0, "explore")
     rng.random(3)
     rng.standard_normal(3)
@@ -69,7 +69,7 @@ def test_rng_state_resumes_exactly_after_a_trip_through_json():
     assert found == expected
 
 
-def test_rng_state_is_a_snapshot_that_later_draws_do_not_move():
+def test_rng_state_is_unaffected_by_later_draws():
     rng = stream(0, "explore")
     state = rng_state(rng)
     expected = draws(rng)
@@ -78,7 +78,7 @@ def test_rng_state_is_a_snapshot_that_later_draws_do_not_move():
 
 
 @pytest.mark.parametrize("state", [{}, {"bit_generator": "MT19937", "state": {}}])
-def test_a_state_of_another_kind_is_refused(state):
+def test_state_of_another_generator_is_refused(state):
     with pytest.raises((ValueError, KeyError, TypeError)):
         set_rng_state(stream(0, "explore"), state)
 
@@ -90,6 +90,6 @@ def test_env_seeds_are_distinct_for_64_envs():
         assert all(type(seed) is int and seed >= 0 for seed in seeds)  # what gymnasium takes
 
 
-def test_env_seeds_are_equal_for_equal_seed_and_share_nothing_with_another_runs():
+def test_env_seeds_are_equal_for_equal_seed_and_disjoint_for_others():
     assert env_seeds(7, 16) == env_seeds(7, 16)
     assert not set(env_seeds(7, 16)) & set(env_seeds(8, 16))

@@ -1,4 +1,4 @@
-"""The folder of a run: a name of its own, a configuration that reads back, a status."""
+"""Run folder: unique names, config.yaml and status.json round trips."""
 
 from __future__ import annotations
 
@@ -22,45 +22,45 @@ def create(explicit=None):
 
 @pytest.fixture
 def frozen(monkeypatch):
-    """A clock that stands at one second."""
+    """The clock stops at one second."""
     noon = SimpleNamespace(now=lambda: datetime.datetime(2031, 2, 3, 12, 4, 5))
     monkeypatch.setattr(run_folder, "datetime", SimpleNamespace(datetime=noon))
 
 
-def test_a_new_folder_is_named_by_algorithm_env_time_and_seed(here, frozen):
+def test_generated_name_has_algorithm_env_time_and_seed(here, frozen):
     folder = create()
     assert re.fullmatch(
         r"runs/dqn/cartpole/20310203-120405_s3_[0-9a-f]{4}", folder.as_posix()
-    )  # relative: to the folder one stands in
+    )  # relative to the current folder
     assert folder.is_dir()
     assert not any(folder.iterdir())
 
 
-def test_twenty_runs_started_in_the_same_second_get_twenty_folders(here, frozen):
+def test_twenty_runs_of_the_same_second_get_twenty_folders(here, frozen):
     folders = {create() for _ in range(20)}
     assert len(folders) == 20
     assert len(list((here / "runs/dqn/cartpole").iterdir())) == 20
 
 
-def test_a_suffix_that_is_taken_is_drawn_again(here, frozen, monkeypatch):
+def test_used_suffix_is_drawn_again(here, frozen, monkeypatch):
     draws = iter([b"\x00\x01", b"\x00\x01", b"\x00\x01", b"\xab\xcd"])
     monkeypatch.setattr(os, "urandom", lambda size: next(draws))
     assert [create().name[-4:] for _ in range(2)] == ["0001", "abcd"]
 
 
-def test_a_folder_that_is_named_is_made_with_its_parents(here):
+def test_explicit_folder_is_created_with_its_parents(here):
     assert create("out/a/b").as_posix() == "out/a/b"
     assert (here / "out/a/b").is_dir()
     assert not (here / "runs").exists()
 
 
-def test_a_folder_that_is_named_is_taken_over_if_it_is_empty(here):
+def test_explicit_folder_may_exist_if_it_is_empty(here):
     (here / "mine").mkdir()
     assert create("mine").as_posix() == "mine"
 
 
 @pytest.mark.parametrize("inside", ["notes.txt", ".hidden"])
-def test_a_folder_that_holds_something_is_refused_and_left_alone(here, inside):
+def test_folder_with_content_is_refused_and_unchanged(here, inside):
     (here / "mine").mkdir()
     (here / "mine" / inside).write_text("keep")
     with pytest.raises(BadInput, match="not empty") as caught:
@@ -70,7 +70,7 @@ def test_a_folder_that_holds_something_is_refused_and_left_alone(here, inside):
     assert (here / "mine" / inside).read_text() == "keep"
 
 
-def test_a_file_is_not_taken_for_a_folder(here):
+def test_file_in_place_of_the_folder_is_refused(here):
     (here / "mine").write_text("keep")
     with pytest.raises(BadInput) as caught:
         create("mine")
@@ -78,14 +78,14 @@ def test_a_file_is_not_taken_for_a_folder(here):
     assert (here / "mine").read_text() == "keep"
 
 
-def test_a_folder_that_cannot_be_made_is_a_storage_error(here):
+def test_folder_that_cannot_be_created_is_a_storage_error(here):
     (here / "file").write_text("")
     with pytest.raises(StorageError) as caught:
         create("file/run")
     assert caught.value.where == "file/run"
 
 
-def test_a_configuration_reads_back_with_its_types_and_its_order(tmp_path):
+def test_configuration_round_trips_with_types_and_order(tmp_path):
     config = {
         "labels": ["dqn", "cartpole"],
         "seed": 0,
@@ -114,7 +114,7 @@ def test_a_configuration_reads_back_with_its_types_and_its_order(tmp_path):
         (b"seed: \xff\xfe", "not a configuration"),
     ],
 )
-def test_a_configuration_that_cannot_be_read_is_refused_by_its_name(tmp_path, content, why):
+def test_unreadable_configuration_is_refused_and_the_error_names_the_file(tmp_path, content, why):
     if content is not None:
         (tmp_path / "config.yaml").write_bytes(content)
     with pytest.raises(BadInput) as caught:
@@ -124,7 +124,7 @@ def test_a_configuration_that_cannot_be_read_is_refused_by_its_name(tmp_path, co
     assert caught.value.where == str(tmp_path / "config.yaml")
 
 
-def test_a_status_reads_back_with_who_wrote_it_and_when(tmp_path):
+def test_status_round_trips_with_pid_and_time(tmp_path):
     run_folder.write_status(tmp_path, state="running", step=5, eval_return=None)
     run_folder.write_status(tmp_path, state="completed", step=9, eval_return=1.5)
     status = run_folder.read_status(tmp_path)
@@ -136,7 +136,7 @@ def test_a_status_reads_back_with_who_wrote_it_and_when(tmp_path):
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{", b"[1]", b"\xff\xfe"])
-def test_a_status_that_is_missing_or_broken_says_nothing(tmp_path, content):
+def test_missing_or_broken_status_is_read_as_empty(tmp_path, content):
     if content is not None:
         (tmp_path / "status.json").write_bytes(content)
     assert run_folder.read_status(tmp_path) == {}

@@ -1,28 +1,77 @@
-"""Children of a sweep: room for as many as wanted, their ends told, none taken along."""
+"""Process pools of a sweep: their size, exit codes, signals, and independence of the jobs."""
 
 import os
 import signal
+import sys
 import time
 
 import pytest
 
-from rl_cli.sweep.process_pool import Pool
+from rl_cli.sweep.process_pool import ForkPool, SpawnPool
+
+READ_JOB = "import json, os, signal, sys, time; job = json.load(sys.stdin); "
+
+
+def call(function):
+    return function()
+
+
+def finished(pool, jobs):
+    """Exit codes by number of the jobs."""
+    for number, job in enumerate(jobs):
+        pool.start(number, job)
+    pool.drain()
 
 
 def collect(size, functions):
     ends = {}
-    pool = Pool(size, ends.__setitem__)
-    for number, function in enumerate(functions):
-        pool.start(number, function)
-    pool.drain()
+    finished(ForkPool(size, ends.__setitem__, call), functions)
     return ends
 
 
-def test_exit_codes_come_back_by_number():
+def test_forked_jobs_return_exit_codes_by_number():
     assert collect(2, [lambda: 0, lambda: 3, lambda: 2]) == {0: 0, 1: 3, 2: 2}
 
 
-def test_a_child_that_raises_or_is_killed_is_told_of_and_the_others_go_on(capfd):
+def test_spawned_jobs_read_json_and_return_exit_codes_by_number():
+    ends = {}
+    code = READ_JOB + "sys.exit(job['code'])"
+    pool = SpawnPool(2, ends.__setitem__, [sys.executable, "-c", code])
+    finished(pool, [{"code": 0}, {"code": 3}, {"code": 2}])
+    assert ends == {0: 0, 1: 3, 2: 2}
+
+
+def test_spawned_job_that_is_killed_does_not_stop_the_others():
+    ends = {}
+    code = READ_JOB + "os.kill(os.getpid(), signal.SIGKILL) if job['kill'] else None"
+    pool = SpawnPool(1, ends.__setitem__, [sys.executable, "-c", code])
+    finished(pool, [{"kill": True}, {"kill": False}])
+    assert ends == {0: 128 + 9, 1: 0}
+
+
+def test_spawned_job_receives_the_signal_once_and_is_waited_for(tmp_path):
+    """Its own process group keeps a terminal's Ctrl-C from reaching it twice."""
+    ends, ready = {}, tmp_path / "ready"
+    code = READ_JOB + (
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(7)); "
+        "open(job['ready'], 'w').close(); time.sleep(30)"
+    )
+    pool = SpawnPool(1, ends.__setitem__, [sys.executable, "-c", code])
+    pool.start(0, {"ready": str(ready)})
+    deadline = time.monotonic() + 20
+    while not ready.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    (pid,) = pool.running
+    assert os.getpgid(pid) == pid
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGTERM)
+    pool.drain()
+    assert ends == {0: 7}
+    assert pool.signum == signal.SIGTERM
+
+
+def test_forked_job_that_raises_or_is_killed_does_not_stop_the_others(capfd):
     def killed():
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -33,7 +82,7 @@ def test_a_child_that_raises_or_is_killed_is_told_of_and_the_others_go_on(capfd)
     assert "boom" in capfd.readouterr().err
 
 
-def test_a_child_that_cannot_even_print_does_not_become_a_second_parent(monkeypatch):
+def test_forked_job_that_cannot_print_exits(monkeypatch):
     class Full:
         def write(self, text):
             raise OSError("no space left")
@@ -48,8 +97,8 @@ def test_a_child_that_cannot_even_print_does_not_become_a_second_parent(monkeypa
     assert os.getpid() == parent
 
 
-def test_no_more_children_than_wanted(tmp_path):
-    """Each notes how many were there when it came."""
+def test_pool_runs_at_most_size_jobs_at_a_time(tmp_path):
+    """Each job returns the number of jobs that ran when it started."""
 
     def job(name):
         def run():
@@ -65,18 +114,18 @@ def test_no_more_children_than_wanted(tmp_path):
     assert max(ends.values()) == 2
 
 
-def test_a_signal_reaches_the_children_and_they_are_waited_for():
-    def patient():
+def test_signal_is_sent_on_to_the_jobs_and_they_are_waited_for():
+    def exits_on_signal():
         signal.signal(signal.SIGTERM, lambda *_: os._exit(7))
-        time.sleep(0.3)  # until the parent sleeps
+        time.sleep(0.3)  # the parent is in time.sleep then
         os.kill(os.getppid(), signal.SIGTERM)
         time.sleep(20)
         return 0
 
     ends = {}
     before = signal.getsignal(signal.SIGTERM)
-    pool = Pool(2, ends.__setitem__)
-    pool.start(0, patient)
+    pool = ForkPool(2, ends.__setitem__, call)
+    pool.start(0, exits_on_signal)
     with pytest.raises(KeyboardInterrupt):
         time.sleep(20)
     pool.drain()

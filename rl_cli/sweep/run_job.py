@@ -1,0 +1,95 @@
+"""One job of a sweep: train, and write the record of how the run ended.
+
+Runs in a forked child process, or, where there is no fork, as `python -m rl_cli.sweep.run_job` with
+the job as JSON on standard input.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rl_cli.core import memory, processes
+from rl_cli.core.errors import RunError
+from rl_cli.storage.atomic_files import write_json
+
+if TYPE_CHECKING:
+    from rl_cli.training.outcome import Outcome
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What a child process needs to know of its job; plain values that JSON can hold.
+
+    Args:
+        title: printed when the job starts; empty: nothing is printed.
+        config: of the run, with `run_dir` or `resume`.
+        labels: names of algorithm and env.
+        concurrent: how many jobs run at the same time, which share the memory.
+        record: the fields of the job's record that are known before it starts.
+        path: of the record.
+        folder: of the run.
+
+    """
+
+    title: str
+    config: dict[str, Any]
+    labels: tuple[str, str]
+    concurrent: int
+    record: dict[str, Any]
+    path: str
+    folder: str
+
+
+def run(task: Task) -> int:
+    """Train and write the record. -> exit code."""
+    memory.share_among(task.concurrent)
+    if task.title:
+        print(task.title, flush=True)
+    outcome = _guarded(task.config, task.labels)
+    folder = task.folder if Path(task.folder).exists() else ""
+    record = task.record | dataclasses.asdict(outcome) | {"run_dir": folder}
+    write_json(Path(task.path), record)
+    return outcome.exit_code
+
+
+def _guarded(config: dict[str, Any], labels: tuple[str, str]) -> Outcome:
+    """Train; every exception becomes an outcome, except signals."""
+    from rl_cli import algos
+    from rl_cli.training.experiment import train
+    from rl_cli.training.outcome import Outcome
+
+    try:
+        return train(algos.build_run_config(config), config, labels)
+    except RunError as error:
+        print(error, file=sys.stderr)
+        return Outcome(error.exit_code, "failed", error.what)
+    except SystemExit as error:  # raised by an env or a library: the job is not complete
+        return Outcome(1, "failed", f"SystemExit: {error.code}")
+    except Exception as error:
+        traceback.print_exc()
+        return Outcome(1, "failed", f"{type(error).__name__}: {error}")
+
+
+def import_modules(tensorboard: bool) -> None:
+    """Import what is slow to import, once, before jobs are forked."""
+    import rl_cli.training.run  # noqa: F401  imports torch
+
+    if tensorboard:
+        pass
+
+
+def main() -> int:
+    """Entry point of a spawned job. -> exit code."""
+    processes.end_with_parent(signal.SIGTERM)
+    fields = json.load(sys.stdin)
+    return run(Task(**fields | {"labels": tuple(fields["labels"])}))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
