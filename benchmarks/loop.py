@@ -41,8 +41,8 @@ class Loop:
         if self.compiles:
             source = source_digest(sys.modules[algo_cls.__module__])
             identity = repr((algo_cfg, self.envs.spec, source))
-            self.algo.learner.native = forward.load()
-            self.algo.learner.compiler = StepCompiler(identity, print, settings_of(algo_cfg))
+            compiler = StepCompiler(identity, print, settings_of(algo_cfg))
+            self.algo.learner.compile_with(compiler, forward.load())
         self.stretch = native_envs.prepared(self.algo, self.envs)
         self.logger = Logger(Path(tempfile.mkdtemp()), tensorboard=False, hparams={})
         self.envs.reset()

@@ -101,15 +101,21 @@ def settings_of(cfg: AlgoConfig) -> set[float]:
 
 
 def use_machine_code(
-    learner: Learner, cfg: AlgoConfig, arithmetic: str, notify: Callable[[str], None]
+    learner: Learner,
+    cfg: AlgoConfig,
+    arithmetic: str,
+    notify: Callable[[str], None],
+    interrupted: Callable[[], bool],
 ) -> None:
     """Learn and act in machine code: both or neither, so that going on can be the same.
 
-    `arithmetic`: all that the learning step depends on beside the shapes of its inputs.
+    `arithmetic`: all that the learning step depends on beside the shapes of its inputs. `interrupted`:
+    whether the run is asked to stop, which ends the compiler.
     """
     try:
-        learner.native = forward.load()
+        native = forward.load()
     except (OSError, RuntimeError) as problem:
         notify(f"the learning step runs uncompiled, slower: {problem}")
     else:
-        learner.compiler = StepCompiler(arithmetic, notify, settings_of(cfg))
+        compiler = StepCompiler(arithmetic, notify, settings_of(cfg), interrupted)
+        learner.compile_with(compiler, native)

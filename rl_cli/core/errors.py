@@ -51,6 +51,10 @@ class EnvFault(RunError):
     """An env raised, hung, or its process died."""
 
 
+class UpdateInterrupted(Exception):
+    """The run was asked to stop while the learning step compiled; the update has changed nothing."""
+
+
 class BadInput(RunError):
     """The request cannot be carried out; nothing was started."""
 

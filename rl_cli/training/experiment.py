@@ -147,7 +147,9 @@ class _Run:
         if worth_compiling(cfg.compile, algo):
             source = source_digest(sys.modules[type(algo).__module__])
             arithmetic = repr((algo_cfg, envs.spec, source))
-            use_machine_code(algo.learner, algo_cfg, arithmetic, self.monitor.note)
+            use_machine_code(
+                algo.learner, algo_cfg, arithmetic, self.monitor.note, self.interruption
+            )
         self.evaluator = Evaluator(cfg.env, envs.obs_normalizer)
         if saved is not None:
             try:

@@ -13,7 +13,7 @@ import torch
 from rl_cli.algos.base import Algorithm
 from rl_cli.collectors.native import NativeCollector
 from rl_cli.config.run import EvalConfig, StopConfig
-from rl_cli.core.errors import NonFinite
+from rl_cli.core.errors import NonFinite, UpdateInterrupted
 from rl_cli.core.schedules import crossings
 from rl_cli.core.types import Metrics, Recording, State
 from rl_cli.envs.vector import VectorEnv
@@ -75,6 +75,7 @@ class Trainer:
         self.best_return = -np.inf
         self.latest: Summary | None = None
         self.owes_evaluation = False  # the last one was interrupted
+        self.owes_update = False  # the update of this step was interrupted
         self.evaluated_at = self.saved_at = self.filmed_at = -1
         self.elapsed = 0.0  # seconds in the loop, services left out
         self._clock = self._row_clock = 0.0
@@ -90,16 +91,16 @@ class Trainer:
                 return "interrupted"
         self.due = self.periods.next_due(self.step)
         self._clock, self._row_clock, self._row_step = time.perf_counter(), self.elapsed, self.step
-        if reason := self._reason_to_stop():  # it was killed between that and its end
+        if self.owes_update:
+            self.due = self.step
+        elif reason := self._reason_to_stop():  # it was killed between that and its end
             return reason
-        while self.step < self.budget.steps:
-            learned = self._advance()
-            for metrics in (learned, self.algo.update(self.step)):
-                if metrics is not None:
-                    self._check_update(metrics)
-                    self.logger.add(metrics)
+        while self.owes_update or self.step < self.budget.steps:
+            self._learn(None if self.owes_update else self._advance())
             if self.envs.episodes:
                 self._count_episodes()
+            if self.owes_update:
+                return "interrupted"
             if self.step >= self.due:
                 self._serve()
             if self.interrupted():
@@ -107,6 +108,22 @@ class Trainer:
             if reason := self._reason_to_stop():
                 return reason
         return "budget"
+
+    def _learn(self, learned: Metrics | None) -> None:
+        """Update the algorithm. `learned`: metrics of the updates on the way to this step."""
+        if self.owes_update:
+            self.saved_at = -1  # the checkpoint of this step is from before its update
+        self._add_metrics(learned)
+        try:
+            self._add_metrics(self.algo.try_update(self.step))
+            self.owes_update = False
+        except UpdateInterrupted:
+            self.owes_update = True
+
+    def _add_metrics(self, metrics: Metrics | None) -> None:
+        if metrics is not None:
+            self._check_update(metrics)
+            self.logger.add(metrics)
 
     def _advance(self) -> Metrics | None:
         """Act, step the envs, remember; where it can be, until there is something else to do.
@@ -300,6 +317,7 @@ class Trainer:
             "elapsed": self.elapsed,
             "evaluated_at": self.evaluated_at,
             "owes_evaluation": self.owes_evaluation,
+            **({"owes_update": True, "served": list(self.served)} if self.owes_update else {}),
             "latest": None if self.latest is None else list(self.latest),
         }
 
@@ -309,7 +327,9 @@ class Trainer:
         self.algo.load_state_dict(cast(State, state["algo"]))
         lost = self.envs.load_state_dict(cast(State, state["envs"]))
         self.logger.load_state_dict(cast(State, state["logger"]))
-        self.served = (self.step, self.episodes)
+        self.owes_update = bool(state.get("owes_update", False))
+        served = cast("list[int]", state.get("served", [self.step, self.episodes]))
+        self.served = (served[0], served[1])
         self.stopping.load_state_dict(state)
         best = state["best_return"]
         self.best_return = -np.inf if best is None else cast(float, best)

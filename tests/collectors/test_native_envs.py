@@ -43,7 +43,7 @@ class Loop:
         cfg = settings(name, **(DQN if name == "dqn" else PPO) | (changes or {}))
         cpu = torch.device("cpu")
         self.algo = algos.load(name)(cfg, self.envs.spec, BUDGET, 0, cpu)
-        self.algo.learner.native = forward.load()
+        self.algo.learner.compile_with(None, forward.load())
         self.stretch = native_envs.prepared(self.algo, self.envs) if stretches else None
         self.envs.keep_finished = True
         self.envs.reset()
@@ -175,10 +175,10 @@ def test_nor_does_it_know_other_spreads(changes):
 def test_plain_steps_are_not_made_quick():
     """Numpy's and C's networks round differently: a run that learns plainly acts plainly."""
     loop = Loop("dqn", "CartPole-v1", False)
-    loop.algo.learner.native = None
+    loop.algo.learner.compile_with(None)
     assert native_envs.prepared(loop.algo, loop.envs) is None
     quick = Loop("dqn", "CartPole-v1", True)
-    quick.algo.learner.native = None  # the step turned out not to compile
+    quick.algo.learner.compile_with(None)  # the step turned out not to compile
     assert quick.stretch(0, 100) == 0
 
 
