@@ -38,8 +38,8 @@ class Loop:
         if self.compiles:
             source = source_digest(sys.modules[algo_cls.__module__])
             identity = repr((algo_cfg, self.envs.spec, source))
-            self.algo.learner.native = forward.load()
-            self.algo.learner.compiler = StepCompiler(identity, print, settings_of(algo_cfg))
+            compiler = StepCompiler(identity, print, settings_of(algo_cfg))
+            self.algo.learner.compile_with(compiler, forward.load())
         self.collector = make_collector(self.algo, self.envs, budget, lambda: False)
         self.logger = Logger([])
         self.envs.reset()

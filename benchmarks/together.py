@@ -23,9 +23,10 @@ from loop import Loop
 from pages import insert
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from rl_cli.engine.compiled_step import Repeated
-from rl_cli.engine.compiler import WRITTEN, copied, repeated, trace
+from rl_cli.engine.compiled_step import CompiledStep
+from rl_cli.engine.functions import WRITTEN, copied, eager_loop
 from rl_cli.engine.inductor import build
+from rl_cli.engine.tracing import trace
 
 CASES = {
     "DQN, 64-64, 64 rows": "algo=dqn env=cartpole hparams=none",
@@ -49,7 +50,7 @@ def step_of(words: str) -> tuple[Callable[..., Tensors], Tensors, tuple[int, ...
             raise Found(function, arguments, tuple(changing))
 
     loop = Loop([*words.split(), "compile=true"], 1_000_000)
-    loop.algo.learner.compiler = compiler
+    loop.algo.learner.compile_with(compiler)
     try:
         loop.turn(5_000)
     except Found as found:
@@ -111,16 +112,19 @@ def measure(words: str, seeds: int) -> list[float]:
     close(one, many, own[0], stacked)
 
     with tempfile.TemporaryDirectory() as folder:
-        single, together = Path(folder, "single.so"), Path(folder, "together.so")
-        build(one, copied(arguments), single, print)
-        build(many, copied(stacked), together, print)
+        threads = torch.get_num_threads()
+        folders = Path(folder, "single"), Path(folder, "together")
+        for made in folders:
+            made.mkdir()
+        single = build(one, copied(arguments), folders[0], threads, print)
+        together = build(many, copied(stacked), folders[1], threads, print)
 
         def library(path: Path, given: Tensors, outputs: Tensors) -> Callable[[], object]:
-            call, whole = Repeated(path, given, outputs, changing), rows(given, changing)
+            call, whole = CompiledStep(path, given, outputs, changing), rows(given, changing)
             return lambda: call(*whole)
 
         def plain(function: Any, given: Tensors) -> Callable[[], object]:
-            call, whole = repeated(function, changing), rows(given, changing)
+            call, whole = eager_loop(function, changing), rows(given, changing)
             return lambda: call(*whole)
 
         every = [torch.stack([answer] * seeds) for answer in answers]

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from rl_cli.config.algorithm import AlgoConfig
+from rl_cli.core.errors import UpdateInterrupted
 from rl_cli.core.schedules import linear
 from rl_cli.core.seeding import rng_state, set_rng_state, stream
 from rl_cli.core.types import EnvSpec, Metrics, Params, State, Transition
@@ -114,6 +115,29 @@ class Algorithm(ABC, Generic[C]):
             Metrics of K updates, (K,) each; None if no update was made.
 
         """
+
+    def try_update(self, step: int) -> Metrics | None:
+        """`update`; if the run is asked to stop while the learning step compiles, nothing has changed.
+
+        `update` may change the buffer only after its calls of the learner.
+
+        Raises:
+            UpdateInterrupted: the learner, the random generators and the algorithm's own numbers are
+                what they were; the update is to be made when the run is resumed.
+
+        """
+        if not self.learner.awaits_compiling:
+            return self.update(step)
+        numbers = {k: v for k, v in vars(self).items() if isinstance(v, int | float)}
+        generators = [(rng, rng_state(rng)) for rng in (self.explore_rng, self.sample_rng)]
+        try:
+            with self.learner.undo_if_interrupted():
+                return self.update(step)
+        except UpdateInterrupted:
+            vars(self).update(numbers)
+            for rng, state in generators:
+                set_rng_state(rng, state)
+            raise
 
     def planned_updates(self) -> int:
         """Gradient steps on batches of one shape in the whole run; 0: unknown."""

@@ -113,15 +113,26 @@ def settings_of(cfg: AlgoConfig) -> set[float]:
 
 
 def use_machine_code(
-    learner: Learner, cfg: AlgoConfig, arithmetic: str, notify: Callable[[str], None]
+    learner: Learner,
+    cfg: AlgoConfig,
+    arithmetic: str,
+    notify: Callable[[str], None],
+    interrupted: Callable[[], bool],
 ) -> None:
     """Compile the learning step and the forward pass: both or neither, so that a resumed run can match.
 
-    `arithmetic` identifies everything that the step depends on besides the shapes of its inputs.
+    Args:
+        learner: of the algorithm.
+        cfg: of the algorithm.
+        arithmetic: identifies everything that the step depends on besides the shapes of its inputs.
+        notify: prints a line.
+        interrupted: whether a signal asked the run to stop, which ends the compiler.
+
     """
     try:
-        learner.native = forward.load()
+        native = forward.load()
     except (OSError, RuntimeError) as problem:
         notify(f"the learning step runs uncompiled, slower: {problem}")
     else:
-        learner.compiler = StepCompiler(arithmetic, notify, settings_of(cfg))
+        compiler = StepCompiler(arithmetic, notify, settings_of(cfg), interrupted)
+        learner.compile_with(compiler, native)

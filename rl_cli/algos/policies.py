@@ -16,7 +16,6 @@ import torch
 from rl_cli.algos.base import NativeSpec
 from rl_cli.algos.exploration import HeldNoise, epsilon_greedy
 from rl_cli.core.types import Arrays, Batch
-from rl_cli.engine.forward import choices, outputs
 from rl_cli.engine.learner import Learner
 from rl_cli.models.actor_critic import ActorCritic
 from rl_cli.models.gaussians import GSDE, Gaussian
@@ -43,7 +42,7 @@ class QPolicy:
         """
         net = self.net
         noise = None if noise_rng is None else net.name_noise(net.draw_noise(noise_rng, 1)[0])
-        out = outputs(self.learner, net.encoder, net.head, obs, noise, native)
+        out = self.learner.forward(net.encoder, net.head, obs, extra=noise, native=native)
         return cast(np.ndarray, net.returns.mean_in_numpy(out).argmax(-1))
 
     def epsilon_greedy(
@@ -77,7 +76,7 @@ class StochasticPolicy:
         """Sample a ~ pi(. | s). (N, *obs_shape) -> (N, *action_shape)."""
         net, learner = self.net, self.learner
         if native and net.is_discrete:
-            sampled = choices(learner, net.obs_encoder, net.policy_net, obs, rng)
+            sampled = learner.sample(net.obs_encoder, net.policy_net, obs, rng)
             if sampled is not None:
                 return sampled
         return net.distribution.sample(self._host_params(), self._outputs(obs, native), rng)
@@ -95,7 +94,7 @@ class StochasticPolicy:
 
     def _outputs(self, obs: np.ndarray, native: bool = False) -> np.ndarray:
         net = self.net
-        return outputs(self.learner, net.obs_encoder, net.policy_net, obs, quick=native)
+        return self.learner.forward(net.obs_encoder, net.policy_net, obs, native=native)
 
     def _host_params(self) -> Arrays:
         """The distribution's own parameters as NumPy arrays."""
@@ -119,7 +118,7 @@ class StochasticPolicy:
         if isinstance(self.net.obs_encoder, Identity):
             inputs.append(batch.next_obs)
         rows = [column.flatten(0, 1) for column in inputs]
-        found = self.learner.infer(self.net.evaluate_actions, *rows, often=same_shape)
+        found = self.learner.infer(self.net.evaluate_actions, *rows, repeated=same_shape)
         log_prob, value, *rest = (column.view(batch.reward.shape) for column in found)
         return log_prob, value, rest[0] if rest else self.next_value(batch, value)
 

@@ -11,7 +11,7 @@ from rl_cli.buffers.replay import ReplayBuffer
 from rl_cli.buffers.rollout import RolloutBuffer
 from rl_cli.collectors import native
 from rl_cli.collectors.base import Collector, EagerCollector
-from rl_cli.engine.forward import Native
+from rl_cli.engine.forward import NativeForward
 from rl_cli.engine.learner import Learner
 from rl_cli.envs.vector import VectorEnv
 
@@ -44,7 +44,11 @@ def _native_spec(algo: Algorithm[Any]) -> NativeSpec | None:
     A subclass of a part (a buffer, a learner, an algorithm) may work otherwise than the spec says.
     """
     known = type(algo.buffer) in (ReplayBuffer, RolloutBuffer) and type(algo.learner) is Learner
-    if not known or not _describes(type(algo)) or not isinstance(algo.learner.native, Native):
+    if (
+        not known
+        or not _describes(type(algo))
+        or not isinstance(algo.learner.native, NativeForward)
+    ):
         return None
     return algo.native_spec()
 

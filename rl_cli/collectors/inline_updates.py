@@ -17,8 +17,8 @@ from rl_cli.algos.base import Algorithm, UpdateSpec
 from rl_cli.buffers.replay import ReplayBuffer
 from rl_cli.core.schedules import crossings, next_multiple
 from rl_cli.core.types import Metrics
-from rl_cli.engine.compiled_step import AT_ONCE, Repeated
-from rl_cli.engine.learner import Call
+from rl_cli.engine.compiled_step import AT_ONCE, CompiledStep
+from rl_cli.engine.prepared_call import PreparedCall
 
 DONE, NOT_FINITE = 0, 1
 """Of `Outcome` of collect.c."""
@@ -51,7 +51,7 @@ class InlineUpdates:
     ) -> None:
         assert isinstance(algo.buffer, ReplayBuffer)
         self.algo, self.spec, self.num_envs, self.replay = algo, spec, num_envs, algo.buffer
-        self.call: Call | None = None  # the learner's last one when `ready` last looked
+        self.call: PreparedCall | None = None  # the learner's last one when `ready` last looked
         self.scalars = np.empty((0, 0), np.float32)  # of this call, (K, numbers)
         self.usable = False  # whether this call can be made from C
         self.due = 0  # env step of the next update, or move of the target network
@@ -71,16 +71,16 @@ class InlineUpdates:
 
         The first update of a run is `Algorithm.update`'s: it compiles the step.
         """
-        call = self.algo.learner.call
+        call = self.algo.learner.last_call
         if call is not self.call:
             self.call, self.usable = call, call is not None and self._prepare(call)
         return self.usable
 
-    def _prepare(self, call: Call) -> bool:
+    def _prepare(self, call: PreparedCall) -> bool:
         """Point the struct at the memory of `call`. -> whether it can be made from C."""
         spec, s, step = self.spec, self.struct, call.function
         drawn = self.replay.draws.get((spec.batches, spec.batch_size))
-        if drawn is None or call.inputs[0] is not drawn[2] or not isinstance(step, Repeated):
+        if drawn is None or call.inputs[0] is not drawn[2] or not isinstance(step, CompiledStep):
             return False
         if spec.batches > AT_ONCE or len(step.changing) != 2 or len(step.outputs) != 1:
             return False

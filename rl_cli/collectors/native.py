@@ -21,7 +21,7 @@ from rl_cli.collectors.base import Collected, EagerCollector
 from rl_cli.collectors.inline_updates import InlineUpdates
 from rl_cli.core.errors import RunError
 from rl_cli.engine import build_cache
-from rl_cli.engine.forward import Native
+from rl_cli.engine.forward import NativeForward
 from rl_cli.envs.vector import VectorEnv
 
 SOURCE = Path(__file__).with_name("collect.c")
@@ -87,7 +87,7 @@ class NativeCollector:
 
     def _make_struct(self) -> PolicyStruct:
         learner, spec, n = self.algo.learner, self.spec, self.envs.num_envs
-        assert isinstance(learner.native, Native)
+        assert isinstance(learner.native, NativeForward)
         assert learner.arrays is not None
         self.net = net = learner.native.prepared(spec.net, learner.arrays, n)
         s = PolicyStruct(

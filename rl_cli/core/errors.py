@@ -68,6 +68,10 @@ class EnvFault(RunError):
     """An env raised an exception, hung, or its process ended."""
 
 
+class UpdateInterrupted(Exception):
+    """The run was asked to stop while the learning step compiled; the update has changed nothing."""
+
+
 class BadInput(RunError):
     """The input is invalid; nothing was started."""
 

@@ -1,29 +1,30 @@
-/* A compiled learning step, several times in one call. Called by repeat.py.
+/* Run a compiled step several times in one call. Called by compiled_step.py.
 
-   What differs from run to run is copied to where the step reads it; what it answers, to where it is
-   kept. The functions are those that torch gives to compiled models (its aoti_torch shim). */
+   Before each run the inputs that change are copied to the memory that the step reads; after it the outputs
+   are copied to the memory of the results. The function pointers have the signatures of torch's aoti_torch
+   shim. */
 
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
-enum { MOST = 64 }; /* inputs, or outputs; repeat.py refuses more */
+enum { MOST = 64 }; /* inputs, or outputs; compiled_step.py refuses more */
 
 typedef struct {
     void *container;
     int32_t (*run)(void *, void **, size_t, void **, size_t, void *, void *);
-    int32_t (*another)(void *, void **); /* a second handle of a tensor: `run` keeps those it is given */
+    int32_t (*another)(void *, void **); /* a second handle of a tensor: `run` takes ownership of its inputs */
     int32_t (*release)(void *);
     int32_t (*memory)(void *, void **);
     int32_t inputs, outputs, changing;
     void **handles;              /* of the inputs */
     void **read;                 /* memory of the inputs that change */
-    const size_t *read_bytes;    /* of each of these in a run */
-    const size_t *written_bytes; /* of each output in a run */
+    const size_t *read_bytes;    /* of each of these in one run */
+    const size_t *written_bytes; /* of each output in one run */
 } Step;
 
-/* rows[i]: of the i-th input that changes, run after run; results[i]: of the i-th output. 0 if all went
-   well. */
+/* rows[i]: values of the i-th input that changes, run after run; results[i]: of the i-th output.
+   Returns 0 on success. */
 int repeat(const Step *step, int runs, const char *const *rows, char *const *results) {
     for (int r = 0; r < runs; r++) {
         void *in[MOST], *out[MOST], *values;

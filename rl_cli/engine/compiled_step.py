@@ -1,8 +1,8 @@
-"""A compiled learning step run many times in one call, without a return to Python in between.
+"""A compiled step, run several times in one call without returning to Python in between.
 
-The step is a library made by torch's ahead-of-time compiler; `compiled_step.c` calls it as torch's own
-runner would, once for each set of rows. Of a minibatch of 64 rows the way through Python and back
-costs a quarter of the arithmetic, and leaves the caches cold.
+The step is a library built by `inductor`; `compiled_step.c` calls it once for each batch of rows. With
+minibatches of 64 rows, returning to Python after each costs a quarter of the arithmetic and evicts
+the data from the processor's caches.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from rl_cli.engine import build_cache
 SOURCE = Path(__file__).with_name("compiled_step.c")
 
 MOST = 64
-"""Inputs, or outputs: `MOST` of compiled_step.c."""
+"""Inputs, or outputs, of a step: `MOST` of compiled_step.c."""
 
 AT_ONCE = 256
-"""Runs of one call: a signal is heard in between."""
+"""Runs in one call of C. Python handles signals between calls."""
 
 Pointer = ctypes.c_void_p
 
@@ -51,18 +51,19 @@ class Step(ctypes.Structure):
     )
 
 
-class Repeated:
-    """A library's function of arguments of which some have a row for each run.
+class CompiledStep:
+    """The function of a library; a `functions.Runs`.
 
     Args:
-        library: file of the compiled step; it reads and writes float32, and int64 positions.
+        library: file of the compiled step; it reads and writes float32, and reads int64 positions.
         arguments: of one run, as examples of their shapes.
-        outputs: what it answered, as examples of theirs.
-        changing: places of the arguments that are others in each run.
-        beside: arguments after these, always the same.
+        outputs: of one run, as examples of their shapes.
+        changing: indices of the arguments that have one row per run.
+        constants: more arguments after these, the same in all runs.
 
     Raises:
-        OSError, RuntimeError: it is no library, or cannot be run this way.
+        OSError, RuntimeError: the file is not a library, or not of this kind; it has too many
+            arguments.
 
     """
 
@@ -72,23 +73,23 @@ class Repeated:
         arguments: Sequence[torch.Tensor],
         outputs: Sequence[torch.Tensor],
         changing: Sequence[int],
-        beside: Sequence[torch.Tensor] = (),
+        constants: Sequence[torch.Tensor] = (),
     ) -> None:
-        inputs = len(arguments) + len(beside)
+        inputs = len(arguments) + len(constants)
         if max(inputs, len(outputs)) > MOST:
-            raise RuntimeError(f"it has more than {MOST} inputs or outputs")
-        self.functions = functions = _opened(library)
+            raise RuntimeError(f"the step has more than {MOST} inputs or outputs")
+        self.runtime = runtime = _open(library)
         self.changing, self.outputs = tuple(changing), outputs
         self.read = [torch.empty_like(arguments[i]) for i in changing]
-        self.given: list[torch.Tensor | None] = [None] * len(arguments)  # when it was called last
-        self.handles, self.beside = (Pointer * inputs)(), beside
+        self.last: list[torch.Tensor | None] = [None] * len(arguments)  # of the last call
+        self.handles, self.constants = (Pointer * inputs)(), constants
         for i, tensor in zip(
-            (*changing, *range(len(arguments), inputs)), (*self.read, *beside), strict=True
+            (*changing, *range(len(arguments), inputs)), (*self.read, *constants), strict=True
         ):
-            self.handles[i] = functions.handle(tensor)
+            self.handles[i] = runtime.handle(tensor)
         self.sizes = [_bytes(tensor) for tensor in self.read], [_bytes(t) for t in outputs]
         self.step = Step(
-            functions.container, functions.run, *functions.shims, inputs, len(outputs), len(changing),
+            runtime.container, runtime.run, *runtime.shims, inputs, len(outputs), len(changing),
             self.handles, (Pointer * len(changing))(*(tensor.data_ptr() for tensor in self.read)),
             (Size * len(changing))(*self.sizes[0]), (Size * len(outputs))(*self.sizes[1]),
         )  # fmt: skip
@@ -96,50 +97,56 @@ class Repeated:
         self.repeat = build_cache.load(SOURCE).repeat
         self.repeat.argtypes = (Pointer, ctypes.c_int, Pointer, Pointer)
         self.results: list[np.ndarray] = []
-        self.chunks: list[tuple[int, Any, Any]] = []  # runs of one call, their rows and results
+        # for each call of C: number of runs, pointers to their rows and results
+        self.chunks: list[tuple[int, Any, Any]] = []
 
     def __call__(self, *arguments: torch.Tensor) -> list[np.ndarray]:
-        """Run after run; of the changing arguments (K, ...) one row each. -> (K, ...) each.
+        """K runs on the rows of the changing arguments (K, ...), or one run if none change.
 
-        One run, if none change.
+        Returns:
+            Each output, (K, ...).
+
+        Raises:
+            RuntimeError: the step failed.
+
         """
-        if not all(map(operator.is_, arguments, self.given)):
-            self._take(arguments)
+        if not all(map(operator.is_, arguments, self.last)):
+            self._point_at(arguments)
         for count, rows, results in self.chunks:
             if self.repeat(self.address, count, rows, results):
                 raise RuntimeError("the compiled learning step failed")
         return [result.copy() for result in self.results]
 
-    def _take(self, arguments: tuple[torch.Tensor, ...]) -> None:
-        """Look up where these arguments lie."""
-        for i, (tensor, before) in enumerate(zip(arguments, self.given, strict=True)):
+    def _point_at(self, arguments: tuple[torch.Tensor, ...]) -> None:
+        """Make the handles and pointers refer to these arguments."""
+        for i, (tensor, before) in enumerate(zip(arguments, self.last, strict=True)):
             if i not in self.changing and tensor is not before:
                 if before is not None:
-                    self.functions.release(cast(int, self.handles[i]))
-                self.handles[i] = self.functions.handle(tensor)
-        self.given = list(arguments)
+                    self.runtime.release(cast(int, self.handles[i]))
+                self.handles[i] = self.runtime.handle(tensor)
+        self.last = list(arguments)
         changing = [arguments[i] for i in self.changing]
         runs = len(changing[0]) if changing else 1
         self.results = [np.empty((runs, *output.shape), np.float32) for output in self.outputs]
-        places = [t.data_ptr() for t in changing], [r.ctypes.data for r in self.results]
+        read, written = [t.data_ptr() for t in changing], [r.ctypes.data for r in self.results]
         self.chunks = [
             (
-                min(AT_ONCE, runs - begun),
-                _pointers(places[0], self.sizes[0], begun),
-                _pointers(places[1], self.sizes[1], begun),
+                min(AT_ONCE, runs - first),
+                _pointers(read, self.sizes[0], first),
+                _pointers(written, self.sizes[1], first),
             )
-            for begun in range(0, runs, AT_ONCE)
+            for first in range(0, runs, AT_ONCE)
         ]
 
 
-def _pointers(places: list[int], sizes: list[int], begun: int) -> ctypes.Array[Pointer]:
-    """To the rows of run `begun` in each array."""
-    rows = [place + begun * size for place, size in zip(places, sizes, strict=True)]
+def _pointers(addresses: list[int], sizes: list[int], run: int) -> ctypes.Array[Pointer]:
+    """Pointers to the row of a run in each array, given the bytes of a row."""
+    rows = [address + run * size for address, size in zip(addresses, sizes, strict=True)]
     return (Pointer * len(rows))(*rows)
 
 
-class OnStepH:
-    """A library that has its own tensors: tensor_runtime.h, a pointer and a shape each."""
+class OwnRuntime:
+    """Functions of a library that was compiled with tensor_runtime.h."""
 
     def __init__(self, model: ctypes.CDLL) -> None:
         self.container, self.run = Pointer(), _address(model, "step_run")
@@ -149,7 +156,7 @@ class OnStepH:
         self.make.restype = Pointer
 
     def handle(self, tensor: torch.Tensor) -> int:
-        """What the library knows a tensor by; it does not keep the tensor."""
+        """A new handle of the tensor's memory and shape; the library does not keep the tensor alive."""
         dims = tensor.dim()
         sizes, strides = ((ctypes.c_int64 * dims)(*x) for x in (tensor.shape, tensor.stride()))
         item = tensor.element_size()
@@ -159,11 +166,11 @@ class OnStepH:
         self.forget(Pointer(handle))
 
 
-class OnTorch:
-    """A library that torch has made, with torch's tensors.
+class TorchRuntime:
+    """Functions of a library that was compiled with torch's runtime.
 
     Raises:
-        RuntimeError: it is another kind of library, or could not be loaded.
+        RuntimeError: it is another kind of library, or torch could not create its model.
 
     """
 
@@ -174,16 +181,16 @@ class OnTorch:
             failed = make(ctypes.byref(self.container), Size(1), b"cpu", None)
             self.run = _address(model, "AOTInductorModelContainerRunSingleThreaded")
         except AttributeError as error:
-            raise RuntimeError(f"it is another kind of library: {error}") from error
+            raise RuntimeError(f"the library is of another kind: {error}") from error
         if failed:
-            raise RuntimeError("it could not be loaded")
-        torchs = _torch()
+            raise RuntimeError("the library's model could not be created")
+        libtorch = _libtorch()
         names = ("new_tensor_handle", "delete_tensor_object", "get_data_ptr")
-        self.shims = [_address(torchs, f"aoti_torch_{name}") for name in names]
-        self.delete = torchs.aoti_torch_delete_tensor_object
+        self.shims = [_address(libtorch, f"aoti_torch_{name}") for name in names]
+        self.delete = libtorch.aoti_torch_delete_tensor_object
 
     def handle(self, tensor: torch.Tensor) -> int:
-        """What compiled models know a tensor by. It does not keep the tensor's Python object."""
+        """A new handle of the tensor; it does not keep the tensor's Python object alive."""
         return cast(
             int, _pointer_of(torch._C._aoti.unsafe_alloc_void_ptr_from_tensor(tensor), None)
         )
@@ -193,14 +200,14 @@ class OnTorch:
 
 
 @functools.cache
-def _torch() -> ctypes.CDLL:
+def _libtorch() -> ctypes.CDLL:
     return ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
 
 
-def _opened(library: Path) -> OnStepH | OnTorch:
-    """It stays until the process ends."""
-    model = ctypes.CDLL(str(library))
-    return OnStepH(model) if hasattr(model, "step_run") else OnTorch(model)
+def _open(library: Path) -> OwnRuntime | TorchRuntime:
+    """Load a library; it stays loaded until the process ends."""
+    model = build_cache.open_library(library)
+    return OwnRuntime(model) if hasattr(model, "step_run") else TorchRuntime(model)
 
 
 def _address(library: ctypes.CDLL, name: str) -> Pointer:

@@ -1,10 +1,10 @@
-/* A small fully connected network on a few rows: what numpy spends ten calls on. Called by native.py. */
+/* Forward pass of a small fully connected network on a few rows. Called by forward.py. */
 
 #include <math.h>
 #include <stdint.h>
 
 typedef struct {
-    int rows, layers, tanh; /* the activation stands between layers, ReLU or tanh */
+    int rows, layers, tanh; /* tanh: the activation between layers, else ReLU */
     const int *sizes;       /* layers + 1 */
     const float *const *weights, *const *biases; /* (out, in), (out) of each layer */
     const float *x;         /* (rows, sizes[0]) */
@@ -12,7 +12,7 @@ typedef struct {
     float *out;             /* (rows, sizes[layers]) */
 } Network;
 
-/* Within 4e-7, as compiled.rational_tanh: x P(x^2) / Q(x^2) on [-9, 9]. */
+/* Error at most 4e-7, as tracing.rational_tanh: x P(x^2) / Q(x^2) on [-9, 9]. */
 static inline float rational_tanh(float x) {
     x = x > 9.0f ? 9.0f : x < -9.0f ? -9.0f : x;
     float s = x * x;
@@ -24,7 +24,7 @@ static inline float rational_tanh(float x) {
     return x * odd / even;
 }
 
-/* y = x W^T + b. Four outputs at a time, for the processor to have four sums under way. */
+/* y = x W^T + b. Four outputs at a time, so that the processor computes four sums in parallel. */
 static void linear(int rows, int inputs, int outputs, const float *restrict weight,
                    const float *restrict bias, const float *restrict x, float *restrict y) {
     int o = 0;
@@ -75,8 +75,8 @@ void forward(const Network *net) {
     }
 }
 
-/* Of each row one output, taken as logits: the one at `points`, in [0, 1), of the cumulative
-   distribution; as distributions.py draws. */
+/* One output index per row, sampled with the outputs as logits: the index at points[r], in [0, 1), of the
+   cumulative distribution, as Categorical.sample in action_distributions.py. */
 void choose(const Network *net, const double *points, int64_t *picks) {
     int choices = net->sizes[net->layers];
     forward(net);
@@ -92,6 +92,6 @@ void choose(const Network *net, const double *points, int64_t *picks) {
             left -= exp((double)logits[c] - logits[top]);
             if (left < 0.0) pick = c;
         }
-        picks[r] = pick < 0 ? top : pick; /* rounding ate the last share */
+        picks[r] = pick < 0 ? top : pick; /* rounding left the sum below 1 */
     }
 }

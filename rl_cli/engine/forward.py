@@ -1,65 +1,23 @@
-"""Acting in machine code: a small network on a few rows, for a fifth of what numpy's calls cost.
+"""Forward passes of small networks in C, in a fifth of the time that numpy's calls take.
 
-`forward.c` is compiled once per machine, in a second, and kept in the cache. Without it `acting` asks
-numpy: the same numbers but for rounding, which is why a run keeps to one of the two.
+`forward.c` is compiled once per machine, in a second, and kept in the cache. Without it the forward
+pass runs in numpy: the same numbers but for rounding, so a run uses one of the two throughout.
 """
 
 from __future__ import annotations
 
 import ctypes
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from rl_cli.core.types import Arrays
 from rl_cli.engine import build_cache
-from rl_cli.engine.learner import Learner
-from rl_cli.models.networks import MLP, Encoder, Head, Identity
+from rl_cli.models.networks import MLP
 
-
-def outputs(
-    learner: Learner,
-    encoder: Encoder,
-    head: Head,
-    obs: np.ndarray,
-    beside: Arrays | None = None,
-    quick: bool = False,
-) -> np.ndarray:
-    """head(encoder(obs)) with the learner's parameters. (N, *obs_shape) -> (N, outputs).
-
-    `beside`: what stands among the parameters but is not learned, by name. `quick`: in machine code,
-    if the learner has some for it, into an array that the next call writes over. Rounding differs, so
-    evaluation does without: what a checkpoint is worth must not depend on who has a compiler.
-
-    Small networks on the CPU are evaluated in numpy, on the same memory: on a single row torch
-    spends several times as long on its own account as on the arithmetic.
-    """
-    if learner.arrays is not None and isinstance(encoder, Identity):
-        if quick and learner.native is not None and type(head) is MLP:
-            return learner.native(head, learner.arrays, obs)
-        return head.in_numpy(learner.arrays | beside if beside else learner.arrays, obs)
-    device = learner.flat.device
-    with torch.no_grad():
-        x, params = torch.from_numpy(obs).to(device), learner.params
-        if beside:
-            params = params | {k: torch.from_numpy(v).to(device) for k, v in beside.items()}
-        return head(params, encoder(params, x)).cpu().numpy()
-
-
-def choices(
-    learner: Learner, encoder: Encoder, head: Head, obs: np.ndarray, rng: np.random.Generator
-) -> np.ndarray | None:
-    """One of the actions whose logits are head(encoder(obs)), each row's by chance. -> (N,) int64.
-
-    In machine code, into an array that the next call writes over; None: the learner has none for it.
-    """
-    if learner.native is None or learner.arrays is None:
-        return None
-    if not isinstance(encoder, Identity) or type(head) is not MLP:
-        return None
-    return learner.native.draw(head, learner.arrays, obs, rng)
-
+if TYPE_CHECKING:
+    pass
 
 SOURCE = Path(__file__).with_name("forward.c")
 
@@ -82,11 +40,14 @@ class Network(ctypes.Structure):
     )
 
 
-class Forward:
-    """One network on `rows` rows, its parameters read where they lie.
+class NetworkForward:
+    """The forward pass of one network on a fixed number of rows.
 
     Args:
-        arrays: the parameters by name; their memory must stay where it is.
+        library: of forward.c.
+        net: the network.
+        arrays: parameters by name, float32 and contiguous. Their memory is read at each call.
+        rows: rows of one call.
 
     """
 
@@ -112,54 +73,69 @@ class Forward:
         self.run, self.choose = library.forward, library.choose
         self.run.argtypes, self.run.restype = (ctypes.c_void_p,), None
         self.points, self.picks = np.empty(rows), np.empty(rows, np.int64)
-        self.places = self.points.ctypes.data, self.picks.ctypes.data
+        self.addresses = self.points.ctypes.data, self.picks.ctypes.data
         self.choose.argtypes, self.choose.restype = (ctypes.c_void_p,) * 3, None
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        """(rows, inputs) -> (rows, outputs), which the next call writes over."""
+        """(rows, inputs) -> (rows, outputs), an array that the next call overwrites."""
         self.x[...] = x
         self.run(self.address)
         return self.out
 
-    def draw(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """By each row's outputs as logits one of them. (rows, inputs) -> (rows,), written over too."""
+    def sample(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """One output index per row, sampled with the outputs as logits.
+
+        (rows, inputs) -> (rows,) int64, an array that the next call overwrites.
+        """
         self.x[...] = x
         rng.random(out=self.points)
-        self.choose(self.address, *self.places)
+        self.choose(self.address, *self.addresses)
         return self.picks
 
 
-class Native:
-    """The networks of one learner in machine code, each prepared when it is first asked."""
+class NativeForward:
+    """Forward passes of one learner's networks in C, prepared at the first use of each.
+
+    Args:
+        library: of forward.c.
+
+    """
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self.library = library
-        self.known: dict[tuple[int, int], Forward] = {}
+        # the networks are the keys and so stay alive: an id could be that of a later object
+        self.known: dict[tuple[MLP, int], tuple[Arrays, NetworkForward]] = {}
 
     def __call__(self, net: MLP, arrays: Arrays, x: np.ndarray) -> np.ndarray:
-        """`net.in_numpy(arrays, x)`. (B, inputs) -> (B, outputs), which the next call writes over."""
+        """`net.in_numpy(arrays, x)`, (B, inputs) -> (B, outputs); the next call overwrites it."""
         return self.prepared(net, arrays, len(x))(x)
 
-    def draw(self, net: MLP, arrays: Arrays, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """A choice for each row, by its logits. (B, inputs) -> (B,), which the next call writes over."""
-        return self.prepared(net, arrays, len(x)).draw(x, rng)
+    def sample(
+        self, net: MLP, arrays: Arrays, x: np.ndarray, rng: np.random.Generator
+    ) -> np.ndarray:
+        """One output index per row, sampled with the outputs as logits; see `NetworkForward.sample`."""
+        return self.prepared(net, arrays, len(x)).sample(x, rng)
 
-    def prepared(self, net: MLP, arrays: Arrays, rows: int) -> Forward:
-        """`net` on so many rows at a time."""
-        key = (id(net), rows)
-        if key not in self.known:
-            self.known[key] = Forward(self.library, net, arrays, rows)
-        return self.known[key]
+    def prepared(self, net: MLP, arrays: Arrays, rows: int) -> NetworkForward:
+        """The forward pass of `net` on this number of rows; made anew for other arrays."""
+        kept, forward = self.known.get((net, rows), (None, None))
+        if forward is None or kept is not arrays:
+            forward = NetworkForward(self.library, net, arrays, rows)
+            self.known[net, rows] = arrays, forward
+        return forward
 
 
-def load() -> Native:
-    """The library, from the cache or made now.
+Native = NativeForward
+
+
+def load() -> NativeForward:
+    """Forward passes in C, from the cache or compiled now.
 
     Raises:
-        OSError, RuntimeError: there is no compiler, it failed, or no place to write to.
+        OSError, RuntimeError: there is no compiler, it failed, or the cache folder cannot be used.
 
     """
-    return Native(build_cache.load(SOURCE))
+    return NativeForward(build_cache.load(SOURCE))
 
 
 def _pointer(array: np.ndarray) -> ctypes._Pointer[ctypes.c_float]:

@@ -1,19 +1,20 @@
-"""A traced function as a shared library: torch's ahead-of-time compiler writes C++, the machine's compiles it.
+"""Build a traced graph as a shared library: torch's Inductor writes C++, the installed compiler compiles it.
 
-The text that torch writes is a page: kernels, and a function that calls them and the products in turn.
-What it includes is not: torch's runtime of such functions takes a compiler thrice as long as the page.
-`tensor_runtime.h` stands in for it. A function that asks for what is not there is left to torch altogether.
+The source that Inductor writes is one page: kernels, and a function that calls them and the matrix
+products in turn. The torch headers it includes take three times as long to compile as the page.
+`tensor_runtime.h` replaces them. A page that uses something which is missing there is built with
+torch's own runtime.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import json
 import logging
+import os
 import re
-import subprocess
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,69 +23,81 @@ from typing import Any
 
 import torch
 
-from rl_cli.engine.build_cache import find_compiler
+from rl_cli.engine.build_cache import find_compiler, run_compiler
+from rl_cli.engine.tracing import constants_of
 
 RUNTIME = Path(__file__).with_name("tensor_runtime.h")
 
 OPTIONS: dict[str, Any] = {
     "cpp.enable_floating_point_contract_flag": "fast",  # x * y + z rounds once
-    "cpp.vec_isa_ok": True,  # asking the compiler about each kind of vectors takes eight seconds
-    "aot_inductor.precompile_headers": False,  # which takes longer than they do
+    "cpp.vec_isa_ok": True,  # probing the compiler for vector instructions takes eight seconds
+    "aot_inductor.precompile_headers": False,  # takes longer than compiling them once
 }
 
-SOURCES = {"aot_inductor.package": True, "aot_inductor.package_cpp_only": True}
+SOURCE_ONLY = {"aot_inductor.package": True, "aot_inductor.package_cpp_only": True}
 
-PROXY = b"aoti_torch_proxy_executor_call_function"
+PYTHON_OPERATION = b"aoti_torch_proxy_executor_call_function"
 
-NAMES = re.compile(r"\baoti_torch_\w+")
+RUNTIME_NAMES = re.compile(r"\baoti_torch_\w+")
 
-KERNELS, OWN, FUNCTION = '} // extern "C"\n', "CACHE_TORCH_D", "void AOTInductorModel::run_impl("
+KERNELS, MODEL, FUNCTION = '} // extern "C"\n', "CACHE_TORCH_D", "void AOTInductorModel::run_impl("
 
-PREFIX = "#include <torch/csrc/inductor/cpp_prefix.h>\n"  # what kernels ask for
+PREFIX = "#include <torch/csrc/inductor/cpp_prefix.h>\n"  # needed by the kernels
 
 CONSTANT = re.compile(r'constants_info_\[(\d+)\]\.original_fqn = "([^"]*)"')
 
-NEEDLESS = ("g1", "Wall", "pedantic")
+UNUSED_FLAGS = ("g1", "Wall", "pedantic")
 
 
-def way_of_building() -> str:
-    """What a library depends on beside its arithmetic."""
+def build_digest() -> str:
+    """Text of everything a library depends on besides its arithmetic and the machine."""
     return Path(__file__).read_text() + RUNTIME.read_text()
 
 
 def build(
     graph: torch.fx.GraphModule,
     arguments: Sequence[torch.Tensor],
-    path: Path,
+    scratch: Path,
+    threads: int,
     notify: Callable[[str], None],
-) -> None:
-    """Write the library. Arguments that the graph writes to are written in place.
+) -> Path:
+    """Build the library in the folder `scratch` and return its path.
 
-    `notify` is told why, if it is to be torch's own.
+    The library writes in place to the arguments that the graph writes to.
+
+    Args:
+        graph: as traced; loses its metadata.
+        arguments: examples of their shapes.
+        scratch: an empty folder.
+        threads: threads of one call of the library.
+        notify: receives the reason if the library uses torch's own runtime.
 
     Raises:
-        RuntimeError: a compiler refused; an operation exists in Python alone.
+        RuntimeError: the compiler failed; an operation is implemented in Python only.
 
     """
     for node in graph.graph.nodes:
-        node.meta.clear()  # what tracing left there, torch would take for its own
-    with quiet(), tempfile.TemporaryDirectory() as scratch:
+        node.meta.clear()  # Inductor would take metadata of the trace for its own
+    path, options = scratch / "step.so", OPTIONS | {"cpp.threads": threads}
+    with quiet(), inductor_cache(scratch / "inductor"):
         try:
-            page, flags = written(graph, arguments, Path(scratch))
-            compile_page(on_step_h(page, constants_of(graph)), flags, Path(scratch), path)
-        except (Unknown, LookupError, ValueError) as why:  # or the page is written in another way
-            reason = str(why) if isinstance(why, Unknown) else f"{type(why).__name__}: {why}"
-            notify(f"the compiled step takes torch's runtime, slower than ours: {reason}")
-            torchs_own(graph, arguments, Path(scratch), path)
+            page, flags = generate(graph, arguments, scratch, options)
+            compile_page(with_own_runtime(page, constants_of(graph)), flags, scratch, path)
+        except (Unsupported, LookupError, ValueError) as error:  # or the page has another format
+            named = isinstance(error, Unsupported)
+            reason = str(error) if named else f"{type(error).__name__}: {error}"
+            notify(f"the compiled step uses torch's runtime, which is slower: {reason}")
+            build_with_torch(graph, arguments, path, options)
+    return path
 
 
-class Unknown(Exception):
-    """Something that tensor_runtime.h does not have."""
+class Unsupported(Exception):
+    """The page uses something that tensor_runtime.h does not have."""
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No warnings of torch's, and no looking for garbage among the hundred thousands of objects it makes."""
+    """No warnings of torch; no garbage collection among the 100,000 objects that Inductor makes."""
     collects = gc.isenabled()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -97,13 +110,31 @@ def quiet() -> Iterator[None]:
                 gc.enable()
 
 
-def written(
-    graph: torch.fx.GraphModule, arguments: Sequence[torch.Tensor], scratch: Path
+@contextmanager
+def inductor_cache(folder: Path) -> Iterator[None]:
+    """Have Inductor keep its files in `folder` and not in a folder of /tmp that others may write to."""
+    name = "TORCHINDUCTOR_CACHE_DIR"
+    before = os.environ.get(name)
+    os.environ[name] = str(folder)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(KeyError):
+            del os.environ[name]
+        if before is not None:
+            os.environ[name] = before
+
+
+def generate(
+    graph: torch.fx.GraphModule,
+    arguments: Sequence[torch.Tensor],
+    scratch: Path,
+    options: dict[str, Any],
 ) -> tuple[str, dict[str, Any]]:
-    """What torch's compiler writes, and with which flags it would have it compiled."""
+    """The C++ source that Inductor writes, and the flags that it would compile it with."""
     from torch._inductor import aot_compile
 
-    options = OPTIONS | SOURCES | {"aot_inductor.output_path": f"{scratch}/"}
+    options = options | SOURCE_ONLY | {"aot_inductor.output_path": f"{scratch}/"}
     files: Any = aot_compile(graph, tuple(arguments), options=options)
     files = [Path(file) for file in files]
     (page,) = (file for file in files if file.name.endswith(".wrapper.cpp"))
@@ -111,107 +142,99 @@ def written(
     return page.read_text(), json.loads(flags.read_text())
 
 
-def on_step_h(page: str, constants: Mapping[str, torch.Tensor]) -> str:
-    """The kernels and the function of a page, and the constants they ask for, on tensor_runtime.h.
+def with_own_runtime(page: str, constants: Mapping[str, torch.Tensor]) -> str:
+    """The page's kernels, function and constants, with tensor_runtime.h in place of torch's runtime.
 
     Raises:
-        Unknown: it asks for more, or is not written as we know it.
+        Unsupported: the page uses more than tensor_runtime.h has, or has another format.
 
     """
     _, *rest = page.split(KERNELS)
-    if len(rest) != 1 or OWN not in rest[0] or FUNCTION not in rest[0]:
-        raise Unknown("another kind of page")
-    kernels, own = rest[0].split(OWN, 1)
-    about, function = own.split(FUNCTION, 1)
+    if len(rest) != 1 or MODEL not in rest[0] or FUNCTION not in rest[0]:
+        raise Unsupported("unknown page format")
+    kernels, model = rest[0].split(MODEL, 1)
+    declarations, function = model.split(FUNCTION, 1)
     runtime = RUNTIME.read_text()
-    asked = set(NAMES.findall(function.partition(PREFIX)[0]))
-    if more := asked - set(NAMES.findall(runtime)):
-        raise Unknown(sorted(more)[0])
-    named = CONSTANT.findall(about)
+    used = set(RUNTIME_NAMES.findall(function.partition(PREFIX)[0]))
+    if missing := used - set(RUNTIME_NAMES.findall(runtime)):
+        raise Unsupported(sorted(missing)[0])
+    named = CONSTANT.findall(declarations)
     if [int(index) for index, _ in named] != list(range(len(named))):
-        raise Unknown("constants in another order")
-    held = [constants[name] for _, name in named]
+        raise Unsupported("unknown order of constants")
+    source = constants_source([constants[name] for _, name in named])
     return (
-        f"{PREFIX}{runtime}{kernels}namespace torch::aot_inductor {{\n"
-        f"{written_out(held)}{FUNCTION}{function}"
+        f"{PREFIX}{runtime}{kernels}namespace torch::aot_inductor {{\n{source}{FUNCTION}{function}"
     )
 
 
-def constants_of(graph: torch.fx.GraphModule) -> dict[str, torch.Tensor]:
-    """Tensors that the function knows, by name."""
-    named = {k: v for k, v in vars(graph).items() if isinstance(v, torch.Tensor)}
-    return named | dict(graph.named_buffers()) | dict(graph.named_parameters())
-
-
-def written_out(constants: Sequence[torch.Tensor]) -> str:
-    """Constants as C++, byte for byte.
+def constants_source(constants: Sequence[torch.Tensor]) -> str:
+    """Constants as C++ source, exact to the bit.
 
     Raises:
-        Unknown: one is of a type that tensor_runtime.h does not know, or lies in another way than row by row.
+        Unsupported: a constant is neither float32 nor int64, or is not contiguous.
 
     """
     lines, tensors = [], []
     for i, constant in enumerate(constants):
         if constant.dtype not in (torch.float32, torch.int64) or not constant.is_contiguous():
-            raise Unknown(f"{constant.dtype} {constant.stride()}")
-        there = constant.detach().cpu()
-        words = ", ".join(map(str, there.reshape(-1).view(torch.int32).tolist()))
-        sizes, strides = (", ".join(map(str, (*x, 0))) for x in (there.shape, there.stride()))
+            raise Unsupported(f"a constant of {constant.dtype}, strides {constant.stride()}")
+        data = constant.detach().cpu()
+        words = ", ".join(map(str, data.reshape(-1).view(torch.int32).tolist()))
+        sizes, strides = (", ".join(map(str, (*x, 0))) for x in (data.shape, data.stride()))
         lines += [
             f"alignas(64) static int32_t numbers_{i}[] = {{{words}}};",
             f"static const int64_t sizes_{i}[] = {{{sizes}}}, strides_{i}[] = {{{strides}}};",
         ]
-        place = f"numbers_{i}, {there.dim()}, sizes_{i}, strides_{i}, {there.element_size()}"
-        tensors.append(f"Tensor{{{place}, nullptr}}")
+        fields = f"numbers_{i}, {data.dim()}, sizes_{i}, strides_{i}, {data.element_size()}"
+        tensors.append(f"Tensor{{{fields}, nullptr}}")
     listed = ", ".join(tensors or ["Tensor{}"])
     return "\n".join([*lines, f"RAIIAtenTensorHandle constants[] = {{{listed}}};\n"])
 
 
 def compile_page(source: str, flags: dict[str, Any], scratch: Path, path: Path) -> None:
-    """Write the library of a source.
+    """Compile a source to a library.
 
     Raises:
-        Unknown: the compiler does not take it, or it asks for a function that is nowhere.
-        RuntimeError: the compiler was killed, or could not write.
+        Unsupported: the source does not compile, or the library needs a function that does not exist.
+        RuntimeError: the compiler was killed, or could not read or write a file.
 
     """
     file = scratch / "step.cpp"
     file.write_text(source)
-    command = [
+    code, errors = run_compiler([
         find_compiler(), str(file), "-w", "-Wl,-Bsymbolic,-z,now,--no-as-needed", "-o", str(path),
         *(f"-D{name.strip()}" for name in flags["definitions"]),
         *(f"-I{folder}" for folder in flags["include_dirs"]),
-        *(f"-{flag}" for flag in flags["cflags"] if flag not in NEEDLESS),
+        *(f"-{flag}" for flag in flags["cflags"] if flag not in UNUSED_FLAGS),
         *" ".join(flags["passthrough_args"]).split(),
         *(f"-L{folder}" for folder in flags["libraries_dirs"]),
         *(f"-l{library}" for library in flags["libraries"]),
-    ]  # fmt: skip
-    made = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
-    if made.returncode:
-        kind = RuntimeError if "fatal error" in made.stderr else Unknown
-        lines = (made.stderr.strip() or "silently").splitlines()
+    ])  # fmt: skip
+    if code:
+        kind = RuntimeError if "fatal error" in errors or code < 0 else Unsupported
+        lines = (errors or "the compiler failed without a message").splitlines()
         raise kind(next((line for line in lines if "error:" in line), lines[-1]))
     try:
         ctypes.CDLL(str(path))
     except OSError as error:
-        raise Unknown(str(error)) from error
+        raise Unsupported(str(error)) from error
 
 
-def torchs_own(
-    graph: torch.fx.GraphModule, arguments: Sequence[torch.Tensor], scratch: Path, path: Path
+def build_with_torch(
+    graph: torch.fx.GraphModule,
+    arguments: Sequence[torch.Tensor],
+    path: Path,
+    options: dict[str, Any],
 ) -> None:
-    """Write the library that torch makes, with its own runtime and tensors.
+    """Build the library with torch's own runtime and tensors.
 
     Raises:
-        RuntimeError: an operation exists in Python alone.
+        RuntimeError: an operation is implemented in Python only.
 
     """
     from torch._inductor import aot_compile
 
-    inside = scratch / "step.so"
-    options = OPTIONS | {"aot_inductor.output_path": str(inside), "cpp.vec_isa_ok": None}
-    aot_compile(graph, tuple(arguments), options=options)
-    library = inside.read_bytes()
-    if PROXY in library:
-        raise RuntimeError("an operation of it exists in Python alone")
-    path.write_bytes(library)
+    output = {"aot_inductor.output_path": str(path), "cpp.vec_isa_ok": None}
+    aot_compile(graph, tuple(arguments), options=options | output)
+    if PYTHON_OPERATION in path.read_bytes():
+        raise RuntimeError("an operation is implemented in Python only")

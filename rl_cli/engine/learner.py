@@ -1,68 +1,58 @@
-"""The learning step, once for every algorithm: gradient, clip, Adam, target.
+"""Parameters, and the learning step of every algorithm: gradient, clipping, Adam, target network.
 
-An algorithm states its loss as a pure function of named parameters and tensors. Here all
-parameters lie in ONE flat tensor and the named ones are views of it, so that a norm is one
-reduction, Adam a handful of whole-vector operations, a target update one copy. The whole step is a
-function of tensors of fixed shapes; `compile_with` lets something else run the same function faster.
+An algorithm states its loss as a pure function of named parameters and tensors. All parameters are
+views of one flat tensor, so that a norm is one reduction, Adam a few operations on whole vectors and a
+target update one copy. The whole step is a function of tensors of fixed shapes, which a compiler set
+by `compile_with` may replace with a compiled one.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, cast
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, cast
 
 import numpy as np
 import torch
 
-from rl_cli.core.types import Arrays, Details, Metrics, Params, State
-from rl_cli.engine.compiler import MAX_SHAPES, Asked, Compiler, Function, Runs, repeated
-from rl_cli.engine.pytree import Form, put_together, take_apart
+from rl_cli.core.errors import UpdateInterrupted
+from rl_cli.core.types import Arrays, Metrics, Params, State
+from rl_cli.engine import adam
+from rl_cli.engine.compilation import Compilation, Forward
+from rl_cli.engine.flat_params import FlatParams
+from rl_cli.engine.functions import Compiler, Function, Runs
+from rl_cli.engine.prepared_call import PreparedCall
+from rl_cli.engine.pytree import Structure, flatten
+from rl_cli.engine.step import Loss, Step
+from rl_cli.models.networks import MLP, Encoder, Head, Identity
 
-Loss = Callable[..., "tuple[torch.Tensor, Details]"]
-
-BETA1, BETA2 = 0.9, 0.999  # Adam's, as in the paper
-
-
-class Acting(Protocol):
-    """Networks on a few rows, faster than `net.in_numpy`; answers that the next call writes over."""
-
-    def __call__(self, net: Any, arrays: Arrays, x: np.ndarray) -> np.ndarray: ...
-
-    def draw(self, net: Any, arrays: Arrays, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Of each row a choice, by the logits that the network gives."""
-        ...
-
-
-@dataclasses.dataclass
-class Call:
-    """A step made ready: it may be done again while tables and places of positions are the same."""
-
-    inputs: tuple[object, ...]
-    numbers: list[int]  # which of them are
-    scalars: np.ndarray  # (K, numbers) float32, of each run
-    at: int  # where they stand among the arguments
-    arguments: list[torch.Tensor]
-    function: Runs
-
-    def fits(self, inputs: tuple[object, ...]) -> bool:
-        """The same inputs but for numbers."""
-        pairs = zip(inputs, self.inputs, strict=True)
-        return len(inputs) == len(self.inputs) and all(
-            a is b or type(a) is type(b) is float for a, b in pairs
-        )
+Call = PreparedCall
 
 
 class Learner:
-    """Parameters and their Adam state; `step` moves them down the gradient of `loss`.
+    """Parameters and their Adam state.
+
+    `update` takes gradient steps, `infer` and `forward` evaluate functions of the parameters. What is
+    compiled is decided by `compile_with`; the results are the same except for rounding.
+
+    A step with a gradient that is not finite spoils the parameters. `update` returns the gradient's
+    norm and leaves the check to the caller: on a GPU a check of every update would wait for it.
+
+    Attributes:
+        flat: all parameters, (P,). `params`: views of it, by name.
+        flat_target: the target network's parameters, (P,), or None. `target`: views of it, by name.
+        arrays: the parameters as numpy arrays that share memory with `flat`; None on a GPU.
+        updates: number of updates so far.
 
     Args:
         params: initial values by name.
         loss: loss(params, *inputs) -> ((), metrics); with a target: loss(params, target, *inputs).
-        max_grad_norm: the whole gradient is scaled down to this norm; None: never.
-        max_grad_value: before that, each entry is clipped to this size; None: never.
-        with_target: keep a second copy of the parameters that moves only by `update_target`.
-        rate_factors: of the step size, for parameters of these names; 1 for the others.
+        adam_eps: Adam's epsilon.
+        max_grad_norm: scale the gradient down to this norm; None: no limit.
+        device: of the parameters.
+        max_grad_value: before that, clip each entry to this magnitude; None: no limit.
+        with_target: keep a second copy of the parameters that only `update_target` changes.
+        rate_factors: factors of the step size by name of a parameter; 1 for the others.
 
     """
 
@@ -78,265 +68,284 @@ class Learner:
         with_target: bool = False,
         rate_factors: Mapping[str, float] | None = None,
     ) -> None:
-        self.loss = loss
-        self.adam_eps = adam_eps
-        self.max_grad_norm, self.max_grad_value = max_grad_norm, max_grad_value
-        self.shapes = {name: value.shape for name, value in params.items()}
-        factors = rate_factors or {}
-        self.rate_factors = [(s.numel(), factors.get(n, 1.0)) for n, s in self.shapes.items()]
-        self.one_rate = all(factor == 1.0 for _, factor in self.rate_factors)
+        layout = self._layout = FlatParams(params)
         self.flat = torch.cat([p.detach().reshape(-1) for p in params.values()]).to(device)
-        self.params = self._leaves(self.flat)
-        self.momentum = torch.zeros_like(self.flat)  # Adam's m
-        self.variance = torch.zeros_like(self.flat)  # Adam's v
+        self.params = layout.leaves(self.flat)
+        self.first_moment = torch.zeros_like(self.flat)
+        self.second_moment = torch.zeros_like(self.flat)
         self.updates = 0
         self.flat_target = self.flat.clone() if with_target else None
-        self.target = {} if self.flat_target is None else self._views(self.flat_target)
-        self.arrays: Arrays | None = None  # the parameters once more, the same memory as numpy's
+        self.target = {} if self.flat_target is None else layout.views(self.flat_target)
+        self.arrays: Arrays | None = None
         if self.flat.device.type == "cpu":
-            self.arrays = {name: v.numpy() for name, v in self._views(self.flat).items()}
-        self.metric_names: tuple[str, ...] = ()
-        self.call: Call | None = None  # the last one
-        self.compiler: Compiler | None = None
-        self.native: Acting | None = None  # only together with compiled steps
-        self.compiled: dict[tuple[object, ...], Runs] = {}  # by the shapes of the inputs
-        self.compile_seconds = 0.0
-        self.is_compiled: bool | None = None  # None: not known before the first step
-        self.was_compiled: bool | None = None  # where the state was saved that was loaded
-        self.was_native = False  # the same
+            self.arrays = {name: v.numpy() for name, v in layout.views(self.flat).items()}
+        self._step = Step(
+            loss, layout, self.flat, self.params, adam_eps=adam_eps, max_grad_norm=max_grad_norm,
+            max_grad_value=max_grad_value, with_target=with_target, rate_factors=rate_factors or {},
+        )  # fmt: skip
+        self._state = [self.flat, self.first_moment, self.second_moment]
+        if self.flat_target is not None:
+            self._state.append(self.flat_target)
+        self._compilation = Compilation(self._state)
+        self._call: PreparedCall | None = None
 
-    def _views(self, flat: torch.Tensor) -> Params:
-        sizes = [shape.numel() for shape in self.shapes.values()]
-        parts = zip(self.shapes.items(), flat.split(sizes), strict=True)
-        return {name: part.view(shape).detach() for (name, shape), part in parts}
+    def compile_with(self, compiler: Compiler | None, forward: Forward | None = None) -> None:
+        """Compile steps with `compiler`, and run forward passes of small networks with `forward`."""
+        self._compilation.use(compiler, forward)
 
-    def _leaves(self, flat: torch.Tensor) -> Params:
-        return {name: view.requires_grad_() for name, view in self._views(flat).items()}
+    @property
+    def is_compiled(self) -> bool | None:
+        """Whether steps are compiled; None before the first update."""
+        return self._compilation.is_compiled
+
+    @property
+    def awaits_compiling(self) -> bool:
+        """Whether the next update may build a library: there is a compiler and nothing is compiled."""
+        return self._compilation.compiles and self.is_compiled is None
+
+    @property
+    def compile_seconds(self) -> float:
+        """Seconds spent on building, loading and comparing compiled functions."""
+        return self._compilation.seconds
+
+    @property
+    def native(self) -> Forward | None:
+        """Forward passes in C; None: in numpy or torch."""
+        return self._compilation.forward
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """Keys of the metrics that `update` returns; empty before the first update."""
+        return self._step.metric_names
+
+    @property
+    def last_call(self) -> PreparedCall | None:
+        """The last update with its inputs flattened; None before the first update."""
+        return self._call
+
+    @property
+    def was_compiled(self) -> bool | None:
+        """`is_compiled` of the run that saved the loaded state; None: not known."""
+        return self._compilation.was_compiled
+
+    @property
+    def was_native(self) -> bool:
+        """Whether the run that saved the loaded state ran forward passes in C."""
+        return self._compilation.was_native
 
     def update(self, *inputs: object, learning_rate: float) -> Metrics:
-        """One update, or K of them one after the other.
+        """One update, or K updates one after the other.
 
         Args:
             inputs: of the loss after the parameters: tensors, NamedTuples of tensors, numbers, which
-                the loss sees as tensors (), and `Rows`, whose K batches make K updates.
+                the loss receives as tensors (), and `Rows`, whose K batches make K updates.
             learning_rate: Adam's step size.
 
         Returns:
-            The loss and its metrics, and the gradient's norm before clipping, (K, ...) each.
+            The loss, its metrics, and the gradient's norm before clipping, (K, ...) each.
+
+        Raises:
+            UpdateInterrupted: see `undo_if_interrupted`.
 
         """
-        call = self.call
+        call = self._call
         if call is None or not call.fits(inputs):
-            call = self.call = self._prepared(inputs, learning_rate)
+            call = self._call = self._prepared(inputs, learning_rate)
         numbers = [inputs[i] for i in call.numbers]
         self.write_scalars(call.scalars, learning_rate, numbers)
         if self.arrays is None:
-            call.arguments[call.at] = torch.from_numpy(call.scalars).to(self.flat.device)
+            scalars = torch.from_numpy(call.scalars).to(self.flat.device)
+            call.arguments[call.scalars_index] = scalars
         metrics, *by_row = call.function(*call.arguments)
         columns = metrics.T if isinstance(metrics, np.ndarray) else metrics.unbind(1)
         return dict(zip(self.metric_names, (*columns, *by_row), strict=True))
 
+    def infer(
+        self,
+        function: Function,
+        *inputs: torch.Tensor,
+        repeated: bool = True,
+    ) -> list[torch.Tensor]:
+        """function(params, *inputs), without gradient.
+
+        Args:
+            function: of named parameters and tensors; its outputs are float32.
+            inputs: the tensors.
+            repeated: inputs of these shapes will come again, so compile the function where steps are
+                compiled.
+
+        """
+
+        def flat_function(*arguments: torch.Tensor) -> list[torch.Tensor]:
+            flat, *others = arguments
+            with torch.no_grad():
+                return function(self._layout.views(flat), *others)
+
+        arguments = [self.flat, *inputs]
+        if not self._compilation.compiles or not repeated:
+            return flat_function(*arguments)
+        key = (function.__name__, *[t.shape for t in arguments])
+        run = self._compilation.function(key, flat_function, arguments, (), self.updates)
+        return [torch.as_tensor(output[0]) for output in run(*arguments)]
+
+    def forward(
+        self,
+        encoder: Encoder,
+        head: Head,
+        obs: np.ndarray,
+        *,
+        extra: Arrays | None = None,
+        native: bool = False,
+    ) -> np.ndarray:
+        """head(encoder(obs)), without gradient. (N, *obs_shape) -> (N, outputs).
+
+        Small networks on the CPU run in numpy: for a single row torch takes several times as long for
+        its calls as for the arithmetic.
+
+        Args:
+            encoder: its parameters are this learner's.
+            head: likewise.
+            obs: observations.
+            extra: values that the networks look up among the parameters but that are not learned.
+            native: run in C if `compile_with` set a way to, into an array that the next call
+                overwrites. The rounding differs, so evaluation does not use it: a policy's returns do
+                not depend on whether there is a compiler.
+
+        """
+        if self.arrays is not None and isinstance(encoder, Identity):
+            if native and self.native is not None and type(head) is MLP:
+                return self.native(head, self.arrays, obs)
+            return head.in_numpy(self.arrays | extra if extra else self.arrays, obs)
+        device = self.flat.device
+        with torch.no_grad():
+            x, params = torch.from_numpy(obs).to(device), self.params
+            if extra:
+                params = params | {k: torch.from_numpy(v).to(device) for k, v in extra.items()}
+            return head(params, encoder(params, x)).cpu().numpy()
+
+    def sample(
+        self, encoder: Encoder, head: Head, obs: np.ndarray, rng: np.random.Generator
+    ) -> np.ndarray | None:
+        """One index per row, sampled with head(encoder(obs)) as logits. (N, *obs_shape) -> (N,) int64.
+
+        Runs in C, into an array that the next call overwrites; None where `forward` would not.
+        """
+        if self.native is None or self.arrays is None:
+            return None
+        if not isinstance(encoder, Identity) or type(head) is not MLP:
+            return None
+        return self.native.sample(head, self.arrays, obs, rng)
+
     def write_scalars(
         self, scalars: np.ndarray, learning_rate: float, numbers: Sequence[object]
     ) -> None:
-        """Count the next K updates and write the numbers that each reads.
+        """Count the next K updates and write the numbers that each of them reads.
 
         Args:
-            scalars: (K, 2 + len(numbers)) float32, written: Adam's two rates and `numbers`.
+            scalars: (K, 2 + len(numbers)) float32, written: Adam's two coefficients and `numbers`.
             learning_rate: Adam's step size.
-            numbers: the loss's inputs that are numbers.
+            numbers: the inputs of the loss that are numbers.
 
         """
         for row in scalars:
             self.updates += 1
-            row[:] = (*self.rates_of(learning_rate, self.updates), *numbers)
-
-    def rates_of(self, learning_rate: float, count: int) -> tuple[float, float]:
-        """Adam's step size and correction of the variance, of the `count`-th update."""
-        return learning_rate / (1 - BETA1**count), (1 - BETA2**count) ** -0.5
-
-    def _prepared(self, inputs: tuple[object, ...], learning_rate: float) -> Call:
-        """A step with the numbers of its first update, to be used again with the same tables."""
-        form, tensors, numbers, drawn = take_apart(inputs)
-        first = (*self.rates_of(learning_rate, self.updates + 1), *(inputs[i] for i in numbers))
-        runs = 1 if drawn is None else len(tensors[drawn])
-        scalars = np.tile(np.array(first, np.float32), (runs, 1))
-        arguments = [self.flat, self.momentum, self.variance]
-        if self.flat_target is not None:
-            arguments.append(self.flat_target)
-        at = len(arguments)
-        arguments += [torch.from_numpy(scalars), *tensors]
-        changing = (at,) if drawn is None else (at, at + 1 + drawn)
-        function = self._function(form, arguments, changing)
-        return Call(inputs, numbers, scalars, at, arguments, function)
-
-    def _function(
-        self, form: Form, arguments: list[torch.Tensor], changing: tuple[int, ...]
-    ) -> Runs:
-        """The step for inputs of these shapes."""
-
-        def plain(*arguments: torch.Tensor) -> list[torch.Tensor]:
-            return self._update(form, *arguments)
-
-        if self.compiler is None:
-            self.is_compiled = False
-            return repeated(plain, changing)
-        shapes = tuple(
-            [t.shape[-1:] if i in changing else t.shape for i, t in enumerate(arguments)]
-        )
-        if shapes not in self.compiled:
-            once = [t[0] if i in changing else t for i, t in enumerate(arguments)]
-            self.compiled[shapes] = self._compile(self.compiler, plain, once, changing)
-        return self.compiled[shapes]
-
-    def infer(
-        self, function: Asked, *inputs: torch.Tensor, often: bool = True
-    ) -> list[torch.Tensor]:
-        """function(parameters, *inputs), without gradient.
-
-        Args:
-            function: of parameters and tensors; its answers are float32.
-            inputs: the tensors.
-            often: it will be asked again with inputs of these shapes, and is compiled where steps are.
-
-        """
-
-        def asked(*arguments: torch.Tensor) -> list[torch.Tensor]:
-            flat, *others = arguments
-            with torch.no_grad():
-                return function(self._views(flat), *others)
-
-        arguments = [self.flat, *inputs]
-        if self.compiler is None or not often:
-            return asked(*arguments)
-        key = (function.__name__, *[t.shape for t in arguments])
-        if key not in self.compiled:
-            self.compiled[key] = self._compile(self.compiler, asked, arguments, ())
-        return [torch.as_tensor(answer[0]) for answer in self.compiled[key](*arguments)]
-
-    def _update(self, form: Form, *arguments: torch.Tensor) -> list[torch.Tensor]:
-        """The step as a function of tensors alone: moves the first three, returns the metrics."""
-        flat, momentum, variance, *others = arguments
-        params = self.params if flat is self.flat else self._leaves(flat)
-        targets = [self._views(others.pop(0))] if self.flat_target is not None else []
-        rate, correction, *numbers = others.pop(0).unbind()
-        inputs = put_together(form, others, numbers, flat.device)
-        loss, metrics = self.loss(params, *targets, *inputs)
-        gradient = _gradient(loss, params)
-        norm = torch.linalg.vector_norm(gradient)
-        length = norm
-        if self.max_grad_value is not None:
-            gradient = gradient.clamp(-self.max_grad_value, self.max_grad_value)
-            length = torch.linalg.vector_norm(gradient)
-        values = {"loss": loss.detach(), **metrics, "grad_norm": norm}
-        by_row = {name: value for name, value in values.items() if value.dim()}
-        single = {name: value for name, value in values.items() if name not in by_row}
-        told = torch.stack(list(single.values()))
-        if self.max_grad_norm is not None:
-            scale = (self.max_grad_norm / (length + 1e-6)).clamp_max(1.0)
-            told = torch.cat([told, scale.reshape(1)])
-            # from memory: else it is worked out for each number anew
-            gradient = gradient * told[-1]
-        with torch.no_grad():  # Kingma & Ba 2015, Algorithm 1, on the whole vector at once
-            rate = rate if self.one_rate else self._rates(rate)
-            momentum.lerp_(gradient, 1 - BETA1)
-            variance.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
-            flat.sub_(rate * momentum / (variance.sqrt() * correction + self.adam_eps))
-        self.metric_names = (*single, *by_row)
-        return [told[: len(single)], *by_row.values()]
-
-    def _rates(self, rate: torch.Tensor) -> torch.Tensor:
-        """The step size of each parameter. () -> (P,)."""
-        return torch.cat([(rate * factor).expand(size) for size, factor in self.rate_factors])
-
-    def _compile(
-        self,
-        compiler: Compiler,
-        plain: Function,
-        arguments: list[torch.Tensor],
-        changing: tuple[int, ...],
-    ) -> Runs:
-        many = len(self.compiled) >= MAX_SHAPES  # a loss whose inputs are never alike
-        fast = None if many else compiler(plain, arguments, changing)
-        self.is_compiled = fast is not None
-        if fast is None:
-            self.native = None  # all of a run is compiled or nothing, or resuming would mix them
-        return repeated(plain, changing) if fast is None else fast
+            row[:] = (*adam.coefficients(learning_rate, self.updates), *numbers)
 
     def update_target(self, tau: float) -> None:
-        """Target <- target + tau (online - target); tau = 1 is the hard copy."""
+        """Target <- target + tau (online - target); tau=1 copies."""
         target = cast(torch.Tensor, self.flat_target)
         target.copy_(self.flat) if tau == 1.0 else target.add_((self.flat - target).mul_(tau))
 
     def on_host(self, names: Sequence[str]) -> Arrays:
-        """Parameters as numpy arrays: the same memory on the CPU, copies of these from elsewhere."""
+        """Parameters as numpy arrays: all of them, sharing memory, on the CPU; else copies of these."""
         if self.arrays is not None:
             return self.arrays
         return {name: self.params[name].detach().cpu().numpy() for name in names}
 
+    @contextlib.contextmanager
+    def undo_if_interrupted(self) -> Iterator[None]:
+        """Undo the updates made in the body if it is left by UpdateInterrupted.
+
+        A compiler raises that when the run is asked to stop while it builds. Parameters, Adam's state
+        and the target network are then what they were before the body.
+        """
+        updates = self.updates
+        try:
+            with self._compilation.undo_if_interrupted(updates):
+                yield
+        except UpdateInterrupted:
+            self.updates = updates
+            raise
+
+    def _prepared(self, inputs: tuple[object, ...], learning_rate: float) -> PreparedCall:
+        """A call with the numbers of the next update."""
+        structure, tensors, numbers, positions = flatten(inputs)
+        rates = adam.coefficients(learning_rate, self.updates + 1)
+        runs = 1 if positions is None else len(tensors[positions])
+        # the compiler compares one update, so the scalars must be valid already
+        scalars = np.tile(np.array([*rates, *(inputs[i] for i in numbers)], np.float32), (runs, 1))
+        arguments = list(self._state)
+        index = len(arguments)
+        arguments += [torch.from_numpy(scalars), *tensors]
+        changing = (index,) if positions is None else (index, index + 1 + positions)
+        function = self._function(structure, arguments, changing)
+        return PreparedCall(inputs, numbers, scalars, index, arguments, function)
+
+    def _function(
+        self, structure: Structure, arguments: list[torch.Tensor], changing: tuple[int, ...]
+    ) -> Runs:
+        """The step for inputs of these shapes."""
+
+        def plain(*arguments: torch.Tensor) -> list[torch.Tensor]:
+            return self._step(structure, *arguments)
+
+        shapes = tuple(
+            [t.shape[-1:] if i in changing else t.shape for i, t in enumerate(arguments)]
+        )
+        return self._compilation.function(shapes, plain, arguments, changing, self.updates)
+
     def policy_state(self) -> Params:
-        """The parameters by name, as stored in a checkpoint's policy file."""
+        """Copies of the parameters by name, as stored in a checkpoint's policy file."""
         return {name: view.detach().cpu().clone() for name, view in self.params.items()}
 
     def load_policy(self, params: Mapping[str, torch.Tensor]) -> None:
-        """Take over parameters.
+        """Copy parameters.
 
         Raises:
-            ValueError: a name or a shape differs; says which.
+            ValueError: names the first parameter that is missing, unknown or of another shape.
 
         """
-        for name, shape in self.shapes.items():
-            if name not in params or params[name].shape != shape:
-                found = tuple(params[name].shape) if name in params else "nothing"
-                raise ValueError(f"{name} should be {tuple(shape)}, found {found}")
-        if extra := set(params) - set(self.shapes):
-            raise ValueError(f"unknown parameter {sorted(extra)[0]}")
+        self._layout.require(params)
         with torch.no_grad():
             for name, view in self.params.items():
                 view.copy_(params[name])
 
     def state_dict(self) -> State:
-        """All that a resumed run needs beside the policy."""
+        """Everything that a resumed run needs besides the policy."""
         state: State = {
-            "momentum": self.momentum,
-            "variance": self.variance,
+            "momentum": self.first_moment,
+            "variance": self.second_moment,
             "updates": self.updates,
-            "compiled": self.was_compiled if self.is_compiled is None else self.is_compiled,
-            "native": self.native is not None,
+            **self._compilation.state_dict(),
         }
         if self.flat_target is not None:
             state["target"] = self.flat_target
         return state
 
     def load_state_dict(self, state: State) -> None:
-        """Take up a saved state; its arrays may be numpy's or torch's."""
-        self.momentum.copy_(torch.as_tensor(state["momentum"]))
-        self.variance.copy_(torch.as_tensor(state["variance"]))
+        """Load a saved state; its arrays may be of numpy or torch."""
+        self.first_moment.copy_(torch.as_tensor(state["momentum"]))
+        self.second_moment.copy_(torch.as_tensor(state["variance"]))
         self.updates = cast(int, state["updates"])
-        self.was_compiled = cast("bool | None", state.get("compiled"))
-        self.was_native = bool(state.get("native", False))
-        if not self.was_native:  # nor does a run begin to on its way
-            self.native = None
+        self._compilation.load_state_dict(state)
         if self.flat_target is not None:
             self.flat_target.copy_(torch.as_tensor(state["target"]))
 
 
 def joined(history: Sequence[Metrics]) -> Metrics:
-    """The metrics of several calls of `step` as of one."""
+    """The metrics of several calls of `update` as if of one."""
     if len(history) == 1:
         return history[0]
     names, on_host = history[0], isinstance(history[0]["loss"], np.ndarray)
     join: Callable[..., Any] = np.concatenate if on_host else torch.cat
     return {name: join([metrics[name] for metrics in history]) for name in names}
-
-
-def _gradient(loss: torch.Tensor, params: Params) -> torch.Tensor:
-    leaves = list(params.values())
-    pieces = torch.autograd.grad(loss, leaves, allow_unused=True)
-    with torch.no_grad():
-        return torch.cat(
-            [
-                (torch.zeros_like(leaf) if g is None else g).reshape(-1)
-                for leaf, g in zip(leaves, pieces, strict=True)
-            ]
-        )

@@ -1,4 +1,4 @@
-"""What a loss is given, as a flat list of tensors, and back."""
+"""Flatten the inputs of a loss to a list of tensors, and rebuild them."""
 
 from __future__ import annotations
 
@@ -11,56 +11,63 @@ from rl_cli.core.types import Rows
 
 
 class Part(NamedTuple):
-    """How one input of a loss was taken apart."""
+    """Structure of one input."""
 
-    kind: type  # float, Tensor, Rows, or the tuple's own type
-    table: type | None  # of Rows: the tuple's type
-    tensors: int
-
-
-Form = tuple[Part, ...]
+    kind: type  # float, Tensor, Rows, or the type of the NamedTuple
+    table: type | None  # for Rows: the type of the table
+    tensors: int  # how many tensors it flattens to
 
 
-def take_apart(
-    inputs: Sequence[object],
-) -> tuple[Form, list[torch.Tensor], list[int], int | None]:
-    """-> how, the tensors, which inputs are numbers, which tensor holds the positions of drawn rows."""
-    form, tensors, numbers, drawn = [], [], [], None
-    for place, value in enumerate(inputs):
+Structure = tuple[Part, ...]
+
+
+class Flat(NamedTuple):
+    """Flattened inputs."""
+
+    structure: Structure
+    tensors: list[torch.Tensor]
+    numbers: list[int]  # indices of the inputs that are numbers
+    positions: int | None  # index of the tensor that holds the positions of `Rows`
+
+
+def flatten(inputs: Sequence[object]) -> Flat:
+    """Flatten tensors, NamedTuples of tensors, numbers and at most one `Rows`."""
+    structure, tensors, numbers, positions = [], [], [], None
+    for index, value in enumerate(inputs):
         if isinstance(value, torch.Tensor):
-            form.append(Part(torch.Tensor, None, 1))
+            structure.append(Part(torch.Tensor, None, 1))
             tensors.append(value)
         elif isinstance(value, Rows):
-            form.append(Part(Rows, type(value.table), 1 + len(value.table)))
-            drawn = len(tensors)
+            structure.append(Part(Rows, type(value.table), 1 + len(value.table)))
+            positions = len(tensors)
             tensors += [value.positions, *value.table]
         elif isinstance(value, tuple):
-            form.append(Part(type(value), None, len(value)))
+            structure.append(Part(type(value), None, len(value)))
             tensors += value
         else:
-            form.append(Part(float, None, 0))
-            numbers.append(place)
-    return tuple(form), tensors, numbers, drawn
+            structure.append(Part(float, None, 0))
+            numbers.append(index)
+    return Flat(tuple(structure), tensors, numbers, positions)
 
 
-def put_together(
-    form: Form,
+def unflatten(
+    structure: Structure,
     tensors: Sequence[torch.Tensor],
     numbers: Sequence[torch.Tensor],
     device: torch.device,
 ) -> list[Any]:
-    """The inputs as the loss wants them: rows gathered, numbers as tensors ()."""
+    """Rebuild the inputs for the loss: `Rows` are gathered, numbers are tensors ()."""
     inputs: list[Any] = []
     left, scalars = list(tensors), iter(numbers)
-    for kind, table, count in form:
-        mine, left = left[:count], left[count:]
+    for kind, table, count in structure:
+        own, left = left[:count], left[count:]
         if kind is float:
             inputs.append(next(scalars))
         elif kind is torch.Tensor:
-            inputs.append(mine[0])
+            inputs.append(own[0])
         elif table is not None:
-            positions, *columns = mine
+            positions, *columns = own
             inputs.append(Rows(table(*columns), positions).gather(device))
         else:
-            inputs.append(kind(*mine))
+            inputs.append(kind(*own))
     return inputs

@@ -1,9 +1,9 @@
-/* What a compiled step asks of torch, on tensors that are no more than a pointer and their shape: torch's own
-   take longer than the arithmetic of a small network, and their headers longer than all else to compile.
+/* The part of torch's runtime that compiled steps use, on tensors that are a pointer and a shape. With torch's
+   own tensors the calls take longer than the arithmetic of a small network, and torch's headers take longer to
+   compile than everything else.
 
-   aot.py puts this before the function that torch's ahead-of-time compiler has written. The names are those
-   of torch's runtime of such functions (torch/csrc/inductor/aoti_runtime); in its namespace they come before
-   torch's, and a function that asks for another is compiled with torch's instead. */
+   inductor.py puts this file before the function that Inductor has written. The names and signatures are those
+   of torch/csrc/inductor/aoti_runtime. A function that uses another name is compiled with torch's runtime. */
 
 #include <cstddef>
 #include <cstdint>
@@ -27,20 +27,20 @@ constexpr int32_t cached_torch_dtype_float32 = 6, cached_torch_dtype_int64 = 4, 
 using DeviceStreamType = void *;
 using AOTIProxyExecutorHandle = void *;
 
-struct Block { /* memory that tensors share */
+struct Block { /* reference-counted memory that tensors share */
     int64_t bytes;
     int refs;
     void *memory;
     Block *next;
 };
-static Block *free_blocks = nullptr; /* kept for the next of their size */
+static Block *free_blocks = nullptr; /* reused for tensors of the same size */
 
 struct Tensor {
     void *data;
     int64_t dims;
-    const int64_t *sizes, *strides; /* constants of the step; of its inputs, the caller's */
-    int64_t item;                   /* bytes of a number */
-    Block *block;                   /* null: somebody else's memory */
+    const int64_t *sizes, *strides; /* owned by the library, or for inputs by the caller */
+    int64_t item;                   /* bytes per element */
+    Block *block;                   /* null: the memory belongs to the caller */
 };
 using AtenTensorHandle = Tensor;
 
@@ -56,20 +56,20 @@ inline Block *block_of(int64_t bytes) {
     return new Block{bytes, 1, memory, nullptr};
 }
 
-inline void let_go(Block *block) {
+inline void release_block(Block *block) {
     if (block && --block->refs == 0) block->next = free_blocks, free_blocks = block;
 }
 
-/* A tensor that lets go of its memory when it ends. */
+/* A tensor that releases its memory in its destructor. */
 class RAIIAtenTensorHandle {
   public:
     RAIIAtenTensorHandle(const Tensor &tensor) : tensor(tensor) {}
     RAIIAtenTensorHandle(RAIIAtenTensorHandle &&other) : tensor(other.release()) {}
     RAIIAtenTensorHandle(const RAIIAtenTensorHandle &) = delete;
-    ~RAIIAtenTensorHandle() { let_go(tensor.block); }
+    ~RAIIAtenTensorHandle() { release_block(tensor.block); }
     operator const Tensor &() const { return tensor; }
     void *data_ptr() const { return tensor.data; }
-    void reset() { let_go(release().block); }
+    void reset() { release_block(release().block); }
     Tensor release() {
         Tensor given = tensor;
         tensor.block = nullptr;
@@ -108,13 +108,13 @@ inline Tensor reinterpret_tensor_wrapper(const Tensor &of, int64_t dims, const i
 
 inline RAIIAtenTensorHandle wrap_with_raii_handle_if_needed(const Tensor &tensor) { return {tensor}; }
 
-/* A matrix as sgemm, which goes column by column, is told of it; how is 0 where it cannot be. */
-struct Sides {
-    char how;
-    int lead;
+/* How to pass a matrix to sgemm, which is column-major; transposed is 0 if sgemm cannot read the matrix. */
+struct Layout {
+    char transposed; /* 'n' or 't' */
+    int lead;        /* leading dimension */
 };
-inline Sides sides(const Tensor &t) {
-    for (int inner = 1; inner >= 0; inner--) { /* along which numbers are neighbours */
+inline Layout layout_of(const Tensor &t) {
+    for (int inner = 1; inner >= 0; inner--) { /* the dimension with stride 1 */
         int64_t lead = t.strides[1 - inner], least = t.sizes[inner];
         if (t.strides[inner] != 1 && t.sizes[inner] != 1) continue;
         if (lead < least && t.sizes[1 - inner] != 1) continue;
@@ -123,22 +123,22 @@ inline Sides sides(const Tensor &t) {
     return {0, 0};
 }
 
-/* The sides of the transposed matrix. */
-inline Sides turned(Sides s) { return {s.how == 'n' ? 't' : 'n', s.lead}; }
+/* The layout of the transposed matrix. */
+inline Layout transpose(Layout l) { return {l.transposed == 'n' ? 't' : 'n', l.lead}; }
 
-/* out = a b + share * out. -> 0, or 1 where a matrix is none that sgemm can read. */
+/* out = a b + share * out. Returns 1 if sgemm cannot read one of the matrices, else 0. */
 inline int32_t product(const Tensor &out, const Tensor &a, const Tensor &b, float share) {
     if (out.item != 4 || a.item != 4 || b.item != 4) return 1; /* not float32 */
-    Sides to = sides(out), left = sides(a), right = sides(b);
-    if (!to.how || !left.how || !right.how) return 1;
+    Layout to = layout_of(out), left = layout_of(a), right = layout_of(b);
+    if (!to.transposed || !left.transposed || !right.transposed) return 1;
     int rows = out.sizes[0], columns = out.sizes[1], inner = a.sizes[1];
     const void *first = b.data, *second = a.data;
-    if (to.how == 't') { /* out^T = b^T a^T */
+    if (to.transposed == 't') { /* out^T = b^T a^T */
         std::swap(rows, columns), std::swap(first, second), std::swap(left, right);
-        left = turned(left), right = turned(right);
+        left = transpose(left), right = transpose(right);
     }
     float one = 1.0f;
-    sgemm_(&right.how, &left.how, &columns, &rows, &inner, &one, (const float *)first, &right.lead,
+    sgemm_(&right.transposed, &left.transposed, &columns, &rows, &inner, &one, (const float *)first, &right.lead,
            (const float *)second, &left.lead, &share, (float *)out.data, &to.lead);
     return 0;
 }
@@ -150,7 +150,7 @@ inline int32_t aoti_torch_cpu_mm_out(const Tensor &out, const Tensor &a, const T
 inline int32_t aoti_torch_cpu_addmm_out(const Tensor &out, const Tensor &bias, const Tensor &a, const Tensor &b,
                                         double beta, double alpha) {
     if (beta != 1.0 || alpha != 1.0) return 1;
-    int64_t last = bias.dims - 1; /* of a number, of a row, of a matrix */
+    int64_t last = bias.dims - 1; /* the bias is a scalar, a row or a matrix */
     int64_t down = bias.dims < 2 || bias.sizes[0] == 1 ? 0 : bias.strides[0];
     int64_t across = bias.dims < 1 || bias.sizes[last] == 1 ? 0 : bias.strides[last];
     bool plain = out.strides[1] == 1 && across == 1;
@@ -164,9 +164,9 @@ inline int32_t aoti_torch_cpu_addmm_out(const Tensor &out, const Tensor &bias, c
     return product(out, a, b, 1.0f);
 }
 
-/* What the function looks for around it. Its shapes were checked when it was made for them. */
+/* What the function refers to. Shapes are not checked: the library was compiled for them. */
 struct AOTInductorModelKernels {};
-extern RAIIAtenTensorHandle constants[]; /* aot.py writes them out */
+extern RAIIAtenTensorHandle constants[]; /* written by inductor.py */
 struct Constants {
     RAIIAtenTensorHandle &at(int i) const { return constants[i]; }
 };
@@ -184,8 +184,8 @@ struct Inputs {
     RAIIAtenTensorHandle operator[](int i) { return given[i]; }
     void clear() {}
 };
-inline Inputs steal_from_raw_handles_to_raii_handles(Tensor *given, size_t asked) {
-    if (asked != inputs_given) throw std::runtime_error("another number of inputs");
+inline Inputs steal_from_raw_handles_to_raii_handles(Tensor *given, size_t count) {
+    if (count != inputs_given) throw std::runtime_error("wrong number of inputs");
     return {given};
 }
 inline void __check_inputs_outputs(Tensor *, Tensor *) {}
@@ -195,7 +195,7 @@ inline void assert_size_stride(const Tensor &, Shape, Shape, const char *) {}
 
 }  // namespace torch::aot_inductor
 
-/* What compiled_step.c calls, and repeat.py; 0: it went well. */
+/* Called by compiled_step.c and compiled_step.py. Return values: 0 is success. */
 extern "C" {
 
 using torch::aot_inductor::Tensor;
@@ -206,7 +206,7 @@ void *step_tensor(void *data, int64_t dims, const int64_t *sizes, const int64_t 
     for (int64_t d = 0; d < dims; d++) shape[d] = sizes[d], shape[dims + d] = strides[d];
     return new Tensor{data, dims, shape, shape + dims, item, nullptr};
 }
-int32_t step_forget(void *tensor) { /* what step_tensor made */
+int32_t step_forget(void *tensor) { /* a tensor made by step_tensor */
     delete[] ((Tensor *)tensor)->sizes;
     delete (Tensor *)tensor;
     return 0;
@@ -226,6 +226,6 @@ int32_t step_run(void *, void **in, size_t inputs, void **out, size_t outputs, v
     return 0;
 }
 int32_t step_another(void *tensor, void **same) { return *same = tensor, 0; }
-int32_t step_release(void *result) { return torch::aot_inductor::let_go(((Tensor *)result)->block), 0; }
+int32_t step_release(void *result) { return torch::aot_inductor::release_block(((Tensor *)result)->block), 0; }
 int32_t step_memory(void *result, void **found) { return *found = ((Tensor *)result)->data, 0; }
 }

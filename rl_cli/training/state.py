@@ -21,6 +21,8 @@ class TrainingState:
         self.algo, self.collector, self.callbacks = algo, collector, callbacks
         self.step = self.episodes = 0  # env steps and finished training episodes, over all envs
         self.elapsed = 0.0  # seconds of acting and learning
+        self.served = (0, 0)  # steps and episodes when the callbacks last ran
+        self.update_pending = False  # a signal interrupted the update of this step
         self._running_since: float | None = None
 
     def add_steps(self, steps: int) -> None:
@@ -28,6 +30,17 @@ class TrainingState:
 
     def add_episodes(self, episodes: int) -> None:
         self.episodes += episodes
+
+    def mark_served(self) -> None:
+        """The callbacks have run at this step."""
+        self.served = (self.step, self.episodes)
+
+    def postpone_update(self) -> None:
+        """A signal interrupted the update of this step; nothing has changed."""
+        self.update_pending = True
+
+    def complete_update(self) -> None:
+        self.update_pending = False
 
     @contextmanager
     def clock_running(self) -> Iterator[None]:
@@ -53,7 +66,9 @@ class TrainingState:
             self._running_since = None
 
     def state_dict(self) -> State:
+        pending = {"served": list(self.served)} if self.update_pending else {}
         return {
+            **pending,
             "step": self.step,
             "episodes": self.episodes,
             "elapsed": self.elapsed,
@@ -67,6 +82,9 @@ class TrainingState:
         state = upgraded(state)
         self.step, self.episodes = cast(int, state["step"]), cast(int, state["episodes"])
         self.elapsed = cast(float, state["elapsed"])
+        self.update_pending = "served" in state
+        served = cast("list[int]", state.get("served", [self.step, self.episodes]))
+        self.served = (served[0], served[1])
         self.algo.load_state_dict(cast(State, state["algo"]))
         inexact = self.collector.envs.load_state_dict(cast(State, state["envs"]))
         self.callbacks.load_state_dict(cast(State, state["callbacks"]))

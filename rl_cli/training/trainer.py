@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from rl_cli.algos.base import Algorithm
 from rl_cli.collectors.base import Collector
-from rl_cli.core.errors import RunError
+from rl_cli.core.errors import RunError, UpdateInterrupted
 from rl_cli.core.types import Metrics
 from rl_cli.training.callbacks.base import CallbackList
 from rl_cli.training.state import TrainingState
@@ -62,13 +62,16 @@ class Trainer:
         self.callbacks.start(self.state)
         self.due = self.callbacks.next_due(self.state.step)
         with self.state.clock_running():
-            if self.state.step >= self.due:  # an evaluation that a signal interrupted
+            if self.state.update_pending:  # and the callbacks of this step after it
+                self.due = self.state.step
+            elif self.state.step >= self.due:  # an evaluation that a signal interrupted
                 self._run_callbacks()
             while not (reason := self._reason_to_stop()):
-                self._collect()
-                self._report(self.algo.update(self.state.step))
+                if not self.state.update_pending:
+                    self._collect()
+                self._update()
                 self._count_episodes()
-                if self.state.step >= self.due:
+                if self.state.step >= self.due and not self.state.update_pending:
                     self._run_callbacks()
         return reason
 
@@ -84,6 +87,8 @@ class Trainer:
     def _reason_to_stop(self) -> str | None:
         if self.interrupted():
             return INTERRUPTED
+        if self.state.update_pending:
+            return None
         if reason := self.callbacks.stop_reason(self.state):
             return reason
         steps, episodes = self.budget
@@ -101,6 +106,16 @@ class Trainer:
             raise
         state.add_steps(collected.steps)
         self._report(collected.metrics)
+
+    def _update(self) -> None:
+        """Update the algorithm. A signal during compilation postpones the update to the resumed run."""
+        try:
+            metrics = self.algo.try_update(self.state.step)
+        except UpdateInterrupted:
+            self.state.postpone_update()
+            return
+        self.state.complete_update()
+        self._report(metrics)
 
     def _report(self, metrics: Metrics | None) -> None:
         if metrics is not None:
@@ -120,4 +135,5 @@ class Trainer:
     def _run_callbacks(self) -> None:
         with self.state.clock_stopped():
             self.callbacks.run(self.state)
+            self.state.mark_served()
             self.due = self.callbacks.next_due(self.state.step)

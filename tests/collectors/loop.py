@@ -40,14 +40,13 @@ class Loop:
         cfg = settings(name, **(DQN if name == "dqn" else PPO) | (changes or {}))
         cpu = torch.device("cpu")
         self.algo = algos.load(name)(cfg, self.envs.spec, BUDGET, 0, cpu)
-        self.algo.learner.native = forward.load()
-        if compiled:
-            identity = f"collectors {(changes or {}).get('bootstrap')}"
-            self.algo.learner.compiler = StepCompiler(identity, print)
+        identity = f"collectors {(changes or {}).get('bootstrap')}"
+        compiler = StepCompiler(identity, print) if compiled else None
+        self.algo.learner.compile_with(compiler, forward.load())
         self.eager = EagerCollector(self.algo, self.envs, BUDGET)
         made = make_collector(self.algo, self.envs, BUDGET, never)
         self.collector = made if native else self.eager
-        self.envs.keep_finished = True
+        self.envs.record_episodes(True)
         self.envs.reset()
         self.step, self.episodes, self.calls = 0, [], 0
         self.metrics, self.inline_updates = [], 0  # of all updates; number of the inline ones

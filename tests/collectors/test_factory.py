@@ -38,7 +38,7 @@ def test_other_action_distributions_get_the_eager_collector(changes):
 
 def test_uncompiled_forward_pass_gets_the_eager_collector():
     loop = Loop("dqn", "CartPole-v1", False)
-    loop.algo.learner.native = None
+    loop.algo.learner.compile_with(None)
     assert made_for(loop) is EagerCollector
 
 

@@ -78,8 +78,6 @@ def ready():
 def test_after_an_update_on_other_batches_the_next_is_left_to_update():
     """The compiled step at hand is for batches of another size, until `update` prepares its own."""
     loop = ready()
-    loop.algo.learner.call = None
-    assert not loop.collector.inline.ready()
     rows = loop.algo.replay.sample(16, loop.algo.sample_rng, batches=2)
     loop.algo.learner.update(rows, 0.1, learning_rate=1e-3)
     assert not loop.collector.inline.ready()

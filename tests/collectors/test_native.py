@@ -118,7 +118,7 @@ def test_greedy_action_of_equal_and_nan_values_is_numpys_argmax(env, number):
 def test_without_a_compiled_forward_pass_the_native_collector_steps_eagerly():
     """C and numpy round the network differently: a run without a compiled step acts in numpy."""
     loop = Loop("dqn", "CartPole-v1", True)
-    loop.algo.learner.native = None  # the step turned out not to compile
+    loop.algo.learner.compile_with(None)  # the step turned out not to compile
     assert loop.collector.collect(0, 100) == (1, None)
 
 

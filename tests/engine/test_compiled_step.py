@@ -19,7 +19,7 @@ def learners(name, notes):
     """In the tests' own cache, which is kept: the compiler is at work the first time only."""
     both = make(name).learner, make(name).learner
     for learner in both:
-        learner.compiler = compiler(notes, f"{compiler_module.source_digest()} repeated {name}")
+        learner.compile_with(compiler(notes, f"{compiler_module.source_digest()} repeated {name}"))
     return both
 
 
@@ -44,14 +44,14 @@ def test_runs_in_one_call_are_the_runs_of_several(name, monkeypatch):
         assert together.is_compiled, notes
         for key, values in found.items():
             assert np.array_equal(values, np.concatenate([metrics[key] for metrics in expected]))
-    for kept in ("flat", "momentum", "variance"):
+    for kept in ("flat", "first_moment", "second_moment"):
         assert torch.equal(getattr(together, kept), getattr(singly, kept))
     assert not torch.equal(together.flat, make(name).learner.flat)
 
 
 def test_it_reads_the_tables_of_now_and_keeps_no_older_one():
     learner, plain = learners("ppo", [])
-    plain.compiler = None
+    plain.compile_with(None)
     seen = []
     for seed in range(3):
         given, *rest = inputs("ppo", seed)
@@ -70,9 +70,9 @@ def test_a_file_that_is_another_library_is_refused(tmp_path):
     one = torch.zeros(1)
     (tmp_path / "junk.so").write_text("junk")
     with pytest.raises(OSError, match="junk"):
-        compiled_step.Repeated(tmp_path / "junk.so", [one], [one], [0])
+        compiled_step.CompiledStep(tmp_path / "junk.so", [one], [one], [0])
     library = build_cache.load(compiled_step.SOURCE)
-    with pytest.raises(RuntimeError, match="another kind of library"):
-        compiled_step.Repeated(compiled_step.Path(library._name), [one], [one], [0])
+    with pytest.raises(RuntimeError, match="of another kind"):
+        compiled_step.CompiledStep(compiled_step.Path(library._name), [one], [one], [0])
     with pytest.raises(RuntimeError, match="more than 64"):
-        compiled_step.Repeated(tmp_path / "junk.so", [one] * 65, [one], [0])
+        compiled_step.CompiledStep(tmp_path / "junk.so", [one] * 65, [one], [0])

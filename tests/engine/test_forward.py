@@ -63,7 +63,7 @@ def test_choices_are_those_that_python_draws(outputs):
     for seed in range(200):
         x = np.random.default_rng(seed).normal(size=(4, 3)).astype(np.float32)
         one, other = np.random.default_rng(seed), np.random.default_rng(seed)
-        found = quick.draw(net, arrays, x, one)
+        found = quick.sample(net, arrays, x, one)
         assert found.dtype == np.int64
         assert found.tolist() == kind.sample({}, quick(net, arrays, x), other).tolist()
         assert one.random() == other.random()  # the stream stands where it would
@@ -82,7 +82,7 @@ def test_a_choice_at_each_end_of_the_distribution():
         def random(self, out):
             out[:] = [0.0, 0.2499, 0.2501, np.nextafter(1.0, 0.0)]
 
-    found = forward.load().draw(net, arrays, np.zeros((4, 1), np.float32), Points())
+    found = forward.load().sample(net, arrays, np.zeros((4, 1), np.float32), Points())
     assert found.tolist() == [0, 0, 1, 1]
 
 
@@ -131,11 +131,11 @@ def test_training_acts_with_it_and_evaluation_does_not(name):
             asked.append(len(x))
             return net.in_numpy(arrays, x)
 
-        def draw(self, net, arrays, x, rng):
+        def sample(self, net, arrays, x, rng):
             asked.append(len(x))
             return np.zeros(len(x), np.int64)
 
-    algo.learner.native = Spy()
+    algo.learner.compile_with(None, Spy())
     obs = np.ones((2, 5), np.float32)
     algo.predict(obs, None), algo.predict(obs, np.random.default_rng(0))
     assert asked == []
@@ -146,7 +146,7 @@ def test_training_acts_with_it_and_evaluation_does_not(name):
 
 def test_a_run_whose_step_is_not_compiled_acts_in_numpy_too():
     algo = make("dqn")
-    algo.learner.native = lambda *_: None
+    algo.learner.compile_with(None, lambda *_: None)
     saved = algo.learner.state_dict()
     assert saved["native"] is True
     algo.learner.load_state_dict({**saved, "compiled": True})
@@ -156,13 +156,13 @@ def test_a_run_whose_step_is_not_compiled_acts_in_numpy_too():
     assert algo.learner.state_dict()["native"] is False
 
     before = make("dqn").learner
-    before.native = lambda *_: None
+    before.compile_with(None, lambda *_: None)
     del saved["native"]  # of the time when all acted in numpy
     before.load_state_dict({**saved, "compiled": True})
     assert before.native is None
 
     other = make("dqn")
-    other.learner.native, other.learner.compiler = (lambda *_: None), (lambda *_: None)
+    other.learner.compile_with(lambda *_: None, lambda *_: None)
     for _ in range(1_200):
         obs = np.zeros((2, 5), np.float32)
         flags = np.zeros(2, bool)
@@ -180,3 +180,23 @@ def test_without_a_compiler_a_run_says_so_and_goes_on(command, tiny, tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("uncompiled") + done.stdout.count("uncompiled") == 1
     assert "no C++ compiler is installed (g++)" in done.stderr + done.stdout
+
+
+@needs_compiler
+def test_forward_passes_of_new_networks_are_not_those_of_deleted_ones():
+    """An object made after another was deleted often has its id."""
+    native, x = forward.load(), np.ones((1, 1), np.float32)
+    for i in range(50):
+        net = MLP("q", 1, (), 1 + i % 3, "relu")
+        arrays = arrays_of(net, i)
+        found = native(net, arrays, x)
+        np.testing.assert_allclose(found, net.in_numpy(arrays, x), rtol=1e-6)
+        del net, arrays
+
+
+@needs_compiler
+def test_forward_pass_reads_the_arrays_it_is_called_with():
+    net, native, x = MLP("q", 1, (), 1, "relu"), forward.load(), np.ones((1, 1), np.float32)
+    for seed in range(3):
+        arrays = arrays_of(net, seed)
+        np.testing.assert_allclose(native(net, arrays, x), net.in_numpy(arrays, x), rtol=1e-6)

@@ -13,7 +13,7 @@ import torch
 from rl_cli.engine import compiler as compiler_module
 from rl_cli.engine import inductor
 from rl_cli.engine.build_cache import find_compiler
-from rl_cli.engine.compiled_step import OnStepH, OnTorch, Repeated
+from rl_cli.engine.compiled_step import CompiledStep, OwnRuntime, TorchRuntime
 from tests.engine.test_compiler import compiler, inputs, make, needs_compiler
 
 POINTER, LONG = ctypes.c_void_p, ctypes.c_int64
@@ -51,7 +51,7 @@ def probe(tmp_path_factory):
     model = ctypes.CDLL(str(library))
     for name in ("empty", "part", "moved", "memory"):
         getattr(model, f"probe_{name}").restype = POINTER
-    return OnStepH(model), model
+    return OwnRuntime(model), model
 
 
 def laid_out(rng, rows, columns, layout):
@@ -144,7 +144,7 @@ def test_memory_is_used_again_when_its_last_view_is_gone(probe):
 
 def test_a_page_keeps_its_kernels_and_its_function_on_step_h():
     constants = {"_tensor_constant0": torch.tensor([7, -1]), "_tensor_constant2": torch.ones(2, 1)}
-    source = inductor.on_step_h(PAGE, constants)
+    source = inductor.with_own_runtime(PAGE, constants)
     assert "boilerplate" not in source
     assert "CACHE_TORCH" not in source
     assert source.startswith(
@@ -162,23 +162,23 @@ def test_a_page_keeps_its_kernels_and_its_function_on_step_h():
     ("page", "why"),
     [
         (PAGE.replace("cpu_mm_out", "cpu_cholesky"), "aoti_torch_cpu_cholesky"),
-        (PAGE.replace('} // extern "C"', "}"), "another kind"),
-        (PAGE.replace("AOTInductorModel::run_impl", "Model::run"), "another kind"),
-        (PAGE.replace("CACHE_TORCH", "CACHED"), "another kind"),
-        (PAGE.replace("constants_info_[1]", "constants_info_[2]"), "another order"),
+        (PAGE.replace('} // extern "C"', "}"), "unknown page format"),
+        (PAGE.replace("AOTInductorModel::run_impl", "Model::run"), "unknown page format"),
+        (PAGE.replace("CACHE_TORCH", "CACHED"), "unknown page format"),
+        (PAGE.replace("constants_info_[1]", "constants_info_[2]"), "unknown order of constants"),
     ],
 )
 def test_a_page_we_do_not_know_is_left_to_torch(page, why):
-    with pytest.raises(inductor.Unknown, match=why):
-        inductor.on_step_h(
+    with pytest.raises(inductor.Unsupported, match=why):
+        inductor.with_own_runtime(
             page, {"_tensor_constant0": torch.ones(1), "_tensor_constant2": torch.ones(1)}
         )
 
 
 @pytest.mark.parametrize("constant", [torch.ones(2, dtype=torch.float64), torch.ones(2, 3).t()])
 def test_constants_of_other_kinds_are_left_to_torch(constant):
-    with pytest.raises(inductor.Unknown):
-        inductor.written_out([constant])
+    with pytest.raises(inductor.Unsupported):
+        inductor.constants_source([constant])
 
 
 @needs_compiler
@@ -191,11 +191,11 @@ def test_products_of_other_types_are_refused(probe):
 
 def step_of(identity, notes=None, name="dqn", **changes):
     learner = make(name, **changes).learner
-    learner.compiler = compiler([] if notes is None else notes, identity)
+    learner.compile_with(compiler([] if notes is None else notes, identity))
     rows = inputs(name)
     learner.update(*(rows if isinstance(rows, tuple) else (rows,)), learning_rate=1e-3)
-    (found,) = learner.compiled.values()
-    assert isinstance(found, Repeated), notes
+    (found,) = learner._compilation.functions.values()
+    assert isinstance(found, CompiledStep), notes
     return found
 
 
@@ -203,9 +203,9 @@ def step_of(identity, notes=None, name="dqn", **changes):
 def test_a_step_is_built_on_step_h():
     """In the tests' own cache, which is kept; with constants: those of the squashed entropy."""
     identity = f"{compiler_module.source_digest()} tensor_runtime.h"
-    assert isinstance(step_of(identity).functions, OnStepH)
+    assert isinstance(step_of(identity).runtime, OwnRuntime)
     squashed = step_of(identity, name="ppo", squash_actions=True)
-    assert isinstance(squashed.functions, OnStepH)
+    assert isinstance(squashed.runtime, OwnRuntime)
 
 
 @needs_compiler
@@ -216,8 +216,8 @@ def test_a_step_that_asks_for_more_has_torchs_tensors(tmp_path, monkeypatch):
     (tmp_path / "tensor_runtime.h").write_text(source)
     monkeypatch.setattr(inductor, "RUNTIME", tmp_path / "tensor_runtime.h")
     notes = []
-    assert isinstance(step_of("torch's", notes).functions, OnTorch)
-    why = "the compiled step takes torch's runtime, slower than ours: aoti_torch_cpu_mm_out"
+    assert isinstance(step_of("torch's", notes).runtime, TorchRuntime)
+    why = "the compiled step uses torch's runtime, which is slower: aoti_torch_cpu_mm_out"
     assert notes == [compiler_module.COMPILING, why]
     assert gc.isenabled()
 
@@ -236,24 +236,20 @@ FLAGS = {
 )
 def test_what_cannot_be_compiled_or_loaded_is_left_to_torch(source, tmp_path, monkeypatch):
     asked, notes = [], []
-    monkeypatch.setattr(inductor, "written", lambda *_: (PAGE, FLAGS))
-    monkeypatch.setattr(inductor, "on_step_h", lambda *_: source)
-    monkeypatch.setattr(inductor, "torchs_own", lambda *arguments: asked.append(arguments[-1]))
-    inductor.build(
-        torch.fx.symbolic_trace(torch.nn.Identity()), (), tmp_path / "step.so", notes.append
-    )
+    monkeypatch.setattr(inductor, "generate", lambda *_: (PAGE, FLAGS))
+    monkeypatch.setattr(inductor, "with_own_runtime", lambda *_: source)
+    monkeypatch.setattr(inductor, "build_with_torch", lambda *arguments: asked.append(arguments[2]))
+    inductor.build(torch.fx.symbolic_trace(torch.nn.Identity()), (), tmp_path, 1, notes.append)
     assert asked == [tmp_path / "step.so"]
     assert len(notes) == 1
-    assert notes[0].startswith("the compiled step takes torch's runtime, slower than ours: ")
+    assert notes[0].startswith("the compiled step uses torch's runtime, which is slower: ")
 
 
 @needs_compiler
 def test_a_compiler_that_cannot_write_is_no_reason_to_ask_torch(tmp_path, monkeypatch):
     """Or the slower library would lie under the name for good."""
-    monkeypatch.setattr(inductor, "written", lambda *_: (PAGE, FLAGS))
-    monkeypatch.setattr(inductor, "on_step_h", lambda *_: '#include "not_there.h"')
-    monkeypatch.setattr(inductor, "torchs_own", lambda *_: pytest.fail("asked torch"))
+    monkeypatch.setattr(inductor, "generate", lambda *_: (PAGE, FLAGS))
+    monkeypatch.setattr(inductor, "with_own_runtime", lambda *_: '#include "not_there.h"')
+    monkeypatch.setattr(inductor, "build_with_torch", lambda *_: pytest.fail("asked torch"))
     with pytest.raises(RuntimeError, match=r"compilation terminated|not_there"):
-        inductor.build(
-            torch.fx.symbolic_trace(torch.nn.Identity()), (), tmp_path / "step.so", print
-        )
+        inductor.build(torch.fx.symbolic_trace(torch.nn.Identity()), (), tmp_path, 1, print)

@@ -22,7 +22,7 @@ def test_compiled_answers_are_the_plain_ones_and_follow_the_parameters():
     """In the tests' own cache, which is kept: the compiler is at work the first time only."""
     notes, algo = [], make("ppo")
     plain = make("ppo")
-    algo.learner.compiler = compiler(notes, f"{compiler_module.source_digest()} asked")
+    algo.learner.compile_with(compiler(notes, f"{compiler_module.source_digest()} asked"))
     for _ in range(3):
         found = algo.policy.evaluate(rollout(20), same_shape=True)
         expected = plain.policy.evaluate(rollout(20), same_shape=True)
@@ -33,12 +33,12 @@ def test_compiled_answers_are_the_plain_ones_and_follow_the_parameters():
         with torch.no_grad():
             algo.learner.flat.mul_(1.3)
             plain.learner.flat.mul_(1.3)
-    assert len(algo.learner.compiled) == 1
+    assert len(algo.learner._compilation.functions) == 1
 
 
 def test_what_is_asked_once_is_not_compiled():
     algo, asked = make("ppo"), []
-    algo.learner.compiler = lambda *what: asked.append(what)
+    algo.learner.compile_with(lambda *what: asked.append(what))
     algo.policy.evaluate(rollout(7), same_shape=False)
     assert not asked
     algo.policy.evaluate(rollout(7), same_shape=True)
@@ -61,7 +61,7 @@ def test_rows_are_rated_one_by_one():
 def test_only_rollouts_of_one_length_are_asked_often(episodes):
     length = 64 if episodes is None else None
     algo, seen = ppo(rollout_length=length, rollout_episodes=episodes), []
-    plain = algo.learner.infer
-    algo.learner.infer = lambda *a, often: seen.append(often) or plain(*a, often=often)
+    infer = algo.learner.infer
+    algo.learner.infer = lambda *a, repeated: seen.append(repeated) or infer(*a, repeated=repeated)
     filled(algo).update(64)
     assert seen == [episodes is None]

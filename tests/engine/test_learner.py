@@ -61,7 +61,7 @@ def test_steps_equal_torchs_adam_and_clip(max_grad_norm):
         loss.backward()
         limit = float("inf") if max_grad_norm is None else max_grad_norm
         norm = torch.nn.utils.clip_grad_norm_(oracle.values(), limit)
-        adam.update()
+        adam.step()
         torch.testing.assert_close(metrics["grad_norm"], norm[None])  # before clipping
         torch.testing.assert_close(metrics["loss"], loss.detach()[None])
         for name, value in oracle.items():
@@ -100,7 +100,7 @@ def test_clipping_bounds_the_norm_of_the_whole_gradient(max_grad_norm, momentum)
         params, lambda p: (300 * p["w"] + 400 * p["v"], {}), max_grad_norm=max_grad_norm
     )
     metrics = learner.update(learning_rate=0.1)
-    assert learner.momentum.tolist() == pytest.approx(momentum, rel=1e-5)
+    assert learner.first_moment.tolist() == pytest.approx(momentum, rel=1e-5)
     assert metrics["grad_norm"].item() == pytest.approx(500.0)
 
 
@@ -110,7 +110,7 @@ def test_clipping_by_value_bounds_each_entry():
     slope = torch.tensor([3.0, -0.2])
     learner = make_learner(params, lambda p: ((p["w"] * slope).sum(), {}), max_grad_value=0.5)
     metrics = learner.update(learning_rate=0.1)
-    assert learner.momentum.tolist() == pytest.approx([0.05, -0.02])
+    assert learner.first_moment.tolist() == pytest.approx([0.05, -0.02])
     assert metrics["grad_norm"].item() == pytest.approx((9 + 0.04) ** 0.5)
 
 
@@ -186,7 +186,7 @@ def test_the_loss_is_given_the_target_and_no_gradient_flows_into_it():
     learner = make_learner({"w": torch.tensor([1.0])}, loss, with_target=True)
     learner.load_policy({"w": torch.tensor([3.0])})
     learner.update(2.0, learning_rate=0.1)
-    assert learner.momentum.tolist() == pytest.approx([0.2])
+    assert learner.first_moment.tolist() == pytest.approx([0.2])
     assert learner.target["w"].tolist() == [1.0]
     assert not learner.target["w"].requires_grad
 
@@ -269,7 +269,7 @@ def test_several_batches_are_as_many_updates_one_after_the_other():
     ]
     assert one.updates == other.updates == 4
     assert torch.equal(one.flat, other.flat)
-    assert torch.equal(one.variance, other.variance)
+    assert torch.equal(one.second_moment, other.second_moment)
     assert list(together) == ["loss", "first", "grad_norm", "each"]
     assert {k: tuple(v.shape) for k, v in together.items()} == {
         "loss": (4,), "first": (4,), "grad_norm": (4,), "each": (4, 5)
@@ -291,7 +291,8 @@ def test_a_compiler_tries_the_step_with_the_numbers_of_its_first_update():
 
     for _ in range(20):  # garbage is not always garbage
         learner = make_learner({"w": torch.zeros(1)}, loss)
-        learner.compiler, learner.updates = compiler, 1
+        learner.compile_with(compiler)
+        learner.updates = 1
         learner.update(torch.ones(1), 0.25, learning_rate=0.5)
     rate, correction = 0.5 / (1 - 0.9**2), (1 - 0.999**2) ** -0.5
     assert all(row == pytest.approx([rate, correction, 0.25], rel=1e-6) for row in seen)

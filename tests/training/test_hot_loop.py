@@ -12,7 +12,8 @@ from omegaconf import OmegaConf
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from rl_cli import algos
-from rl_cli.engine.compiler import copied, repeated, trace
+from rl_cli.engine.functions import copied, eager_loop
+from rl_cli.engine.tracing import trace
 from rl_cli.envs.vector import VectorEnv
 from tests.algos.test_algorithms import env_config, settings
 from tests.conftest import REPO
@@ -105,7 +106,7 @@ class Loop:
         self.algo = algos.load(name)(cfg, self.envs.spec, 10_000, 0, torch.device("cpu"))
         self.library = Library()
         if compiled:
-            self.algo.learner.compiler = self.library
+            self.algo.learner.compile_with(self.library)
         self.obs, self.at = self.envs.reset(), 0
 
     def step(self):
@@ -259,8 +260,10 @@ WHOLE = ("quantile", "sarsa", "expected_sarsa", "no_target", "max_grad_value", "
 def test_one_graph_holds_the_whole_update(switch):
     """Traced once, at the first update, it goes on as the plain one does: nothing in it is of its time."""
     plain, traced = (switched("dqn", switch, compiled=False) for _ in range(2))
-    traced.algo.learner.compiler = lambda function, arguments, changing: repeated(
-        trace(function, copied(arguments)), changing
+    traced.algo.learner.compile_with(
+        lambda function, arguments, changing: eager_loop(
+            trace(function, copied(arguments)), changing
+        )
     )
     for loop in (plain, traced):
         warm(loop, 50)

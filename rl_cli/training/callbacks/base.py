@@ -29,6 +29,14 @@ class RunState(Protocol):
         """Finished training episodes, over all envs."""
 
     @property
+    def served(self) -> tuple[int, int]:
+        """`step` and `episodes` when the callbacks last ran: where triggers start to count."""
+
+    @property
+    def update_pending(self) -> bool:
+        """A signal interrupted the update of this step; the resumed run makes it first."""
+
+    @property
     def elapsed(self) -> float:
         """Seconds of acting and learning, without the time spent in callbacks."""
 

@@ -13,7 +13,7 @@ from rl_cli.training.callbacks.history import EvaluationHistory
 from rl_cli.training.callbacks.triggers import Trigger
 from rl_cli.training.policy import RunPolicy
 
-Version = tuple[int, int, int, bool]
+Version = tuple[int, int, int, bool, bool]
 
 
 class CheckpointCallback(Callback):
@@ -50,7 +50,7 @@ class CheckpointCallback(Callback):
         self.saved: Version | None = None  # what the last checkpoint contains
 
     def start(self, state: RunState) -> None:
-        self.trigger.restart(state.step, state.episodes)
+        self.trigger.restart(*state.served)
         if state.step:  # resumed: its checkpoint is on the disk
             self.saved = self._version(state)
 
@@ -93,7 +93,8 @@ class CheckpointCallback(Callback):
 
     def _version(self, state: RunState) -> Version:
         history = self.history
-        return state.step, self.logger.row_step, history.step, history.interrupted
+        rows, evaluated = self.logger.row_step, history.step
+        return state.step, rows, evaluated, history.interrupted, state.update_pending
 
     def _evaluation(self, state: RunState) -> dict[str, Any] | None:
         """For the manifest: the evaluation of this step, if there was one."""

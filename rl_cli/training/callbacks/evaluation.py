@@ -46,7 +46,7 @@ class EvaluationCallback(Callback):
         self.trigger, self.reporter, self.interrupted = trigger, reporter, interrupted
 
     def start(self, state: RunState) -> None:
-        self.trigger.restart(state.step, state.episodes)
+        self.trigger.restart(*state.served)
 
     def next_due(self, step: int) -> int:
         return step if self.history.interrupted else self.trigger.next_due(step)

@@ -44,7 +44,7 @@ class MetricsCallback(Callback):
         self.row_step, self.row_seconds = 0, 0.0  # start of the interval of steps_per_second
 
     def start(self, state: RunState) -> None:
-        self.trigger.restart(state.step, state.episodes)
+        self.trigger.restart(*state.served)
         self.row_step, self.row_seconds = state.step, self._seconds(state)
 
     def next_due(self, step: int) -> int:

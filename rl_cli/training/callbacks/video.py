@@ -45,7 +45,7 @@ class VideoCallback(Callback):
         self.pending: dict[int, Recording] = {}  # training episodes to render, by number
 
     def start(self, state: RunState) -> None:
-        self.trigger.restart(state.step, state.episodes)
+        self.trigger.restart(*state.served)
         self.record_episodes(self.recorder.wants_training)
 
     def next_due(self, step: int) -> int:
