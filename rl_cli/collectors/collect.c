@@ -76,20 +76,21 @@ typedef struct { /* K updates on batches of B replay rows each */
     const void *step;
     const float *scalars; /* (K, ...) of each update */
     int64_t *positions;   /* (K, B) rows drawn */
-    float *metrics;       /* (K, num_metrics), written */
+    float *metrics;       /* (rounds, K, num_metrics), written */
 } Updates;
 
 enum Outcome { DONE, NOT_FINITE, FAILED };
 
 /* Draw the batches evenly from the first `rows` rows of the replay buffer and run the compiled step on each.
-   -> Outcome; NOT_FINITE if a gradient is. */
-int run_updates(const Updates *u, int64_t rows) {
+   round: the row of metrics to write. -> Outcome; NOT_FINITE if a gradient is. */
+int run_updates(const Updates *u, int64_t rows, int64_t round) {
+    float *metrics = u->metrics + round * u->num_batches * u->num_metrics;
     for (int i = 0; i < u->num_batches * u->batch_size; i++)
         u->positions[i] = (int64_t)(u->bits->next_double(u->bits->state) * (double)rows);
     const char *arguments[] = {(const char *)u->scalars, (const char *)u->positions};
-    char *results[] = {(char *)u->metrics};
+    char *results[] = {(char *)metrics};
     if (u->run(u->step, u->num_batches, arguments, results)) return FAILED;
     for (int k = 0; k < u->num_batches; k++)
-        if (!isfinite(u->metrics[k * u->num_metrics + u->grad_norm])) return NOT_FINITE;
+        if (!isfinite(metrics[k * u->num_metrics + u->grad_norm])) return NOT_FINITE;
     return DONE;
 }

@@ -42,20 +42,30 @@ class InlineUpdates:
         algo: its buffer is a `ReplayBuffer`.
         spec: when and how it updates. `spec.every` is at least `num_envs`.
         num_envs: env steps of one step of all envs.
+        max_steps: env steps of one collection, at most.
         library: of collect.c.
 
     """
 
     def __init__(
-        self, algo: Algorithm[Any], spec: UpdateSpec, num_envs: int, library: ctypes.CDLL
+        self,
+        algo: Algorithm[Any],
+        spec: UpdateSpec,
+        num_envs: int,
+        max_steps: int,
+        library: ctypes.CDLL,
     ) -> None:
         assert isinstance(algo.buffer, ReplayBuffer)
         self.algo, self.spec, self.num_envs, self.replay = algo, spec, num_envs, algo.buffer
         self.call: PreparedCall | None = None  # the learner's last one when `ready` last looked
         self.scalars = np.empty((0, 0), np.float32)  # of this call, (K, numbers)
+        self.metrics = np.empty((0, 0, 0), np.float32)  # (rounds, K, metrics)
         self.usable = False  # whether this call can be made from C
-        self.due = 0  # env step of the next update, or move of the target network
-        self.history: list[np.ndarray] = []  # metrics of this collection, (K, metrics) each
+        self.due = self.update_due = self.target_due = (
+            0  # env steps: of the next of either; of each
+        )
+        self.max_rounds = max_steps // spec.every + 1
+        self.rounds = 0  # of updates in this collection; the first rows of `metrics`
         self.struct = UpdatesStruct(
             num_batches=spec.batches,
             batch_size=spec.batch_size,
@@ -63,7 +73,7 @@ class InlineUpdates:
         )
         self.address = ctypes.addressof(self.struct)
         self.run_updates = library.run_updates
-        self.run_updates.argtypes = (Pointer, ctypes.c_int64)
+        self.run_updates.argtypes = (Pointer, ctypes.c_int64, ctypes.c_int64)
         self.run_updates.restype = ctypes.c_int
 
     def ready(self) -> bool:
@@ -88,18 +98,17 @@ class InlineUpdates:
         s.num_metrics, s.grad_norm = len(names), names.index("grad_norm")
         s.step, s.run = step.address, ctypes.cast(step.repeat, Pointer).value
         self.scalars = call.scalars
-        self.metrics = np.empty((spec.batches, len(names)), np.float32)
+        self.metrics = np.empty((self.max_rounds, spec.batches, len(names)), np.float32)
         s.scalars, s.positions = self.scalars.ctypes.data, drawn[1].ctypes.data
         s.metrics = self.metrics.ctypes.data
         return True
 
     def begin(self, step: int) -> None:
         """Start a collection at env step `step`, up to which all updates have been made."""
-        self.history = []
-        self.due = self._next_due(step)
-
-    def _next_due(self, step: int) -> int:
-        return next_multiple(step, self.spec.every, self.spec.target_update_every)
+        self.rounds = 0
+        self.update_due = next_multiple(step, self.spec.every)
+        self.target_due = next_multiple(step, self.spec.target_update_every)
+        self.due = min(self.update_due, self.target_due)
 
     def run(self, step: int) -> bool:
         """Make what is due at env step `step`, which is the first one at or after `due`.
@@ -111,12 +120,15 @@ class InlineUpdates:
             RuntimeError: the compiled step failed.
 
         """
-        spec, before = self.spec, step - self.num_envs
-        finite = not crossings(before, step, spec.every) or self._update(step)
-        if finite:
-            for _ in range(crossings(before, step, spec.target_update_every)):
+        spec, finite = self.spec, True
+        if step >= self.update_due:
+            finite = self._update(step)
+            self.update_due = next_multiple(step, spec.every)
+        if finite and step >= self.target_due:
+            for _ in range(crossings(step - self.num_envs, step, spec.target_update_every)):
                 self.algo.learner.update_target(spec.tau)
-        self.due = self._next_due(step)
+            self.target_due = next_multiple(step, spec.target_update_every)
+        self.due = min(self.update_due, self.target_due)
         spec.done(step)
         return finite
 
@@ -124,15 +136,15 @@ class InlineUpdates:
         """One update on each of `spec.batches` batches. -> whether all gradients are finite."""
         algo, numbers = self.algo, self.spec.numbers(step)
         algo.learner.write_scalars(self.scalars, algo.learning_rate(step), numbers)
-        outcome = self.run_updates(self.address, self.replay.size)
+        outcome = self.run_updates(self.address, self.replay.size, self.rounds)
         if outcome not in (DONE, NOT_FINITE):
             raise RuntimeError("the compiled learning step failed")
-        self.history.append(self.metrics.copy())
+        self.rounds += 1
         return bool(outcome == DONE)
 
     def end(self) -> Metrics | None:
         """Metrics of the updates since `begin`, (K,) each; None: there were none."""
-        if not self.history:
+        if not self.rounds:
             return None
-        rows = np.concatenate(self.history)
+        rows = self.metrics[: self.rounds].reshape(-1, self.struct.num_metrics).copy()
         return dict(zip(self.algo.learner.metric_names, rows.T, strict=True))

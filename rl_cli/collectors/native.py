@@ -77,7 +77,7 @@ class NativeCollector:
         n, updates = envs.num_envs, spec.update
         self.inline: InlineUpdates | None = None
         if updates is not None and updates.every >= n and spec.std is None:
-            self.inline = InlineUpdates(algo, updates, n, library)
+            self.inline = InlineUpdates(algo, updates, n, max(MAX_STEPS, n), library)
         self.choose_actions = library.choose_actions
         self.choose_actions.argtypes, self.choose_actions.restype = (Pointer, ctypes.c_double), None
         self.actions = np.empty((n, *envs.spec.action.shape), envs.spec.action.dtype)
