@@ -1,4 +1,4 @@
-// tensor_runtime.h's tensors for the tests: what a page does with them, one thing at a time.
+// Exports the tensors and products of tensor_runtime.h for the tests.
 
 #include "tensor_runtime.h"
 

@@ -25,7 +25,7 @@ def alive(pid):
     return state != "Z"
 
 
-def wait_for(condition, seconds=100.0):
+def wait_for(condition, seconds=400.0):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "timed out"
@@ -147,7 +147,7 @@ def interrupt_while_compiling(here, tmp_path, algo, send):
     wait_for(lambda: started.exists() and started.read_text().endswith("\n"))
     begun = time.monotonic()
     send(process)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=200)
     seconds = time.monotonic() - begun
     (pid,) = started.read_text().split()
     wait_for(lambda: not alive(int(pid)), 5)
@@ -176,9 +176,9 @@ def test_signal_while_compiling_saves_and_exits_within_two_seconds(
     status = json.loads((here / "run/status.json").read_text())
     assert (status["state"], status["step"]) == ("interrupted", step)
     whole = start(here, [*ALGO[algo], *RUN, "run_dir=whole"], {})
-    assert whole.wait(timeout=200) == 0, whole.stderr.read()
+    assert whole.wait(timeout=600) == 0, whole.stderr.read()
     resumed = start(here, ["resume=run"], {})
-    assert resumed.wait(timeout=200) == 0, resumed.stderr.read()
+    assert resumed.wait(timeout=600) == 0, resumed.stderr.read()
     one, two = (
         load_file(here / run / "checkpoints/000000600/policy.safetensors")
         for run in ("whole", "run")

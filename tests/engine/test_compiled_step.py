@@ -1,4 +1,4 @@
-"""Several runs of a compiled step in one call are those runs one after the other."""
+"""K runs of a compiled step in one call equal K calls."""
 
 import gc
 import weakref
@@ -16,7 +16,7 @@ pytestmark = needs_compiler
 
 
 def learners(name, notes):
-    """In the tests' own cache, which is kept: the compiler is at work the first time only."""
+    """In the tests' shared cache: compiled in the first run of the tests only."""
     both = make(name).learner, make(name).learner
     for learner in both:
         learner.compile_with(compiler(notes, f"{compiler_module.source_digest()} repeated {name}"))
@@ -29,8 +29,8 @@ def rows(name, batches):
 
 
 @pytest.mark.parametrize("name", ["dqn", "ppo"])
-def test_runs_in_one_call_are_the_runs_of_several(name, monkeypatch):
-    """To the bit; and so in calls of two runs each, the last of which has one."""
+def test_k_runs_in_one_call_equal_k_calls(name, monkeypatch):
+    """To the bit; also in chunks of two runs, the last of one."""
     notes: list[str] = []
     together, singly = learners(name, notes)
     table, positions, rest = rows(name, 5)
@@ -49,7 +49,7 @@ def test_runs_in_one_call_are_the_runs_of_several(name, monkeypatch):
     assert not torch.equal(together.flat, make(name).learner.flat)
 
 
-def test_it_reads_the_tables_of_now_and_keeps_no_older_one():
+def test_step_reads_new_tables_and_releases_old_ones():
     learner, plain = learners("ppo", [])
     plain.compile_with(None)
     seen = []
@@ -63,10 +63,10 @@ def test_it_reads_the_tables_of_now_and_keeps_no_older_one():
         )
     del given
     gc.collect()
-    assert [ref() is None for ref in seen] == [True, True, False]  # its handles are of the last
+    assert [ref() is None for ref in seen] == [True, True, False]  # the handles refer to the last
 
 
-def test_a_file_that_is_another_library_is_refused(tmp_path):
+def test_other_files_and_libraries_are_refused(tmp_path):
     one = torch.zeros(1)
     (tmp_path / "junk.so").write_text("junk")
     with pytest.raises(OSError, match="junk"):

@@ -1,4 +1,4 @@
-"""Acting in machine code: numpy's outputs but for rounding, and only where a run may have them."""
+"""Forward passes in C equal numpy's except for rounding, and are used for training only."""
 
 import os
 import shutil
@@ -29,7 +29,7 @@ def arrays_of(net, seed=0):
     ("inputs", "hidden", "outputs"),
     [(4, (64, 64), 2), (8, (120, 84), 4), (3, (17,), 5), (2, (), 7), (1, (5, 9, 6), 1)],
 )
-def test_a_network_gives_what_numpy_gives(inputs, hidden, outputs, activation):
+def test_forward_equals_numpy(inputs, hidden, outputs, activation):
     net, quick = MLP("q", inputs, hidden, outputs, activation), forward.load()
     arrays = arrays_of(net)
     for rows in (1, 3, 8):
@@ -40,7 +40,7 @@ def test_a_network_gives_what_numpy_gives(inputs, hidden, outputs, activation):
 
 
 @needs_compiler
-def test_a_network_worked_out_by_hand():
+def test_forward_of_a_hand_computed_network():
     net = MLP("q", 2, (3,), 2, "relu")
     arrays = {
         "q.0.weight": np.array([[1, 2], [-1, 0], [0, 1]], np.float32),
@@ -55,7 +55,7 @@ def test_a_network_worked_out_by_hand():
 
 @needs_compiler
 @pytest.mark.parametrize("outputs", [1, 2, 5])
-def test_choices_are_those_that_python_draws(outputs):
+def test_samples_equal_those_of_categorical(outputs):
     net, quick = MLP("q", 3, (6,), outputs, "tanh"), forward.load()
     arrays, kind = arrays_of(net), Categorical(ActionSpec("discrete", (), (outputs,)))
     arrays["q.1.weight"] *= 20.0  # some choices likely, some not
@@ -66,14 +66,14 @@ def test_choices_are_those_that_python_draws(outputs):
         found = quick.sample(net, arrays, x, one)
         assert found.dtype == np.int64
         assert found.tolist() == kind.sample({}, quick(net, arrays, x), other).tolist()
-        assert one.random() == other.random()  # the stream stands where it would
+        assert one.random() == other.random()  # as many numbers were drawn
         counts += np.bincount(found, minlength=outputs)
     assert counts.min() > 0
 
 
 @needs_compiler
-def test_a_choice_at_each_end_of_the_distribution():
-    """Logits 0, log 3, -inf: 0 below a quarter, 1 above, 2 never, whatever is rounded away."""
+def test_samples_at_both_ends_of_the_distribution():
+    """Logits 0, log 3, -inf: 0 below a quarter, 1 above, 2 never, also after rounding."""
     net = MLP("q", 1, (), 3, "relu")
     bias = np.array([0.0, np.log(3.0), -np.inf], np.float32)
     arrays = {"q.0.weight": np.zeros((3, 1), np.float32), "q.0.bias": bias}
@@ -87,7 +87,7 @@ def test_a_choice_at_each_end_of_the_distribution():
 
 
 @needs_compiler
-def test_parameters_are_read_where_they_lie_and_what_is_no_number_stays_none():
+def test_forward_reads_current_parameters_and_propagates_nan():
     net, quick = MLP("q", 2, (8,), 3, "relu"), forward.load()
     arrays, x = arrays_of(net), np.ones((1, 2), np.float32)
     before = quick(net, arrays, x).copy()
@@ -98,7 +98,7 @@ def test_parameters_are_read_where_they_lie_and_what_is_no_number_stays_none():
 
 
 @needs_compiler
-def test_a_broken_library_is_made_again(tmp_path, monkeypatch):
+def test_damaged_library_is_rebuilt(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     forward.load()
     (path,) = (tmp_path / "rl-cli").glob("forward_*.so")
@@ -109,9 +109,9 @@ def test_a_broken_library_is_made_again(tmp_path, monkeypatch):
     assert forward.load()(net, arrays_of(net), np.ones((2, 2), np.float32)).shape == (2, 3)
 
     os.utime(path, (0, 0))
-    monkeypatch.setattr(build_cache, "_build", None)  # not made again
+    monkeypatch.setattr(build_cache, "_build", None)  # must not build again
     forward.load()
-    assert path.stat().st_mtime > 0  # and known to be in use, or the cache would forget it first
+    assert path.stat().st_mtime > 0  # marked as used, or it would be pruned first
 
 
 def make(name):
@@ -123,28 +123,28 @@ def make(name):
 
 
 @pytest.mark.parametrize("name", ["dqn", "ppo"])
-def test_training_acts_with_it_and_evaluation_does_not(name):
-    algo, asked = make(name), []
+def test_only_training_uses_native_forward(name):
+    algo, calls = make(name), []
 
     class Spy:
         def __call__(self, net, arrays, x):
-            asked.append(len(x))
+            calls.append(len(x))
             return net.in_numpy(arrays, x)
 
         def sample(self, net, arrays, x, rng):
-            asked.append(len(x))
+            calls.append(len(x))
             return np.zeros(len(x), np.int64)
 
     algo.learner.compile_with(None, Spy())
     obs = np.ones((2, 5), np.float32)
     algo.predict(obs, None), algo.predict(obs, np.random.default_rng(0))
-    assert asked == []
+    assert calls == []
     for _ in range(20):  # some of DQN's actions are random
         algo.act(obs, 10**6)
-    assert set(asked) == {2}
+    assert set(calls) == {2}
 
 
-def test_a_run_whose_step_is_not_compiled_acts_in_numpy_too():
+def test_run_without_compiled_step_uses_numpy():
     algo = make("dqn")
     algo.learner.compile_with(None, lambda *_: None)
     saved = algo.learner.state_dict()
@@ -152,12 +152,12 @@ def test_a_run_whose_step_is_not_compiled_acts_in_numpy_too():
     algo.learner.load_state_dict({**saved, "compiled": True})
     assert algo.learner.native is not None
     algo.learner.load_state_dict({**saved, "compiled": True, "native": False})
-    assert algo.learner.native is None  # as a run that became compiled on its way goes on
+    assert algo.learner.native is None  # the saved run used numpy
     assert algo.learner.state_dict()["native"] is False
 
     before = make("dqn").learner
     before.compile_with(None, lambda *_: None)
-    del saved["native"]  # of the time when all acted in numpy
+    del saved["native"]  # a checkpoint from before native forward passes
     before.load_state_dict({**saved, "compiled": True})
     assert before.native is None
 
@@ -171,7 +171,7 @@ def test_a_run_whose_step_is_not_compiled_acts_in_numpy_too():
     assert (other.learner.native, other.learner.is_compiled) == (None, False)
 
 
-def test_without_a_compiler_a_run_says_so_and_goes_on(command, tiny, tmp_path):
+def test_run_without_compiler_prints_reason_once(command, tiny, tmp_path):
     words = [w for w in tiny if not w.startswith("compile")]
     done = command(
         "rl-train", "algo=dqn", "env=cartpole", *words, "algo.learning_starts=100", "compile=true",
@@ -183,7 +183,7 @@ def test_without_a_compiler_a_run_says_so_and_goes_on(command, tiny, tmp_path):
 
 
 @needs_compiler
-def test_forward_passes_of_new_networks_are_not_those_of_deleted_ones():
+def test_network_with_the_id_of_a_deleted_one_is_prepared_anew():
     """An object made after another was deleted often has its id."""
     native, x = forward.load(), np.ones((1, 1), np.float32)
     for i in range(50):

@@ -1,4 +1,4 @@
-"""A traced function as a library: the page torch writes, cut and set on tensor_runtime.h; tensor_runtime.h's own tensors."""
+"""The source that Inductor writes is compiled with tensor_runtime.h; tensors and products of tensor_runtime.h."""
 
 import ctypes
 import gc
@@ -37,7 +37,7 @@ def long(*values):
 
 @pytest.fixture(scope="module")
 def probe(tmp_path_factory):
-    """tensor_runtime.h alone, and handles of torch's tensors."""
+    """A library with tensor_runtime.h alone, and functions that make handles of tensors."""
     library = tmp_path_factory.mktemp("probe") / "probe.so"
     torchs = Path(torch.__file__).parent / "lib"
     subprocess.run(
@@ -54,8 +54,8 @@ def probe(tmp_path_factory):
     return OwnRuntime(model), model
 
 
-def laid_out(rng, rows, columns, layout):
-    """Random numbers as a matrix by rows, by columns, or part of a wider one."""
+def matrix(rng, rows, columns, layout):
+    """A random matrix: row-major, column-major, or part of a wider row-major one."""
     if layout == "columns":
         return torch.from_numpy(rng.normal(size=(columns, rows)).astype(np.float32)).t()
     wide = torch.from_numpy(rng.normal(size=(rows, columns + 3)).astype(np.float32))
@@ -64,13 +64,13 @@ def laid_out(rng, rows, columns, layout):
 
 @needs_compiler
 @pytest.mark.parametrize("shape", [(5, 4, 3), (64, 8, 64), (1, 7, 6), (6, 7, 1), (3, 1, 4)])
-def test_products_are_numpys_in_every_layout(probe, shape):
+def test_products_equal_numpy_in_every_layout(probe, shape):
     functions, library = probe
     rows, inner, columns = shape
     rng = np.random.default_rng(0)
     for layouts in itertools.product(("rows", "columns", "part"), repeat=3):
         a, b, out = (
-            laid_out(rng, *size, layout)
+            matrix(rng, *size, layout)
             for size, layout in zip(
                 [(rows, inner), (inner, columns), (rows, columns)], layouts, strict=True
             )
@@ -89,8 +89,8 @@ def test_products_are_numpys_in_every_layout(probe, shape):
 
 
 @needs_compiler
-def test_what_no_product_can_read_is_refused(probe):
-    """Neither a row's nor a column's numbers are neighbours, or rows lie on top of each other."""
+def test_matrices_that_sgemm_cannot_read_are_refused(probe):
+    """No dimension has stride 1, or rows overlap."""
     functions, library = probe
     good = torch.ones(4, 4)
     for bad in (torch.ones(8, 8)[::2, ::2], torch.ones(1, 4).expand(4, 4)):
@@ -102,8 +102,8 @@ def test_what_no_product_can_read_is_refused(probe):
 
 
 @needs_compiler
-def test_biases_of_every_shape(probe):
-    """A number, one of each row, one of each column, one of each place."""
+def test_addmm_broadcasts_bias_of_every_shape(probe):
+    """A scalar, one entry per column, one per row, one per element."""
     functions, library = probe
     out, a, b = torch.empty(3, 2), torch.ones(3, 4), torch.ones(4, 2)
     one, whole = ctypes.c_double(1.0), torch.arange(6.0)
@@ -117,7 +117,7 @@ def test_biases_of_every_shape(probe):
 
 
 @needs_compiler
-def test_memory_is_used_again_when_its_last_view_is_gone(probe):
+def test_memory_is_reused_after_its_last_view_is_released(probe):
     _, library = probe
     sizes, strides = long(3, 5), long(5, 1)
 
@@ -131,18 +131,18 @@ def test_memory_is_used_again_when_its_last_view_is_gone(probe):
     assert library.probe_memory(row) == place + 10 * 4
     library.probe_end(first)
     second = empty()
-    assert library.probe_memory(second) != place  # a view of it is still there
+    assert library.probe_memory(second) != place  # a view of the first still exists
     library.probe_end(row)
     third = empty()
     assert library.probe_memory(third) == place
     heir = POINTER(library.probe_moved(third))
-    library.probe_end(third)  # which has nothing any more
+    library.probe_end(third)  # whose memory was moved away
     assert library.probe_memory(empty()) != place
     library.probe_end(heir)
     assert library.probe_memory(empty()) == place
 
 
-def test_a_page_keeps_its_kernels_and_its_function_on_step_h():
+def test_page_keeps_kernels_and_function():
     constants = {"_tensor_constant0": torch.tensor([7, -1]), "_tensor_constant2": torch.ones(2, 1)}
     source = inductor.with_own_runtime(PAGE, constants)
     assert "boilerplate" not in source
@@ -168,7 +168,7 @@ def test_a_page_keeps_its_kernels_and_its_function_on_step_h():
         (PAGE.replace("constants_info_[1]", "constants_info_[2]"), "unknown order of constants"),
     ],
 )
-def test_a_page_we_do_not_know_is_left_to_torch(page, why):
+def test_unknown_page_is_unsupported(page, why):
     with pytest.raises(inductor.Unsupported, match=why):
         inductor.with_own_runtime(
             page, {"_tensor_constant0": torch.ones(1), "_tensor_constant2": torch.ones(1)}
@@ -176,13 +176,13 @@ def test_a_page_we_do_not_know_is_left_to_torch(page, why):
 
 
 @pytest.mark.parametrize("constant", [torch.ones(2, dtype=torch.float64), torch.ones(2, 3).t()])
-def test_constants_of_other_kinds_are_left_to_torch(constant):
+def test_constants_of_other_types_are_unsupported(constant):
     with pytest.raises(inductor.Unsupported):
         inductor.constants_source([constant])
 
 
 @needs_compiler
-def test_products_of_other_types_are_refused(probe):
+def test_products_of_integers_are_refused(probe):
     functions, library = probe
     whole = torch.ones(2, 2, dtype=torch.int64)
     handles = [POINTER(functions.handle(t)) for t in (torch.empty(2, 2), whole, whole)]
@@ -200,8 +200,8 @@ def step_of(identity, notes=None, name="dqn", **changes):
 
 
 @needs_compiler
-def test_a_step_is_built_on_step_h():
-    """In the tests' own cache, which is kept; with constants: those of the squashed entropy."""
+def test_steps_use_own_runtime():
+    """In the tests' shared cache; the step with squashed actions has constant tensors."""
     identity = f"{compiler_module.source_digest()} tensor_runtime.h"
     assert isinstance(step_of(identity).runtime, OwnRuntime)
     squashed = step_of(identity, name="ppo", squash_actions=True)
@@ -209,8 +209,8 @@ def test_a_step_is_built_on_step_h():
 
 
 @needs_compiler
-def test_a_step_that_asks_for_more_has_torchs_tensors(tmp_path, monkeypatch):
-    """The same step, so to speak: what it does not know is left out of tensor_runtime.h."""
+def test_step_with_unknown_function_uses_torch_runtime(tmp_path, monkeypatch):
+    """The function that is missing is removed from tensor_runtime.h for this test."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     source = inductor.RUNTIME.read_text().replace("aoti_torch_cpu_mm_out", "something_else")
     (tmp_path / "tensor_runtime.h").write_text(source)
@@ -232,24 +232,24 @@ FLAGS = {
 @pytest.mark.parametrize(
     "source",
     ["this is no C++", "void nowhere(); void here() { nowhere(); }"],
-    ids=["no C++", "a function that is nowhere"],
+    ids=["not C++", "undefined function"],
 )
-def test_what_cannot_be_compiled_or_loaded_is_left_to_torch(source, tmp_path, monkeypatch):
-    asked, notes = [], []
+def test_source_that_does_not_compile_or_load_is_built_with_torch(source, tmp_path, monkeypatch):
+    built, notes = [], []
     monkeypatch.setattr(inductor, "generate", lambda *_: (PAGE, FLAGS))
     monkeypatch.setattr(inductor, "with_own_runtime", lambda *_: source)
-    monkeypatch.setattr(inductor, "build_with_torch", lambda *arguments: asked.append(arguments[2]))
+    monkeypatch.setattr(inductor, "build_with_torch", lambda *arguments: built.append(arguments[2]))
     inductor.build(torch.fx.symbolic_trace(torch.nn.Identity()), (), tmp_path, 1, notes.append)
-    assert asked == [tmp_path / "step.so"]
+    assert built == [tmp_path / "step.so"]
     assert len(notes) == 1
     assert notes[0].startswith("the compiled step uses torch's runtime, which is slower: ")
 
 
 @needs_compiler
-def test_a_compiler_that_cannot_write_is_no_reason_to_ask_torch(tmp_path, monkeypatch):
-    """Or the slower library would lie under the name for good."""
+def test_compiler_that_cannot_read_a_file_is_an_error(tmp_path, monkeypatch):
+    """Else the slower library would stay in the cache."""
     monkeypatch.setattr(inductor, "generate", lambda *_: (PAGE, FLAGS))
     monkeypatch.setattr(inductor, "with_own_runtime", lambda *_: '#include "not_there.h"')
-    monkeypatch.setattr(inductor, "build_with_torch", lambda *_: pytest.fail("asked torch"))
+    monkeypatch.setattr(inductor, "build_with_torch", lambda *_: pytest.fail("built with torch"))
     with pytest.raises(RuntimeError, match=r"compilation terminated|not_there"):
         inductor.build(torch.fx.symbolic_trace(torch.nn.Identity()), (), tmp_path, 1, print)

@@ -1,4 +1,4 @@
-"""What a learner is asked without gradient, plain and compiled."""
+"""`Learner.infer`, plain and compiled."""
 
 import pytest
 import torch
@@ -18,11 +18,11 @@ def rollout(rows):
 
 
 @needs_compiler
-def test_compiled_answers_are_the_plain_ones_and_follow_the_parameters():
-    """In the tests' own cache, which is kept: the compiler is at work the first time only."""
+def test_compiled_infer_equals_plain_infer_after_parameters_change():
+    """In the tests' shared cache: compiled in the first run of the tests only."""
     notes, algo = [], make("ppo")
     plain = make("ppo")
-    algo.learner.compile_with(compiler(notes, f"{compiler_module.source_digest()} asked"))
+    algo.learner.compile_with(compiler(notes, f"{compiler_module.source_digest()} infer"))
     for _ in range(3):
         found = algo.policy.evaluate(rollout(20), same_shape=True)
         expected = plain.policy.evaluate(rollout(20), same_shape=True)
@@ -36,17 +36,17 @@ def test_compiled_answers_are_the_plain_ones_and_follow_the_parameters():
     assert len(algo.learner._compilation.functions) == 1
 
 
-def test_what_is_asked_once_is_not_compiled():
-    algo, asked = make("ppo"), []
-    algo.learner.compile_with(lambda *what: asked.append(what))
+def test_infer_compiles_repeated_calls_only():
+    algo, compiled = make("ppo"), []
+    algo.learner.compile_with(lambda *what: compiled.append(what))
     algo.policy.evaluate(rollout(7), same_shape=False)
-    assert not asked
+    assert not compiled
     algo.policy.evaluate(rollout(7), same_shape=True)
-    assert len(asked) == 1
+    assert len(compiled) == 1
 
 
-def test_rows_are_rated_one_by_one():
-    """log pi, V(s) and V(s') of each row, whatever stands beside it."""
+def test_each_row_is_evaluated_independently():
+    """log pi, V(s) and V(s') of a row do not depend on the other rows."""
     algo = make("ppo")
     batch = rollout(6)
     together = algo.policy.evaluate(batch, same_shape=True)
@@ -58,7 +58,7 @@ def test_rows_are_rated_one_by_one():
 
 
 @pytest.mark.parametrize("episodes", [None, 2])
-def test_only_rollouts_of_one_length_are_asked_often(episodes):
+def test_only_rollouts_of_fixed_length_are_compiled(episodes):
     length = 64 if episodes is None else None
     algo, seen = ppo(rollout_length=length, rollout_episodes=episodes), []
     infer = algo.learner.infer

@@ -48,7 +48,7 @@ def slope(*gradient):
 
 
 @pytest.mark.parametrize("max_grad_norm", [None, 0.5])
-def test_steps_equal_torchs_adam_and_clip(max_grad_norm):
+def test_updates_equal_torch_adam_with_clipping(max_grad_norm):
     learner = make_learner(weights(), regression, max_grad_norm=max_grad_norm)
     oracle = {name: value.clone().requires_grad_() for name, value in weights().items()}
     adam = torch.optim.Adam(oracle.values(), eps=1e-5)
@@ -66,10 +66,10 @@ def test_steps_equal_torchs_adam_and_clip(max_grad_norm):
         torch.testing.assert_close(metrics["loss"], loss.detach()[None])
         for name, value in oracle.items():
             torch.testing.assert_close(learner.params[name].detach(), value.detach())
-    assert norm > 0.5  # the clip was at work
+    assert norm > 0.5  # the gradient was clipped
 
 
-def test_a_first_step_moves_by_the_learning_rate_against_the_gradients_sign():
+def test_first_update_is_learning_rate_times_gradient_sign():
     # Adam's first step is lr * g / (|g| + eps): its own learning rate 0.1, then one given to it
     learner = make_learner({"w": torch.tensor([1.0, 1.0])}, slope(3.0, -0.5))
     learner.update(learning_rate=0.1)
@@ -79,7 +79,7 @@ def test_a_first_step_moves_by_the_learning_rate_against_the_gradients_sign():
     assert other.params["w"].tolist() == pytest.approx([0.5, 1.5], abs=2e-5)
 
 
-def test_a_learning_rate_of_0_moves_nothing():
+def test_zero_learning_rate_changes_nothing():
     learner = make_learner({"w": torch.tensor([1.0])}, slope(3.0))
     learner.update(learning_rate=0.0)
     assert learner.params["w"].tolist() == [1.0]
@@ -87,14 +87,14 @@ def test_a_learning_rate_of_0_moves_nothing():
 
 @pytest.mark.parametrize(
     ("max_grad_norm", "momentum"),
-    # a first step leaves a tenth of the gradient it took in Adam's momentum
+    # the first update leaves a tenth of the gradient in the first moment
     [
         (1.0, [0.06, 0.08]),  # (300, 400) is 500 long: scaled by 1 / 500
         (None, [30.0, 40.0]),
-        (1000.0, [30.0, 40.0]),  # shorter than the bound: left as it is, not stretched
+        (1000.0, [30.0, 40.0]),  # shorter than the limit: unchanged
     ],
 )
-def test_clipping_bounds_the_norm_of_the_whole_gradient(max_grad_norm, momentum):
+def test_clipping_limits_norm_of_whole_gradient(max_grad_norm, momentum):
     params = {"w": torch.tensor(0.0), "v": torch.tensor(0.0)}
     learner = make_learner(
         params, lambda p: (300 * p["w"] + 400 * p["v"], {}), max_grad_norm=max_grad_norm
@@ -104,8 +104,8 @@ def test_clipping_bounds_the_norm_of_the_whole_gradient(max_grad_norm, momentum)
     assert metrics["grad_norm"].item() == pytest.approx(500.0)
 
 
-def test_clipping_by_value_bounds_each_entry():
-    """Gradients 3 and -0.2, bound 0.5: m = 0.1 g, so 0.05 and -0.02; the norm is told as it was."""
+def test_clipping_by_value_limits_each_entry():
+    """Gradients 3 and -0.2, bound 0.5: m = 0.1 g, so 0.05 and -0.02; the reported norm is that before clipping."""
     params = {"w": torch.tensor([1.0, 1.0])}
     slope = torch.tensor([3.0, -0.2])
     learner = make_learner(params, lambda p: ((p["w"] * slope).sum(), {}), max_grad_value=0.5)
@@ -114,14 +114,14 @@ def test_clipping_by_value_bounds_each_entry():
     assert metrics["grad_norm"].item() == pytest.approx((9 + 0.04) ** 0.5)
 
 
-def test_the_losss_metrics_are_passed_on():
+def test_update_returns_metrics_of_the_loss():
     learner = make_learner(weights(), regression)
     metrics = learner.update(*data(0), learning_rate=0.1)
     assert set(metrics) == {"loss", "predicted", "grad_norm"}
     assert not any(value.requires_grad for value in metrics.values())
 
 
-def test_named_parameters_are_views_of_the_flat_vector():
+def test_named_parameters_are_views_of_flat():
     learner = make_learner({"a": torch.tensor([[1.0, 2.0]]), "b": torch.tensor(3.0)}, slope(1.0))
     assert learner.flat.tolist() == [1.0, 2.0, 3.0]
     learner.flat.add_(10.0)
@@ -131,7 +131,7 @@ def test_named_parameters_are_views_of_the_flat_vector():
     assert learner.flat.tolist() == [5.0, 6.0, 7.0]
 
 
-def test_the_initial_tensors_are_copied():
+def test_initial_tensors_are_copied():
     initial = {"w": torch.tensor([1.0])}
     learner = make_learner(initial, slope(3.0))
     learner.update(learning_rate=0.1)
@@ -139,7 +139,7 @@ def test_the_initial_tensors_are_copied():
     assert not initial["w"].requires_grad
 
 
-def test_the_policy_state_is_a_copy_that_later_steps_leave_alone():
+def test_policy_state_is_a_copy():
     learner = make_learner({"w": torch.tensor([1.0])}, slope(3.0))
     state = learner.policy_state()
     learner.update(learning_rate=0.1)
@@ -147,7 +147,7 @@ def test_the_policy_state_is_a_copy_that_later_steps_leave_alone():
     assert not state["w"].requires_grad
 
 
-def test_a_parameter_the_loss_does_not_use_stays_put():
+def test_unused_parameter_is_unchanged():
     learner = make_learner({"w": torch.tensor([1.0]), "idle": torch.tensor([2.0])}, slope(3.0))
     for _ in range(5):
         metrics = learner.update(learning_rate=0.1)
@@ -156,7 +156,7 @@ def test_a_parameter_the_loss_does_not_use_stays_put():
     assert metrics["grad_norm"].item() == pytest.approx(3.0)
 
 
-def test_the_target_moves_only_by_update_target():
+def test_only_update_target_changes_the_target():
     learner = make_learner({"w": torch.tensor([0.0])}, slope(3.0), with_target=True)
     learner.update(learning_rate=0.1)
     learner.load_policy({"w": torch.tensor([4.0])})
@@ -167,7 +167,7 @@ def test_the_target_moves_only_by_update_target():
     assert learner.target["w"].tolist() == [4.0]  # a copy, not the same memory
 
 
-def test_a_soft_update_moves_the_target_by_the_share_tau():
+def test_soft_update_moves_target_by_tau():
     learner = make_learner({"w": torch.tensor([0.0])}, slope(3.0), with_target=True)
     learner.load_policy({"w": torch.tensor([4.0])})
     learner.update_target(0.25)
@@ -177,9 +177,8 @@ def test_a_soft_update_moves_the_target_by_the_share_tau():
     assert learner.params["w"].tolist() == [4.0]
 
 
-def test_the_loss_is_given_the_target_and_no_gradient_flows_into_it():
-    # loss (w - 2 t)**2 with w = 3, t = 1: gradient 2 * (3 - 2) = 2, of which a tenth is momentum.
-    # Had it flowed into the target as well, the step would have to move that too
+def test_no_gradient_flows_into_the_target():
+    # loss (w - 2 t)**2 with w = 3, t = 1: gradient 2 * (3 - 2) = 2, a tenth of which is the first moment.
     def loss(params, target, x):
         return (params["w"] - x * target["w"]).square().sum(), {}
 
@@ -199,14 +198,14 @@ def test_the_loss_is_given_the_target_and_no_gradient_flows_into_it():
         ({"a": torch.ones(2), "b": torch.ones(1, 3), "c": torch.ones(1)}, "unknown parameter c"),
     ],
 )
-def test_load_policy_refuses_what_does_not_fit_and_names_it(params, says):
+def test_load_policy_names_the_parameter_that_does_not_fit(params, says):
     learner = make_learner({"a": torch.zeros(2), "b": torch.zeros(1, 3)}, slope(1.0))
     with pytest.raises(ValueError, match=says):
         learner.load_policy(params)
-    assert not learner.flat.any()  # nothing is taken over, not even what fits
+    assert not learner.flat.any()  # nothing is copied, not even parameters that fit
 
 
-def handed_over(state):
+def unchanged(state):
     return state
 
 
@@ -215,13 +214,13 @@ def through_a_checkpoint(state):
 
 
 def distill(params, target, x, y):
-    """Uses the target, so that one that is not restored shows."""
+    """Uses the target, so that the test fails if it is not restored."""
     loss, metrics = regression(params, x, y)
     return loss + regression(target, x, y)[0] * params["scale"], metrics
 
 
-@pytest.mark.parametrize("way", [handed_over, through_a_checkpoint])
-def test_a_restored_learner_goes_on_identically(way):
+@pytest.mark.parametrize("way", [unchanged, through_a_checkpoint])
+def test_restored_learner_continues_identically(way):
     first = make_learner(weights(), distill, max_grad_norm=1.0, with_target=True)
     for seed in range(4):
         first.update(*data(seed), learning_rate=0.1)
@@ -230,7 +229,7 @@ def test_a_restored_learner_goes_on_identically(way):
     second = make_learner(blank, distill, max_grad_norm=1.0, with_target=True)
     second.load_policy(first.policy_state())
     second.load_state_dict(way(first.state_dict()))
-    for seed in range(4, 8):  # the first one's steps must not reach into the second's state either
+    for seed in range(4, 8):  # the first learner's updates must not change the second's state
         first.update(*data(seed), learning_rate=0.1)
         first.update_target(0.3)
     for seed in range(4, 8):
@@ -258,7 +257,7 @@ def fit(params, rows, scale):
     return scale * error.mean(), {"first": error.detach()[0], "each": error.detach()}
 
 
-def test_several_batches_are_as_many_updates_one_after_the_other():
+def test_k_batches_are_k_updates():
     table = Table(torch.randn(9, 3), torch.randn(9, 2))
     positions = torch.randint(9, (4, 5))
     weights = {"w": torch.randn(2, 3), "b": torch.zeros(2)}
@@ -278,8 +277,8 @@ def test_several_batches_are_as_many_updates_one_after_the_other():
         assert torch.equal(values, torch.cat([metrics[name] for metrics in singly]))
 
 
-def test_a_compiler_tries_the_step_with_the_numbers_of_its_first_update():
-    """What memory happened to hold was a clip_coef of 0 now and then, at which every step differs."""
+def test_compiler_receives_scalars_of_the_first_update():
+    """Uninitialised scalars could be a clip_coef of 0, with which compiled and plain steps differ."""
     seen = []
 
     def compiler(function, arguments, changing):
@@ -289,7 +288,7 @@ def test_a_compiler_tries_the_step_with_the_numbers_of_its_first_update():
     def loss(params, x, coef):
         return (params["w"] * x).sum() * coef, {}
 
-    for _ in range(20):  # garbage is not always garbage
+    for _ in range(20):  # uninitialised memory differs from call to call
         learner = make_learner({"w": torch.zeros(1)}, loss)
         learner.compile_with(compiler)
         learner.updates = 1
