@@ -82,12 +82,13 @@ def pick_device(device: str, spec: EnvSpec) -> torch.device:
         BadInput: device=cuda and torch finds no CUDA device.
 
     """
+    images = len(spec.obs_shape) == 3
+    if device == "cpu" or (device == "auto" and not images):
+        return torch.device("cpu")  # without a query: it would start CUDA, which does not survive a fork
     available = torch.cuda.is_available()
     if device == "cuda" and not available:
         raise BadInput("torch finds no CUDA device", "device=cuda", "use device=cpu")
-    images = len(spec.obs_shape) == 3
-    use_cuda = device == "cuda" or (device == "auto" and images and available)
-    return torch.device("cuda" if use_cuda else "cpu")
+    return torch.device("cuda" if available else "cpu")
 
 
 def worth_compiling(requested: bool | Literal["auto"], algo: Algorithm[Any]) -> bool:

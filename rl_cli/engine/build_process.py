@@ -58,6 +58,8 @@ def _start(job: Job) -> tuple[Any, Connection] | None:
         return None
     if multiprocessing.current_process().daemon:  # may have no child processes
         return None
+    if torch.cuda.is_initialized():  # a forked child cannot use CUDA, and torch's compiler queries it
+        return None
     try:
         return processes.fork(lambda pipe: _work(job, pipe))
     except OSError:
