@@ -25,7 +25,8 @@ from rl_cli.core.types import (
     State,
     Transition,
 )
-from rl_cli.engine.learner import Learner, joined
+from rl_cli.engine.functions import joined
+from rl_cli.engine.learner import Learner
 from rl_cli.models.q_network import QNetwork
 from rl_cli.models.return_distributions import make_return_distribution
 

@@ -84,7 +84,9 @@ def pick_device(device: str, spec: EnvSpec) -> torch.device:
     """
     images = len(spec.obs_shape) == 3
     if device == "cpu" or (device == "auto" and not images):
-        return torch.device("cpu")  # without a query: it would start CUDA, which does not survive a fork
+        return torch.device(
+            "cpu"
+        )  # without a query: it would start CUDA, which does not survive a fork
     available = torch.cuda.is_available()
     if device == "cuda" and not available:
         raise BadInput("torch finds no CUDA device", "device=cuda", "use device=cpu")

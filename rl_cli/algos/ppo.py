@@ -14,7 +14,8 @@ from rl_cli.buffers.rollout import filled_minibatches, make_rollout, minibatches
 from rl_cli.config.ppo import PPOConfig
 from rl_cli.core.seeding import torch_generator
 from rl_cli.core.types import Batch, Details, EnvSpec, Metrics, Params, Rows, State
-from rl_cli.engine.learner import Learner, joined
+from rl_cli.engine.functions import joined
+from rl_cli.engine.learner import Learner
 from rl_cli.models.actor_critic import ActorCritic
 
 

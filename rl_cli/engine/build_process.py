@@ -29,6 +29,15 @@ POLL = 0.05
 
 NOTE, END = b"n", b"e"
 
+CUDA_AFTER_FORK = "in forked subprocess"
+"""In torch's message if the parent has started CUDA: torch's compiler queries CUDA devices, also for
+code for the CPU. The build then runs in this process."""
+
+
+def query_cuda_with_nvml() -> None:
+    """Make torch.cuda.is_available ask NVML. By default it starts CUDA, which does not survive a fork."""
+    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+
 
 def run(job: Job, notify: Notify, interrupted: Callable[[], bool]) -> None:
     """Call job(notify) in a forked child process; in this process where that is not possible.
@@ -48,7 +57,9 @@ def run(job: Job, notify: Notify, interrupted: Callable[[], bool]) -> None:
     finally:
         _kill_group(process)
         pipe.close()
-    if problem:
+    if problem and CUDA_AFTER_FORK in problem:
+        job(notify)
+    elif problem:
         raise RuntimeError(problem)
 
 
@@ -58,7 +69,9 @@ def _start(job: Job) -> tuple[Any, Connection] | None:
         return None
     if multiprocessing.current_process().daemon:  # may have no child processes
         return None
-    if torch.cuda.is_initialized():  # a forked child cannot use CUDA, and torch's compiler queries it
+    if (
+        torch.cuda.is_initialized()
+    ):  # a forked child cannot use CUDA, and torch's compiler queries it
         return None
     try:
         return processes.fork(lambda pipe: _work(job, pipe))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
+
+from rl_cli.core.types import Metrics
 
 Function = Callable[..., "list[torch.Tensor]"]
 """One run: tensors in, float32 tensors out. May write in place to its first `WRITTEN` arguments."""
@@ -55,3 +58,12 @@ def copied(arguments: list[torch.Tensor]) -> list[torch.Tensor]:
 def constants_argument(values: Sequence[float]) -> list[torch.Tensor]:
     """The argument that holds hoisted constants, (K,); no argument if there are none."""
     return [torch.tensor(values)] if values else []
+
+
+def joined(history: Sequence[Metrics]) -> Metrics:
+    """The metrics of several calls of `update` as if of one."""
+    if len(history) == 1:
+        return history[0]
+    names, on_host = history[0], isinstance(history[0]["loss"], np.ndarray)
+    join: Callable[..., Any] = np.concatenate if on_host else torch.cat
+    return {name: join([metrics[name] for metrics in history]) for name in names}

@@ -9,8 +9,8 @@ by `compile_with` may replace with a compiled one.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Iterator, Mapping, Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -340,12 +340,3 @@ class Learner:
         self._compilation.load_state_dict(state)
         if self.flat_target is not None:
             self.flat_target.copy_(torch.as_tensor(state["target"]))
-
-
-def joined(history: Sequence[Metrics]) -> Metrics:
-    """The metrics of several calls of `update` as if of one."""
-    if len(history) == 1:
-        return history[0]
-    names, on_host = history[0], isinstance(history[0]["loss"], np.ndarray)
-    join: Callable[..., Any] = np.concatenate if on_host else torch.cat
-    return {name: join([metrics[name] for metrics in history]) for name in names}

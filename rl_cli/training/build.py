@@ -110,45 +110,39 @@ def make_callbacks(
 ) -> list[Callback]:
     """In the order in which they run.
 
-    Videos first, so that training episodes are recorded before a checkpoint forgets them, and
-    rendering runs beside the evaluation; then the row, so that a checkpoint of the same step knows it.
+    Videos first, so that training episodes are recorded before a checkpoint forgets them, and videos
+    are rendered during the evaluation; then the row, so that a checkpoint of the same step includes it.
     """
     cfg, algo, envs, monitor, interrupted, plugins = parts
     policy = RunPolicy(algo, envs.obs_normalizer)
-    reporter, on_cpu = Reporter(logger, monitor), algo.learner.arrays is not None
+    reporter = Reporter(logger, monitor)
     context = CallbackContext(cfg, folder, policy.predict, history, reporter.note, interrupted)
-    checkpoint = CheckpointCallback(
-        CheckpointStore(
-            folder / "checkpoints", Identity(cfg.seed, algo.cfg, cfg.env), cfg.checkpoint.keep
-        ),
-        policy,
-        logger,
-        history,
-        cfg.eval,
-        Trigger(cfg.checkpoint.every),
-        DiskRetry("checkpoints", monitor.note),
-    )
+    evaluate = Trigger(cfg.eval.every, cfg.eval.every_episodes)
     return [
         VideoCallback(make_recorder(parts, folder), cfg.video, envs.record_episodes, interrupted),
-        MetricsCallback(
-            reporter,
-            Trigger(cfg.log.every, cfg.log.every_episodes),
-            lambda: algo.learner.compile_seconds,
-            check_every=1 if on_cpu else CHECK_EVERY_CUDA,
-        ),
-        EvaluationCallback(
-            history,
-            evaluator,
-            policy,
-            cfg.eval,
-            Trigger(cfg.eval.every, cfg.eval.every_episodes),
-            reporter,
-            interrupted,
-        ),
+        make_metrics(parts, reporter),
+        EvaluationCallback(history, evaluator, policy, cfg.eval, evaluate, reporter, interrupted),
         *(make(context) for make in plugins.callbacks),
-        checkpoint,
+        make_checkpoints(parts, folder, policy, logger, history),
         EarlyStopping(cfg.stop, history),
     ]
+
+
+def make_metrics(parts: Parts, reporter: Reporter) -> MetricsCallback:
+    learner, log = parts.algo.learner, parts.cfg.log
+    check_every = 1 if learner.arrays is not None else CHECK_EVERY_CUDA
+    trigger = Trigger(log.every, log.every_episodes)
+    return MetricsCallback(reporter, trigger, lambda: learner.compile_seconds, check_every)
+
+
+def make_checkpoints(
+    parts: Parts, folder: Path, policy: RunPolicy, logger: Logger, history: EvaluationHistory
+) -> CheckpointCallback:
+    cfg = parts.cfg
+    identity = Identity(cfg.seed, parts.algo.cfg, cfg.env)
+    store = CheckpointStore(folder / "checkpoints", identity, cfg.checkpoint.keep)
+    trigger, retry = Trigger(cfg.checkpoint.every), DiskRetry("checkpoints", parts.monitor.note)
+    return CheckpointCallback(store, policy, logger, history, cfg.eval, trigger, retry)
 
 
 def make_recorder(parts: Parts, folder: Path) -> VideoRecorder:

@@ -8,19 +8,24 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rl_cli.buffers.memory_check import require_memory
 from rl_cli.config.run import RunConfig
 from rl_cli.core import devices
+from rl_cli.envs.vector import VectorEnv
 from rl_cli.envs.vector_factory import make_envs
 from rl_cli.storage import run_folder
 from rl_cli.storage.folder_lock import FolderLock
 from rl_cli.tracking.console import make_monitor
 from rl_cli.training import resume
 from rl_cli.training.outcome import Outcome, already_complete
-from rl_cli.training.plugins import find_plugins
+from rl_cli.training.plugins import Plugins, find_plugins
 from rl_cli.training.prefill import read_prefill
+
+if TYPE_CHECKING:
+    from rl_cli.algos.base import Algorithm
+    from rl_cli.training.run import Experiment
 
 
 def train(cfg: RunConfig, recorded: Mapping[str, Any], labels: tuple[str, str]) -> Outcome:
@@ -47,23 +52,40 @@ def train(cfg: RunConfig, recorded: Mapping[str, Any], labels: tuple[str, str]) 
         prefilled = resume.has_checkpoint(earlier)
         prefill = None if prefilled else read_prefill(cfg.algo, cfg.env, envs.spec)
         require_memory(cfg.algo, envs.spec)
-        from rl_cli.training.build import Parts, build  # imports torch, which takes seconds
-        from rl_cli.training.run import Experiment, make_run_algorithm
-        from rl_cli.training.signals import Interruption
+        from rl_cli.training.run import make_run_algorithm  # imports torch, which takes seconds
 
         algo = make_run_algorithm(cfg, envs, earlier)
-        written = {k: v for k, v in recorded.items() if k not in resume.HOW}
         with _lock(earlier) or run_folder.create(*labels, cfg.seed, cfg.run_dir) as folder:
             saved = None if earlier is None else resume.load_checkpoint(earlier, cfg, cfg.algo)
+            written = {k: v for k, v in recorded.items() if k not in resume.HOW}
             run_folder.write_config(folder, {"labels": list(labels), **written})
             if saved is None and prefill is not None:
                 algo.prefill(prefill)
-            monitor = make_monitor(cfg.quiet)
-            interruption = Interruption(monitor)
-            parts = Parts(cfg, algo, envs, monitor, interruption, plugins)
-            run = build(parts, folder, saved, resumed=earlier is not None)
-            experiment = Experiment(parts, run, folder, interruption, labels)
-            return experiment.go(None if earlier is None else changed)
+            resumed = earlier is not None
+            experiment = _experiment(cfg, algo, envs, plugins, folder, saved, resumed, labels)
+            return experiment.go(changed if resumed else None)
+
+
+def _experiment(
+    cfg: RunConfig,
+    algo: Algorithm[Any],
+    envs: VectorEnv,
+    plugins: Plugins,
+    folder: Path,
+    saved: resume.Saved | None,
+    resumed: bool,
+    labels: tuple[str, str],
+) -> Experiment:
+    """Build a run from the parts that exist before its folder does."""
+    from rl_cli.training.build import Parts, build
+    from rl_cli.training.run import Experiment
+    from rl_cli.training.signals import Interruption
+
+    monitor = make_monitor(cfg.quiet)
+    interruption = Interruption(monitor)
+    parts = Parts(cfg, algo, envs, monitor, interruption, plugins)
+    run = build(parts, folder, saved, resumed)
+    return Experiment(parts, run, folder, interruption, labels)
 
 
 def _lock(folder: Path | None) -> FolderLock | None:

@@ -93,7 +93,7 @@ def test_gradient_does_not_flow_through_target_without_target_network():
     algo = dqn(hidden_sizes=[], loss="mse", target_update_every=0)
     assert algo.learner.flat_target is None
     params = {name: tensor.requires_grad_() for name, tensor in linear_q([3.0, 1.0]).items()}
-    got, _ = algo.learner.loss(params, two_transitions(), EPSILON)
+    got, _ = algo.learner._step.loss(params, two_transitions(), EPSILON)
     assert got.item() == pytest.approx(((3 - 4) ** 2 + (3 - 1) ** 2) / 2)
     (gradient,) = torch.autograd.grad(got, params["q.0.weight"])
     assert gradient.tolist() == [[1.0], [0.0]]

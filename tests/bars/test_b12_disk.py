@@ -29,7 +29,7 @@ from rl_cli.core.state import Blocks
 from rl_cli.storage import checkpoint_reader, manifest
 from rl_cli.storage.checkpoint_writer import CheckpointStore, Identity
 from rl_cli.training.callbacks import disk_retry
-from rl_cli.training.callbacks.disk_retry import Patience
+from rl_cli.training.callbacks.disk_retry import DiskRetry
 from tests.bars.kill_points import call_at, train_in_child
 from tests.bars.results import report
 from tests.conftest import FULL
@@ -138,7 +138,7 @@ def test_lack_of_space_is_found_before_anything_is_written(store, tmp_path, monk
 
 def test_failed_writes_are_retried_for_ten_minutes():
     messages, now = [], [0.0]
-    retry = Patience("rows", messages.append, lambda: now[0])
+    retry = DiskRetry("rows", messages.append, lambda: now[0])
     full = StorageError("disk full", "here")
 
     def fails():
@@ -148,7 +148,7 @@ def test_failed_writes_are_retried_for_ten_minutes():
         assert retry(fails) is False
     assert len(messages) == 2  # reported once
     assert retry(lambda: None) is True  # a success restarts the ten minutes
-    assert messages[2:] == ["rows are written again"]
+    assert messages[2:] == ["rows: writing works again"]
     for now[0] in (1000.0, 1600.0):
         assert retry(fails) is False  # the second failure after ten minutes raises
     with pytest.raises(StorageError):
@@ -219,9 +219,9 @@ def test_disk_that_is_full_for_a_while_changes_no_result(here, capfd):
     assert train_in_child(RUN, prepare) == 0
     err = capfd.readouterr().err
     assert err.count("disk full") == 2  # once for curves, once for checkpoints
-    assert err.count("training goes on") == 2
-    assert "curves are written again" in err
-    assert "checkpoints are written again" in err
+    assert err.count("training continues") == 2
+    assert "curves: writing works again" in err
+    assert "checkpoints: writing works again" in err
     assert (metrics_rows(), policy_digest()) == (metrics_rows("whole"), policy_digest("whole"))
     assert [int(r["step"]) for r in metrics_rows()] == list(range(50, 650, 50))
     assert manifest.steps_in(Path("r/checkpoints"))[-1] == 600

@@ -142,13 +142,13 @@ def test_limit_of_the_process_applies(tmp_path, monkeypatch):
 
 
 def test_networks_larger_than_memory_are_refused(here, tiny, monkeypatch, capsys):
-    """Layers 4-100-2 have 702 numbers, each with its gradient and two moments: 16 bytes, 11,232 in total."""
+    """Layers 4-100-2 have 702 parameters, each with its gradient and two moments: 16 bytes, 11,232 in total."""
     args = ["algo=dqn", "env=cartpole", "hparams=none", "algo.hidden_sizes=[100]", *tiny]
     monkeypatch.setattr("rl_cli.algos.factory.memory.limit", lambda: 11_231)
     monkeypatch.setattr("rl_cli.buffers.replay.memory.require", lambda *args: None)
     assert rl_train.run(args) == 2
     err = capsys.readouterr().err
-    assert "networks of 702 numbers" in err
+    assert "networks of 702 parameters" in err
     assert "algo=dqn algo.hidden_sizes=[100]" in err
     monkeypatch.setattr("rl_cli.algos.factory.memory.limit", lambda: 11_232)
     assert rl_train.run(args) == 0

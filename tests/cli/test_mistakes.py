@@ -137,7 +137,7 @@ def test_run_dir_that_is_not_empty_is_refused(invoke, here):
         (["RUN", "RUN"], ["rl-eval evaluates one run at a time"]),
         (["-m", "RUN", "seed=1,2"], ["rl-eval evaluates one run at a time"]),
         (["RUN", "output=/dev/null/x"], ["cannot write here", "output="]),
-        (["RUN", "render=human"], ["no screen"]),
+        (["RUN", "render=human"], ["no display"]),
     ],
 )
 def test_mistake_of_rl_eval_is_explained(trained, invoke, monkeypatch, args, words):

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from rl_cli.core.types import Rows
-from rl_cli.engine.learner import Learner, joined
+from rl_cli.engine.functions import joined
+from rl_cli.engine.learner import Learner
 from rl_cli.storage.serialization import pack, unpack
 
 CPU = torch.device("cpu")
