@@ -5,6 +5,7 @@ weights of its last checkpoint, metrics.csv (without its time/* columns) and eva
 tree is compared with BASE, which is checked out into a temporary folder. Hashes depend on the
 processor and the compiler, so both sides run on this machine, one after the other.
 
+`--ignore COLUMN` leaves a column of metrics.csv out, after a change that is meant to change it.
 `--save FILE` runs the working tree alone and writes its hashes; `--against FILE` compares with them.
 Prints one line a case and exits 1 if any differs.
 """
@@ -94,7 +95,7 @@ CASES = {  # name: the arguments of one run, or of a run and of what resumes it
 }  # fmt: skip
 
 
-def hashes(checkout: Path, case: str) -> dict[str, str]:
+def hashes(checkout: Path, case: str, ignored: list[str]) -> dict[str, str]:
     """Run a case with the code of a checkout. -> what was hashed: its digest."""
     with tempfile.TemporaryDirectory() as scratch:
         for i, arguments in enumerate(CASES[case]):
@@ -113,14 +114,15 @@ def hashes(checkout: Path, case: str) -> dict[str, str]:
             )
             if done.returncode != 0:
                 return {"error": done.stderr[-2000:]}
-        return digests(Path(scratch) / "run")
+        return digests(Path(scratch) / "run", ignored)
 
 
-def digests(run: Path) -> dict[str, str]:
+def digests(run: Path, ignored: list[str]) -> dict[str, str]:
     """Of a run's last weights and of its tables."""
     last = max((run / "checkpoints").glob("[0-9]*"))
     metrics = list(csv.DictReader(io.StringIO((run / "metrics.csv").read_text())))
-    rows = [{k: v for k, v in sorted(r.items()) if not k.startswith("time/")} for r in metrics]
+    left_out = ("time/", *ignored)
+    rows = [{k: v for k, v in sorted(r.items()) if not k.startswith(left_out)} for r in metrics]
     contents = {
         "weights": (last / "policy.safetensors").read_bytes(),
         "metrics": json.dumps(rows).encode(),
@@ -129,20 +131,24 @@ def digests(run: Path) -> dict[str, str]:
     return {name: hashlib.sha256(content).hexdigest()[:16] for name, content in contents.items()}
 
 
-def run_all(checkout: Path, cases: list[str], jobs: int) -> dict[str, dict[str, str]]:
+def run_all(
+    checkout: Path, cases: list[str], jobs: int, ignored: list[str]
+) -> dict[str, dict[str, str]]:
     with ThreadPoolExecutor(jobs) as pool:
-        results = pool.map(lambda case: hashes(checkout, case), cases)
+        results = pool.map(lambda case: hashes(checkout, case, ignored), cases)
         return dict(zip(cases, results, strict=True))
 
 
-def run_base(commit: str, cases: list[str], jobs: int) -> dict[str, dict[str, str]]:
+def run_base(
+    commit: str, cases: list[str], jobs: int, ignored: list[str]
+) -> dict[str, dict[str, str]]:
     """The same cases at another commit."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = str(Path(scratch) / "base")
         git = ["git", "-C", str(REPO), "worktree"]
         subprocess.run([*git, "add", "--detach", folder, commit], check=True, capture_output=True)
         try:
-            return run_all(Path(folder), cases, jobs)
+            return run_all(Path(folder), cases, jobs, ignored)
         finally:
             subprocess.run([*git, "remove", "--force", folder], check=True, capture_output=True)
 
@@ -167,17 +173,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("base", nargs="?", help="commit to compare the working tree with")
     parser.add_argument("--case", nargs="*", choices=CASES, default=list(CASES))
+    parser.add_argument("--ignore", nargs="*", default=[], metavar="COLUMN")
     parser.add_argument("--save", type=Path)
     parser.add_argument("--against", type=Path)
     parser.add_argument("--jobs", type=int, default=2)
     args = parser.parse_args()
-    now = run_all(REPO, args.case, args.jobs)
+    now = run_all(REPO, args.case, args.jobs, args.ignore)
     if args.save:
         args.save.write_text(json.dumps(now, indent=1) + "\n")
     if args.against:
         return int(compare(json.loads(args.against.read_text()), now) > 0)
     if args.base:
-        return int(compare(run_base(args.base, args.case, args.jobs), now) > 0)
+        return int(compare(run_base(args.base, args.case, args.jobs, args.ignore), now) > 0)
     return 0
 
 

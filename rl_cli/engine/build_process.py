@@ -102,7 +102,9 @@ def _kill_group(process: Any) -> None:
 
 
 def _work(job: Job, pipe: Connection) -> None:
-    """In the child process."""
+    """In the child process. If the run is killed, its group ends: the compilers of this build, too."""
+    signal.signal(signal.SIGTERM, lambda *_: os.killpg(0, signal.SIGKILL))
+    processes.end_with_parent(signal.SIGTERM)
     torch.set_num_threads(1)  # the other threads of OpenMP do not exist in a forked process
     nowhere = open(os.devnull, "w")  # noqa: SIM115  a lock of the progress display may be held
     sys.stdout = sys.stderr = nowhere
