@@ -6,13 +6,8 @@ Importing it imports no torch.
 
 from __future__ import annotations
 
-import functools
-import importlib
 import inspect
-import pkgutil
 from collections.abc import Mapping
-from importlib.metadata import EntryPoint, entry_points
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from rl_cli.config.algorithm import AlgoConfig
@@ -20,14 +15,27 @@ from rl_cli.config.dqn import DQNConfig
 from rl_cli.config.ppo import PPOConfig
 from rl_cli.config.reinforce import ReinforceConfig
 from rl_cli.config.run import RunConfig, build_run
-from rl_cli.core.errors import BadInput, did_you_mean
+from rl_cli.core.errors import BadInput
+from rl_cli.core.plugins import Registry
 
 if TYPE_CHECKING:
     from rl_cli.algos.base import Algorithm
 
-ENTRY_POINT_GROUP = "rl_cli.algos"
-SHARED = {"base", "exploration", "factory", "losses", "policies", "returns"}
-"""Modules of this package without an algorithm; each other module has exactly one."""
+
+def _is_algorithm(cls: type) -> bool:
+    from rl_cli.algos.base import Algorithm
+
+    return issubclass(cls, Algorithm)
+
+
+REGISTRY: Registry[Algorithm[Any]] = Registry(
+    "algorithm",
+    "algo.name={}",
+    __name__,
+    {"base", "exploration", "factory", "losses", "policies", "returns"},
+    "rl_cli.algos",
+    _is_algorithm,
+)
 
 CONFIGS: dict[str, type[AlgoConfig]] = {
     "dqn": DQNConfig,
@@ -39,7 +47,12 @@ CONFIGS: dict[str, type[AlgoConfig]] = {
 
 def names() -> list[str]:
     """Every algorithm, shipped or installed with another package."""
-    return sorted({*_shipped(), *_installed()})
+    return REGISTRY.names()
+
+
+def load(name: str) -> type[Algorithm[Any]]:
+    """The algorithm class called `name`. Raises BadInput: there is none; suggests the nearest name."""
+    return REGISTRY.load(name)
 
 
 def config_class(name: str) -> type[AlgoConfig]:
@@ -69,46 +82,3 @@ def build_run_config(values: Mapping[str, Any]) -> RunConfig:
     if not isinstance(algo, Mapping):
         raise BadInput("algo is a group of keys", f"algo={algo}", "algo=<name>")
     return build_run(values, config_class(str(algo.get("name"))))
-
-
-def load(name: str) -> type[Algorithm[Any]]:
-    """The algorithm class called `name`.
-
-    Raises:
-        BadInput: there is no such algorithm; names the nearest.
-
-    """
-    if name not in names():
-        known = ", ".join(names())
-        raise BadInput(
-            f"unknown algorithm {name}",
-            f"algo.name={name}",
-            did_you_mean(name, names(), f"one of: {known}"),
-        )
-    if name in _shipped():
-        return _algorithm_in(importlib.import_module(f"{__name__}.{name}"))
-    found: type[Algorithm[Any]] = _installed()[name].load()
-    return found
-
-
-@functools.cache
-def _installed() -> dict[str, EntryPoint]:
-    """Entry points by name; cached, because the search opens a file of every installed package."""
-    return {entry.name: entry for entry in entry_points(group=ENTRY_POINT_GROUP)}
-
-
-def _shipped() -> list[str]:
-    return [m.name for m in pkgutil.iter_modules(__path__) if m.name not in SHARED]
-
-
-def _algorithm_in(module: ModuleType) -> type[Algorithm[Any]]:
-    from rl_cli.algos.base import Algorithm
-
-    (found,) = (
-        value
-        for value in vars(module).values()
-        if isinstance(value, type)
-        and issubclass(value, Algorithm)
-        and value.__module__ == module.__name__
-    )
-    return found

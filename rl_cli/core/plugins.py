@@ -24,19 +24,25 @@ class Registry(Generic[T]):
 
     Args:
         kind: what they are, for messages: "callback".
-        key: the configuration key that chooses them: "callbacks".
-        package: a package of ours; each of its modules that is not in `shared` holds one of them, as
-            the only class whose `name` is the module's.
-        shared: modules of that package that hold none.
-        group: entry-point group of other packages; an entry's name is the class's.
+        key: how a configuration names one, with {} in place of the name: "callbacks.{}".
+        package: a package of ours; each of its modules that is not in `shared` defines exactly one.
+        shared: modules of that package that define none.
+        group: entry-point group of other packages; the name of an entry is the name to choose.
+        accepts: whether a class that a module of `package` defines is one of them.
 
     """
 
     def __init__(
-        self, kind: str, key: str, package: str, shared: Collection[str], group: str
+        self,
+        kind: str,
+        key: str,
+        package: str,
+        shared: Collection[str],
+        group: str,
+        accepts: Callable[[type], bool],
     ) -> None:
         self.kind, self.key, self.package, self.group = kind, key, package, group
-        self.shared = frozenset(shared)
+        self.shared, self.accepts = frozenset(shared), accepts
 
     def names(self) -> list[str]:
         """Every name that can be chosen."""
@@ -53,18 +59,17 @@ class Registry(Generic[T]):
             known = ", ".join(self.names()) or "none is installed"
             raise BadInput(
                 f"unknown {self.kind} {name}",
-                f"{self.key}.{name}",
-                did_you_mean(name, self.names(), f"known: {known}"),
+                self.key.format(name),
+                did_you_mean(name, self.names(), f"one of: {known}"),
             )
         if name in self._shipped():
-            shipped: type[T] = _class_named(name, importlib.import_module(f"{self.package}.{name}"))
-            return shipped
+            return self._class_in(importlib.import_module(f"{self.package}.{name}"))
         try:
             found: type[T] = _installed(self.group)[name].load()
         except Exception as error:
             raise BadInput(
                 f"the {self.kind} {name} cannot be imported: {type(error).__name__}: {error}",
-                f"{self.key}.{name}",
+                self.key.format(name),
                 "repair or reinstall the package that provides it",
             ) from error
         return found
@@ -86,8 +91,8 @@ class Registry(Generic[T]):
             takes = list(inspect.signature(cls).parameters)[1:]
             raise BadInput(
                 f"{self.kind} {name}: {error}",
-                " ".join(f"{self.key}.{name}.{k}={v}" for k, v in settings.items())
-                or f"{self.key}.{name}",
+                " ".join(f"{self.key.format(name)}.{k}={v}" for k, v in settings.items())
+                or self.key.format(name),
                 f"settings: {', '.join(takes) or 'none'}",
             ) from None
         return functools.partial(_construct, cls, dict(settings))
@@ -95,6 +100,13 @@ class Registry(Generic[T]):
     def _shipped(self) -> list[str]:
         path = importlib.import_module(self.package).__path__
         return [m.name for m in pkgutil.iter_modules(path) if m.name not in self.shared]
+
+    def _class_in(self, module: ModuleType) -> type[T]:
+        defined = (v for v in vars(module).values() if isinstance(v, type))
+        (found,) = (
+            cls for cls in defined if cls.__module__ == module.__name__ and self.accepts(cls)
+        )
+        return found
 
 
 def _construct(cls: Callable[..., T], settings: Mapping[str, Any], context: Any) -> T:
@@ -105,8 +117,3 @@ def _construct(cls: Callable[..., T], settings: Mapping[str, Any], context: Any)
 def _installed(group: str) -> dict[str, EntryPoint]:
     """By name. Cached: a look-up opens a file of every installed package."""
     return {entry.name: entry for entry in entry_points(group=group)}
-
-
-def _class_named(name: str, module: ModuleType) -> Any:
-    own = (v for v in vars(module).values() if isinstance(v, type))
-    return next(v for v in own if getattr(v, "name", None) == name)

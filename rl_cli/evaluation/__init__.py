@@ -1,0 +1,1 @@
+"""Episodes with a fixed policy: evaluation, rl-eval, videos, and rl-play."""

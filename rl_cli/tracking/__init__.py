@@ -1,0 +1,1 @@
+"""What a run reports: metrics, statistics, sinks (CSV, TensorBoard) and the terminal."""

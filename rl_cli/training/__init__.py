@@ -1,0 +1,1 @@
+"""One training run: built, trained, stopped and resumed."""

@@ -14,23 +14,25 @@ if TYPE_CHECKING:
 
 CALLBACKS: Registry[Callback] = Registry(
     "callback",
-    "callbacks",
+    "callbacks.{}",
     "rl_cli.training.callbacks",
     {
         *("base", "triggers", "disk_retry", "reporter", "history"),
         *("video", "metrics", "evaluation", "checkpoint", "early_stopping"),  # every run has them
     },
     "rl_cli.callbacks",
+    lambda cls: hasattr(cls, "next_due"),
 )
 SINKS: Registry[Sink] = Registry(
     "sink",
-    "log.sinks",
+    "log.sinks.{}",
     "rl_cli.tracking",
     {
         *("logger", "console", "formatting", "statistics", "sinks"),
         *("csv_table", "tensorboard"),  # log.tensorboard chooses the second
     },
     "rl_cli.sinks",
+    lambda cls: hasattr(cls, "write_row"),
 )
 
 

@@ -19,7 +19,6 @@ CALLS = {
 }
 KEYWORDS = {"allow_pickle": True, "weights_only": False, "shell": True}
 IMPORTS_BY_NAME = {
-    "algos/__init__.py": 1,  # names come from its own table
     "core/plugins.py": 2,  # a package of ours and one of its modules
 }
 

@@ -16,6 +16,7 @@ from rl_cli.config.algorithm import AlgoConfig
 from rl_cli.config.commands import PlayConfig, ReplayConfig
 from rl_cli.config.run import EvalConfig, RunSettings
 from rl_cli.config.schema import build, keys, schema
+from rl_cli.core import plugins
 from rl_cli.core.errors import BadInput, nearest
 from tests.conftest import REPO
 
@@ -195,7 +196,7 @@ def test_installed_algorithm_has_its_own_config_class(monkeypatch):
         def load(self):
             return Mine
 
-    monkeypatch.setattr(algos, "_installed", lambda: {"mine": Entry()})
+    monkeypatch.setattr(plugins, "_installed", lambda group: {"mine": Entry()})
     assert "mine" in algos.names()
     assert algos.config_class("mine") is MineConfig
     assert algos.summary("mine") == "Mine, in one line."
