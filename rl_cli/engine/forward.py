@@ -8,16 +8,12 @@ from __future__ import annotations
 
 import ctypes
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rl_cli.core.types import Arrays
 from rl_cli.engine import build_cache
 from rl_cli.models.networks import MLP
-
-if TYPE_CHECKING:
-    pass
 
 SOURCE = Path(__file__).with_name("forward.c")
 

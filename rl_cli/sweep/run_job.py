@@ -81,7 +81,7 @@ def import_modules(tensorboard: bool) -> None:
     import rl_cli.training.run  # noqa: F401  imports torch
 
     if tensorboard:
-        pass
+        import torch.utils.tensorboard  # noqa: F401
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""How far a run is, and everything that a resumed run needs beside the policy."""
+"""How far a run is, and everything that a resumed run needs besides the policy."""
 
 from __future__ import annotations
 

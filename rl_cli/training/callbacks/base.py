@@ -1,4 +1,4 @@
-"""The interface of callbacks: what a run does at intervals, beside acting and learning."""
+"""The interface of callbacks: what a run does at intervals, besides acting and learning."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class RunState(Protocol):
         """Seconds of acting and learning, without the time spent in callbacks."""
 
     def state_dict(self) -> State:
-        """Everything that a resumed run needs beside the policy's weights."""
+        """Everything that a resumed run needs besides the policy's weights."""
 
 
 class CallbackContext(NamedTuple):
