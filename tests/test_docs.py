@@ -25,6 +25,7 @@ import yaml
 from rl_cli.cli import evaluate as rl_eval
 from rl_cli.cli import play as rl_play
 from rl_cli.cli import train as rl_train
+from tests.bars.kill_points import run_digests
 from tests.conftest import MODULES, REPO
 
 PAGES = [REPO / "README.md", REPO / "CONTRIBUTING.md", *sorted((REPO / "docs").glob("*.md"))]
@@ -253,23 +254,47 @@ def install_plugins(folder):
     (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
 
 
-@pytest.mark.parametrize("words", OF_PLUGINS)
-def test_example_plugin_runs(words, workspace):
-    install_plugins(workspace)
-    code = "import sys; from rl_cli.cli.train import main; main()"
+def run_program(words, folder):
+    """rl-train in a process in which the packages in `folder` are installed."""
     ran = subprocess.run(
-        [sys.executable, "-c", code, *shortened(words[1:])],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(workspace), str(REPO)])},
+        [sys.executable, "-c", "from rl_cli.cli.train import main; main()", *words],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(REPO)])},
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
     assert ran.returncode == 0, ran.stderr
+
+
+@pytest.mark.parametrize("words", OF_PLUGINS)
+def test_example_plugin_runs(words, workspace):
+    install_plugins(workspace)
+    run_program(shortened(words[1:]), workspace)
     (config,) = workspace.glob("runs/*/cartpole/*/config.yaml")
     recorded = yaml.safe_load(config.read_text())
     for key, value in (word.split("=") for word in words[1:] if "." in word.split("=")[0]):
         assert functools.reduce(dict.__getitem__, key.split("."), recorded) == yaml.safe_load(value)
+
+
+def test_example_buffer_resumes_exactly(workspace):
+    """The Q-learning of tests/extension with the buffer that CONTRIBUTING shows."""
+    example = REPO / "tests/extension/example"
+    shutil.copy(example / "example_algorithm.py", workspace)
+    shutil.copy(example / "conf/algo/q_learning.yaml", workspace / "conf/algo")
+    info = workspace / "example-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: example\nVersion: 1\n")
+    entry = "[rl_cli.algos]\nq_learning = example_algorithm:QLearning\n"
+    (info / "entry_points.txt").write_text(entry)
+    new = shortened(["algo=q_learning", "env=corridor", "hparams=none"])
+    rest = ["env.id=corridor:Corridor-v0", "total_timesteps=450", "quiet=true"]
+    longer = [word for word in new if not word.startswith("total_timesteps")] + rest[1:2]
+    run_program([*longer, "run_dir=whole"], workspace)
+    run_program([*new, "run_dir=part"], workspace)
+    run_program(["resume=part", *rest], workspace)
+    assert run_digests(workspace / "part") == run_digests(workspace / "whole")
 
 
 def test_policy_loader_of_the_start_page_acts_as_rl_eval_does(run_folder, workspace):
@@ -293,24 +318,12 @@ def test_links_and_pictures_exist():
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
-NOT_MERGED = {  # named by the architecture page, made on other branches
-    "algos/policies.py",
-    "buffers/memory_check.py",
-    "collectors/base.py",
-    "training/callbacks/checkpoint.py",
-    "training/outcome.py",
-    "training/policy.py",
-    "training/run.py",
-    "training/state.py",
-}
-
-
 def test_files_named_by_the_architecture_page_exist():
     text = (REPO / "docs/architecture.md").read_text()
     named = set(re.findall(r"`((?:\w+/)+\w+\.(?:py|c|yaml))`", text))
     assert len(named) > 40
     missing = {p for p in named if not any((REPO / top / p).exists() for top in ("", "rl_cli"))}
-    assert missing <= NOT_MERGED
+    assert not missing
 
 
 def test_navigation_names_every_page_once():
