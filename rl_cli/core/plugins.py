@@ -56,11 +56,12 @@ class Registry(Generic[T]):
 
         """
         if name not in self.names():
-            known = ", ".join(self.names()) or "none is installed"
+            known = f"one of: {', '.join(self.names())}"
+            none = f"install a package that provides this {self.kind}, or leave the key out"
             raise BadInput(
                 f"unknown {self.kind} {name}",
                 self.key.format(name),
-                did_you_mean(name, self.names(), f"one of: {known}"),
+                did_you_mean(name, self.names(), known) if self.names() else none,
             )
         if name in self._shipped():
             return self._class_in(importlib.import_module(f"{self.package}.{name}"))

@@ -114,7 +114,7 @@ def run_compiler(command: list[str]) -> tuple[int, str]:
 
     In the main process it gets a session of its own, so that Ctrl-C in the terminal does not reach
     it, and all its processes are killed if this call is left by an exception. A child process of the
-    run has a process group of its own already, which whoever ends the child ends as a whole.
+    run has a process group of its own already, which is killed as a whole with the child.
     """
     own = multiprocessing.parent_process() is None
     with subprocess.Popen(
