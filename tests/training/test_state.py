@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import time
@@ -44,7 +45,7 @@ def training_state(number=0, callbacks=()):
 
 
 def flat_state(**changes):
-    """A state of format 2 or 3: flat keys, without `callbacks`."""
+    """A state of format 3 or earlier: flat keys, without `callbacks`."""
     state = {
         "step": 400,
         "elapsed": 2.5,
@@ -83,7 +84,8 @@ def test_flat_keys_become_the_states_of_callbacks():
     }
 
 
-def test_format_1_stored_the_number_of_episodes_and_no_evaluation_means():
+def test_flat_state_without_a_tally_and_without_evaluation_means():
+    """As in the golden runs: the logger stored only the number of episodes."""
     logger = {"gathered": {}, "episodes": [], "episodes_total": 40}
     state = upgraded(flat_state(logger=logger, evaluations=None))
     assert state["episodes"] == 40
@@ -154,28 +156,28 @@ def test_elapsed_contains_the_running_clock_without_the_stopped_one(monkeypatch)
         wait(8)
     wait(16)
     assert state.elapsed == 10
-    with pytest.raises(RuntimeError), state.clock_running():
+    with contextlib.suppress(RuntimeError), state.clock_running():
         wait(32)
         raise RuntimeError
-    assert state.elapsed == 42
+    assert state.elapsed == 42  # also after an error
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
 def test_resumed_run_of_an_older_format_keeps_its_counters_and_returns(here, number):
-    """The state after ten more steps starts with what the old checkpoint contains."""
+    """The new state starts with what the old checkpoint contains."""
     shutil.copytree(GOLDEN / f"format_{number}/reinforce", here / "r")
     old = json.loads((here / "r/checkpoints/000004000/state.json").read_text())
     assert "callbacks" not in old
-    assert rl_train.run(["resume=r", "total_timesteps=4010", "eval.every=0", "quiet=true"]) == 0
-    path = checkpoint_reader.find(here / "r", "4010")
+    assert rl_train.run(["resume=r", "total_timesteps=4400", "eval.every=0", "quiet=true"]) == 0
+    path = checkpoint_reader.find(here / "r", "4400")
     state = checkpoint_reader.read_state(path, checkpoint_reader.read_manifest(path))
     before, after = upgraded(old), state
     finished = after["episodes"] - before["episodes"]
-    assert 0 <= finished <= 2  # in ten steps of two envs
-    returns = after["callbacks"]["early_stopping"]["returns"]
+    assert finished > 0
+    window = after["callbacks"]["early_stopping"]["returns"]
     kept = before["callbacks"]["early_stopping"]["returns"]
-    assert (kept + returns[len(kept) :])[-len(returns) :] == returns
-    assert len(returns) == min(len(kept) + finished, 100)
+    assert len(kept) == len(window) == 100
+    assert window[:-finished] == kept[finished:]
     assert after["elapsed"] > before["elapsed"]
     best = before["callbacks"]["evaluation"]["best_return"]
     assert after["callbacks"]["evaluation"]["best_return"] >= best
