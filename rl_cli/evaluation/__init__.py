@@ -1,0 +1,1 @@
+"""Evaluation episodes, videos, rl-eval (`replay`) and rl-play (`play`)."""

@@ -1,0 +1,1 @@
+"""Logger, sinks (CSV, TensorBoard), terminal monitors, and statistics of returns."""

@@ -1,0 +1,1 @@
+"""The training loop, the callbacks, and building, running and resuming a run."""

@@ -1,4 +1,7 @@
-"""Callbacks and sinks that `callbacks.<name>` and `log.sinks.<name>` choose. Imports no torch."""
+"""Registries of the callbacks and sinks that a configuration can choose. Does not import torch.
+
+The keys are `callbacks.<name>.<setting>` and `log.sinks.<name>.<setting>`.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ CALLBACKS: Registry[Callback] = Registry(
     "rl_cli.training.callbacks",
     {
         *("base", "triggers", "disk_retry", "reporter", "history"),
-        *("video", "metrics", "evaluation", "checkpoint", "early_stopping"),  # every run has them
+        *("video", "metrics", "evaluation", "checkpoint", "early_stopping"),  # part of every run
     },
     "rl_cli.callbacks",
 )
@@ -28,7 +31,7 @@ SINKS: Registry[Sink] = Registry(
     "rl_cli.tracking",
     {
         *("logger", "console", "formatting", "statistics", "sinks"),
-        *("csv_table", "tensorboard"),  # log.tensorboard chooses the second
+        *("csv_table", "tensorboard"),  # always; by log.tensorboard
     },
     "rl_cli.sinks",
 )

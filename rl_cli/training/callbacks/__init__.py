@@ -1,0 +1,1 @@
+"""Callbacks: metrics, evaluation, checkpoints, videos, early stopping, and their shared helpers."""
