@@ -111,7 +111,7 @@ def record(
         The recorded episodes.
 
     Raises:
-        VideoUnavailable: the env cannot be rendered on this machine; says why.
+        VideoUnavailable: the env cannot be rendered on this machine; the message is the reason.
 
     """
     _without_screen()
@@ -137,7 +137,7 @@ def replay_episode(
 
     Raises:
         VideoUnavailable: the env cannot be rendered on this machine, or does not reproduce the
-            episode; says why.
+            episode; the message is the reason.
 
     """
     _without_screen()
