@@ -14,7 +14,7 @@ from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
-from rl_cli.core.errors import BadInput, did_you_mean
+from rl_cli.core.errors import BadInput, RunError, did_you_mean
 
 T = TypeVar("T")
 
@@ -28,7 +28,7 @@ class Registry(Generic[T]):
         package: a package of ours; each of its modules that is not in `shared` defines exactly one.
         shared: modules of that package that define none.
         group: entry-point group of other packages; the name of an entry is the name to choose.
-        accepts: whether a class that a module of `package` defines is one of them.
+        accepts: whether a class is one of them.
 
     """
 
@@ -66,14 +66,20 @@ class Registry(Generic[T]):
         if name in self._shipped():
             return self._class_in(importlib.import_module(f"{self.package}.{name}"))
         try:
-            found: type[T] = _installed(self.group)[name].load()
+            found = _installed(self.group)[name].load()
         except Exception as error:
-            raise BadInput(
-                f"the {self.kind} {name} cannot be imported: {type(error).__name__}: {error}",
-                self.key.format(name),
-                "repair or reinstall the package that provides it",
-            ) from error
+            problem = f"cannot be imported: {type(error).__name__}: {error}"
+            raise self._unusable(name, problem) from error
+        if not (isinstance(found, type) and self.accepts(found)):
+            raise self._unusable(name, f"is {found!r}, which is no class of a {self.kind}")
         return found
+
+    def _unusable(self, name: str, problem: str) -> BadInput:
+        return BadInput(
+            f"the {self.kind} {name} {problem}",
+            self.key.format(name),
+            "repair or reinstall the package that provides it",
+        )
 
     def factories(self, chosen: Mapping[str, Mapping[str, Any]]) -> list[Callable[[Any], T]]:
         """One constructor for each chosen class, with its settings filled in: constructor(context).
@@ -96,7 +102,22 @@ class Registry(Generic[T]):
                 or self.key.format(name),
                 f"settings: {', '.join(takes) or 'none'}",
             ) from None
-        return functools.partial(_construct, cls, dict(settings))
+        return functools.partial(self._construct, name, cls, dict(settings))
+
+    def _construct(
+        self, name: str, cls: Callable[..., T], settings: Mapping[str, Any], context: Any
+    ) -> T:
+        try:
+            return cls(context, **settings)
+        except RunError:
+            raise
+        except Exception as error:  # a value that the class refuses in its own way
+            given = [f"{self.key.format(name)}.{k}={v}" for k, v in settings.items()]
+            raise BadInput(
+                f"{self.kind} {name}: {type(error).__name__}: {error}",
+                " ".join(given) or self.key.format(name),
+                "correct the settings, or the code of the package that provides it",
+            ) from error
 
     def _shipped(self) -> list[str]:
         path = importlib.import_module(self.package).__path__
@@ -108,10 +129,6 @@ class Registry(Generic[T]):
             cls for cls in defined if cls.__module__ == module.__name__ and self.accepts(cls)
         )
         return found
-
-
-def _construct(cls: Callable[..., T], settings: Mapping[str, Any], context: Any) -> T:
-    return cls(context, **settings)
 
 
 @functools.cache

@@ -1,1 +1,1 @@
-"""Episodes with a fixed policy: evaluation, rl-eval, videos, and rl-play."""
+"""Evaluation episodes, videos, rl-eval (`replay`) and rl-play (`play`)."""

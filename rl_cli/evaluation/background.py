@@ -1,8 +1,8 @@
 """Runs a task in a forked child process, on a snapshot of this process.
 
-A video needs the policy of one moment. A forked process has a copy of it, whatever training changes
-afterwards; it shares the memory, may run on another processor, and does not stop the run if it dies or
-hangs. Where processes cannot be forked, the task runs in this process and training waits.
+A video shows the policy of one step. A forked child process keeps a copy of it (copy-on-write) while training
+continues; if the child dies or hangs, the run continues. Where processes cannot be forked, the task
+runs in this process and training waits.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ import torch
 from rl_cli.core import processes
 
 KeepGoing = Callable[[], bool]
-"""False: the task should end early. A task calls it at least every few seconds."""
+"""Returns False if the task should end early. A task calls it at least every few seconds."""
 
 Task = Callable[[KeepGoing], "str | None"]
-"""-> why the task failed, in one line; None: it succeeded."""
+"""Returns why the task failed, in one line; None: it succeeded."""
 
 POLL_SECONDS = 0.1
-"""Between two checks for an interruption, and between two heartbeats of the child."""
+"""Seconds between two checks for an interruption, and between two heartbeats of the child."""
 
 HEARTBEAT, RESULT, STOP = b".", b"a", b"s"
 
@@ -59,7 +59,7 @@ class Background:
                 self.process, self.pipe = processes.fork(lambda pipe: _run_task(task, pipe))
                 return
             except OSError:
-                self.in_child = False  # no memory, or no room in the process table
+                self.in_child = False  # out of memory or processes
         self.problem = task(lambda: not self.interrupted())
 
     def wait(self) -> str | None:
@@ -71,7 +71,7 @@ class Background:
         return problem or None
 
     def drop(self) -> None:
-        """Kill the task, and forget its result."""
+        """Kill the task and discard its result."""
         if self.process is not None:
             self.process.kill()
             self._end()
@@ -84,7 +84,7 @@ class Background:
         self.process = self.pipe = None
 
     def _result(self, pipe: Connection) -> str:
-        """Wait for the child's result. Pass an interruption on. -> why it failed, or empty."""
+        """Wait for the child's result, and send it STOP on an interruption. -> why it failed, or empty."""
         stop_sent, last_seen = False, time.monotonic()
         try:
             while True:
@@ -106,7 +106,7 @@ class Background:
 def _run_task(task: Task, pipe: Connection) -> None:
     """In the child: run the task, and send its result."""
     torch.set_num_threads(1)  # OpenMP's worker threads were not copied by the fork
-    # The live view's lock may have been held at the fork; nothing here may print.
+    # The live view's lock may have been held at the fork: a print would block forever.
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     last_heartbeat = time.monotonic()
 
@@ -115,7 +115,7 @@ def _run_task(task: Task, pipe: Connection) -> None:
         if time.monotonic() - last_heartbeat > POLL_SECONDS:
             last_heartbeat = time.monotonic()
             pipe.send_bytes(HEARTBEAT)
-        return not pipe.poll()  # the parent only ever sends STOP
+        return not pipe.poll()  # STOP is the only message of the parent
 
     try:
         problem = task(keep_going)

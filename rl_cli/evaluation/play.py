@@ -1,4 +1,4 @@
-"""rl-play: play an env with the keyboard, in a window that shows the score."""
+"""rl-play: step an env with the keyboard, in a window that shows frames and the return."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from rl_cli.tracking.formatting import number, relative
 os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
 
 MIN_HEIGHT = 400
-"""Of the window in pixels; smaller frames are enlarged by an integer factor."""
+"""Minimum height of the window in pixels; smaller frames are enlarged by an integer factor."""
 
 
 def play(cfg: PlayConfig, label: str) -> list[Episode]:
@@ -170,7 +170,7 @@ class Recorder:
         self.rows.append(row)
 
     def end(self, length: int) -> None:
-        """End the episode. One that was left early is marked as truncated at its last step."""
+        """Write the video and the transitions; an incomplete episode is truncated at its last step."""
         assert self.video is not None
         if length == 0:
             return self.close()
@@ -216,15 +216,13 @@ class Game:
         self.env.reset(seed=self.cfg.seed)
         while not self.window.closed and not self.window.pressed:
             self._show(["press any key to start, escape to quit", *self.keyboard.help_lines()])
-        self.window.forget_keys()  # the key that started the game is no action
+        self.window.forget_keys()  # the key that started the game is not an action
         while not self.window.closed and not 0 < self.cfg.episodes <= len(self.played):
             self._episode(self.cfg.seed + len(self.played))
         return self.played
 
     def _episode(self, seed: int) -> None:
-        obs = np.array(
-            self.env.reset(seed=seed)[0]
-        )  # an env may overwrite the array that it returned
+        obs = np.array(self.env.reset(seed=seed)[0])  # a copy: the env may reuse its array
         self.total, self.length = 0.0, 0
         if self.recorder is not None:
             self.recorder.start(len(self.played))

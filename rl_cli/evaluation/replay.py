@@ -1,6 +1,6 @@
-"""Evaluating a checkpoint from its folder alone: statistics, JSON, video, window.
+"""Evaluates a checkpoint, from its folder alone: statistics, evaluation.json, video, window.
 
-This module imports no torch: what can be refused without it is refused before it is imported.
+This module does not import torch at the top, so that bad input is refused before torch is imported.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Agent:
-    """A policy loaded from a checkpoint, and what it was trained with."""
+    """A policy loaded from a checkpoint, with its env and observation statistics."""
 
     algo: Algorithm[Any]
     env: EnvConfig
@@ -52,10 +52,10 @@ class Agent:
 
 
 def replay(cfg: ReplayConfig) -> float:
-    """Evaluate a checkpoint as rl-eval does. Returns the mean return.
+    """Run rl-eval. -> the mean return.
 
     Raises:
-        BadInput: there is no such checkpoint, or it is broken; names the file.
+        BadInput: the checkpoint does not exist or is broken; the error names the file.
 
     """
     if cfg.run is None:
@@ -98,12 +98,12 @@ def load_agent(folder: Path, env_changes: Mapping[str, Any], device: str) -> Age
     env = make_env(env_cfg)
     spec = spec_of(env, env_cfg)
     env.close()
-    import torch  # here: it takes seconds, and what is refused above does not need it
+    import torch  # takes seconds; the checks above do not need it
 
     from rl_cli.algos.factory import make_algorithm
     from rl_cli.storage.policy_file import load_policy_arrays, refuse_other_sizes
 
-    torch.set_num_threads(1)  # fastest for one observation at a time
+    torch.set_num_threads(1)  # fastest for a batch of one observation
     algo_cls = algos.load(name)
     refuse_other_sizes(algo_cls, algo_cfg, spec, [folder])
     algo = make_algorithm(algo_cls, algo_cfg.to_replay(), spec, 1, manifest.seed, device)
@@ -134,7 +134,7 @@ def _merged(env: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
 
 
 def _output_folder(checkpoint_folder: Path, cfg: ReplayConfig, agent: Agent) -> Path:
-    """Outside the run folder, which may be read-only; named by run, step and settings."""
+    """A folder outside the run folder, which may be read-only, named by run, step and settings."""
     run, manifest = checkpoint_folder.resolve().parent.parent.name, agent.manifest
     settings = json.dumps(
         [cfg.episodes, cfg.seed, cfg.greedy, cfg.env, manifest.algo, manifest.env, manifest.seed]

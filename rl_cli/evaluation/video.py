@@ -1,4 +1,4 @@
-"""Records episodes as mp4. Frames go to the encoder one by one, so memory is that of one frame."""
+"""Records episodes as mp4. Each frame is encoded at once, so only one frame is in memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from rl_cli.evaluation.evaluator import Evaluator, Policy
 
 
 class VideoUnavailable(Exception):
-    """This env cannot be recorded on this machine; the message says why in one line."""
+    """The env cannot be recorded on this machine. The message is the reason, in one line."""
 
 
 PARTS = ".*.part.mp4"
@@ -111,7 +111,7 @@ def record(
         The recorded episodes.
 
     Raises:
-        VideoUnavailable: the env cannot be rendered on this machine; says why.
+        VideoUnavailable: the env cannot be rendered on this machine; the message is the reason.
 
     """
     _without_screen()
@@ -137,7 +137,7 @@ def replay_episode(
 
     Raises:
         VideoUnavailable: the env cannot be rendered on this machine, or does not reproduce the
-            episode; says why.
+            episode; the message is the reason.
 
     """
     _without_screen()
@@ -187,7 +187,7 @@ def _complete(path: Path, fps: float, on_frame: Callable[[], object]) -> Iterato
 
 @contextlib.contextmanager
 def _as_unavailable() -> Iterator[None]:
-    """Any error in the body becomes VideoUnavailable: a video is not worth a run."""
+    """Turn any error in the body into VideoUnavailable, which does not end the run."""
     try:
         yield
     except VideoUnavailable:

@@ -1,1 +1,1 @@
-"""What a run reports: metrics, statistics, sinks (CSV, TensorBoard) and the terminal."""
+"""Logger, sinks (CSV, TensorBoard), terminal monitors, and statistics of returns."""

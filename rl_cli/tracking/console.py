@@ -1,4 +1,4 @@
-"""Monitors: how a run appears on the terminal. A live view on a screen, lines elsewhere."""
+"""Monitors: output of a run on stdout. A live view on a terminal, lines of text elsewhere."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Episodes = tuple[int, int] | None
 
 
 class Monitor(Protocol):
-    """Shows what a run does. Its methods must return at once."""
+    """Shows the progress of a run. Its methods must not block."""
 
     def start(
         self,
@@ -60,7 +60,7 @@ class Monitor(Protocol):
 
 
 def make_monitor(quiet: bool) -> Monitor:
-    """Quiet; or live if stdout is a terminal, else plain."""
+    """A quiet monitor if requested; else a live one on a terminal and a plain one elsewhere."""
     if quiet:
         return QuietMonitor()
     console = Console()

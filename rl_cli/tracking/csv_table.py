@@ -49,7 +49,7 @@ class CsvSink:
             sync_files([self.metrics.path, self.evaluations.path])
 
     def close(self) -> None:
-        """Every row was written when it was appended; nothing is open."""
+        """No file is open between two calls."""
 
 
 class CsvTable:
@@ -70,14 +70,14 @@ class CsvTable:
         """Add rows; missing values are empty.
 
         Raises:
-            StorageError: no part of the rows is in the file; they are kept for the next call.
+            StorageError: the file is unchanged; the rows are kept for the next call.
 
         """
         self.unwritten += rows
         self.write_out()
 
     def write_out(self) -> None:
-        """Write the rows that are kept. Raises as `append` does."""
+        """Write the rows in `unwritten`. Raises as `append` does."""
         rows = self.unwritten
         if new := {name: None for row in rows for name in row if name not in self.columns}:
             columns = [*self.columns, *new]
@@ -95,7 +95,9 @@ class CsvTable:
 
     def _read(self) -> tuple[list[str], list[Mapping[str, Any]]]:
         with storing(self.path), self.path.open(newline="") as file:
-            complete = (line for line in file if line.endswith("\n"))  # a kill may cut the last one
+            complete = (
+                line for line in file if line.endswith("\n")
+            )  # a kill may leave an incomplete last line
             reader = csv.DictReader(complete)
             rows: list[Mapping[str, Any]] = list(reader)
             return list(reader.fieldnames or self.columns), rows

@@ -1,4 +1,4 @@
-"""The logger: collects metrics between two rows and hands each row to the sinks."""
+"""The logger: collects metrics between two rows and passes each row to the sinks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rl_cli.tracking.statistics import EpisodeTally, Summary
 from rl_cli.tracking.tensorboard import FINAL_METRIC
 
 PACKED_FROM = 10_000
-"""Values of one metric between two rows from which on they are joined into one tensor."""
+"""Number of values of one metric between two rows at which they are joined into one tensor."""
 
 
 class Logger:
@@ -36,12 +36,12 @@ class Logger:
         self.sinks = tuple(sinks)
         self.collected: dict[str, list[torch.Tensor | np.ndarray]] = {}
         self.episodes: list[Episode] = []  # since the last row
-        self.row_step = self.evaluation_step = 0  # env steps of the last ones written
+        self.row_step = self.evaluation_step = 0  # env steps of the last row and evaluation
         self.tally = EpisodeTally(success_at)  # over the whole run
         self.window: deque[float] = deque(maxlen=window)
 
     def add(self, metrics: Metrics) -> None:
-        """Metrics of K updates, (K,) each. Nothing is computed before the row is due."""
+        """Metrics of K updates, (K,) each. No value is read before the row is due."""
         for name, value in metrics.items():
             values = self.collected.setdefault(name, [])
             values.append(value)
@@ -76,7 +76,7 @@ class Logger:
         """Write the row of `step`.
 
         Raises:
-            StorageError: a sink failed; it keeps the row if it can, the sinks after it have no row.
+            StorageError: a sink failed. The sinks after it do not receive the row.
 
         """
         self.row_step = step
@@ -95,7 +95,7 @@ class Logger:
             sink.write_evaluation(step, episodes, seed, row)
 
     def flush(self) -> None:
-        """Bring what was written to the disk. A checkpoint calls this first: resume starts here."""
+        """Sync what was written to the disk. Called before each checkpoint, from which a run resumes."""
         for sink in self.sinks:
             sink.flush()
 
@@ -104,7 +104,7 @@ class Logger:
             sink.close()
 
     def state_dict(self) -> dict[str, Any]:
-        """What the next row is made of."""
+        """Metrics and episodes since the last row, counts over the run, and the steps of the last row."""
         return {
             "gathered": {name: _joined(values) for name, values in self.collected.items()},
             "episodes": [list(e) for e in self.episodes],

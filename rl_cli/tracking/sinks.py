@@ -1,4 +1,4 @@
-"""Sinks: where the logger writes rows. One file a sink; `log.sinks` chooses the additional ones."""
+"""Sinks: destinations of the logger's rows. `log.sinks` chooses additional ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rl_cli.core.types import Episode
 
 
 class SinkContext(NamedTuple):
-    """What a sink is built from."""
+    """First argument of a sink's constructor."""
 
     folder: Path  # of the run
     hparams: Mapping[str, object]  # flat name -> value: seed, total_timesteps, algo.*, env.*
@@ -18,26 +18,27 @@ class SinkContext(NamedTuple):
 
 
 class Sink(Protocol):
-    """Writes the rows of a run to one destination. The constructor takes a `SinkContext`.
+    """Writes the rows of a run to one destination. The constructor is `Class(context, **settings)`.
 
     Raises:
-        StorageError: by every method; the run continues without this row and retries later.
+        StorageError: by every method. The run continues; the sinks after this one do not receive the
+            row, and this one should keep it and write it with the next row.
 
     """
 
     def write_row(self, step: int, row: Mapping[str, float]) -> None:
-        """A row of training metrics: tag -> value."""
+        """Write a row of training metrics: tag -> value."""
 
     def write_evaluation(
         self, step: int, episodes: Sequence[Episode], seed: int, row: Mapping[str, float]
     ) -> None:
-        """Evaluation episodes (episode i was reset with `seed + i`) and their summary."""
+        """Write evaluation episodes (episode i was reset with `seed + i`) and their summary."""
 
     def cut_after(self, row_step: int, evaluation_step: int) -> None:
-        """Remove later rows and evaluations, which a resumed run writes again."""
+        """Remove rows and evaluations of later steps, which a resumed run writes again."""
 
     def flush(self) -> None:
-        """Bring everything written to the disk."""
+        """Sync everything written to the disk."""
 
     def close(self) -> None:
         """Flush and release resources."""

@@ -86,7 +86,7 @@ class EpisodeTally:
         self.success_at = success_at
         self.count, self.steps, self.successes = 0, 0, 0
         self.mean, self.squares = 0.0, 0.0  # of the returns; sum of squared deviations
-        self.missed = 0  # episodes of which only the number is known (checkpoint format 1)
+        self.missed = 0  # episodes whose returns are unknown (checkpoint format 1)
 
     def add(self, episode: Episode) -> None:
         value = episode.episode_return
@@ -98,7 +98,7 @@ class EpisodeTally:
             self.successes += 1
 
     def count_unknown(self, episodes: int) -> None:
-        """Start from a number of episodes whose returns are not known."""
+        """Start from a number of episodes whose returns are unknown."""
         self.count = self.missed = episodes
 
     def summary(self) -> dict[str, float]:

@@ -21,9 +21,8 @@ FINAL_METRIC = "eval/episode_return"
 class TensorBoardSink:
     """Writes event files to `tb/`.
 
-    The files are opened at the first write: importing the package takes longer than importing ours,
-    and training does not have to wait for it. After a full disk no more events are written, because
-    a torn event file cannot be appended to.
+    The files are opened at the first write, because importing the package is slow. After a write fails, no
+    more events are written: an event file with an incomplete record cannot be appended to.
     """
 
     def __init__(self, context: SinkContext) -> None:

@@ -1,1 +1,1 @@
-"""One training run: built, trained, stopped and resumed."""
+"""The training loop, the callbacks, and building, running and resuming a run."""

@@ -1,4 +1,4 @@
-"""Builds the parts of a run, and hands them to each other. Nothing else makes them."""
+"""Builds the parts of a run and passes them to each other. The parts are built nowhere else."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Run(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """What `build` is given: the parts that exist before the run's folder does."""
+    """Arguments of `build`: the parts that exist before the run's folder does."""
 
     cfg: RunConfig
     algo: Algorithm[Any]
@@ -68,10 +68,10 @@ def build(parts: Parts, folder: Path, saved: Saved | None, resumed: bool) -> Run
     """Build a run.
 
     Args:
-        parts: see there.
+        parts: of the run; see `Parts`.
         folder: of the run.
         saved: the checkpoint to continue from; None: start at step 0.
-        resumed: the folder holds an earlier run, with a checkpoint or without.
+        resumed: the folder contains an earlier run, with or without a checkpoint.
 
     Raises:
         BadInput: the checkpoint does not fit the configuration.
@@ -98,7 +98,7 @@ def build(parts: Parts, folder: Path, saved: Saved | None, resumed: bool) -> Run
 
 
 def make_sinks(cfg: RunConfig, context: SinkContext, plugins: Plugins) -> list[Sink]:
-    """metrics.csv and eval.csv first; TensorBoard and others if wanted."""
+    """metrics.csv and eval.csv first; then TensorBoard and additional sinks, if configured."""
     sinks: list[Sink] = [CsvSink(context)]
     if cfg.log.tensorboard:
         sinks.append(TensorBoardSink(context))
@@ -108,10 +108,10 @@ def make_sinks(cfg: RunConfig, context: SinkContext, plugins: Plugins) -> list[S
 def make_callbacks(
     parts: Parts, folder: Path, evaluator: Evaluator, logger: Logger, history: EvaluationHistory
 ) -> list[Callback]:
-    """In the order in which they run.
+    """The callbacks of a run, in the order in which they run.
 
-    Videos first, so that training episodes are recorded before a checkpoint forgets them, and videos
-    are rendered during the evaluation; then the row, so that a checkpoint of the same step includes it.
+    Videos first: pending training episodes are not part of a checkpoint, and a video is rendered while
+    the evaluation runs. Then the row, so that a checkpoint of the same step includes it.
     """
     cfg, algo, envs, monitor, interrupted, plugins = parts
     policy = RunPolicy(algo, envs.obs_normalizer)

@@ -1,6 +1,6 @@
 """One run, from its configuration to its outcome.
 
-This module imports no torch: what can be refused without it is refused before it is imported.
+This module does not import torch at the top, so that bad input is refused before torch is imported.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def train(cfg: RunConfig, recorded: Mapping[str, Any], labels: tuple[str, str]) 
 
     Args:
         cfg: the typed configuration.
-        recorded: the same as composed, plain values; written to config.yaml.
+        recorded: the same configuration as composed by Hydra, in plain values; for config.yaml.
         labels: names of algorithm and env, for the run's folder and title.
 
     Raises:
@@ -76,7 +76,7 @@ def _experiment(
     resumed: bool,
     labels: tuple[str, str],
 ) -> Experiment:
-    """Build a run from the parts that exist before its folder does."""
+    """Build a run in its folder."""
     from rl_cli.training.build import Parts, build
     from rl_cli.training.run import Experiment
     from rl_cli.training.signals import Interruption

@@ -29,7 +29,7 @@ class Outcome:
 
 
 def already_complete(folder: Path, cfg: RunConfig) -> Outcome:
-    """The outcome of resuming a run that has used its budget."""
+    """The outcome of resuming a run that is complete. Prints how to continue it with a larger budget."""
     status = run_folder.read_status(folder)
     if not cfg.quiet:
         by_episodes = str(status.get("reason")).startswith("total_episodes")
@@ -48,7 +48,7 @@ def already_complete(folder: Path, cfg: RunConfig) -> Outcome:
 
 
 def print_interrupted(cfg: RunConfig, folder: Path, signal_name: str, step: int) -> None:
-    """What stopped the run, and the command that resumes it."""
+    """Print which signal stopped the run, and the command that resumes it."""
     here = relative(folder)
     print(f"stopped by {signal_name} at step {step:,}; the checkpoint is saved")
     print("resume:  rl-train", f"resume={here}", *trust.required_arguments(cfg.env))
@@ -62,7 +62,7 @@ def print_completed(
     best_return: float,
     training: dict[str, float],
 ) -> None:
-    """The results, and the commands that replay the policy and show the curves."""
+    """Print the results, and the commands that replay the policy and show the curves."""
     here = relative(folder)
     why = "" if outcome.reason == "budget" else f" ({outcome.reason})"
     print(

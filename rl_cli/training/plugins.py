@@ -1,4 +1,7 @@
-"""Callbacks and sinks that `callbacks.<name>` and `log.sinks.<name>` choose. Imports no torch."""
+"""Registries of the callbacks and sinks that a configuration can choose. Does not import torch.
+
+The keys are `callbacks.<name>.<setting>` and `log.sinks.<name>.<setting>`.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from rl_cli.config.run import RunConfig
+from rl_cli.core.errors import BadInput
 from rl_cli.core.plugins import Registry
 
 if TYPE_CHECKING:
     from rl_cli.tracking.sinks import Sink, SinkContext
     from rl_cli.training.callbacks.base import Callback, CallbackContext
+
+BUILT_IN = ("video", "metrics", "evaluation", "checkpoint", "early_stopping")
+"""Callbacks of every run; the names of their modules and of their states."""
 
 CALLBACKS: Registry[Callback] = Registry(
     "callback",
@@ -18,7 +25,7 @@ CALLBACKS: Registry[Callback] = Registry(
     "rl_cli.training.callbacks",
     {
         *("base", "triggers", "disk_retry", "reporter", "history"),
-        *("video", "metrics", "evaluation", "checkpoint", "early_stopping"),  # every run has them
+        *("video", "metrics", "evaluation", "checkpoint", "early_stopping"),  # part of every run
     },
     "rl_cli.callbacks",
     lambda cls: hasattr(cls, "next_due"),
@@ -29,7 +36,7 @@ SINKS: Registry[Sink] = Registry(
     "rl_cli.tracking",
     {
         *("logger", "console", "formatting", "statistics", "sinks"),
-        *("csv_table", "tensorboard"),  # log.tensorboard chooses the second
+        *("csv_table", "tensorboard"),  # always; by log.tensorboard
     },
     "rl_cli.sinks",
     lambda cls: hasattr(cls, "write_row"),
@@ -50,4 +57,21 @@ def find_plugins(cfg: RunConfig) -> Plugins:
         BadInput: unknown name, or settings that it does not take.
 
     """
-    return Plugins(CALLBACKS.factories(cfg.callbacks), SINKS.factories(cfg.log.sinks))
+    callbacks = CALLBACKS.factories(cfg.callbacks)
+    _refuse_equal_names(cfg)
+    return Plugins(callbacks, SINKS.factories(cfg.log.sinks))
+
+
+def _refuse_equal_names(cfg: RunConfig) -> None:
+    """A callback's `name` is the key of its state in a checkpoint."""
+    taken = dict.fromkeys(BUILT_IN, "a callback of every run")
+    for key in cfg.callbacks:
+        name = getattr(CALLBACKS.load(key), "name", None)
+        if not isinstance(name, str) or name in taken:
+            needs = f"has the name of {taken[name]}" if name in taken else "has no name"
+            raise BadInput(
+                f"the callback {key} {needs}",
+                f"callbacks.{key}",
+                "give its class an attribute `name` of its own, a string",
+            )
+        taken[name] = f"the callback {key}"

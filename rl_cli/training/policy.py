@@ -15,7 +15,13 @@ from rl_cli.storage.policy_file import policy_arrays
 
 
 class RunPolicy:
-    """Actions and weights. Args: the agent; statistics of its observations, None: not normalised."""
+    """Actions and weights.
+
+    Args:
+        algo: the agent.
+        normalizer: statistics of observations; None: they are not normalised.
+
+    """
 
     def __init__(self, algo: Algorithm[Any], normalizer: ObservationNormalizer | None) -> None:
         self.algo, self.normalizer = algo, normalizer
@@ -25,7 +31,7 @@ class RunPolicy:
         return self.algo.predict(obs, rng)
 
     def check_finite(self) -> None:
-        """Raise NonFinite if a weight is NaN or infinite: such weights never become a checkpoint."""
+        """Raise NonFinite if a weight is NaN or infinite, so that no checkpoint contains it."""
         if not bool(torch.isfinite(self.algo.learner.flat).all()):
             raise NonFinite(
                 "a weight of the policy is not finite",

@@ -22,7 +22,7 @@ from rl_cli.training.state_migration import upgraded
 AUTO = "auto"
 
 HOW = ("resume", "run_dir", "jobs", "quiet")
-"""Keys that say how a run was started, not what it is. They are not recorded."""
+"""Keys of how a run is started, which do not change its result. They are not recorded."""
 
 MAY_CHANGE = (
     *("total_timesteps", "total_episodes"),
@@ -59,7 +59,7 @@ def folder_of(cfg: RunConfig) -> Path | None:
 
 
 def has_checkpoint(folder: Path | None) -> bool:
-    """Whether a run's folder holds a checkpoint; None: no folder."""
+    """Whether a run's folder contains a checkpoint. False if there is no folder."""
     return folder is not None and bool(steps_in(folder / "checkpoints"))
 
 
@@ -67,7 +67,7 @@ def load_checkpoint(folder: Path, cfg: RunConfig, algo_cfg: AlgoConfig) -> Saved
     """Clean up incomplete files and read the newest valid checkpoint. None: start at step 0.
 
     Raises:
-        BadInput: no checkpoint is valid, or it is of another run or beyond the budget.
+        BadInput: no checkpoint is valid, or it belongs to another run or exceeds the budget.
 
     """
     recovery.recover(folder / "checkpoints")
@@ -101,11 +101,11 @@ def _refuse_fewer_episodes(state: State, cfg: RunConfig) -> None:
 def read(folder: Path) -> tuple[Saved | None, list[tuple[Path, str]]]:
     """The newest valid checkpoint of a run, and the broken ones that are newer.
 
-    None: the run ended before its first checkpoint; it starts again.
+    None: the run ended before its first checkpoint, and starts at step 0.
 
     Raises:
-        BadInput: there are checkpoints and none of them is valid; or one was written by a newer version
-            of rl-cli, in which case no older one is used.
+        BadInput: none of the checkpoints is valid; or one that is newer than every valid one was written
+            by a newer version of rl-cli, in which case no older one is used.
 
     """
     steps = steps_in(folder / "checkpoints")
@@ -137,7 +137,7 @@ def require_same_run(saved: Saved, seed: int, algo: AlgoConfig, env: EnvConfig) 
     own = {"seed": seed, "algo": dataclasses.asdict(algo), "env": dataclasses.asdict(env)}
     theirs = {"seed": manifest.seed, "algo": manifest.algo, "env": manifest.env}
     mine, other = dict(_flat(own)), dict(_flat(theirs))
-    for key in mine.keys() & other.keys():  # versions differ in their keys
+    for key in mine.keys() & other.keys():  # another version may have other keys
         if mine[key] != other[key]:
             raise BadInput(
                 f"checkpoint {manifest.step} is of another run",
@@ -150,7 +150,7 @@ def recorded(folder: Path) -> tuple[dict[str, Any], tuple[str, str]]:
     """A run's configuration, with keys that were added later, and its labels.
 
     Raises:
-        BadInput: the folder holds no run.
+        BadInput: the folder contains no run.
 
     """
     config = run_folder.read_config(folder)

@@ -1,4 +1,4 @@
-"""A run in progress: trains, records how it ended, and closes what is open."""
+"""A run in progress: trains, records how it ended, and releases its resources."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from rl_cli.training.watchdog import Watchdog
 
 
 def make_run_algorithm(cfg: RunConfig, envs: VectorEnv, earlier: Path | None) -> Algorithm[Any]:
-    """The algorithm of a run; that of a resumed run is no larger than the run's checkpoints.
+    """Build the algorithm of a run. If it resumes, sizes are checked against the checkpoints first.
 
     Raises:
         BadInput: the algorithm does not fit the envs, the memory or the checkpoints.
@@ -67,7 +67,7 @@ class Experiment:
         self.resumptions: list[dict[str, Any]] = []
 
     def go(self, changed: Mapping[str, Any] | None) -> Outcome:
-        """Train. Whatever happens, record a status and close what is open.
+        """Train; record a status and release resources, also after an error.
 
         Args:
             changed: keys that a resumed run changes -> (before, now); None: a new run.
@@ -80,7 +80,7 @@ class Experiment:
         try:
             with self.interruption.listening(), Watchdog(self.cfg.step_timeout).watching():
                 self._announce()
-                gc.freeze()  # objects made so far live as long as the run
+                gc.freeze()  # objects created so far are not garbage until the run ends
                 reason = self.trainer.train()
                 self._compare_compilation()
                 if reason != INTERRUPTED:
@@ -118,7 +118,7 @@ class Experiment:
         self.resumptions = [*(before if isinstance(before, list) else []), now]
 
     def _compare_compilation(self) -> None:
-        """Compiled and plain steps round differently: say so if a resumed run changed the kind."""
+        """Report if the resumed run switched between compiled and plain steps, which round differently."""
         learner, kinds = self.algo.learner, ("plain", "compiled")
         now, before = learner.is_compiled, learner.was_compiled
         if None not in (now, before) and now != before:

@@ -1,4 +1,4 @@
-"""How far a run is, and everything that a resumed run needs besides the policy."""
+"""Progress of a run, and everything that a resumed run needs in addition to the policy's weights."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class TrainingState:
     def __init__(self, algo: Algorithm[Any], collector: Collector, callbacks: CallbackList) -> None:
         self.algo, self.collector, self.callbacks = algo, collector, callbacks
         self.step = self.episodes = 0  # env steps and finished training episodes, over all envs
-        self.elapsed = 0.0  # seconds of acting and learning
+        self.elapsed = 0.0  # seconds spent training, without callbacks
         self.served = (0, 0)  # steps and episodes when the callbacks last ran
         self.update_pending = False  # a signal interrupted the update of this step
         self._running_since: float | None = None
@@ -32,14 +32,15 @@ class TrainingState:
         self.episodes += episodes
 
     def mark_served(self) -> None:
-        """The callbacks have run at this step."""
+        """Record that the callbacks have run at this step."""
         self.served = (self.step, self.episodes)
 
     def postpone_update(self) -> None:
-        """A signal interrupted the update of this step; nothing has changed."""
+        """Record that a signal interrupted the update of this step, which has changed nothing."""
         self.update_pending = True
 
     def complete_update(self) -> None:
+        """Record that the update of this step is complete."""
         self.update_pending = False
 
     @contextmanager
@@ -78,7 +79,7 @@ class TrainingState:
         }
 
     def load_state_dict(self, state: State) -> list[int]:
-        """Restore a checkpoint's state. -> the envs whose replay did not reach the same observation."""
+        """Restore a checkpoint's state. -> the envs whose replay did not reproduce the observation."""
         state = upgraded(state)
         self.step, self.episodes = cast(int, state["step"]), cast(int, state["episodes"])
         self.elapsed = cast(float, state["elapsed"])

@@ -1,4 +1,4 @@
-"""States of earlier checkpoints, in today's layout."""
+"""Migration of training states of earlier checkpoint formats."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from rl_cli.core.types import State
 
 
 def upgraded(state: State) -> State:
-    """The state of a checkpoint of format 3 or earlier, which had no `callbacks`, in today's layout."""
+    """The state in the current layout. Formats up to 3 had flat keys and no `callbacks`."""
     if "callbacks" in state:
         return state
     logger = cast(dict[str, Any], state["logger"])

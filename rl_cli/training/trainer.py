@@ -1,4 +1,4 @@
-"""The training loop. It exists once and does not know which algorithm it runs."""
+"""The training loop, the same for all algorithms."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Trainer:
 
     Args:
         algo: the agent.
-        collector: acts in the envs and stores what the agent experiences.
+        collector: steps the envs with the agent's actions and stores the transitions.
         budget: when to stop.
-        callbacks: everything that happens at intervals, and at the end.
-        interrupted: whether a signal asked the run to stop; asked after each collection.
+        callbacks: run at intervals and at the end.
+        interrupted: whether a signal asked the run to stop; checked after each collection.
 
     """
 
@@ -51,10 +51,10 @@ class Trainer:
         """Train until the budget is used, a callback stops the run, or a signal arrives.
 
         Returns:
-            The reason: "budget", "interrupted", or what the callback said.
+            The reason: "budget", "total_episodes=<n>", "interrupted", or that of a callback.
 
         Raises:
-            RunError: of an env, of the disk, or of numbers that are not finite.
+            RunError: an env failed, a file could not be written, or a value is not finite.
 
         """
         if not self.state.step:
@@ -62,7 +62,7 @@ class Trainer:
         self.callbacks.start(self.state)
         self.due = self.callbacks.next_due(self.state.step)
         with self.state.clock_running():
-            if self.state.update_pending:  # and the callbacks of this step after it
+            if self.state.update_pending:  # then the callbacks of this step are due too
                 self.due = self.state.step
             elif self.state.step >= self.due:  # an evaluation that a signal interrupted
                 self._run_callbacks()
@@ -76,7 +76,7 @@ class Trainer:
         return reason
 
     def finish(self) -> None:
-        """Run what the last step still lacks: row, evaluation, video, checkpoint."""
+        """Write the row, evaluation, video and checkpoint of the last step, unless they exist."""
         self.callbacks.finish(self.state)
         self.callbacks.join()
 
@@ -122,7 +122,7 @@ class Trainer:
             self.callbacks.update(metrics)
 
     def _count_episodes(self) -> None:
-        """Pass the episodes that ended at this step on, in the order of the envs."""
+        """Pass the episodes that ended at this step to the callbacks, in the order of the envs."""
         envs = self.collector.envs
         if not envs.episodes:
             return

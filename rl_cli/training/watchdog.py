@@ -1,8 +1,8 @@
 """Detects an env call in this process that does not return.
 
-It adds nothing to the training loop: a timer signal inspects the stack four times per timeout, and
-an env call that is on the stack for `timeout` seconds hangs. A call that hangs inside C code cannot be
-interrupted from here; with workers=<n> it can.
+A timer signal inspects the stack four times per timeout, at no cost to the training loop; an env call
+that is on the stack for `timeout` seconds is reported as hanging. A call that hangs inside C code cannot be
+interrupted in this process; with workers=<n> the worker process is killed.
 """
 
 from __future__ import annotations

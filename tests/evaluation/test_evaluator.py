@@ -1,4 +1,4 @@
-"""Playing with a fixed policy: nothing is learnt, and the seeds alone decide what happens."""
+"""Evaluation with a fixed policy: only the seeds determine the episodes, and no statistic is updated."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.algos.test_algorithms import env_config
 
 
 class Ramp(gym.Env):
-    """Shows the step it is at, pays it, ends at step 3; the actions it took are in the info."""
+    """Observation and reward are the step number; terminates at step 3; `taken` lists the actions."""
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 24}  # noqa: RUF012
     action_space = spaces.Box(-1, 1, (1,), np.float32)
@@ -40,12 +40,12 @@ class Ramp(gym.Env):
         return self.t
 
 
-class Timeless(Ramp):
+class NoFrameRate(Ramp):
     metadata = {"render_modes": []}  # noqa: RUF012
 
 
 class Bytes(Ramp):
-    """Observations that are bytes: a vector of them, or a picture."""
+    """uint8 observations: a vector or an image."""
 
     def __init__(self, shape, render_mode=None):
         super().__init__()
@@ -61,13 +61,13 @@ class Bytes(Ramp):
 
 
 gym.register("TestRamp-v0", Ramp)
-gym.register("TestTimeless-v0", Timeless)
+gym.register("TestNoFrameRate-v0", NoFrameRate)
 gym.register("TestByteVector-v0", Bytes, kwargs={"shape": (5,)})
-gym.register("TestBytePicture-v0", Bytes, kwargs={"shape": (40, 40, 3)})
+gym.register("TestByteImage-v0", Bytes, kwargs={"shape": (40, 40, 3)})
 
 
-class Watching:
-    """A policy that always does the same and remembers what it was shown."""
+class RecordingPolicy:
+    """A policy that always chooses the same action and records its arguments."""
 
     def __init__(self, action):
         self.action, self.obs, self.rngs = action, [], []
@@ -79,11 +79,11 @@ class Watching:
 
 
 def sampled(obs, rng):
-    """CartPole by the toss of a coin; greedy: to the left."""
+    """A random action of CartPole; greedy: left."""
     return np.array([0 if rng is None else rng.integers(2)])
 
 
-def still(obs, rng):
+def zero(obs, rng):
     return np.zeros((1, 1), np.float32)
 
 
@@ -99,90 +99,93 @@ def statistics(mean, variance, shape=(1,), clip=10.0):
     return normalizer
 
 
-def test_statistics_are_used_and_stay_as_they_are_to_the_byte():
+def test_statistics_are_used_and_not_updated():
     normalizer = statistics(mean=1.0, variance=4.0)
     moments = normalizer.moments
     before = (moments.mean.tobytes(), moments.variance.tobytes(), moments.count)
-    policy = Watching([0.0])
+    policy = RecordingPolicy([0.0])
     evaluate(evaluator("TestRamp-v0", normalizer, normalize_obs=True), policy, 2, 0, True)
-    # 0, 1, 2 shown as (x - 1) / 2; and the same in the second episode
-    shown = np.concatenate(policy.obs)[:, 0]
-    np.testing.assert_allclose(shown, [-0.5, 0.0, 0.5] * 2, atol=1e-6)
+    # observations 0, 1, 2 become (x - 1) / 2; the same in the second episode
+    normalised = np.concatenate(policy.obs)[:, 0]
+    np.testing.assert_allclose(normalised, [-0.5, 0.0, 0.5] * 2, atol=1e-6)
     assert (moments.mean.tobytes(), moments.variance.tobytes(), moments.count) == before
 
 
-def test_statistics_that_training_moves_on_are_seen_at_the_next_episode():
+def test_changed_statistics_of_training_are_used_in_the_next_episode():
     normalizer = statistics(mean=0.0, variance=1.0)
-    judge, policy = evaluator("TestRamp-v0", normalizer, normalize_obs=True), Watching([0.0])
-    judge.episode(policy, 0, greedy=True)
+    evaluation_env, policy = (
+        evaluator("TestRamp-v0", normalizer, normalize_obs=True),
+        RecordingPolicy([0.0]),
+    )
+    evaluation_env.episode(policy, 0, greedy=True)
     normalizer.moments.mean = np.array([1.0])
-    judge.episode(policy, 0, greedy=True)
+    evaluation_env.episode(policy, 0, greedy=True)
     np.testing.assert_allclose(np.concatenate(policy.obs)[:, 0], [0, 1, 2, -1, 0, 1], atol=1e-6)
 
 
-def test_returns_are_raw_whatever_training_scales():
-    judge = evaluator(
+def test_returns_are_of_raw_rewards_although_training_normalises_them():
+    evaluation_env = evaluator(
         "TestRamp-v0", statistics(0, 1), normalize_obs=True, normalize_reward=True, clip_reward=0.1
     )
-    assert judge.episode(still, 0, greedy=True) == Episode(1 + 2 + 3, 3)
+    assert evaluation_env.episode(zero, 0, greedy=True) == Episode(1 + 2 + 3, 3)
 
 
-def test_the_same_seeds_give_the_same_episodes():
-    judge = evaluator("CartPole-v1")
-    episodes = evaluate(judge, sampled, 5, 30, greedy=False)
-    assert evaluate(judge, sampled, 5, 30, greedy=False) == episodes
+def test_same_seeds_give_the_same_episodes():
+    evaluation_env = evaluator("CartPole-v1")
+    episodes = evaluate(evaluation_env, sampled, 5, 30, greedy=False)
+    assert evaluate(evaluation_env, sampled, 5, 30, greedy=False) == episodes
     assert evaluate(evaluator("CartPole-v1"), sampled, 5, 30, greedy=False) == episodes
-    assert evaluate(judge, sampled, 5, 99, greedy=False) != episodes
+    assert evaluate(evaluation_env, sampled, 5, 99, greedy=False) != episodes
     assert len(set(episodes)) > 1
 
 
-def test_episode_i_is_that_of_seed_plus_i_whatever_came_before():
-    judge = evaluator("CartPole-v1")
-    episodes = evaluate(judge, sampled, 4, 7, greedy=False)
-    alone = [evaluate(judge, sampled, 1, 7 + i, greedy=False)[0] for i in (3, 1, 0, 2)]
+def test_episode_i_depends_only_on_seed_plus_i():
+    evaluation_env = evaluator("CartPole-v1")
+    episodes = evaluate(evaluation_env, sampled, 4, 7, greedy=False)
+    alone = [evaluate(evaluation_env, sampled, 1, 7 + i, greedy=False)[0] for i in (3, 1, 0, 2)]
     assert alone == [episodes[i] for i in (3, 1, 0, 2)]
 
 
-def test_a_sampled_policy_draws_from_the_seed_alone():
-    """Not from numpy's global generator, nor from how much was drawn before."""
-    judge = evaluator("CartPole-v1")
+def test_sampled_actions_depend_only_on_the_seed():
+    """Not on numpy's global generator, nor on the number of earlier draws."""
+    evaluation_env = evaluator("CartPole-v1")
     draws = []
 
     def drawing(obs, rng):
         draws.append(rng.random())
         return np.array([int(draws[-1] < 0.5)])
 
-    judge.episode(drawing, 11, greedy=False)
+    evaluation_env.episode(drawing, 11, greedy=False)
     one, draws = draws, []
     np.random.seed(5)  # noqa: NPY002
-    judge.episode(drawing, 12, greedy=False)
+    evaluation_env.episode(drawing, 12, greedy=False)
     two, draws = draws, []
-    judge.episode(drawing, 11, greedy=False)
+    evaluation_env.episode(drawing, 11, greedy=False)
     assert draws == one
     assert two[:8] != one[:8]
 
 
-def test_a_greedy_policy_is_given_nothing_to_draw_from():
-    policy = Watching(0)
+def test_greedy_policy_receives_no_generator():
+    policy = RecordingPolicy(0)
     evaluate(evaluator("CartPole-v1"), policy, 2, 0, greedy=True)
     assert set(policy.rngs) == {None}
 
 
 @pytest.mark.parametrize(("limit", "length"), [(None, 200), (7, 7)])
-def test_the_envs_time_limit_ends_the_episode(limit, length):
-    judge = evaluator("Pendulum-v1", max_episode_steps=limit)
-    assert judge.episode(still, 0, greedy=True).length == length
+def test_time_limit_of_the_env_ends_the_episode(limit, length):
+    evaluation_env = evaluator("Pendulum-v1", max_episode_steps=limit)
+    assert evaluation_env.episode(zero, 0, greedy=True).length == length
 
 
-def test_repeated_actions_count_as_one_step_and_pay_in_full():
-    judge = evaluator("TestRamp-v0", frame_skip=2)
-    assert judge.episode(still, 0, greedy=True) == Episode(1 + 2 + 3, 2)
+def test_frame_skip_counts_one_step_and_sums_the_rewards():
+    evaluation_env = evaluator("TestRamp-v0", frame_skip=2)
+    assert evaluation_env.episode(zero, 0, greedy=True) == Episode(1 + 2 + 3, 2)
 
 
-def test_actions_are_clipped_to_the_envs_bounds():
-    judge = evaluator("TestRamp-v0")
-    judge.episode(Watching([5.0]), 0, greedy=True)
-    assert judge.env.unwrapped.taken == [1.0] * 3
+def test_actions_are_clipped_to_the_bounds_of_the_env():
+    evaluation_env = evaluator("TestRamp-v0")
+    evaluation_env.episode(RecordingPolicy([5.0]), 0, greedy=True)
+    assert evaluation_env.env.unwrapped.taken == [1.0] * 3
 
 
 @pytest.mark.parametrize(
@@ -191,20 +194,18 @@ def test_actions_are_clipped_to_the_envs_bounds():
         ("TestRamp-v0", (1, 1), np.float32, {}),
         ("TestRamp-v0", (1, 3), np.float32, {"frame_stack": 3}),
         ("FrozenLake-v1", (1, 16), np.float32, {}),
-        ("TestBytePicture-v0", (1, 3, 40, 40), np.uint8, {}),
+        ("TestByteImage-v0", (1, 3, 40, 40), np.uint8, {}),
         ("TestByteVector-v0", (1, 5), np.float32, {}),
     ],
 )
-def test_the_policy_is_shown_a_batch_of_one_of_the_type_it_was_trained_on(
-    env_id, shape, dtype, changes
-):
-    """Pixels stay bytes, every vector is float32: as `EnvSpec` says and `VectorEnv` gives."""
-    policy = Watching(0 if env_id == "FrozenLake-v1" else [0.0])
+def test_policy_receives_a_batch_of_one_with_the_dtype_of_training(env_id, shape, dtype, changes):
+    """Images stay uint8 and every vector is float32, as in `EnvSpec` and `VectorEnv`."""
+    policy = RecordingPolicy(0 if env_id == "FrozenLake-v1" else [0.0])
     evaluator(env_id, **changes).episode(policy, 0, greedy=True)
     assert (policy.obs[0].shape, policy.obs[0].dtype) == (shape, dtype)
 
 
-def test_every_observation_is_shown_once_the_first_and_the_last_included():
+def test_each_state_is_rendered_once_including_the_first_and_the_last():
     class Sink:
         def __init__(self):
             self.frames = []
@@ -213,25 +214,25 @@ def test_every_observation_is_shown_once_the_first_and_the_last_included():
             self.frames.append(frame)
 
     frames = Sink()
-    judge = Evaluator(env_config("TestRamp-v0"), None, render_mode="rgb_array")
-    judge.episode(still, 0, greedy=True, frames=frames)
+    evaluation_env = Evaluator(env_config("TestRamp-v0"), None, render_mode="rgb_array")
+    evaluation_env.episode(zero, 0, greedy=True, frames=frames)
     assert frames.frames == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize(
     ("env_id", "frame_skip", "fps"),
-    [("TestRamp-v0", 1, 24), ("TestRamp-v0", 2, 12), ("TestTimeless-v0", 1, 30)],
+    [("TestRamp-v0", 1, 24), ("TestRamp-v0", 2, 12), ("TestNoFrameRate-v0", 1, 30)],
 )
-def test_films_run_at_the_speed_of_the_env(env_id, frame_skip, fps):
+def test_fps_is_that_of_the_env_divided_by_frame_skip(env_id, frame_skip, fps):
     assert evaluator(env_id, frame_skip=frame_skip).fps == fps
 
 
 @pytest.mark.parametrize(("success_at", "expected"), [(None, 475.0), (20.0, 20.0)])
-def test_the_threshold_of_success_is_told(success_at, expected):
+def test_success_threshold_is_that_of_the_configuration_or_of_the_env(success_at, expected):
     assert evaluator("CartPole-v1", success_at=success_at).success_at == expected
 
 
-def test_an_env_without_a_time_limit_does_not_hang_evaluation():
+def test_episode_of_an_env_without_a_time_limit_ends_after_10_000_steps():
     evaluator = Evaluator(env_config("ProbeEndless-v0"), None)
     episode = evaluator.episode(lambda obs, rng: np.zeros(len(obs), int), 0, greedy=True)
     assert episode == (10_000.0, 10_000)
@@ -239,13 +240,11 @@ def test_an_env_without_a_time_limit_does_not_hang_evaluation():
     assert limited.episode(lambda obs, rng: np.zeros(len(obs), int), 0, greedy=True).length == 7
 
 
-def test_a_policy_is_replayed_where_its_buffer_would_not_fit(command, tiny, here, monkeypatch):
-    words = ["algo=dqn", "env=cartpole", "run_dir=run", "algo.buffer_size=100_000"]
-    done = command("rl-train", *words, "algo.learning_starts=100", "algo.batch_size=32", *tiny)
+def test_policy_is_loaded_where_its_replay_buffer_would_not_fit(command, tiny, here, monkeypatch):
+    overrides = ["algo=dqn", "env=cartpole", "run_dir=run", "algo.buffer_size=100_000"]
+    done = command("rl-train", *overrides, "algo.learning_starts=100", "algo.batch_size=32", *tiny)
     assert done.returncode == 0, done.stderr
-    monkeypatch.setattr(
-        memory, "limit", lambda: memory.RESERVE + 10_000
-    )  # for some 190 transitions
+    monkeypatch.setattr(memory, "limit", lambda: memory.RESERVE + 10_000)  # about 190 transitions
     agent = load_agent(find(here / "run", "best"), {}, "cpu")
     assert agent.algo.buffer.capacity == 32
     assert agent.algo.predict(np.zeros((1, 4), np.float32), None).shape == (1,)

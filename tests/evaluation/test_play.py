@@ -1,4 +1,4 @@
-"""Playing by hand, without hands or a screen: posted key events, and what is kept of the game."""
+"""rl-play with posted key events and no display: actions, recorded transitions and videos, prefill."""
 
 from __future__ import annotations
 
@@ -28,35 +28,36 @@ from tests.evaluation.test_video import decoded
 
 DOWN, UP = pygame.KEYDOWN, pygame.KEYUP
 ESCAPE = (DOWN, pygame.K_ESCAPE)
-BEGIN = (DOWN, pygame.K_SPACE)
+START = (DOWN, pygame.K_SPACE)
 
 
 @pytest.fixture
-def fingers(monkeypatch):
-    """Post events at given pictures: {number of the picture: [(kind, key), ...]}."""
+def press_keys(monkeypatch):
+    """A function that posts key events at given frames: {frame number: [(kind, key), ...]}."""
 
     def arrange(script):
-        plain, shown = play.Window._read_keys, []
+        original, shown = play.Window._read_keys, []
 
-        def look(self):
+        def read_keys(self):
             shown.append(None)
             for kind, key in script.get(len(shown), []):
                 pygame.event.post(pygame.event.Event(kind, key=key))
-            assert len(shown) < 2_000, "nobody left"
-            plain(self)
+            assert len(shown) < 2_000, "the game did not end"
+            original(self)
 
-        monkeypatch.setattr(play.Window, "_read_keys", look)
+        monkeypatch.setattr(play.Window, "_read_keys", read_keys)
 
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
     return arrange
 
 
-def played(*words):
-    return rl_play.run([*words, "fps=2000", "output=out"])
+def play_recorded(*overrides):
+    """The exit code of rl-play."""
+    return rl_play.run([*overrides, "fps=2000", "output=out"])
 
 
-def fall(seed):
-    """What CartPole shows where it is pushed right until it falls. -> (T + 1, 4)."""
+def push_right(seed):
+    """Observations of a CartPole episode in which every action is 1, (T + 1, 4)."""
     env = gym.make("CartPole-v1")
     obs, over = [env.reset(seed=seed)[0]], False
     while not over:
@@ -65,18 +66,18 @@ def fall(seed):
     return np.array(obs)
 
 
-def test_two_episodes_are_played_told_filmed_and_kept(here, fingers, capsys):
-    fingers({2: [BEGIN], 4: [(DOWN, pygame.K_RIGHT)]})
-    assert played("env=cartpole", "record=true", "episodes=2", "seed=3") == 0
-    courses = [fall(3), fall(4)]
-    lengths = [len(course) - 1 for course in courses]
+def test_two_episodes_are_played_reported_and_recorded(here, press_keys, capsys):
+    press_keys({2: [START], 4: [(DOWN, pygame.K_RIGHT)]})
+    assert play_recorded("env=cartpole", "record=true", "episodes=2", "seed=3") == 0
+    observations = [push_right(3), push_right(4)]
+    lengths = [len(obs) - 1 for obs in observations]
     out = capsys.readouterr().out
     for i, length in enumerate(lengths):
         assert f"episode {i + 1}: return {number(length)}, {length} steps\n" in out
     assert "left or a   push left" in out
     rows = safetensors.numpy.load((here / "out/transitions.safetensors").read_bytes())
-    assert np.array_equal(rows["obs"], np.concatenate([c[:-1] for c in courses]))
-    assert np.array_equal(rows["next_obs"], np.concatenate([c[1:] for c in courses]))
+    assert np.array_equal(rows["obs"], np.concatenate([obs[:-1] for obs in observations]))
+    assert np.array_equal(rows["next_obs"], np.concatenate([obs[1:] for obs in observations]))
     assert rows["action"].tolist() == [1] * sum(lengths)
     assert rows["reward"].tolist() == [1.0] * sum(lengths)
     assert np.flatnonzero(rows["terminated"]).tolist() == [lengths[0] - 1, sum(lengths) - 1]
@@ -87,59 +88,59 @@ def test_two_episodes_are_played_told_filmed_and_kept(here, fingers, capsys):
     ]  # fmt: skip
 
 
-def test_time_stands_still_with_no_key_down_and_a_tap_counts_once(here, fingers):
-    """CartPole has no way to do nothing. Left, right, and leave: two steps, the last one cut off."""
+def test_env_without_idle_action_waits_for_keys_and_a_tap_is_one_step(here, press_keys):
+    """Tap left, tap right, escape: two steps, the last one truncated."""
     tap = [(DOWN, pygame.K_a), (UP, pygame.K_a)]
-    fingers(
+    press_keys(
         {
-            1: [BEGIN, (UP, BEGIN[1])],
+            1: [START, (UP, START[1])],
             20: tap,
             40: [(DOWN, pygame.K_d), (UP, pygame.K_d)],
             60: [ESCAPE],
         }
     )
-    assert played("env=cartpole", "record=true") == 0
+    assert play_recorded("env=cartpole", "record=true") == 0
     rows = safetensors.numpy.load((here / "out/transitions.safetensors").read_bytes())
     assert rows["action"].tolist() == [0, 1]
     assert (rows["terminated"].tolist(), rows["truncated"].tolist()) == ([False] * 2, [False, True])
     assert len(decoded(here / "out/episode_000.mp4")[2]) == 3
 
 
-def test_time_goes_on_where_doing_nothing_is_an_action(here, fingers):
-    """MountainCar: five steps of nothing, then left as long as the key is down."""
-    fingers({1: [BEGIN], 7: [(DOWN, pygame.K_LEFT)], 10: [(UP, pygame.K_LEFT)], 12: [ESCAPE]})
-    assert played("env=mountaincar", "record=true") == 0
+def test_env_with_idle_action_steps_without_keys(here, press_keys):
+    """MountainCar: five idle steps, then left while the key is down."""
+    press_keys({1: [START], 7: [(DOWN, pygame.K_LEFT)], 10: [(UP, pygame.K_LEFT)], 12: [ESCAPE]})
+    assert play_recorded("env=mountaincar", "record=true") == 0
     rows = safetensors.numpy.load((here / "out/transitions.safetensors").read_bytes())
     assert rows["action"].tolist() == [1, 1, 1, 1, 1, 0, 0, 0, 0, 1]
 
 
-def test_ctrl_c_keeps_what_was_played(here, fingers, capsys, monkeypatch):
-    """As escape does: an episode half-way is one that was cut off."""
-    fingers({1: [BEGIN], 12: []})
-    plain, looks = play.Window._read_keys, []
+def test_ctrl_c_keeps_the_recorded_transitions(here, press_keys, capsys, monkeypatch):
+    """As escape does: an incomplete episode is truncated."""
+    press_keys({1: [START], 12: []})
+    original, frames = play.Window._read_keys, []
 
-    def look(self):
-        looks.append(None)
-        if len(looks) == 8:
+    def interrupted_read(self):
+        frames.append(None)
+        if len(frames) == 8:
             signal.raise_signal(signal.SIGINT)
-        plain(self)
+        original(self)
 
-    monkeypatch.setattr(play.Window, "_read_keys", look)
-    assert played("env=mountaincar", "record=true") == 0
+    monkeypatch.setattr(play.Window, "_read_keys", interrupted_read)
+    assert play_recorded("env=mountaincar", "record=true") == 0
     rows = safetensors.numpy.load((here / "out/transitions.safetensors").read_bytes())
     assert rows["truncated"].tolist() == [False] * (len(rows["truncated"]) - 1) + [True]
-    told = capsys.readouterr().out
-    assert "rl-train algo=dqn env=mountaincar algo.prefill=" in told
+    out = capsys.readouterr().out
+    assert "rl-train algo=dqn env=mountaincar algo.prefill=" in out
 
 
-def test_who_leaves_before_the_first_step_leaves_nothing(here, fingers):
-    fingers({1: [BEGIN], 2: [ESCAPE]})
-    assert played("env=cartpole", "record=true") == 0
+def test_quitting_before_the_first_step_writes_no_file(here, press_keys):
+    press_keys({1: [START], 2: [ESCAPE]})
+    assert play_recorded("env=cartpole", "record=true") == 0
     assert not list(here.glob("out/*"))
 
 
-def test_nothing_is_kept_unless_asked_for(here, fingers):
-    fingers({1: [BEGIN], 2: [(DOWN, pygame.K_d)]})
+def test_no_file_is_written_without_record(here, press_keys):
+    press_keys({1: [START], 2: [(DOWN, pygame.K_d)]})
     assert rl_play.run(["env=cartpole", "episodes=1", "fps=2000"]) == 0
     assert list(here.iterdir()) == []
 
@@ -147,7 +148,7 @@ def test_nothing_is_kept_unless_asked_for(here, fingers):
 # Keys
 
 
-def test_the_latest_key_counts_and_shares_add_up():
+def test_last_key_selects_a_discrete_action_and_parts_of_a_continuous_one_are_summed():
     spec = ActionSpec("discrete", (), (4,))
     lander = keyboard_of("LunarLander-v3", spec)
     assert [int(lander.action(p, spec)) for p in ([], ["left"], ["left", "w"], ["w", "d"])] == [
@@ -168,7 +169,7 @@ def test_the_latest_key_counts_and_shares_add_up():
 
 
 @pytest.mark.parametrize(("name", "kind"), KEYBOARDS)
-def test_every_key_is_an_action_of_its_env(name, kind):
+def test_every_key_is_a_valid_action_of_its_env(name, kind):
     version = {"LunarLander": 3, "LunarLanderContinuous": 3, "CarRacing": 3, "BipedalWalker": 3}
     version |= {"CartPole": 1, "Acrobot": 1, "Pendulum": 1, "FrozenLake": 1, "CliffWalking": 1}
     kwargs = {"continuous": kind == "box"} if name in ("LunarLander", "CarRacing") else {}
@@ -189,14 +190,14 @@ def test_every_key_is_an_action_of_its_env(name, kind):
     ("env_id", "left", "right"),
     [("CartPole-v1", 0, 1), ("MountainCar-v0", 0, 2), ("LunarLander-v3", 1, 3)],
 )
-def test_left_is_left(env_id, left, right):
-    """Ten steps of it bring one further to the left than ten of the other."""
-    where = []
+def test_left_keys_move_left_and_right_keys_right(env_id, left, right):
+    """After eight steps the position is further left than after eight steps to the right."""
+    positions = []
     for action in (left, right):
         env = gym.make(env_id)
         env.reset(seed=0)
-        where.append([env.step(action)[0] for _ in range(8)][-1][0])
-    assert where[0] < where[1]
+        positions.append([env.step(action)[0] for _ in range(8)][-1][0])
+    assert positions[0] < positions[1]
     spec = ActionSpec("discrete", (), (4,))
     keyboard = keyboard_of(env_id, spec)
     assert [int(keyboard.action([k], spec)) for k in ("left", "a", "right", "d")] == [
@@ -207,9 +208,9 @@ def test_left_is_left(env_id, left, right):
     ]
 
 
-def test_an_env_without_known_keys_is_refused(here, fingers, capsys):
-    fingers({})
-    assert played("env.id=Humanoid-v5") == 2  # not installed here, or 17 joints: refused either way
+def test_env_without_key_assignment_is_refused(here, press_keys, capsys):
+    press_keys({})
+    assert play_recorded("env.id=Humanoid-v5") == 2  # not installed, or 17 continuous actions
     with pytest.raises(BadInput, match="no keys are assigned for X-v0, which has box actions"):
         keyboard_of("X-v0", ActionSpec("box", (1,), (), (-1.0,), (1.0,)))
     with pytest.raises(BadInput, match="18 actions"):
@@ -217,7 +218,7 @@ def test_an_env_without_known_keys_is_refused(here, fingers, capsys):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("arguments", "message"),
     [
         (["env=mountain"], "did you mean mountaincar?"),
         (["fps=0"], "fps=0"),
@@ -226,29 +227,29 @@ def test_an_env_without_known_keys_is_refused(here, fingers, capsys):
         (["env.id=ProbeNowhere-v0"], "ProbeNowhere"),
     ],
 )
-def test_bad_input_is_three_lines(here, fingers, capsys, words, told):
-    fingers({})
-    assert rl_play.run(words) == 2
+def test_bad_input_is_three_lines(here, press_keys, capsys, arguments, message):
+    press_keys({})
+    assert rl_play.run(arguments) == 2
     err = capsys.readouterr().err
-    assert told in err
+    assert message in err
     assert len(err.splitlines()) == 3
 
 
-def test_without_a_screen_it_says_so(here, monkeypatch, capsys):
+def test_no_display_is_refused(here, monkeypatch, capsys):
     for name in ("SDL_VIDEODRIVER", "DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
     assert rl_play.run(["env=cartpole"]) == 2
     assert "no display is available" in capsys.readouterr().err
 
 
-def test_a_recording_is_not_written_over_another(here, fingers, capsys):
+def test_existing_folder_is_not_overwritten(here, press_keys, capsys):
     (here / "out").mkdir()
     (here / "out/mine").write_text("")
-    assert played("env=cartpole", "record=true") == 2
+    assert play_recorded("env=cartpole", "record=true") == 2
     assert "output=out" in capsys.readouterr().err
 
 
-# What was played, for an algorithm to begin with
+# Prefill: recorded transitions in the replay buffer
 
 TINY = [
     *("algo=dqn", "hparams=none", "env=cartpole", "total_timesteps=60", "eval.every=0"),
@@ -259,7 +260,7 @@ TINY = [
 
 
 def write(path, **changes):
-    """Transitions of a CartPole of ten steps."""
+    """Write ten transitions of CartPole, with rewards 0 to 9, to a file. -> the arrays."""
     rng = np.random.default_rng(0)
     arrays = {
         "obs": rng.normal(size=(10, 4)).astype(np.float32),
@@ -275,14 +276,14 @@ def write(path, **changes):
 
 
 def buffer_of(folder):
-    where = checkpoint_reader.find(folder)
-    state = checkpoint_reader.read_state(where, checkpoint_reader.read_manifest(where))
+    path = checkpoint_reader.find(folder)
+    state = checkpoint_reader.read_state(path, checkpoint_reader.read_manifest(path))
     return state["algo"]["buffer"]
 
 
-def test_a_game_goes_into_the_replay_buffer(here, fingers):
-    fingers({2: [BEGIN], 3: [(DOWN, pygame.K_d)]})
-    assert played("env=cartpole", "record=true", "episodes=1") == 0
+def test_recorded_game_prefills_the_replay_buffer(here, press_keys):
+    press_keys({2: [START], 3: [(DOWN, pygame.K_d)]})
+    assert play_recorded("env=cartpole", "record=true", "episodes=1") == 0
     rows = safetensors.numpy.load((here / "out/transitions.safetensors").read_bytes())
     assert rl_train.run([*TINY, "run_dir=r", "algo.prefill=out/transitions.safetensors"]) == 0
     buffer, count = buffer_of(here / "r"), len(rows["reward"])
@@ -291,7 +292,7 @@ def test_a_game_goes_into_the_replay_buffer(here, fingers):
         assert np.array_equal(buffer["rows"][0][name][:count], column), name
 
 
-def test_a_prefilled_run_resumes_exactly_and_without_its_file(here):
+def test_prefilled_run_resumes_exactly_without_its_file(here):
     write(here / "t.safetensors")
     base = [*TINY, "algo.prefill=t.safetensors"]
     assert rl_train.run([*base, "run_dir=whole"]) == 0
@@ -309,8 +310,8 @@ def test_a_prefilled_run_resumes_exactly_and_without_its_file(here):
     assert "prefill: t.safetensors" in (here / "r/config.yaml").read_text()
 
 
-def test_what_was_played_is_looked_ahead_in_but_not_beyond_its_end(here):
-    """Rewards 0, 1, ... 9 and then the end, of which three count, each worth half the one before."""
+def test_n_step_returns_of_prefilled_transitions_end_with_the_file(here):
+    """Rewards 0 to 9, n = 3, gamma = 0.5: r + r' / 2 + r'' / 4, with fewer terms at the end."""
     write(here / "t.safetensors")
     args = ["algo.n_step=3", "algo.gamma=0.5", "env.num_envs=2", "algo.prefill=t.safetensors"]
     assert rl_train.run([*TINY, *args, "run_dir=r"]) == 0
@@ -319,7 +320,7 @@ def test_what_was_played_is_looked_ahead_in_but_not_beyond_its_end(here):
     assert rewards[8:].tolist() == [8 + 9 / 2, 9.0]
 
 
-def test_more_than_the_buffer_holds_leaves_the_newest(here):
+def test_prefill_larger_than_the_buffer_keeps_the_newest_transitions(here):
     write(here / "t.safetensors")
     args = ["algo.buffer_size=8", "total_timesteps=2", "algo.learning_starts=0"]
     assert rl_train.run([*TINY, *args, "run_dir=r", "algo.prefill=t.safetensors"]) == 0
@@ -329,7 +330,7 @@ def test_more_than_the_buffer_holds_leaves_the_newest(here):
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"obs": np.zeros((10, 2), np.float32)}, "obs is float32 (10, 2), not float32"),
         ({"obs": np.zeros((10, 4))}, "obs is float64"),
@@ -344,27 +345,27 @@ def test_more_than_the_buffer_holds_leaves_the_newest(here):
          "obs is float32 (0, 4)"),
     ],
 )  # fmt: skip
-def test_transitions_of_something_else_are_refused_before_anything_is_built(
-    here, capsys, changes, told
+def test_transitions_that_do_not_fit_are_refused_before_a_folder_is_made(
+    here, capsys, changes, message
 ):
     write(here / "t.safetensors", **changes)
     assert rl_train.run([*TINY, "run_dir=r", "algo.prefill=t.safetensors"]) == 2
     err = capsys.readouterr().err
-    assert told in err
+    assert message in err
     assert "algo.prefill=t.safetensors" in err
     assert len(err.splitlines()) == 3
     assert not (here / "r").exists()
 
 
-class Bomb:
+class Malicious:
     def __reduce__(self):
-        return (open, ("burst", "w"))
+        return (open, ("executed", "w"))
 
 
 @pytest.mark.parametrize(
     "data",
     [
-        pickle.dumps({"obs": Bomb()}),
+        pickle.dumps({"obs": Malicious()}),
         b"",
         b"\xff" * 64,
         (1 << 40).to_bytes(8, "little") + b"{}",
@@ -374,28 +375,28 @@ class Bomb:
         + b"\0\0",
     ],
 )
-def test_a_file_that_is_something_else_is_read_as_data_only(here, capsys, data):
+def test_file_of_another_kind_is_refused_and_executes_no_code(here, capsys, data):
     (here / "t.safetensors").write_bytes(data)
     assert rl_train.run([*TINY, "algo.prefill=t.safetensors"]) == 2
     assert "not transitions of this env" in capsys.readouterr().err
     assert [p.name for p in here.iterdir()] == ["t.safetensors"]
 
 
-def test_a_link_a_folder_and_nothing_are_refused(here, capsys):
+def test_link_folder_and_missing_file_are_refused(here, capsys):
     write(here / "t.safetensors")
     (here / "link").symlink_to("t.safetensors")
-    for name, told in (("link", "a link"), (".", "a folder"), ("none", "No such file")):
+    for name, message in (("link", "a link"), (".", "a folder"), ("none", "No such file")):
         assert rl_train.run([*TINY, f"algo.prefill={name}"]) == 2
-        assert told in capsys.readouterr().err
+        assert message in capsys.readouterr().err
 
 
-def test_what_would_be_normalised_is_refused(here, capsys):
+def test_prefill_with_normalised_observations_is_refused(here, capsys):
     write(here / "t.safetensors")
     assert rl_train.run([*TINY, "env.normalize_obs=true", "algo.prefill=t.safetensors"]) == 2
     assert "env.normalize_obs=true" in capsys.readouterr().err
 
 
-def test_what_was_written_is_what_is_read(tmp_path):
+def test_written_transitions_are_read_back_unchanged(tmp_path):
     arrays = write(tmp_path / "a")
     cfg = env_config("CartPole-v1")
     spec = spec_of(make_env(cfg), cfg)
@@ -405,12 +406,12 @@ def test_what_was_written_is_what_is_read(tmp_path):
     assert all(np.array_equal(arrays[n], c) for n, c in again._asdict().items())
 
 
-def test_the_entry_point_is_declared():
+def test_entry_point_is_declared():
     assert 'rl-play = "rl_cli.cli.play:main"' in (REPO / "pyproject.toml").read_text()
 
 
-def test_an_id_chooses_the_group_that_prepares_such_envs():
-    """The one that rl-train would choose, or what is recorded would not fit."""
+def test_env_id_chooses_the_same_config_group_as_rl_train():
+    """With another group the recorded observations would not fit."""
     from rl_cli.cli.play import prepared
 
     assert prepared(["env.id=ALE/Qbert-v5"])[:2] == ["env=atari", "env.id=ALE/Qbert-v5"]
@@ -418,8 +419,8 @@ def test_an_id_chooses_the_group_that_prepares_such_envs():
     assert prepared(["env=atari", "env.id=ALE/Qbert-v5"])[0] == "env=atari"
 
 
-def test_a_file_ends_an_episode(here):
-    """What follows it in the buffer is another one, whoever wrote the file."""
+def test_last_transition_of_a_file_ends_an_episode(here):
+    """Transitions that follow in the buffer belong to another episode."""
     write(here / "t.safetensors", terminated=np.zeros(10, bool))
     spec = EnvSpec((4,), "float32", ActionSpec("discrete", (), (2,)), 1)
     rows = transition_file.read(here / "t.safetensors", spec, "algo.prefill")

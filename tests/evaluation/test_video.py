@@ -1,4 +1,4 @@
-"""Films: decoded again, frame by frame; and what is left when there is nothing to film."""
+"""Videos, decoded frame by frame; and failures, which leave no file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.algos.test_algorithms import env_config
 
 
 class Slides(gym.Env):
-    """Pictures of 65 x 47: red at the left and blue at the right, green once a step is taken."""
+    """Frames of 65 x 47 pixels: left half red, right half blue; green after the first step."""
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012
     action_space = spaces.Discrete(2)
@@ -41,7 +41,7 @@ class Slides(gym.Env):
 
     def render(self):
         if self.t == self.breaks_at:
-            raise RuntimeError("the display is lost\nand more that nobody reads")
+            raise RuntimeError("the display is lost\nmore lines")
         frame = np.zeros((47, 65, 3), np.uint8)
         frame[:, :32, 0], frame[:, 32:, 2] = 255, 255
         if self.t > 0:
@@ -63,12 +63,12 @@ gym.register("TestBreaks-v0", Breaks)
 gym.register("TestBlind-v0", Blind)
 
 
-def to_and_fro(obs, rng):
-    """Keeps the pole up for a while."""
+def lean_policy(obs, rng):
+    """Pushes the cart in the direction in which the pole leans."""
     return np.array([int(obs[0, 2] > 0)])
 
 
-def film(env_id, *paths, policy=to_and_fro, seed=0, **changes):
+def record_videos(env_id, *paths, policy=lean_policy, seed=0, **changes):
     return record(env_config(env_id, **changes), None, policy, list(paths), seed, greedy=True)
 
 
@@ -89,92 +89,94 @@ def decoded(path):
     return (width, height), fps, frames
 
 
-def test_a_cartpole_episode_is_on_film_from_its_first_to_its_last_frame(tmp_path):
+def test_video_contains_every_frame_of_an_episode(tmp_path):
     path = tmp_path / "videos" / "episode.mp4"
-    (episode,) = film("CartPole-v1", path)
+    (episode,) = record_videos("CartPole-v1", path)
     size, fps, frames = decoded(path)
     assert size == (600, 400)
     assert fps == 50
     assert len(frames) == episode.length + 1
     assert frames[0].min() < 50  # the cart is dark
-    assert frames[0].max() > 200  # on a light ground
+    assert frames[0].max() > 200  # the background is light
     assert (frames[0] != frames[-1]).any()
     assert [p.name for p in path.parent.iterdir()] == ["episode.mp4"]
 
 
-def test_what_is_filmed_is_what_would_have_been_played(tmp_path):
+def test_recorded_episodes_equal_evaluated_ones(tmp_path):
     paths = [tmp_path / f"{i}.mp4" for i in range(2)]
-    episodes = film("CartPole-v1", *paths, seed=5)
-    assert episodes == evaluate(Evaluator(env_config("CartPole-v1"), None), to_and_fro, 2, 5, True)
+    episodes = record_videos("CartPole-v1", *paths, seed=5)
+    assert episodes == evaluate(Evaluator(env_config("CartPole-v1"), None), lean_policy, 2, 5, True)
     lengths = [len(decoded(path)[2]) - 1 for path in paths]
     assert lengths == [e.length for e in episodes]
 
 
-def test_odd_sides_are_cropped_to_even_ones_and_colours_keep_their_place(tmp_path):
-    film("TestSlides-v0", tmp_path / "a.mp4", policy=left)
+def test_odd_sides_are_cropped_to_even_and_colours_keep_their_position(tmp_path):
+    record_videos("TestSlides-v0", tmp_path / "a.mp4", policy=left)
     size, fps, frames = decoded(tmp_path / "a.mp4")
     assert size == (64, 46)
     assert fps == 10
     assert len(frames) == 5
-    # away from the seam, where the encoder blurs; a few shades are lost to its colour space
+    # away from the edge, which the encoder blurs; its colour space is less exact than RGB
     np.testing.assert_allclose(frames[0][4:-4, 4:24].mean((0, 1)), [255, 0, 0], atol=20)
     np.testing.assert_allclose(frames[0][4:-4, 40:60].mean((0, 1)), [0, 0, 255], atol=20)
     np.testing.assert_allclose(frames[-1][4:-4, 4:60].mean((0, 1)), [0, 255, 0], atol=20)
 
 
 @pytest.mark.parametrize(
-    ("env_id", "why"),
+    ("env_id", "reason"),
     [
-        ("ProbeConstant-v0", ""),  # has no way to be rendered, for reasons that gymnasium gives
+        ("ProbeConstant-v0", ""),  # it has no render modes; gymnasium words the reason
         ("TestBreaks-v0", "the display is lost"),
         ("TestBlind-v0", "the env renders NoneType, not (H, W, 3) images"),
     ],
 )
-def test_an_env_that_cannot_be_filmed_says_so_in_one_line_and_leaves_no_file(tmp_path, env_id, why):
+def test_env_that_cannot_be_rendered_is_refused_in_one_line_without_a_file(
+    tmp_path, env_id, reason
+):
     with pytest.raises(VideoUnavailable) as caught:
-        film(env_id, tmp_path / "a.mp4", policy=left)
+        record_videos(env_id, tmp_path / "a.mp4", policy=left)
     (line,) = str(caught.value).splitlines()
-    assert line.startswith(why)
+    assert line.startswith(reason)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_unknown_env_is_one_line_too(tmp_path):
+def test_unknown_env_is_refused_in_one_line(tmp_path):
     with pytest.raises(VideoUnavailable) as caught:
-        film("CartPol-v1", tmp_path / "a.mp4")
+        record_videos("CartPol-v1", tmp_path / "a.mp4")
     assert len(str(caught.value).splitlines()) == 1
     assert not str(caught.value).startswith("error")
 
 
-def test_an_encoder_that_cannot_be_started_costs_the_film_only(tmp_path, monkeypatch):
+def test_encoder_that_cannot_be_started_raises_video_unavailable(tmp_path, monkeypatch):
     def missing(*_, **__):
         raise RuntimeError("No ffmpeg exe could be found.")
 
     monkeypatch.setattr(imageio_ffmpeg, "write_frames", missing)
     with pytest.raises(VideoUnavailable, match=r"No ffmpeg exe could be found\."):
-        film("TestSlides-v0", tmp_path / "a.mp4", policy=left)
+        record_videos("TestSlides-v0", tmp_path / "a.mp4", policy=left)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_failed_film_leaves_an_older_one_of_that_name_alone(tmp_path):
+def test_failed_recording_keeps_an_older_video_of_the_same_name(tmp_path):
     path = tmp_path / "a.mp4"
-    film("TestSlides-v0", path, policy=left)
+    record_videos("TestSlides-v0", path, policy=left)
     before = path.read_bytes()
     with pytest.raises(VideoUnavailable):
-        film("TestBreaks-v0", path, policy=left)
+        record_videos("TestBreaks-v0", path, policy=left)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]
 
 
-def test_the_file_has_its_name_only_when_it_is_whole(tmp_path):
-    film = Mp4(tmp_path / "a.mp4", fps=10)
-    film.write(np.zeros((64, 64, 3), np.uint8))
+def test_file_has_its_final_name_only_when_complete(tmp_path):
+    video_file = Mp4(tmp_path / "a.mp4", fps=10)
+    video_file.write(np.zeros((64, 64, 3), np.uint8))
     assert not (tmp_path / "a.mp4").exists()
-    film.close()
+    video_file.close()
     assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]
 
 
 @pytest.mark.parametrize("side", [64, 65])
-def test_each_frame_goes_to_the_encoder_at_once_and_none_is_kept(tmp_path, monkeypatch, side):
+def test_each_frame_is_encoded_at_once_and_none_is_kept(tmp_path, monkeypatch, side):
     sent = []
 
     def encoder(path, size, fps):
@@ -189,12 +191,12 @@ def test_each_frame_goes_to_the_encoder_at_once_and_none_is_kept(tmp_path, monke
         return generator
 
     monkeypatch.setattr(video, "_open_encoder", encoder)
-    film, alive = Mp4(tmp_path / "a.mp4", fps=10), []
+    video_file, alive = Mp4(tmp_path / "a.mp4", fps=10), []
     for i in range(20):
         frame = np.full((side, side, 3), i, np.uint8)
         alive.append(weakref.ref(frame))
-        film.write(frame)
+        video_file.write(frame)
         del frame
         assert sent[-1] == ((64, 64, 3), i)
-        assert len(sent) == film.frames == i + 1
+        assert len(sent) == video_file.frames == i + 1
         assert [ref for ref in alive if ref() is not None] == []

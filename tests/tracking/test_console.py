@@ -1,4 +1,4 @@
-"""What a person is shown: numbers as they should be written, and none too often."""
+"""Monitors and formatting: the text of numbers, rows and evaluations, and the rate of lines."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ FACTS = {"folder": "runs/dqn/cartpole/x"}
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that is set by hand."""
+    """A clock that the test sets."""
     now = SimpleNamespace(seconds=1_000.0)
     monkeypatch.setattr(console_module, "time", SimpleNamespace(monotonic=lambda: now.seconds))
     return now
@@ -65,11 +65,11 @@ def clock(monkeypatch):
         ([0.0, 1.0], 8, "▁█"),
         ([-7, -6, -5, -4, -3, -2, -1, 0], 8, "▁▂▃▄▅▆▇█"),
         ([8, 1, 8, 1], 4, "█▁█▁"),
-        ([0, 2, 7, 9, 14, 16], 3, "▁▄█"),  # means 1, 8, 15 of neighbours; 8 is half-way: 3.5
-        ([0, 0, 0, 0, 9], 2, "▁█"),  # means of two, then of three
+        ([0, 2, 7, 9, 14, 16], 3, "▁▄█"),  # means of pairs: 1, 8, 15; 8 has height 3.5 of 7
+        ([0, 0, 0, 0, 9], 2, "▁█"),  # means of two values and of three
     ],
 )
-def test_sparkline_by_hand(values, width, expected):
+def test_sparkline(values, width, expected):
     assert sparkline(values, width) == expected
 
 
@@ -93,7 +93,7 @@ def test_sparkline_of_many_values_has_its_width():
         (float("-inf"), "-inf"),
     ],
 )
-def test_number_by_hand(value, expected):
+def test_number(value, expected):
     assert number(value) == expected
 
 
@@ -109,11 +109,11 @@ def test_number_by_hand(value, expected):
         (100 * 3600, "100:00:00"),
     ],
 )
-def test_duration_by_hand(seconds, expected):
+def test_duration(seconds, expected):
     assert duration(seconds) == expected
 
 
-def test_describe_by_hand():
+def test_describe():
     text = "eval return 201.2 ± 11.5 (17 episodes), success 64%"
     assert describe(SUMMARY) == text
     unknown = SUMMARY._replace(success_rate=None, success_at=None)
@@ -122,21 +122,21 @@ def test_describe_by_hand():
     assert describe(none).endswith(", success 0%")
 
 
-def test_a_path_is_told_as_one_would_type_it(here):
+def test_path_is_relative_inside_the_current_folder(here):
     assert relative(here / "runs/a") == "runs/a"
     assert relative(Path("runs/a")) == "runs/a"
     assert relative(here.parent) == str(here.parent)
 
 
-# Plain and quiet
+# PlainMonitor and QuietMonitor
 
 
-def test_plain_prints_its_title_and_facts_first(capsys):
+def test_plain_monitor_prints_title_and_facts_first(capsys):
     PlainMonitor().start("dqn · cartpole", FACTS, 0, 1_000)
     assert capsys.readouterr().out == "dqn · cartpole\n  folder: runs/dqn/cartpole/x\n"
 
 
-def test_plain_prints_one_line_per_report(capsys, clock):
+def test_plain_monitor_prints_one_line_per_report(capsys, clock):
     monitor = PlainMonitor()
     monitor.start("t", {}, 0, 50_000)
     capsys.readouterr()
@@ -156,7 +156,9 @@ def test_plain_prints_one_line_per_report(capsys, clock):
     assert capsys.readouterr().out == "no videos\n"
 
 
-def test_plain_tells_episodes_where_they_are_the_budget_and_always_the_last(capsys, clock):
+def test_plain_monitor_prints_episodes_if_they_are_the_budget_and_always_the_last_row(
+    capsys, clock
+):
     monitor = PlainMonitor()
     monitor.start("t", {}, 0, 50_000, (0, 1_234))
     capsys.readouterr()
@@ -172,17 +174,17 @@ def test_plain_tells_episodes_where_they_are_the_budget_and_always_the_last(caps
     ]
 
 
-def test_plain_leaves_out_what_is_not_known_yet(capsys, clock):
+def test_plain_monitor_omits_missing_metrics(capsys, clock):
     monitor = PlainMonitor()
     monitor.row(100, {"rollout/episodes": 0, "time/steps_per_second": 10.0})
     assert capsys.readouterr().out == "step 100/1  10 steps/s\n"
 
 
-def test_plain_prints_no_row_more_often_than_its_interval_but_always_the_last(capsys, clock):
+def test_plain_monitor_skips_rows_within_its_interval_except_the_last(capsys, clock):
     monitor = PlainMonitor()
     monitor.start("t", {}, 0, 1_000)
     capsys.readouterr()
-    for step in range(100, 1_001, 100):  # half a second apart: one in four, and the tenth
+    for step in range(100, 1_001, 100):  # every 0.5 s: each fourth row, and the last
         monitor.row(step, ROW)
         clock.seconds += 0.5
     lines = capsys.readouterr().out.splitlines()
@@ -194,7 +196,7 @@ def test_plain_prints_no_row_more_often_than_its_interval_but_always_the_last(ca
     ]
 
 
-def test_a_row_that_was_asked_for_is_never_held_back(capsys, clock, live):
+def test_row_with_always_print_is_not_skipped(capsys, clock, live):
     plain = PlainMonitor()
     plain.start("t", {}, 0, 1_000, (0, 2_000))
     capsys.readouterr()
@@ -206,20 +208,22 @@ def test_a_row_that_was_asked_for_is_never_held_back(capsys, clock, live):
     for step in (100, 200, 300):
         live.row(step, ROW, always_print=step < 300)
     lines = live.console.file.getvalue().splitlines()
-    shown = [text[text.find("step ") :] for text in lines]  # the first hides the cursor
+    shown = [
+        text[text.find("step ") :] for text in lines
+    ]  # the first line begins with a control sequence
     assert [text for text in shown if text.endswith(rest)] == [
         f"step {n}  {rest}" for n in (100, 200)
     ]
 
 
-def test_plain_never_holds_back_an_evaluation(capsys, clock):
+def test_plain_monitor_prints_every_evaluation(capsys, clock):
     monitor = PlainMonitor()
     for step in (100, 200, 300):
         monitor.evaluation(step, SUMMARY, "")
     assert len(capsys.readouterr().out.splitlines()) == 3
 
 
-def test_quiet_prints_notes_only_and_to_stderr(capsys):
+def test_quiet_monitor_prints_only_notes_on_stderr(capsys):
     monitor = QuietMonitor()
     monitor.start("title", FACTS, 0, 1_000)
     monitor.row(1_000, ROW)
@@ -230,7 +234,7 @@ def test_quiet_prints_notes_only_and_to_stderr(capsys):
 
 
 @pytest.mark.parametrize(
-    ("quiet", "screen", "expected"),
+    ("quiet", "terminal", "expected"),
     [
         (True, True, QuietMonitor),
         (True, False, QuietMonitor),
@@ -238,22 +242,22 @@ def test_quiet_prints_notes_only_and_to_stderr(capsys):
         (False, False, PlainMonitor),
     ],
 )
-def test_the_monitor_fits_where_its_words_go(monkeypatch, quiet, screen, expected):
+def test_monitor_is_chosen_by_quiet_and_terminal(monkeypatch, quiet, terminal, expected):
     monkeypatch.setattr(
-        console_module, "Console", lambda: Console(file=io.StringIO(), force_terminal=screen)
+        console_module, "Console", lambda: Console(file=io.StringIO(), force_terminal=terminal)
     )
     assert type(make_monitor(quiet)) is expected
 
 
-# Live
+# LiveMonitor
 
 
-def screen():
+def terminal():
     return Console(file=io.StringIO(), width=100, force_terminal=True)
 
 
-def picture(monitor):
-    """What the monitor shows now, as text."""
+def view(monitor):
+    """The current view of the monitor as text."""
     console = Console(file=io.StringIO(), width=100, record=True)
     console.print(monitor)
     return console.export_text()
@@ -261,26 +265,26 @@ def picture(monitor):
 
 @pytest.fixture
 def live():
-    """A live monitor whose screen is a string, stopped at the end."""
-    monitor = LiveMonitor(screen())
+    """A live monitor that writes to a string; closed after the test."""
+    monitor = LiveMonitor(terminal())
     yield monitor
     monitor.close()
 
 
 def line(monitor, label):
-    """The line of the picture that begins with a label, without its frame."""
-    lines = [text.strip("│ ").strip() for text in picture(monitor).splitlines()]
+    """The line of the view that begins with a label, without the label and the panel border."""
+    lines = [text.strip("│ ").strip() for text in view(monitor).splitlines()]
     (found,) = [text for text in lines if text.startswith(label + "  ")]
     return found.removeprefix(label).strip()
 
 
-def test_live_shows_step_return_evaluation_learning_speed_and_folder(live, clock):
+def test_live_monitor_shows_step_return_evaluation_losses_speed_and_folder(live, clock):
     live.start("dqn · cartpole", FACTS, 0, 50_000)
     live.row(1_500, ROW)
     live.row(1_600, ROW | {"rollout/episode_return": 90.0})
     live.evaluation(2_000, SUMMARY, "best")
     live.evaluation(3_000, SUMMARY._replace(mean=-44.0), "")
-    text = picture(live)
+    text = view(live)
     assert "dqn · cartpole" in text.splitlines()[0]
     assert "1,600 / 50,000 steps" in text
     assert (
@@ -296,15 +300,15 @@ def test_live_shows_step_return_evaluation_learning_speed_and_folder(live, clock
     assert line(live, "folder") == "runs/dqn/cartpole/x"
 
 
-def test_live_measures_progress_in_episodes_where_they_are_the_budget(live, clock):
+def test_live_monitor_measures_progress_in_episodes_if_they_are_the_budget(live, clock):
     live.start("t", FACTS, 0, 50_000, (1_000, 1_300))
-    assert "1,000 / 1,300 episodes   --:--" in picture(live)
+    assert "1,000 / 1,300 episodes   --:--" in view(live)
     clock.seconds += 78
-    live.row(40_000, ROW)  # 234 episodes in 78 seconds: 3 a second, 66 to go
-    assert "1,234 / 1,300 episodes   0:22 left" in picture(live)
+    live.row(40_000, ROW)  # 234 episodes in 78 s: 3 per second, 66 left
+    assert "1,234 / 1,300 episodes   0:22 left" in view(live)
 
 
-def test_live_keeps_the_last_known_return_while_no_episode_ends(live):
+def test_live_monitor_keeps_the_last_return_while_no_episode_ends(live):
     live.start("t", FACTS, 0, 50_000)
     live.row(100, ROW)
     live.row(200, {"rollout/episodes": 1_234.0, "time/steps_per_second": 50.0})
@@ -313,16 +317,16 @@ def test_live_keeps_the_last_known_return_while_no_episode_ends(live):
 
 
 @pytest.mark.parametrize("markup", ["[red]x[/red]", "[/]", "a\\", "[bold]"])
-def test_live_shows_markup_that_is_not_its_own_letter_by_letter(live, markup):
+def test_live_monitor_shows_markup_in_texts_literally(live, markup):
     live.start(f"title {markup} end", {"folder": f"runs/{markup}/x"}, 0, 1_000)
     live.note(f"note {markup} end")
-    assert f"title {markup} end" in picture(live)
+    assert f"title {markup} end" in view(live)
     assert line(live, "folder") == f"runs/{markup}/x"
     assert f"note {markup} end" in live.console.file.getvalue()
 
 
-def test_live_draws_on_its_screen_until_it_is_closed(clock):
-    monitor = LiveMonitor(screen())
+def test_live_monitor_writes_to_its_console_until_closed(clock):
+    monitor = LiveMonitor(terminal())
     monitor.start("the title", FACTS, 0, 1_000)
     monitor.row(1_000, ROW)
     monitor.close()
@@ -333,31 +337,33 @@ def test_live_draws_on_its_screen_until_it_is_closed(clock):
     assert "runs/dqn/cartpole/x" in shown
 
 
-def test_closing_before_the_start_prints_nothing():
-    monitor = LiveMonitor(screen())
+def test_close_before_start_prints_nothing():
+    monitor = LiveMonitor(terminal())
     monitor.close()
     assert monitor.console.file.getvalue() == ""
 
 
 @pytest.mark.parametrize(
-    ("begun", "step", "told"),
+    ("start", "step", "expected"),
     [
         (0, 0, "--:--"),
-        (0, 250, "0:30 left"),  # 25 steps a second, 750 to go
+        (0, 250, "0:30 left"),  # 25 steps per second, 750 left
         (500, 500, "--:--"),
-        (500, 750, "0:10 left"),  # resumed: the first 500 took no time now
+        (500, 750, "0:10 left"),  # resumed at 500: 25 steps per second
         (0, 1_000, "done"),
     ],
 )
-def test_live_tells_the_time_left_from_the_steps_of_this_process(live, clock, begun, step, told):
-    live.start("t", FACTS, begun, 1_000)
+def test_live_monitor_estimates_time_left_from_steps_of_this_process(
+    live, clock, start, step, expected
+):
+    live.start("t", FACTS, start, 1_000)
     clock.seconds += 10
     live.row(step, ROW)
-    assert f"{step:,} / 1,000 steps   {told}" in picture(live)
+    assert f"{step:,} / 1,000 steps   {expected}" in view(live)
 
 
-def test_a_metric_may_appear_while_the_picture_is_being_drawn(live):
-    """rich draws from a thread of its own, in the middle of which the trainer may report."""
+def test_row_may_add_a_metric_while_the_view_is_rendered(live):
+    """rich renders in its own thread, while the trainer may report a row."""
 
     class Name(str):
         def startswith(self, *args):
@@ -365,11 +371,11 @@ def test_a_metric_may_appear_while_the_picture_is_being_drawn(live):
             return super().startswith(*args)
 
     live.row(100, {Name("train/loss"): 0.5, "train/kl": 0.25})
-    assert "loss 0.500" in picture(live)
+    assert "loss 0.500" in view(live)
     assert line(live, "learning") == "loss 0.500   kl 0.250   new 1.000"
 
 
-# The table of a summary
+# summary_table
 
 
 def table(summary, title="a title"):
@@ -380,7 +386,7 @@ def table(summary, title="a title"):
     return text, {name.strip(): value.strip() for name, value in cells}
 
 
-def test_summary_table_shows_every_number():
+def test_summary_table_shows_every_value():
     text, cells = table(SUMMARY, "dqn on [red]x[/red]")
     assert text.splitlines()[0].strip() == "dqn on [red]x[/red]"
     assert cells == {
@@ -395,6 +401,6 @@ def test_summary_table_shows_every_number():
     }
 
 
-def test_summary_table_says_where_a_threshold_would_come_from():
+def test_summary_table_without_a_threshold_names_the_key():
     _, cells = table(SUMMARY._replace(success_rate=None, success_at=None))
     assert cells["success rate"] == "no threshold; set env.success_at"

@@ -1,4 +1,4 @@
-"""Rows and curves: what was gathered, written once, read back by the tools that read them."""
+"""Logger: rows of metrics.csv and eval.csv, TensorBoard files, and their continuation after a resume."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ HPARAMS = {
 
 
 def write(log, step, times):
-    """As the trainer does."""
+    """Write a row and check it, as `MetricsCallback` does."""
     row = log.row(times)
     log.write(step, row)
     check_finite(row)
@@ -59,7 +59,7 @@ def metrics(**values):
 
 
 def curves(folder):
-    """Tag -> [(step, value)], as TensorBoard shows it: what a restart purged is not there."""
+    """Tag -> [(step, value)], as TensorBoard shows it, without purged events."""
     accumulator = EventAccumulator(str(folder / "tb")).Reload()
     return {
         tag: [(event.step, event.value) for event in accumulator.Scalars(tag)]
@@ -67,7 +67,7 @@ def curves(folder):
     }
 
 
-def test_a_row_holds_the_means_of_what_came_since_the_last_one(tmp_path):
+def test_row_contains_means_since_the_last_row(tmp_path):
     log = logger(tmp_path)
     log.add(metrics(loss=1.0, kl=0.5))
     log.add(metrics(loss=3.0))
@@ -99,7 +99,7 @@ def test_a_row_holds_the_means_of_what_came_since_the_last_one(tmp_path):
     )
 
 
-def test_episodes_are_counted_from_the_first_and_averaged_since_the_last_row(tmp_path):
+def test_episodes_are_counted_over_the_run_and_averaged_since_the_last_row(tmp_path):
     log = logger(tmp_path)
     for step, returns in ((100, [1.0, 3.0]), (200, []), (300, [10.0])):
         for value in returns:
@@ -110,26 +110,26 @@ def test_episodes_are_counted_from_the_first_and_averaged_since_the_last_row(tmp
     assert [row["rollout/episode_return"] for row in written] == ["2.0", "", "10.0"]
 
 
-def test_the_running_mean_is_of_the_last_few_and_success_of_what_came_since_the_last_row(tmp_path):
+def test_running_return_is_over_the_window_and_success_rate_since_the_last_row(tmp_path):
     log = logger(tmp_path, success_at=3.0, window=2)
-    told = []
+    found = []
     for step, returns in ((100, [4.0]), (200, [1.0, 3.0, 2.0]), (300, [])):
         log.add_episodes([Episode(value, 1) for value in returns])
         row = write(log, step, TIMES)
-        told.append((row.get("rollout/running_return"), row.get("rollout/success_rate")))
-    assert told == [(4.0, 1.0), (2.5, 1 / 3), (2.5, None)]
+        found.append((row.get("rollout/running_return"), row.get("rollout/success_rate")))
+    assert found == [(4.0, 1.0), (2.5, 1 / 3), (2.5, None)]
 
 
-def test_a_state_of_a_version_that_only_counted_episodes_is_counted_on(tmp_path):
+def test_state_of_format_1_continues_its_episode_count(tmp_path):
     log = logger(tmp_path)
     log.load_state_dict({"gathered": {}, "episodes": [], "episodes_total": 40})
     log.add_episodes([Episode(2.0, 3), Episode(4.0, 5)])
     assert log.row({})["rollout/episodes"] == 42
-    told = log.tally.summary()
-    assert (told["episodes"], told["mean"], told["mean_length"]) == (2, 3.0, 4.0)
+    summary = log.tally.summary()
+    assert (summary["episodes"], summary["mean"], summary["mean_length"]) == (2, 3.0, 4.0)
 
 
-def test_a_metric_that_appears_later_is_empty_before(tmp_path):
+def test_metric_that_appears_later_is_empty_in_earlier_rows(tmp_path):
     log = logger(tmp_path)
     write(log, 100, TIMES)
     log.add(metrics(loss=0.25))
@@ -138,7 +138,7 @@ def test_a_metric_that_appears_later_is_empty_before(tmp_path):
 
 
 def test_means_are_taken_in_double_precision(tmp_path):
-    """In float32 a 1 beside 2^24 is lost."""
+    """In float32, 2^24 + 1 is 2^24."""
     log = logger(tmp_path)
     for value in (2.0**24, 1.0):
         log.add(metrics(loss=value))
@@ -146,7 +146,7 @@ def test_means_are_taken_in_double_precision(tmp_path):
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
-def test_a_loss_that_is_no_number_ends_the_run_by_name_after_its_row_is_written(tmp_path, value):
+def test_non_finite_loss_raises_with_its_name_after_its_row_is_written(tmp_path, value):
     log = logger(tmp_path)
     log.add(metrics(q_mean=1.0, loss=float(value)))
     with pytest.raises(NonFinite) as caught:
@@ -157,7 +157,7 @@ def test_a_loss_that_is_no_number_ends_the_run_by_name_after_its_row_is_written(
     assert [row["train/loss"] for row in rows(tmp_path / "metrics.csv")] == [value]
 
 
-def test_one_bad_value_among_many_is_not_averaged_away(tmp_path):
+def test_one_nan_among_finite_values_raises(tmp_path):
     log = logger(tmp_path)
     for value in (1.0, float("nan"), 1.0):
         log.add(metrics(loss=value))
@@ -165,8 +165,8 @@ def test_one_bad_value_among_many_is_not_averaged_away(tmp_path):
         write(log, 100, TIMES)
 
 
-def test_many_numbers_between_two_rows_are_kept_as_one_tensor(tmp_path, monkeypatch):
-    """0 to 6, joined at the third and every second after it; what is saved is them all."""
+def test_many_values_between_two_rows_are_joined_into_one_tensor(tmp_path, monkeypatch):
+    """Values 0 to 6 are joined at the third and at every second one after it; all are saved."""
     monkeypatch.setattr(logger_module, "PACKED_FROM", 3)
     log = logger(tmp_path)
     for value in range(7):
@@ -176,7 +176,7 @@ def test_many_numbers_between_two_rows_are_kept_as_one_tensor(tmp_path, monkeypa
     assert log.row({})["train/loss"] == 3.0
 
 
-def test_each_evaluation_episode_is_a_row_with_its_seed(tmp_path):
+def test_eval_csv_has_a_row_with_the_seed_of_each_episode(tmp_path):
     log = logger(tmp_path)
     episodes = [Episode(9.5, 10), Episode(-1.0, 3)]
     log.write_evaluation(400, episodes, 10_000, summarise(episodes))
@@ -185,7 +185,7 @@ def test_each_evaluation_episode_is_a_row_with_its_seed(tmp_path):
     )
 
 
-def test_what_was_gathered_goes_through_a_checkpoint_into_the_next_row(tmp_path):
+def test_collected_metrics_of_a_checkpoint_are_in_the_next_row(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     whole, resumed = logger(tmp_path / "a"), logger(tmp_path / "b")
@@ -197,7 +197,7 @@ def test_what_was_gathered_goes_through_a_checkpoint_into_the_next_row(tmp_path)
     tree, arrays, _ = pack(whole.state_dict())
     tree, data = json.dumps(tree), safetensors.numpy.save(arrays)
     resumed.load_state_dict(unpack(json.loads(tree), safetensors.numpy.load(data), {}.__getitem__))
-    assert [len(v) for v in resumed.collected.values()] == [1, 1]  # not a tensor for each number
+    assert [len(v) for v in resumed.collected.values()] == [1, 1]  # one tensor per metric
     for log in (whole, resumed):
         log.add(metrics(loss=6.0))
         log.add_episodes([Episode(7.0, 9)])
@@ -206,14 +206,14 @@ def test_what_was_gathered_goes_through_a_checkpoint_into_the_next_row(tmp_path)
         "rollout/episode_return": 6.0,
         "rollout/episode_return_max": 7.0,
         "rollout/episode_length": 8.0,
-        "rollout/running_return": 13 / 3,  # the episode before the last row belongs to it too
+        "rollout/running_return": 13 / 3,  # the window contains the episode before the last row
         "train/loss": 3.0,
         "train/kl": 4.0,
     }
     assert write(resumed, 200, {}) == write(whole, 200, {}) == expected
 
 
-def test_no_event_files_unless_asked_for(tmp_path):
+def test_no_event_files_without_the_tensorboard_sink(tmp_path):
     log = logger(tmp_path)
     write(log, 100, TIMES)
     log.close()
@@ -223,7 +223,7 @@ def test_no_event_files_unless_asked_for(tmp_path):
 # TensorBoard
 
 
-def test_tensorboard_shows_the_rows_and_the_evaluations(tmp_path):
+def test_tensorboard_shows_rows_and_evaluations(tmp_path):
     log = logger(tmp_path, tensorboard=True)
     for step, loss in ((100, 0.5), (200, 0.25)):
         log.add(metrics(loss=loss))
@@ -241,48 +241,49 @@ def test_tensorboard_shows_the_rows_and_the_evaluations(tmp_path):
     }
 
 
-def test_no_success_rate_without_a_threshold(tmp_path):
+def test_tensorboard_shows_no_success_rate_without_a_threshold(tmp_path):
     log = logger(tmp_path, tensorboard=True)
     log.write_evaluation(200, [Episode(1.0, 1)], 0, summarise([Episode(1.0, 1)]))
     log.close()
     assert set(curves(tmp_path)) == {"eval/episode_return", "eval/episode_length"}
 
 
-def test_the_hparams_tab_has_the_runs_settings_and_the_metric_to_compare(tmp_path):
+def test_hparams_tab_has_the_settings_and_the_final_metric(tmp_path):
     log = logger(tmp_path, tensorboard=True)
     log.close()
     accumulator = EventAccumulator(str(tmp_path / "tb")).Reload()
 
-    def told(tag):
+    def plugin_data(tag):
         content = accumulator.SummaryMetadata(f"_hparams_/{tag}").plugin_data.content
         return HParamsPluginData.FromString(content)
 
-    hparams = told("session_start_info").session_start_info.hparams
+    hparams = plugin_data("session_start_info").session_start_info.hparams
     assert set(hparams) == set(HPARAMS)
     assert hparams["seed"].number_value == 3
     assert hparams["algo.gamma"].number_value == 0.99
     assert hparams["algo.name"].string_value == "dqn"
-    assert hparams["algo.double_q"].number_value == 1  # torch takes a flag for a number
+    assert hparams["algo.double_q"].number_value == 1  # torch stores a bool as a number
     assert hparams["algo.max_grad_norm"].string_value == "None"
-    infos = told("experiment").experiment.metric_infos
+    infos = plugin_data("experiment").experiment.metric_infos
     assert [info.name.tag for info in infos] == ["eval/episode_return"]
-    assert told("session_end_info").HasField("session_end_info")
+    assert plugin_data("session_end_info").HasField("session_end_info")
 
 
-# Going on
+# Resume
 
 
-def written(folder, log, *at, loss):
-    for step in at:
+def write_steps(log, *steps, loss):
+    """Write a row and an evaluation at each step, and close the logger."""
+    for step in steps:
         log.add(metrics(loss=loss))
         write(log, step, TIMES)
         log.write_evaluation(step, [Episode(loss, 1)], 0, summarise([Episode(loss, 1)]))
     log.close()
 
 
-def test_a_resumed_run_writes_later_rows_again_and_no_row_twice(tmp_path):
-    written(tmp_path, logger(tmp_path), 100, 200, 300, loss=1.0)
-    written(tmp_path, logger(tmp_path, resumed_at=200), 300, 400, loss=2.0)
+def test_resumed_run_writes_later_rows_again_and_no_row_twice(tmp_path):
+    write_steps(logger(tmp_path), 100, 200, 300, loss=1.0)
+    write_steps(logger(tmp_path, resumed_at=200), 300, 400, loss=2.0)
     assert steps(tmp_path / "metrics.csv") == [100, 200, 300, 400]
     assert steps(tmp_path / "eval.csv") == [100, 200, 300, 400]
     losses = [row["train/loss"] for row in rows(tmp_path / "metrics.csv")]
@@ -291,17 +292,17 @@ def test_a_resumed_run_writes_later_rows_again_and_no_row_twice(tmp_path):
     assert returns == ["1.0", "1.0", "2.0", "2.0"]
 
 
-def test_tensorboard_drops_what_the_resumed_run_writes_again(tmp_path):
-    written(tmp_path, logger(tmp_path, tensorboard=True), 100, 200, 300, loss=1.0)
+def test_tensorboard_hides_events_that_the_resumed_run_writes_again(tmp_path):
+    write_steps(logger(tmp_path, tensorboard=True), 100, 200, 300, loss=1.0)
     resumed = logger(tmp_path, tensorboard=True, resumed_at=200)
-    written(tmp_path, resumed, 250, 300, 400, loss=2.0)
+    write_steps(resumed, 250, 300, 400, loss=2.0)
     shown = curves(tmp_path)
     for tag in ("train/loss", "eval/episode_return"):
         assert shown[tag] == [(100, 1.0), (200, 1.0), (250, 2.0), (300, 2.0), (400, 2.0)]
 
 
-def test_resuming_where_the_tables_end_cuts_nothing(tmp_path):
-    written(tmp_path, logger(tmp_path), 100, 200, loss=1.0)
+def test_resume_at_the_last_row_keeps_all_rows(tmp_path):
+    write_steps(logger(tmp_path), 100, 200, loss=1.0)
     before = [(tmp_path / name).read_bytes() for name in ("metrics.csv", "eval.csv")]
     logger(tmp_path, resumed_at=200)
     assert [(tmp_path / name).read_bytes() for name in ("metrics.csv", "eval.csv")] == before

@@ -1,3 +1,5 @@
+"""IQM and its bootstrap interval, summaries, running sums of episodes, detection of divergence."""
+
 import json
 import math
 
@@ -16,15 +18,15 @@ def episodes(*returns):
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ([100.0, 2.0, -50.0, 4.0], 3.0),  # the two middle ones: (2 + 4) / 2
+        ([100.0, 2.0, -50.0, 4.0], 3.0),  # the two middle values: (2 + 4) / 2
         # weights 0 .75 1 .75 0 of the sorted 0 4 10 12 100: (3 + 10 + 9) / 2.5
         ([10.0, 100.0, 0.0, 12.0, 4.0], 8.8),
         # weights 0 .5 1 1 .5 0 of the sorted 0 2 3 4 8 99: (1 + 3 + 4 + 4) / 3
         ([0.0, 2.0, 3.0, 4.0, 8.0, 99.0], 4.0),
-        # the four middle ones of 0 0 1 2 3 10 50 60: (1 + 2 + 3 + 10) / 4
+        # the four middle values of 0 0 1 2 3 10 50 60: (1 + 2 + 3 + 10) / 4
         ([60.0, 0.0, 3.0, 1.0, 0.0, 2.0, 50.0, 10.0], 4.0),
         ([7.0], 7.0),
-        ([1.0, 5.0], 3.0),  # half of each
+        ([1.0, 5.0], 3.0),  # weight 1/2 each
     ],
 )
 def test_iqm_is_the_mean_of_the_middle_half(values, expected):
@@ -37,38 +39,38 @@ def test_iqm_works_along_the_last_axis():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_interval_contains_the_point_estimate(seed):
+def test_interval_contains_the_point_estimate(seed):
     values = np.random.default_rng(seed).normal(100.0, 20.0, size=20)
     low, high = iqm_interval(values)
     assert low < float(iqm(values)) < high
 
 
-def test_the_interval_is_deterministic_and_does_not_touch_global_chance():
+def test_interval_is_deterministic_and_does_not_use_the_global_generator():
     values = np.arange(12.0) ** 2
     before = np.random.get_state()[1].tolist()  # noqa: NPY002
     assert iqm_interval(values) == iqm_interval(values)
     assert np.random.get_state()[1].tolist() == before  # noqa: NPY002
 
 
-def test_the_interval_collapses_for_constant_values():
+def test_interval_of_constant_values_has_width_zero():
     assert iqm_interval(np.full(10, 7.0)) == (7.0, 7.0)
 
 
-def test_a_higher_level_gives_a_wider_interval():
+def test_higher_level_gives_a_wider_interval():
     values = np.arange(20.0)
     (low50, high50), (low95, high95) = iqm_interval(values, 0.5), iqm_interval(values, 0.95)
     assert low95 < low50 < high50 < high95
 
 
-def test_the_interval_of_two_values_by_hand():
-    # of the resamples {0,0} {0,1} {1,0} {1,1} a quarter has IQM 0 and a quarter 1: the 95 % bounds
-    # lie within those quarters, the bounds of a 40 % interval (0.3, 0.7) in the half between
+def test_interval_of_two_values():
+    # resamples {0,0} {0,1} {1,0} {1,1}: a quarter has IQM 0, a half 0.5, a quarter 1. The quantiles
+    # 0.025 and 0.975 are 0 and 1; the quantiles 0.3 and 0.7 are 0.5
     values = np.array([0.0, 1.0])
     assert iqm_interval(values, 0.95) == (0.0, 1.0)
     assert iqm_interval(values, 0.4) == (0.5, 0.5)
 
 
-def test_summary_by_hand():
+def test_summary():
     summary = summarise(episodes(2.0, 4.0, 4.0, 10.0))
     assert summary.episodes == 4
     assert summary.mean == pytest.approx(5.0)  # 20 / 4
@@ -87,44 +89,47 @@ def test_success_is_a_return_of_at_least_the_threshold():
     assert summary.success_at == 475.0
 
 
-def test_without_a_threshold_there_is_no_success_rate():
+def test_no_success_rate_without_a_threshold():
     summary = summarise(episodes(1.0, 2.0))
     assert summary.success_rate is None
     assert summary.success_at is None
 
 
-def test_one_episode_has_no_spread():
+def test_one_episode_has_zero_std_and_interval_width():
     summary = summarise(episodes(3.0))
     assert (summary.std, summary.iqm, summary.iqm_low, summary.iqm_high) == (0.0, 3.0, 3.0, 3.0)
 
 
-def test_divergence_is_said_once_and_never_too_soon():
-    watch = Divergence()
-    assert not watch.detects(1e9)  # nothing to compare it with
-    assert not any(watch.detects(loss) for loss in [0.5, -2.0] * 10)  # usual size now: 2
-    assert not watch.detects(20_000.0)
-    assert watch.detects(20_001.0)
-    assert not watch.detects(1e12)
+def test_divergence_is_detected_once_and_only_after_ten_rows():
+    divergence = Divergence()
+    assert not divergence.detects(1e9)  # no median yet
+    assert not any(
+        divergence.detects(loss) for loss in [0.5, -2.0] * 10
+    )  # the median of the absolute values is 2
+    assert not divergence.detects(20_000.0)
+    assert divergence.detects(20_001.0)
+    assert not divergence.detects(1e12)
 
 
-def test_a_tally_is_what_numpy_says_of_all_episodes():
+def test_tally_gives_mean_and_std_of_all_episodes_also_after_a_resume():
     """Returns 2, 4, 9 of lengths 10, 20, 30: mean 5, deviations 3, 1, 4, so std sqrt(26 / 2)."""
     tally = EpisodeTally(success_at=4.0)
     assert tally.summary() == {}
     for episode in episodes(2, 4):
         tally.add(episode)
-    half = EpisodeTally(success_at=4.0)
-    half.load_state_dict(json.loads(json.dumps(tally.state_dict())))
-    for one in (tally, half):
-        one.add(Episode(9.0, 30))
-    told = tally.summary()
-    assert half.summary() == told  # to the bit
-    assert (told["episodes"], told["mean_length"], told["success_at"]) == (3, 20.0, 4.0)
-    assert (told["mean"], told["success_rate"]) == (pytest.approx(5.0), 2 / 3)
-    assert told["std"] == pytest.approx(math.sqrt(13))
+    resumed = EpisodeTally(success_at=4.0)
+    resumed.load_state_dict(json.loads(json.dumps(tally.state_dict())))
+    for each in (tally, resumed):
+        each.add(Episode(9.0, 30))
+    summary = tally.summary()
+    assert resumed.summary() == summary
+    assert (summary["episodes"], summary["mean_length"], summary["success_at"]) == (3, 20.0, 4.0)
+    assert (summary["mean"], summary["success_rate"]) == (pytest.approx(5.0), 2 / 3)
+    assert summary["std"] == pytest.approx(math.sqrt(13))
 
 
-def test_a_tally_keeps_its_digits_where_squares_would_lose_them():
+def test_std_of_large_returns_is_accurate():
+    """The difference of mean square and squared mean would lose all digits."""
     tally = EpisodeTally(None)
     for value in (1e9 + 1, 1e9 + 2, 1e9 + 3):
         tally.add(Episode(value, 1))

@@ -1,4 +1,4 @@
-"""What a step of the loop costs, counted rather than timed: calls of torch, waits, memory."""
+"""Cost of a training step, counted and not timed: torch operations, device syncs, memory."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ CONTINUOUS = {"state_dependent", "gsde", "squash_actions"}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def quick_collections():
-    """What the imports have made is not looked at each time."""
+def frozen_imports():
+    """Garbage collections skip the objects that imports created."""
     gc.collect()
     gc.freeze()
     yield
@@ -70,7 +70,7 @@ def quick_collections():
 
 
 class Calls(TorchDispatchMode):
-    """Counts the operations that reach torch's dispatcher."""
+    """Counts the operations that reach torch's dispatcher, by name."""
 
     def __init__(self):
         super().__init__()
@@ -82,7 +82,7 @@ class Calls(TorchDispatchMode):
 
 
 class Library:
-    """Stands in for the compiler: the library is one call whatever it holds, and counts its calls."""
+    """A fake compiler: a compiled step runs the plain function once, and counts its calls."""
 
     def __init__(self):
         self.calls = self.made = 0
@@ -93,13 +93,15 @@ class Library:
 
         def run(*arguments):
             self.calls += 1
-            assert not any(a.requires_grad for a in arguments)  # a graph of what came before it
+            assert not any(a.requires_grad for a in arguments)  # else the caller built a graph
             return metrics
 
         return run
 
 
 class Loop:
+    """Env steps and updates, as the trainer makes them."""
+
     def __init__(self, name, num_envs=1, compiled=True, changes=None, env_id="CartPole-v1", **env):
         self.envs = VectorEnv(env_config(env_id, num_envs=num_envs, **env), [1] * num_envs)
         cfg = settings(name, **SMALL[name] | (changes or {}))
@@ -107,24 +109,25 @@ class Loop:
         self.library = Library()
         if compiled:
             self.algo.learner.compile_with(self.library)
-        self.obs, self.at = self.envs.reset(), 0
+        self.obs, self.steps = self.envs.reset(), 0
 
     def step(self):
-        action = self.algo.act(self.obs, self.at)
+        action = self.algo.act(self.obs, self.steps)
         transition, self.obs = self.envs.step(action)
         self.algo.observe(transition)
-        self.at += len(action)
-        return self.algo.update(self.at)
+        self.steps += len(action)
+        return self.algo.update(self.steps)
 
 
 def switched(name, switch, compiled=True, **more):
-    """A loop with one switch of the algorithm set."""
+    """A loop with one option of the algorithm switched on."""
     changes = (DQN_SWITCHES if name == "dqn" else PPO_SWITCHES)[switch]
     env_id = "Pendulum-v1" if switch in CONTINUOUS else "CartPole-v1"
     return Loop(name, 1, compiled, changes | more, env_id)
 
 
 def warm(loop, steps):
+    """Take steps. -> the loop."""
     for _ in range(steps):
         loop.step()
     return loop
@@ -132,7 +135,7 @@ def warm(loop, steps):
 
 @pytest.mark.parametrize("name", SMALL)
 @pytest.mark.parametrize("env", [{}, {"normalize_obs": True, "normalize_reward": True}])
-def test_a_step_that_does_not_learn_never_calls_torch(name, env):
+def test_step_without_update_calls_no_torch_operation(name, env):
     loop = Loop(name, **env)
     for _ in range(15):
         with Calls() as calls:
@@ -140,8 +143,7 @@ def test_a_step_that_does_not_learn_never_calls_torch(name, env):
         assert not calls.seen
 
 
-def test_a_dqn_step_calls_the_library_alone():
-    """The library is one call; beside it nothing of torch is at work."""
+def test_dqn_update_calls_no_torch_operation_outside_the_compiled_step():
     loop = warm(Loop("dqn"), 40)
     for _ in range(10):
         with Calls() as calls:
@@ -149,7 +151,7 @@ def test_a_dqn_step_calls_the_library_alone():
         assert not calls.seen
 
 
-def test_a_rollout_is_learned_from_in_few_calls_beside_the_library():
+def test_ppo_update_calls_few_torch_operations_outside_the_compiled_step():
     loop = warm(Loop("ppo"), 32 + 31)
     with Calls() as calls:
         assert loop.step() is not None
@@ -158,16 +160,16 @@ def test_a_rollout_is_learned_from_in_few_calls_beside_the_library():
 
 @pytest.mark.parametrize("name", SMALL)
 @pytest.mark.parametrize("compiled", [True, False])
-def test_learning_waits_for_no_number(name, compiled, monkeypatch):
-    """On a GPU each of these would wait for all that was asked of it before."""
+def test_update_reads_no_value_of_a_tensor(name, compiled, monkeypatch):
+    """On a GPU each of these methods waits until all queued operations are complete."""
     loop = warm(Loop(name, compiled=compiled), 31 if name == "ppo" else 40)
-    loop.algo.act(loop.obs, loop.at)
+    loop.algo.act(loop.obs, loop.steps)
 
-    def waited(self, *args):
-        raise AssertionError("the loop asked a tensor for its value")
+    def refuse(self, *args):
+        raise AssertionError("the loop read the value of a tensor")
 
-    for ask in ("item", "__float__", "__int__", "__bool__"):
-        monkeypatch.setattr(torch.Tensor, ask, waited)
+    for method in ("item", "__float__", "__int__", "__bool__"):
+        monkeypatch.setattr(torch.Tensor, method, refuse)
     assert loop.step() is not None
 
 
@@ -177,42 +179,41 @@ WAITS = {
     ("dqn", "rainbow"): {"cpu": 1},
     ("ppo", "recompute"): {"tolist": 4},
 }
-"""Of an update beside the library: priorities are looked up on the host, and returns are summed in
-Python, two arrays each time, however many the minibatches."""
+"""Device syncs of an update outside the compiled step: priorities are read on the host, and returns are
+computed in Python, from two arrays, for any number of minibatches."""
 CALLS = {
-    ("dqn", "noisy"): 2,  # the noise becomes a tensor
-    ("dqn", "proportional"): 7,  # so do weights and positions, and TD errors for a moment
+    ("dqn", "noisy"): 2,  # the noise is converted to a tensor
+    ("dqn", "proportional"): 7,  # weights, indices and TD errors are converted
     ("dqn", "softmax"): 7,
     ("dqn", "rainbow"): 8,
-    ("ppo", "recompute"): 70,  # values and returns once more
+    ("ppo", "recompute"): 70,  # values and returns are computed again
 }
-
-
+"""Largest number of torch operations of an update outside the compiled step."""
 LIBRARY = {"target_kl": 1 + 2, "recompute": 2 + 2}
-"""Its calls of an update: PPO's rating of the rollout and its minibatches; each epoch's, where something
-is to be seen to in between."""
+"""Compiled calls of an update: PPO evaluates the rollout, then runs all minibatches in one call, or one
+call per epoch where Python runs between two epochs."""
 
 
-class Asked:
-    """What is asked of torch within: of its dispatcher, for a tensor's value, for a gradient."""
+class TorchUse:
+    """Counts torch operations, reads of tensor values, and gradients taken, of one step."""
 
     def __init__(self, monkeypatch):
         self.calls, self.waits = Calls(), Counter()
-        for ask in ("item", "tolist", "cpu", "__float__", "__int__", "__bool__"):
-            plain = getattr(torch.Tensor, ask)
-            monkeypatch.setattr(torch.Tensor, ask, self.counted(ask, plain))
+        for method in ("item", "tolist", "cpu", "__float__", "__int__", "__bool__"):
+            original = getattr(torch.Tensor, method)
+            monkeypatch.setattr(torch.Tensor, method, self.counted(method, original))
         for owner, name in ((torch.autograd, "grad"), (torch.Tensor, "backward")):
             monkeypatch.setattr(owner, name, self.counted("a gradient", getattr(owner, name)))
 
-    def counted(self, ask, plain):
-        def asked(*args, **kwargs):
-            self.waits[ask] += 1
-            return plain(*args, **kwargs)
+    def counted(self, name, original):
+        def counting(*args, **kwargs):
+            self.waits[name] += 1
+            return original(*args, **kwargs)
 
-        return asked
+        return counting
 
     def step(self, loop):
-        """-> metrics or None, calls of torch, waits."""
+        """-> metrics or None, number of torch operations, syncs by method."""
         self.calls.seen.clear()
         self.waits.clear()
         with self.calls:
@@ -221,35 +222,35 @@ class Asked:
 
 
 @pytest.mark.parametrize(("name", "switch"), SWITCHES)
-def test_a_step_is_silent_or_calls_the_library(name, switch, monkeypatch):
-    """An update is a call or two of a library, whatever is switched on.
+def test_step_uses_no_torch_and_an_update_only_the_compiled_step(name, switch, monkeypatch):
+    """With every option an update is one or two compiled calls.
 
-    A step without one asks nothing of torch; beside an update arrays become tensors, and of a rollout
-    values and returns are computed; no gradient is taken.
+    Outside of them arrays are converted to tensors, and PPO computes values and returns; no gradient is
+    taken. A step without an update calls no torch operation.
     """
     more, steps = ({"train_every": 5}, 50) if name == "dqn" else ({}, 33)
     loop = warm(switched(name, switch, **more), steps)
-    asked, learned, made = Asked(monkeypatch), 0, loop.library.made
+    use, updates, made = TorchUse(monkeypatch), 0, loop.library.made
     for _ in range(32):
         before = loop.library.calls
-        metrics, calls, waits = asked.step(loop)
+        metrics, calls, waits = use.step(loop)
         if metrics is None:
             assert (calls, waits, loop.library.calls) == (0, {}, before)
             continue
-        learned += 1
+        updates += 1
         assert loop.library.calls == before + LIBRARY.get(switch, 1 if name == "dqn" else 2)
-        assert calls <= CALLS.get((name, switch), 0 if name == "dqn" else 45), asked.calls.seen
+        assert calls <= CALLS.get((name, switch), 0 if name == "dqn" else 45), use.calls.seen
         assert waits == WAITS.get((name, switch), {} if name == "dqn" else {"tolist": 2})
         assert not any(torch.as_tensor(value).requires_grad for value in metrics.values())
-    assert learned == (6 if name == "dqn" else 1)
+    assert updates == (6 if name == "dqn" else 1)
     assert loop.library.made == made == (1 if name == "dqn" else 2)
 
 
-def test_a_further_minibatch_costs_nothing_beside_the_library(monkeypatch):
-    asked, calls = Asked(monkeypatch), []
+def test_number_of_minibatches_does_not_change_the_torch_operations(monkeypatch):
+    use, calls = TorchUse(monkeypatch), []
     for size in (16, 8):
         loop = warm(switched("ppo", "default", minibatch_size=size), 63)
-        calls.append(asked.step(loop)[1])
+        calls.append(use.step(loop)[1])
     assert calls[1] == calls[0]
 
 
@@ -257,8 +258,8 @@ WHOLE = ("quantile", "sarsa", "expected_sarsa", "no_target", "max_grad_value", "
 
 
 @pytest.mark.parametrize("switch", WHOLE)
-def test_one_graph_holds_the_whole_update(switch):
-    """Traced once, at the first update, it goes on as the plain one does: nothing in it is of its time."""
+def test_step_traced_at_the_first_update_equals_the_plain_step_at_later_ones(switch):
+    """No value of the first update is a constant of the graph."""
     plain, traced = (switched("dqn", switch, compiled=False) for _ in range(2))
     traced.algo.learner.compile_with(
         lambda function, arguments, changing: eager_loop(
@@ -275,7 +276,7 @@ def test_one_graph_holds_the_whole_update(switch):
 
 
 def growth(loop, steps):
-    """Bytes that are held more after some steps than before, and more at most on the way."""
+    """Growth of allocated bytes over some steps, and its peak; without actions of unfinished episodes."""
     loop.envs.take_episodes()
     gc.collect()
     tracemalloc.start()
@@ -292,23 +293,21 @@ def growth(loop, steps):
 
 
 @pytest.mark.parametrize(("name", "num_envs"), [("dqn", 1), ("dqn", 3), ("ppo", 1), ("ppo", 3)])
-def test_memory_stands_still(name, num_envs):
-    """Beside the actions of the episodes under way, which are part of the state, nothing grows."""
+def test_memory_does_not_grow(name, num_envs):
+    """Except for the actions of unfinished episodes, which are part of the state."""
     held, peak = growth(warm(Loop(name, num_envs), 300), 400)
-    # numpy keeps small blocks for the next array, some ten thousand bytes; an array a step: 27,000
+    # numpy caches about 10,000 bytes of small blocks; one array kept per step would be 27,000
     assert held < 20_000
     assert peak < 80_000
 
 
 KEEPING = ("proportional", "softmax", "n_step", "sarsa", "noisy", "epsilon_factor", "rainbow")
 KEEPING += ("monte_carlo", "state_dependent", "gsde", "target_kl", "recompute")
-"""Switches that do something outside the library, and might keep what they did it with."""
+"""Options that run Python code in an update, which might keep arrays."""
 
 
 @pytest.mark.parametrize(("name", "switch"), [s for s in SWITCHES if s[1] in KEEPING])
-def test_memory_stands_still_whatever_is_switched_on(name, switch):
+def test_memory_does_not_grow_with_options_that_run_python_code(name, switch):
     held, peak = growth(warm(switched(name, switch), 150), 600)
-    assert (
-        held < 45_000
-    )  # it comes and goes by twenty; an array kept each step would be 67 and more
-    assert peak < 150_000  # with the actions and the ended episodes that nobody takes here
+    assert held < 45_000  # it varies by 20,000; one array kept per step would be 67,000
+    assert peak < 150_000  # with actions and finished episodes, which are not taken here

@@ -1,4 +1,4 @@
-"""The loop: exact budgets, periods, stopping, the same bits again, going on where it stopped."""
+"""The training loop: exact budgets, triggers, early stopping, reproducibility, resume."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ def rows(path):
 
 
 def contents(folder, step=None):
-    """SHA-256 of every array and number of a checkpoint, times left out."""
-    where = checkpoint_reader.find(folder, "latest" if step is None else str(step))
+    """SHA-256 of every array and number of a checkpoint, without times and collected metrics."""
+    path = checkpoint_reader.find(folder, "latest" if step is None else str(step))
     digest = hashlib.sha256()
     for name in (manifest.POLICY, manifest.STATE):
-        arrays = safetensors.numpy.load((where / name).read_bytes())
+        arrays = safetensors.numpy.load((path / name).read_bytes())
         for key in sorted(arrays):
             if not key.startswith("callbacks.metrics.gathered"):
                 digest.update(key.encode() + arrays[key].tobytes())
-    state = json.loads((where / manifest.STATE_JSON).read_text())
+    state = json.loads((path / manifest.STATE_JSON).read_text())
     state.pop("elapsed")
     state["callbacks"].pop("metrics")  # how much is collected depends on the log interval
     digest.update(json.dumps(state, sort_keys=True).encode())
@@ -64,7 +64,7 @@ def same_weights(a, b):
 
 @pytest.mark.parametrize("algo", ALGOS)
 @pytest.mark.parametrize("num_envs", [1, 3, 8])
-def test_the_budget_is_met_to_the_step(here, tiny, algo, num_envs):
+def test_run_ends_exactly_at_total_timesteps(here, tiny, algo, num_envs):
     outcome, folder = run(
         here, "r", *tiny, "total_timesteps=250", f"env.num_envs={num_envs}", algo=algo
     )
@@ -73,7 +73,7 @@ def test_the_budget_is_met_to_the_step(here, tiny, algo, num_envs):
     assert (folder / "checkpoints/000000250").is_dir()
 
 
-def test_a_run_leaves_the_folder_that_was_promised(here):
+def test_run_writes_the_documented_files(here):
     overrides = ["total_timesteps=400", "eval.every=200", "eval.episodes=3", "log.every=100"]
     outcome, folder = run(
         here, "r", *overrides, "checkpoint.every=100", "video.every=200", "quiet=true"
@@ -101,22 +101,22 @@ def test_a_run_leaves_the_folder_that_was_promised(here):
 
 
 @pytest.mark.parametrize("algo", ALGOS)
-def test_watching_changes_no_weight(here, tiny, algo):
-    """Evaluation, video, TensorBoard, logging and checkpoints draw from no training stream."""
+def test_evaluation_video_and_logging_change_no_weight(here, tiny, algo):
+    """Evaluation, video, TensorBoard, logging and checkpoints draw from no random stream of training."""
     base = [*tiny, "env.num_envs=2", "env.normalize_obs=true", "total_timesteps=300"]
     _, plain = run(here, "plain", *base, "eval.every=0", "checkpoint.every=0", algo=algo)
-    watched = ["eval.every=50", "video.every=100", "video.episodes=1", "log.tensorboard=true"]
-    watched += ["checkpoint.every=30", "log.every=20", "eval.greedy=false", "quiet=false"]
-    _, seen = run(here, "seen", *base, *watched, algo=algo)
-    assert same_weights(plain, seen)
+    observing = ["eval.every=50", "video.every=100", "video.episodes=1", "log.tensorboard=true"]
+    observing += ["checkpoint.every=30", "log.every=20", "eval.greedy=false", "quiet=false"]
+    _, observed = run(here, "observed", *base, *observing, algo=algo)
+    assert same_weights(plain, observed)
     _, other = run(here, "other", *base, "seed=1", algo=algo)
     assert not same_weights(plain, other)
 
 
 @pytest.mark.parametrize("algo", ALGOS)
 @pytest.mark.parametrize("env", ["cartpole", "lunarlander"])
-def test_stopped_and_resumed_ends_with_the_same_bits(here, tiny, algo, env):
-    """Stopped mid-episode and mid-rollout by its own signal, gone on with, and never touched."""
+def test_resumed_run_equals_an_uninterrupted_one(here, tiny, algo, env):
+    """Bit for bit. The signal arrives in the middle of an episode and of a rollout."""
     base = [*tiny, "total_timesteps=500", "env.num_envs=2", "env.normalize_obs=true"]
     base += ["env.normalize_reward=true", "eval.every=0"]
     _, whole = run(here, "whole", *base, algo=algo, env=env)
@@ -144,36 +144,36 @@ _raise_at: list[int] = []
 
 
 def stop_at(step):
-    """Arrange for SIGINT to arrive at a step of the next run."""
+    """Make the next run raise SIGINT at an env step. -> {}, to be merged into its configuration."""
     _raise_at[:] = [step]
     return {}
 
 
 @pytest.fixture(autouse=True)
 def signal_by_step(monkeypatch):
-    """Deliver the arranged signal from inside the loop: by the step, not by the clock."""
+    """Raise the signal of `stop_at` inside `VectorEnv.step`, by the step and not by time."""
     from rl_cli.envs.vector import VectorEnv
 
     _raise_at.clear()
-    plain, count = VectorEnv.step, [0]
+    original_step, count = VectorEnv.step, [0]
 
     def step(self, action):
         count[0] += len(action)
         if _raise_at and count[0] >= _raise_at[0]:
             _raise_at.clear()
             signal.raise_signal(signal.SIGINT)
-        return plain(self, action)
+        return original_step(self, action)
 
     def reset(self):
         count[0] = 0
-        return plain_reset(self)
+        return original_reset(self)
 
-    plain_reset = VectorEnv.reset
+    original_reset = VectorEnv.reset
     monkeypatch.setattr(VectorEnv, "step", step)
     monkeypatch.setattr(VectorEnv, "reset", reset)
 
 
-def test_ctrl_c_says_how_to_go_on(here, tiny, capsys):
+def test_ctrl_c_saves_a_checkpoint_and_prints_the_resume_command(here, tiny, capsys):
     stop_at(120)
     outcome, folder = run(here, "r", *tiny, "quiet=false")
     assert outcome.exit_code == 130
@@ -195,49 +195,49 @@ def test_ctrl_c_says_how_to_go_on(here, tiny, capsys):
         (["stop.train_return=1.1", "stop.window=30"], 400, "budget"),
     ],
 )
-def test_stops_at_its_threshold(here, tiny, overrides, step, reason):
+def test_run_stops_at_its_threshold(here, tiny, overrides, step, reason):
     config = compose("algo=dqn", "env=custom", "env.id=ProbeConstant-v0", *tiny, *overrides)
     outcome = train(config | {"run_dir": str(here / "r")}, ("dqn", "probe"))
     assert outcome.step == step
     assert reason in outcome.reason
 
 
-def test_an_env_that_cannot_be_filmed_costs_one_line(here, tiny, capsys):
+def test_env_that_cannot_be_rendered_is_reported_in_one_line(here, tiny, capsys):
     config = compose("algo=dqn", "env=custom", "env.id=ProbeConstant-v0", *tiny, "quiet=false")
     config["video"] |= {"every": 100, "episodes": 1}
     outcome = train(config | {"run_dir": str(here / "r")}, ("dqn", "probe"))
     assert outcome.exit_code == 0
-    said = [line for line in capsys.readouterr().out.splitlines() if "no videos" in line]
-    assert len(said) == 1
+    lines = [line for line in capsys.readouterr().out.splitlines() if "no videos" in line]
+    assert len(lines) == 1
     assert not list((here / "r").glob("videos/*"))
 
 
 @pytest.mark.parametrize("algo", ALGOS)
-def test_numbers_that_explode_end_the_run_and_never_a_checkpoint(here, tiny, algo):
+def test_non_finite_values_end_the_run_and_are_in_no_checkpoint(here, tiny, algo):
     with pytest.raises(NonFinite) as caught:
         run(here, "r", *tiny, "env.id=ProbeExplodes-v0", algo=algo, env="custom")
     assert caught.value.exit_code == 3
     for step in manifest.steps_in(here / "r/checkpoints"):
-        where = checkpoint_reader.find(here / "r", str(step))
+        path = checkpoint_reader.find(here / "r", str(step))
         checkpoint_reader.read_policy(
-            where, checkpoint_reader.read_manifest(where)
-        )  # refuses what is not finite
+            path, checkpoint_reader.read_manifest(path)
+        )  # raises if a value is not finite
     assert json.loads((here / "r/status.json").read_text())["state"] == "failed"
 
 
-def test_an_interrupted_evaluation_is_made_up_for(here, tiny, monkeypatch):
-    """Stopped between two evaluation episodes, then resumed: the same rows as if never stopped."""
+def test_resumed_run_repeats_an_interrupted_evaluation(here, tiny, monkeypatch):
+    """Signals between two evaluation episodes: eval.csv equals that of an uninterrupted run."""
     from rl_cli.evaluation.evaluator import Evaluator
 
     base = [*tiny, "total_timesteps=300", "eval.every=100", "eval.episodes=4"]
     _, whole = run(here, "whole", *base)
-    plain, count = Evaluator.episode, [0]
+    original, count = Evaluator.episode, [0]
 
     def episode(self, *args):
         count[0] += 1
         if count[0] in (6, 12):  # in the evaluation at step 200; then in the last one
             signal.raise_signal(signal.SIGINT)
-        return plain(self, *args)
+        return original(self, *args)
 
     monkeypatch.setattr(Evaluator, "episode", episode)
     outcome, folder = run(here, "halves", *base)
@@ -251,8 +251,8 @@ def test_an_interrupted_evaluation_is_made_up_for(here, tiny, monkeypatch):
     assert same_weights(folder, whole)
 
 
-def test_a_resume_that_is_approximate_says_of_which_env(here, tiny, capsys, monkeypatch):
-    """An env whose course depends on more than its seed and its actions."""
+def test_inexact_resume_names_the_envs(here, tiny, capsys, monkeypatch):
+    """The observations of this env depend on more than its seed and actions."""
     import gymnasium as gym
 
     class Drifting(probe_envs.Probe):
@@ -275,9 +275,9 @@ def test_a_resume_that_is_approximate_says_of_which_env(here, tiny, capsys, monk
     assert train(config | {"run_dir": str(here / "r")}, ("ppo", "d")).exit_code == 130
     config["quiet"] = False
     assert train(config | {"resume": str(here / "r")}, ("ppo", "d")).exit_code == 0
-    said = capsys.readouterr().out
-    assert "resume is not bit-exact: replaying the episode of Drifting-v0 did not reproduce" in said
-    assert "(env 0, 1)" in said
-    assert "resuming at step 110" in said
+    out = capsys.readouterr().out
+    assert "resume is not bit-exact: replaying the episode of Drifting-v0 did not reproduce" in out
+    assert "(env 0, 1)" in out
+    assert "resuming at step 110" in out
     (resumed,) = json.loads((here / "r/status.json").read_text())["resumed"]
     assert resumed == {"step": 110, "changed": {}, "exact": False}

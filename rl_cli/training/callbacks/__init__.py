@@ -1,1 +1,1 @@
-"""What a run does at intervals. A module that `training/plugins.py` does not list as shared is one."""
+"""Callbacks: metrics, evaluation, checkpoints, videos, early stopping, and their shared helpers."""

@@ -1,4 +1,4 @@
-"""The interface of callbacks: what a run does at intervals, besides acting and learning."""
+"""The interface of callbacks: what a run does at intervals, besides collecting and updating."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ class RunState(Protocol):
 
     @property
     def elapsed(self) -> float:
-        """Seconds of acting and learning, without the time spent in callbacks."""
+        """Seconds spent training, without the time spent in callbacks."""
 
     def state_dict(self) -> State:
-        """Everything that a resumed run needs besides the policy's weights."""
+        """Everything that a resumed run needs in addition to the policy's weights."""
 
 
 class CallbackContext(NamedTuple):
@@ -56,12 +56,13 @@ class CallbackContext(NamedTuple):
 
 
 class Callback:
-    """One thing that a run does at intervals. Every method may be left out.
+    """One task of a run at intervals. Every method has a default that does nothing.
 
-    The trainer calls `start` once; `update` and `add_episodes` as they come; `run` after each
-    collection that reaches `next_due`, or that makes `is_due` true; at the end `finish` or, after a
-    signal, `interrupt`; then `join`; and `close` whatever happened. `run` is called on every callback
-    whenever any is due: check your own trigger. A callback draws from no random stream of the run.
+    The trainer calls `start` once; `update` after each update; `add_episodes` when episodes finish;
+    `run` after each collection that reaches `next_due` or makes `is_due` true. At the end it calls
+    `finish` or, after a signal, `interrupt`; then `join`; and `close` in every case. When one callback
+    is due, `run` is called on all of them: each checks its own trigger. A callback must not draw from
+    a random stream of the run.
     """
 
     name: ClassVar[str]
@@ -71,7 +72,7 @@ class Callback:
         """The run starts, or resumes at `state.step`. The envs have been reset."""
 
     def next_due(self, step: int) -> int:
-        """First env step after `step` at which `run` has something to do."""
+        """First env step after `step` at which `run` is due."""
         return NEVER
 
     def update(self, metrics: Metrics) -> None:
@@ -80,27 +81,27 @@ class Callback:
     def add_episodes(
         self, episodes: Sequence[Episode], recordings: Sequence[Recording], state: RunState
     ) -> None:
-        """Training episodes that have finished; `state.episodes` counts them already.
+        """Finished training episodes, which `state.episodes` includes.
 
-        `recordings` are the same episodes, or none if no callback has them recorded.
+        `recordings` are of the same episodes; empty unless the video callback requests them.
         """
 
     def is_due(self, state: RunState) -> bool:
-        """Whether finished episodes make `run` due at this step. Asked after `add_episodes`."""
+        """Whether finished episodes make `run` due at this step. Called after `add_episodes`."""
         return False
 
     def run(self, state: RunState) -> None:
         """Do what is due at `state.step`."""
 
     def stop_reason(self, state: RunState) -> str | None:
-        """Why the run should end at this step; None: it goes on."""
+        """Why the run should end at this step; None: it continues."""
         return None
 
     def finish(self, state: RunState) -> None:
-        """The run ends at `state.step`: do what that step still lacks."""
+        """The run ends at `state.step`: do what was not done at this step."""
 
     def interrupt(self, state: RunState) -> None:
-        """A signal ends the run at `state.step`: save what a resume needs, and nothing slow."""
+        """A signal ends the run at `state.step`: save what a resume needs, without delay."""
 
     def join(self) -> None:
         """Wait for work in the background."""
@@ -117,7 +118,7 @@ class Callback:
 
 
 class CallbackList(Callback):
-    """Callbacks called one after the other, in the given order.
+    """Calls callbacks one after the other, in the given order.
 
     Raises:
         ValueError: two callbacks have the same name.

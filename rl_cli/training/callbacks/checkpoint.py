@@ -21,10 +21,9 @@ class CheckpointCallback(Callback):
 
     It runs after the other callbacks, so that a checkpoint contains what they did at its step.
 
-
     Args:
         store: writes them.
-        policy: the run's weights; if they are not finite, they never become a checkpoint.
+        policy: the run's weights; a checkpoint is refused if one is not finite.
         logger: flushed before each checkpoint, because a resumed run does not repeat earlier rows.
         history: of evaluations; the manifest records the one of the same step.
         cfg: of the evaluations.

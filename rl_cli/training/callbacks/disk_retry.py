@@ -8,13 +8,14 @@ from collections.abc import Callable
 from rl_cli.core.errors import StorageError
 
 SECONDS, FAILURES = 600.0, 3
+"""Duration and number of failures without success after which a run aborts."""
 
 
 class DiskRetry:
-    """Failed writes are retried at the next interval; nothing is lost, the data stays in memory.
+    """Failed writes are retried at the next interval; the data stays in memory until then.
 
-    The run ends if writes have failed for ten minutes, at least three times, without a success, or
-    if the run folder was deleted.
+    The run aborts after ten minutes and at least three failures without success, or if the run folder
+    was deleted.
 
     Args:
         what: what is written, for the messages; large files may fail where small ones do not.
@@ -36,7 +37,7 @@ class DiskRetry:
         """Call `write`. -> False: it failed, and the run continues.
 
         Raises:
-            StorageError: writes have failed for too long, or cannot succeed any more.
+            StorageError: writes have failed for too long, or the folder was deleted.
 
         """
         try:

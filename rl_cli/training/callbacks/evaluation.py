@@ -17,7 +17,7 @@ from rl_cli.training.policy import RunPolicy
 
 
 class EvaluationCallback(Callback):
-    """Evaluates the policy on an env and with seeds of its own.
+    """Evaluates the policy at intervals, on a separate env with separate seeds.
 
     Args:
         history: of the results.

@@ -24,9 +24,7 @@ class EvaluationHistory:
         self.step = -1  # env step of the latest evaluation
         self.latest: Summary | None = None
         self.best_return = self.previous_best = -np.inf
-        self.best_is_unsaved = (
-            False  # the policy of the latest evaluation is to be saved as the best
-        )
+        self.best_is_unsaved = False  # the latest evaluation is the best, without a checkpoint
         self.interrupted = False  # the evaluation of the current step is incomplete
 
     def add(self, step: int, summary: Summary) -> str:
@@ -41,13 +39,13 @@ class EvaluationHistory:
         return "tied for best" if summary.mean == before else "best"
 
     def best_was_saved(self, saved: bool) -> None:
-        """Whether its checkpoint was written: `best_return` is that of a policy on the disk."""
+        """Record whether the best policy's checkpoint was written; if not, the previous best counts."""
         self.best_is_unsaved = False
         if not saved:
             self.best_return = self.previous_best
 
     def mark_interrupted(self) -> None:
-        """A signal stopped the evaluation between two episodes; a resumed run repeats it."""
+        """Record that a signal stopped the evaluation; the resumed run repeats it."""
         self.interrupted = True
 
     def state_dict(self) -> State:

@@ -83,7 +83,7 @@ class MetricsCallback(Callback):
         self.logger.load_state_dict(state)
 
     def _check_gradient(self, metrics: Metrics) -> None:
-        """Raise NonFinite if the norm of a gradient is not finite: the weights are not, either."""
+        """Raise NonFinite if a gradient norm is not finite; the weights are then not finite either."""
         self.unchecked += 1
         if self.unchecked >= self.check_every:
             self.unchecked = 0

@@ -1,4 +1,4 @@
-"""Reports of a run: to the logger with retries, and to the monitor."""
+"""Reports of a run, to the logger (with retries) and to the monitor."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from rl_cli.core.schedules import crossings, next_multiple
 
 
 class Fired(NamedTuple):
-    """What made a trigger fire. False if neither did."""
+    """Which counters made a trigger fire. False if none did."""
 
     by_steps: bool
     by_episodes: bool
@@ -33,7 +33,7 @@ class Trigger:
         self.step = self.episodes = 0  # the counters when the trigger was last checked
 
     def restart(self, step: int, episodes: int) -> None:
-        """Count from here; multiples up to here do not fire any more."""
+        """Count from these counters; multiples up to them do not fire again."""
         self.step, self.episodes = step, episodes
 
     def next_due(self, step: int) -> int:
@@ -48,7 +48,7 @@ class Trigger:
         )
 
     def fire(self, step: int, episodes: int) -> Fired:
-        """As `is_due`, and count from here."""
+        """As `is_due`, and count from these counters."""
         fired = self.is_due(step, episodes)
         self.restart(step, episodes)
         return fired

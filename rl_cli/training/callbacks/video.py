@@ -24,7 +24,7 @@ class VideoCallback(Callback):
     Args:
         recorder: renders one video after the other while training continues.
         cfg: the intervals.
-        record_episodes: tells the envs whether to keep the actions of finished episodes.
+        record_episodes: sets whether the envs keep the actions of finished episodes.
         interrupted: whether a signal asked the run to stop.
 
     """
@@ -86,7 +86,7 @@ class VideoCallback(Callback):
 
 
 class VideoRecorder:
-    """Renders videos of what exists when a method is called, one after the other.
+    """Renders one video after the other, of the policy or the episodes that a method receives.
 
     A failure is reported once for each kind of video, and that kind is not tried again.
 
@@ -126,7 +126,7 @@ class VideoRecorder:
         return TRAINING in self.wanted
 
     def record_policy(self, step: int) -> None:
-        """The first `video.episodes` evaluation episodes with the policy of this moment."""
+        """Render the first `video.episodes` evaluation episodes with the current policy."""
         names = [f"step_{step:09d}_episode_{i}.mp4" for i in range(self.episodes)]
         paths, how = [self.folder / name for name in names], self.eval_cfg
 
@@ -137,7 +137,7 @@ class VideoRecorder:
         self._start(POLICY, render)
 
     def record_training(self, recordings: Mapping[int, Recording]) -> None:
-        """Training episodes, by number, replayed with the actions that were taken."""
+        """Render training episodes (by number) by replaying their actions."""
 
         def render(keep_going: KeepGoing) -> None:
             for number, recording in recordings.items():

@@ -10,7 +10,7 @@ from rl_cli.training.callbacks.triggers import Trigger
 
 
 class State:
-    """A run at a step."""
+    """A run at an env step, with a number of finished episodes."""
 
     def __init__(self, step=0, episodes=0):
         self.step, self.episodes, self.elapsed = step, episodes, 0.0
@@ -19,8 +19,8 @@ class State:
         return {}
 
 
-class Noted(Callback):
-    """Notes each call."""
+class RecordingCallback(Callback):
+    """Appends each call of `run` to a list."""
 
     def __init__(self, name, calls, due=NEVER, reason=None):
         self.name, self.calls, self.due, self.reason = name, calls, due, reason
@@ -48,17 +48,17 @@ def test_next_due_is_the_nearest_multiple_of_any_trigger():
     assert due == [100, 100, 200, 250, 250, 300, 1_000]
 
 
-def test_a_trigger_fires_once_for_each_multiple_that_the_counters_cross():
+def test_trigger_fires_once_when_a_counter_crosses_multiples():
     """8 envs step from 96 over 100 to 104; episodes 3 and 6 of every third are crossed at once."""
     trigger = Trigger(100, every_episodes=3)
     fired = [trigger.fire(step, episodes) for step, episodes in ((96, 0), (104, 2), (112, 7))]
     assert fired == [(False, False), (True, False), (False, True)]
     assert not trigger.fire(112, 7)
     assert bool(trigger.is_due(200, 7))
-    assert bool(trigger.is_due(200, 7))  # asking changes nothing
+    assert bool(trigger.is_due(200, 7))  # `is_due` changes no counter
 
 
-def test_a_restarted_trigger_does_not_fire_for_earlier_multiples():
+def test_restarted_trigger_does_not_fire_for_earlier_multiples():
     trigger = Trigger(100)
     trigger.restart(250, 9)
     assert not trigger.fire(299, 9)
@@ -67,38 +67,40 @@ def test_a_restarted_trigger_does_not_fire_for_earlier_multiples():
 
 def test_callbacks_run_in_the_given_order_and_the_earliest_due_step_counts():
     calls = []
-    both = CallbackList([Noted("b", calls, due=30), Noted("a", calls, due=20)])
+    both = CallbackList(
+        [RecordingCallback("b", calls, due=30), RecordingCallback("a", calls, due=20)]
+    )
     both.run(State(7))
     assert calls == [("b", 7), ("a", 7)]
     assert both.next_due(0) == 20
     assert CallbackList([]).next_due(0) == NEVER
 
 
-def test_the_first_callback_with_a_reason_stops_the_run():
+def test_first_callback_with_a_reason_stops_the_run():
     reasons = [None, "first", "second"]
-    callbacks = CallbackList([Noted(str(r), [], reason=r) for r in reasons])
+    callbacks = CallbackList([RecordingCallback(str(r), [], reason=r) for r in reasons])
     assert callbacks.stop_reason(State()) == "first"
-    assert CallbackList([Noted("a", [])]).stop_reason(State()) is None
+    assert CallbackList([RecordingCallback("a", [])]).stop_reason(State()) is None
 
 
-def test_each_callback_has_its_own_state_by_name_and_a_missing_one_is_left_alone():
-    one, other = Noted("one", [1, 2]), Noted("other", [])
+def test_states_are_stored_by_name_and_a_missing_one_is_not_loaded():
+    one, other = RecordingCallback("one", [1, 2]), RecordingCallback("other", [])
     both = CallbackList([one, other])
     assert both.state_dict() == {"one": {"calls": 2}, "other": {"calls": 0}}
     both.load_state_dict({"one": {"calls": 5}, "removed": {"calls": 1}})
     assert (one.loaded, other.loaded) == ({"calls": 5}, None)
 
 
-def test_a_callback_without_a_state_is_not_stored():
+def test_callback_without_a_state_is_not_stored():
     assert CallbackList([type("Bare", (Callback,), {"name": "bare"})()]).state_dict() == {}
 
 
-def test_two_callbacks_of_one_name_are_refused():
+def test_two_callbacks_of_the_same_name_raise():
     with pytest.raises(ValueError, match="different names"):
-        CallbackList([Noted("a", []), Noted("a", [])])
+        CallbackList([RecordingCallback("a", []), RecordingCallback("a", [])])
 
 
-def test_every_method_of_a_callback_may_be_left_out():
+def test_every_method_of_a_callback_has_a_default():
     bare = type("Bare", (Callback,), {"name": "bare"})()
     everything = CallbackList([bare])
     state = State(10, 1)
