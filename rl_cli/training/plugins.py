@@ -25,7 +25,7 @@ CALLBACKS: Registry[Callback] = Registry(
     "rl_cli.training.callbacks",
     {
         *("base", "triggers", "disk_retry", "reporter", "history"),
-        *("video", "metrics", "evaluation", "checkpoint", "early_stopping"),  # part of every run
+        *BUILT_IN,
     },
     "rl_cli.callbacks",
     lambda cls: hasattr(cls, "next_due"),
