@@ -36,9 +36,6 @@ SOURCES = (
 CLASSES: tuple[type[FastEnv], ...] = (CartPole, MountainCar, Pendulum, Acrobot)
 """Env classes in the order of `Env` of classic_control.c."""
 
-MIN_STEPS = 8
-"""Steps of all envs in one call from which C is used: reading and writing the envs costs about two steps."""
-
 CHECKED_STEPS, CHECKED_ANGLES = 500, 10_000
 """Steps, and angles of each of four ranges, for which C is compared with Python."""
 
@@ -154,9 +151,7 @@ class NativeEnvCollector(NativeCollector):
         return s
 
     def _take(self, step: int, steps: int, inline: InlineUpdates | None) -> None:
-        if steps < MIN_STEPS:
-            return super()._take(step, steps, inline)
-        self._read_envs()
+        self._read_envs()  # this and `_write_envs` take half as long as one env step in Python
         try:
             self._run(step, steps, inline)
         finally:
@@ -165,7 +160,6 @@ class NativeEnvCollector(NativeCollector):
             transition, _ = self.envs.step(self.actions.copy())
             self.algo.observe(transition)
             self.taken += self.envs.num_envs
-        return None
 
     def _run(self, step: int, steps: int, inline: InlineUpdates | None) -> None:
         """At most `steps` steps of all envs in C, and the updates that are due in between."""
