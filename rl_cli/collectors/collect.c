@@ -1,5 +1,5 @@
 /* The native collector's work between two steps of the envs: choose actions, make updates.
-   Called by native.py and inline_updates.py.
+   Called by native.py, inline_updates.py and, for classic envs, collect_envs.c.
 
    Both functions do what the eager way does with numpy and torch: in the same order of operations, on the
    same memory, drawing from numpy's own generators. The results are equal to the bit. */
@@ -17,7 +17,7 @@ typedef struct { /* numpy's bitgen_t */
 
 enum Rule { EPSILON_GREEDY, CATEGORICAL, GAUSSIAN };
 
-typedef struct { /* how actions are chosen; N envs, A outputs of the network */
+typedef struct Policy { /* how actions are chosen; N envs, A outputs of the network */
     int32_t rule, num_envs, num_outputs;
     const void *network; /* of forward.c */
     void (*forward)(const void *);

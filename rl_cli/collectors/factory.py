@@ -9,7 +9,7 @@ from typing import Any
 from rl_cli.algos.base import Algorithm, NativeSpec
 from rl_cli.buffers.replay import ReplayBuffer
 from rl_cli.buffers.rollout import RolloutBuffer
-from rl_cli.collectors import native
+from rl_cli.collectors import native, native_envs
 from rl_cli.collectors.base import Collector, EagerCollector
 from rl_cli.engine.forward import NativeForward
 from rl_cli.engine.learner import Learner
@@ -22,7 +22,9 @@ DESCRIBED = ("act", "observe", "update", "_learn", "_learn_from")
 def make_collector(
     algo: Algorithm[Any], envs: VectorEnv, budget: int, interrupted: Callable[[], bool]
 ) -> Collector:
-    """The native collector if `algo` has a native spec and a C compiler is there; else the eager one.
+    """A native collector if `algo` has a native spec and a C compiler is installed; else the eager one.
+
+    Classic envs are stepped in C if its results equal Python's on this machine.
 
     Args:
         algo: of the run.
@@ -32,9 +34,16 @@ def make_collector(
 
     """
     spec = _native_spec(algo)
-    if spec is not None:
+    if spec is None:
+        return EagerCollector(algo, envs, budget)
+    if native_envs.supports(algo, envs):
         with contextlib.suppress(OSError, RuntimeError, AttributeError):
-            return native.NativeCollector(algo, envs, spec, native.load(), budget, interrupted)
+            library = native_envs.load()
+            if native_envs.agrees(library, envs):
+                make = native_envs.NativeEnvCollector
+                return make(algo, envs, spec, library, budget, interrupted)
+    with contextlib.suppress(OSError, RuntimeError, AttributeError):
+        return native.NativeCollector(algo, envs, spec, native.load(), budget, interrupted)
     return EagerCollector(algo, envs, budget)
 
 

@@ -38,9 +38,19 @@ class FastEnv:
     """Base of the fast envs: reset and close."""
 
     always_finite = False  # True: observations and rewards are finite for any actions
+    state_size: int  # numbers in `state`
+    constants: tuple[float, ...] = (0.0,)  # of this env, in the order of classic_control.c
+    state: tuple[float, ...]
 
     def __init__(self, env: Any) -> None:
         self.unwrapped = env
+
+    def step(self, action: Any, /) -> EnvStep:
+        raise NotImplementedError
+
+    def set_state(self, state: tuple[float, ...]) -> None:
+        """Continue from `state`, which native steps have reached."""
+        self.state = state
 
     def reset(self, *, seed: int | None = None) -> tuple[Any, dict[str, Any]]:
         obs, info = self.unwrapped.reset(seed=seed)
@@ -54,6 +64,7 @@ class FastEnv:
 class CartPole(FastEnv):
     """CartPole (Barto, Sutton & Anderson 1983), with gymnasium's constants."""
 
+    state_size = 4
     always_finite = True  # bounded terms, over the length of an episode
 
     def __init__(self, env: CartPoleEnv) -> None:
@@ -61,6 +72,8 @@ class CartPole(FastEnv):
         self.length, self.polemass_length = env.length, env.polemass_length
         self.total_mass, self.masspole = env.total_mass, env.masspole
         self.limits = env.x_threshold, env.theta_threshold_radians
+        body = self.length, self.polemass_length, self.total_mass, self.masspole
+        self.constants = (*body, *self.limits)
 
     def step(self, action: int, /) -> EnvStep:
         x, x_dot, theta, theta_dot = self.state
@@ -82,11 +95,13 @@ class CartPole(FastEnv):
 class MountainCar(FastEnv):
     """MountainCar (Moore 1990; Sutton & Barto 2018, example 10.1)."""
 
+    state_size = 2
     always_finite = True  # position and velocity are clipped
 
     def __init__(self, env: MountainCarEnv) -> None:
         super().__init__(env)
         self.force, self.gravity, self.goal = env.force, env.gravity, env.goal_velocity
+        self.constants = self.force, self.gravity, self.goal
 
     def step(self, action: int, /) -> EnvStep:
         position, velocity = self.state
@@ -102,9 +117,12 @@ class MountainCar(FastEnv):
 class Pendulum(FastEnv):
     """Pendulum; the torque and its products are float32, as in gymnasium."""
 
+    state_size = 2
+
     def __init__(self, env: PendulumEnv) -> None:
         super().__init__(env)
         self.pull, self.push = 3 * env.g / (2 * env.l), 3.0 / (env.m * env.l**2)
+        self.constants = self.pull, self.push
 
     def step(self, action: np.ndarray, /) -> EnvStep:
         angle, speed = self.state
@@ -121,6 +139,7 @@ class Pendulum(FastEnv):
 class Acrobot(FastEnv):
     """Acrobot (Sutton & Barto 1998, example 11.3, "book" equations); masses and lengths are 1."""
 
+    state_size = 4
     always_finite = True  # angles are wrapped, velocities are clipped
 
     def step(self, action: int, /) -> EnvStep:
@@ -190,7 +209,7 @@ def make_fast(env: gym.Env[Any, Any]) -> Steppable:
     if _is_lander(type(env)) and env.render_mode is None:
         return LunarLander(env)
     fast = FAST_ENVS.get(type(env))
-    return env if fast is None else fast(env)  # type: ignore[return-value]
+    return env if fast is None else fast(env)
 
 
 def _is_lander(kind: type) -> bool:

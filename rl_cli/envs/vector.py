@@ -148,6 +148,34 @@ class VectorEnv:
         self.reward_sum = total
         return ended
 
+    def apply_native_steps(
+        self,
+        raw: np.ndarray,
+        obs: np.ndarray,
+        returns: np.ndarray,
+        lengths: np.ndarray,
+        actions: np.ndarray,
+        ended: list[int],
+    ) -> None:
+        """Update this object after native code has taken T steps of the envs, with finite results.
+
+        Args:
+            raw: observations to act on now, not normalized, (N, *obs_shape).
+            obs: the same, normalized.
+            returns: of the current episodes, (N,) float64.
+            lengths: of the current episodes, (N,).
+            actions: of the steps, (T, N, *action_shape); kept.
+            ended: envs whose episode ended with the last step. They are reset.
+
+        """
+        self.raw[...] = raw
+        self.obs = self.raw if self.obs_normalizer is None else obs.copy()
+        self.returns, self.lengths = returns.tolist(), lengths.tolist()
+        for i, log in enumerate(self.actions):
+            log.extend(actions[:, i])
+        if ended:
+            self._finish_episodes(ended)
+
     def reset_one(self, i: int, seed: int | None) -> np.ndarray:
         """Reset env i. seed=None continues its random stream. -> observation (*obs_shape)."""
         try:

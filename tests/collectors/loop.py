@@ -6,8 +6,10 @@ import numpy as np
 import torch
 
 from rl_cli import algos
+from rl_cli.collectors import native as native_collector
 from rl_cli.collectors.base import EagerCollector
 from rl_cli.collectors.factory import make_collector
+from rl_cli.collectors.native import NativeCollector
 from rl_cli.core.seeding import env_seeds
 from rl_cli.engine import forward
 from rl_cli.engine.compiler import StepCompiler
@@ -30,12 +32,23 @@ class Loop:
     Args:
         native: whether to collect with what `make_collector` returns; else eagerly.
         compiled: whether the learning step is compiled, which inline updates need.
+        python_envs: whether the native collector steps classic envs in Python too.
 
     """
 
-    def __init__(self, name, env_id, native, num_envs=1, changes=None, compiled=False, **env):
+    def __init__(
+        self,
+        name,
+        env_id,
+        native,
+        num_envs=1,
+        changes=None,
+        compiled=False,
+        python_envs=False,
+        **env,
+    ):
         self.how = {"name": name, "env_id": env_id, "native": native, "num_envs": num_envs}
-        self.how |= {"changes": changes, "compiled": compiled, **env}
+        self.how |= {"changes": changes, "compiled": compiled, "python_envs": python_envs, **env}
         self.envs = VectorEnv(env_config(env_id, num_envs=num_envs, **env), env_seeds(3, num_envs))
         cfg = settings(name, **(DQN if name == "dqn" else PPO) | (changes or {}))
         cpu = torch.device("cpu")
@@ -45,6 +58,9 @@ class Loop:
         self.algo.learner.compile_with(compiler, forward.load())
         self.eager = EagerCollector(self.algo, self.envs, BUDGET)
         made = make_collector(self.algo, self.envs, BUDGET, never)
+        if python_envs:
+            spec, library = self.algo.native_spec(), native_collector.load()
+            made = NativeCollector(self.algo, self.envs, spec, library, BUDGET, never)
         self.collector = made if native else self.eager
         self.envs.record_episodes(True)
         self.envs.reset()
@@ -76,7 +92,7 @@ class Loop:
             "algo": self.algo.state_dict(),
             "policy": self.algo.policy_state(),
             "envs": self.envs.state_dict(),
-            "inner": [getattr(env, "state", None) for env in self.envs.envs],
+            "inner": [np.array(getattr(env, "state", ())) for env in self.envs.envs],
             "moments": self.envs.obs_normalizer and self.envs.obs_normalizer.moments.state_dict(),
             "episodes": self.episodes,
             "recordings": [

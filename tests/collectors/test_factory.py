@@ -2,10 +2,11 @@
 
 import pytest
 
-from rl_cli.collectors import native
+from rl_cli.collectors import native, native_envs
 from rl_cli.collectors.base import EagerCollector
 from rl_cli.collectors.factory import DESCRIBED, make_collector
 from rl_cli.collectors.native import NativeCollector
+from rl_cli.collectors.native_envs import NativeEnvCollector
 from tests.collectors.loop import BUDGET, Loop, never
 from tests.engine.test_compiler import needs_compiler
 
@@ -50,6 +51,8 @@ def test_missing_c_library_gets_the_eager_collector(monkeypatch, error):
         raise error
 
     loop = Loop("dqn", "CartPole-v1", False)
+    assert made_for(loop) is NativeEnvCollector
+    monkeypatch.setattr(native_envs, "load", fails)
     assert made_for(loop) is NativeCollector
     monkeypatch.setattr(native, "load", fails)
     assert made_for(loop) is EagerCollector
@@ -62,7 +65,7 @@ def test_missing_c_library_gets_the_eager_collector(monkeypatch, error):
 def test_subclass_of_a_part_gets_the_eager_collector(name, part):
     """It may store, update or act otherwise than the class that C stands in for."""
     loop = Loop(name, "CartPole-v1", False)
-    assert made_for(loop) is NativeCollector
+    assert made_for(loop) is NativeEnvCollector
     own = getattr(loop.algo, part)
     own.__class__ = type("Mine", (type(own),), {})
     assert made_for(loop) is EagerCollector
@@ -76,4 +79,22 @@ def test_algorithm_that_overrides_a_described_method_gets_the_eager_collector(na
     loop.algo.__class__ = type("Mine", (inherited,), {name: lambda self, *args: None})
     assert made_for(loop) is EagerCollector
     loop.algo.__class__ = type("Mine", (inherited,), {"predict": None})
-    assert made_for(loop) is NativeCollector
+    assert made_for(loop) is NativeEnvCollector
+
+
+def test_envs_or_buffer_that_c_does_not_know_are_stepped_in_python():
+    """Other rewards, statistics of several envs, n-step experiences, a subclass of the envs or of one."""
+    assert made_for(Loop("dqn", "CartPole-v1", False)) is NativeEnvCollector
+    for more in (
+        {"sign_reward": True},
+        {"num_envs": 2, "normalize_obs": True},
+        {"num_envs": 2, "normalize_reward": True},
+        {"changes": {"n_step": 3}},
+    ):
+        assert made_for(Loop("dqn", "CartPole-v1", False, **more)) is NativeCollector
+    assert made_for(Loop("dqn", "LunarLander-v3", False)) is NativeCollector
+    for subclassed in (lambda envs: envs, lambda envs: envs.envs[0]):
+        loop = Loop("dqn", "CartPole-v1", False)
+        part = subclassed(loop.envs)
+        part.__class__ = type("Mine", (type(part),), {})
+        assert made_for(loop) is NativeCollector

@@ -43,7 +43,9 @@ CASES = [
 @pytest.mark.parametrize(("name", "env_id", "more"), CASES)
 def test_native_equals_eager_to_the_bit(name, env_id, more):
     """Also at the end of the budget within a step, and where a run changes from one to the other."""
-    eager, native, mixed = (Loop(name, env_id, on, **more) for on in (False, True, True))
+    eager, native, mixed = (
+        Loop(name, env_id, on, python_envs=on, **more) for on in (False, True, True)
+    )
     assert type(native.collector) is NativeCollector
     collectors = {50: mixed.eager, 301: mixed.collector, 703: mixed.eager, BUDGET: mixed.collector}
     for until, collector in collectors.items():
