@@ -181,7 +181,7 @@ class TorchRuntime:
             failed = make(ctypes.byref(self.container), Size(1), b"cpu", None)
             self.run = _address(model, "AOTInductorModelContainerRunSingleThreaded")
         except AttributeError as error:
-            raise RuntimeError(f"the library is of another kind: {error}") from error
+            raise RuntimeError(f"the library lacks a function: {error}") from error
         if failed:
             raise RuntimeError("the library's model could not be created")
         libtorch = _libtorch()

@@ -126,7 +126,7 @@ def decode(data: bytes) -> Manifest:
         )
     if raw["format"] >= SEALED_FROM:
         if found is None:
-            raise ValueError("the seal at its end is missing")
+            raise ValueError("the sha256 at its end is missing")
         del raw["sha256"]
     try:
         manifest = build(Manifest, raw)

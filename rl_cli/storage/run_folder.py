@@ -130,7 +130,8 @@ def read_config(folder: Path) -> dict[str, Any]:
 def _has_valid_groups(config: Any) -> bool:
     if not isinstance(config, dict) or not config.get("algo"):
         return False
-    if type(config.get("format", 1)) is not int:
+    written = config.get("format", 1)
+    if type(written) is not int or written < 1:
         return False
     groups = [config.get(name, {}) for name in GROUPS]
     return all(isinstance(g, dict) and isinstance(g.get("kwargs", {}), dict) for g in groups)

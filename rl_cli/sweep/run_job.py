@@ -69,6 +69,8 @@ def _guarded(config: dict[str, Any], labels: tuple[str, str]) -> Outcome:
     except RunError as error:
         print(error, file=sys.stderr)
         return Outcome(error.exit_code, "failed", error.what)
+    except KeyboardInterrupt:  # a second signal: the sweep resumes from the last checkpoint
+        return Outcome(128 + signal.SIGINT, "interrupted", "SIGINT")
     except SystemExit as error:  # raised by an env or a library: the job is not complete
         return Outcome(1, "failed", f"SystemExit: {error.code}")
     except Exception as error:

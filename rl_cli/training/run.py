@@ -101,7 +101,7 @@ class Experiment:
         facts = {"folder": relative(self.folder)}
         title = " · ".join(self.labels)
         self.monitor.start(title, facts, step, self.cfg.total_timesteps, progress)
-        if self.resumptions:
+        if self.resumptions and not self.cfg.quiet:
             self.monitor.note(f"resuming at step {step:,}")
         if inexact := self.run.inexact:
             which = ", ".join(map(str, inexact))
@@ -139,8 +139,11 @@ class Experiment:
             steps = manifest.steps_in(self.folder / "checkpoints")
             kept = f"checkpoint {steps[-1]} in {relative(self.folder)}" if steps else ""
             error.locate(f"step={self.state.step}", kept)
+        state, reason = "failed", f"{type(error).__name__}: {error}"
+        if isinstance(error, KeyboardInterrupt):  # a second SIGINT, which does not wait for a save
+            state, reason, code = "interrupted", "SIGINT", 128 + signal.SIGINT
         with contextlib.suppress(RunError):  # the first error is the one to report
-            self._write_status("failed", f"{type(error).__name__}: {error}", exit_code=code)
+            self._write_status(state, reason, exit_code=code)
 
     def _interrupted(self) -> Outcome:
         signum = self.interruption.signum
@@ -170,7 +173,7 @@ class Experiment:
             compiled=self.algo.learner.is_compiled is True,
         )
         if self.algo.learner.updates == 0:
-            self.monitor.note("no update was made: the budget ended before the first one")
+            self.monitor.note("no update was made: the run ended before the first one was due")
         step, folder = self.state.step, str(self.folder)
         outcome = Outcome(0, "completed", reason, step, folder, summary.mean, seconds)
         if not self.cfg.quiet:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from rl_cli.storage import checkpoint_reader
+from rl_cli.storage.run_folder import read_status
 from tests.bars.kill_points import (
     ALGO_ARGS,
     ENV_OF,
@@ -70,3 +71,9 @@ def test_second_signal_ends_the_run_without_a_checkpoint(here):
     # checkpoint.every is 120; none was saved at the signal, step 300
     assert checkpoint_reader.read_manifest(path).step == 240
     checkpoint_reader.read_state(path, checkpoint_reader.read_manifest(path))
+    status = read_status(here / "r")
+    assert [status[key] for key in ("state", "reason", "exit_code")] == [
+        "interrupted",
+        "SIGINT",
+        130,
+    ]

@@ -72,3 +72,10 @@ def test_unknown_format_of_configuration_is_refused(tmp_path, value, why):
     (tmp_path / "config.yaml").write_text(text)
     with pytest.raises(BadInput, match=why):
         run_folder.read_config(tmp_path)
+
+
+@pytest.mark.parametrize("value", [0, -1, True, None, 3.0])
+def test_a_format_that_no_version_wrote_is_refused(tmp_path, value):
+    (tmp_path / "config.yaml").write_text(json.dumps({"format": value, "algo": {"name": "dqn"}}))
+    with pytest.raises(BadInput, match="not a configuration"):
+        run_folder.read_config(tmp_path)
