@@ -115,7 +115,7 @@ def decode(data: bytes) -> Manifest:
 
     """
     raw = parse_json(data)
-    if not isinstance(raw, dict) or type(raw.get("format")) is not int:
+    if not isinstance(raw, dict) or type(raw.get("format")) is not int or raw["format"] < 1:
         raise ValueError("it has no format number")
     found = _SEAL.search(data)
     if found and hashlib.sha256(data[: found.start()]).hexdigest() != found[1].decode():

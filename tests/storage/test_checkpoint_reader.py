@@ -96,7 +96,7 @@ BREAKS = [
     ("manifest.json", edited(format=True), "no format"),
     ("manifest.json", edited(format=0), "format"),
     ("manifest.json", edited(format=1), "unknown key sha256"),
-    ("manifest.json", unsealed(), "the seal at its end is missing"),
+    ("manifest.json", unsealed(), "the sha256 at its end is missing"),
     ("manifest.json", edited(extra=1), "unknown key extra"),
     ("manifest.json", edited(step="100"), "step"),
     ("manifest.json", edited(step=100), "its step is 100"),
