@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from rl_cli import algos
+from rl_cli.algos.base import Algorithm
 from rl_cli.config.algorithm import AlgoConfig
 from rl_cli.config.commands import PlayConfig, ReplayConfig
 from rl_cli.config.run import EvalConfig, RunSettings
@@ -184,7 +185,7 @@ def test_installed_algorithm_has_its_own_config_class(monkeypatch):
     class MineConfig(AlgoConfig):
         power: int
 
-    class Mine:
+    class Mine(Algorithm):
         """Mine, in one line.
 
         And more.
