@@ -34,11 +34,6 @@ CUDA_AFTER_FORK = "in forked subprocess"
 code for the CPU. The build then runs in this process."""
 
 
-def query_cuda_with_nvml() -> None:
-    """Make torch.cuda.is_available ask NVML. By default it starts CUDA, which does not survive a fork."""
-    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
-
-
 def run(job: Job, notify: Notify, interrupted: Callable[[], bool]) -> None:
     """Call job(notify) in a forked child process; in this process where that is not possible.
 
@@ -69,9 +64,8 @@ def _start(job: Job) -> tuple[Any, Connection] | None:
         return None
     if multiprocessing.current_process().daemon:  # may have no child processes
         return None
-    if (
-        torch.cuda.is_initialized()
-    ):  # a forked child cannot use CUDA, and torch's compiler queries it
+    # A forked child cannot use CUDA, and torch's compiler queries it.
+    if torch.cuda.is_initialized():
         return None
     try:
         return processes.fork(lambda pipe: _work(job, pipe))
