@@ -8,6 +8,7 @@ uses arrays of one to four numbers. A test compares both step by step.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from typing import Any, Protocol
 
 import gymnasium as gym
@@ -34,7 +35,7 @@ class Steppable(Protocol):
     def close(self) -> None: ...
 
 
-class FastEnv:
+class FastEnv(ABC):
     """Base of the fast envs: reset and close."""
 
     always_finite = False  # True: observations and rewards are finite for any actions
@@ -45,8 +46,9 @@ class FastEnv:
     def __init__(self, env: Any) -> None:
         self.unwrapped = env
 
+    @abstractmethod
     def step(self, action: Any, /) -> EnvStep:
-        raise NotImplementedError
+        """Like `gymnasium.Env.step`."""
 
     def set_state(self, state: tuple[float, ...]) -> None:
         """Continue from `state`, which native steps have reached."""
