@@ -1,0 +1,37 @@
+"""Presets are called tuned if, and only if, docs/results.md has a measurement of them."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from rl_cli.cli.presets import preset_label, preset_status
+from tests.config.test_config import CONF, HPARAMS
+from tests.conftest import REPO
+
+RESULTS = (REPO / "docs/results.md").read_text()
+MEASURED = {
+    f"{a}_{e}" for a, e in re.findall(r"^\| `algo=(\w+) env=(\w+)` ", RESULTS, re.MULTILINE)
+}
+PRESETS = [name for name in HPARAMS if name != "none"]
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_preset_is_called_tuned_only_if_it_was_measured(name):
+    status = preset_status(*name.split("_", 1))
+    assert (status == "tuned") == (name in MEASURED)
+    assert status not in ("your values", "plain defaults")
+    assert preset_label(name) == f"{status}: {name}"
+
+
+def test_other_statuses_say_where_values_come_from(here):
+    assert MEASURED
+    assert preset_status("rainbow", "cartpole") == "untuned"
+    assert preset_status("ppo", "ant") == "published values, not verified here"
+    assert preset_status("ppo", "custom") == "plain defaults"
+    assert preset_label("none") == preset_label("ppo_custom") == "plain defaults"
+    (here / "conf/hparams").mkdir(parents=True)
+    (here / "conf/hparams/ppo_mine.yaml").write_text("# @package _global_\nseed: 1\n")
+    assert preset_status("ppo", "mine") == "your values"
+    assert preset_label("ppo_mine", [CONF]) == "plain defaults"
