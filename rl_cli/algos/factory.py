@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -12,9 +12,10 @@ from rl_cli.algos.base import Algorithm
 from rl_cli.config.algorithm import AlgoConfig
 from rl_cli.core import memory
 from rl_cli.core.errors import BadInput
-from rl_cli.core.types import EnvSpec
+from rl_cli.core.types import EnvSpec, Waiting
 from rl_cli.engine import forward
 from rl_cli.engine.compiler import StepCompiler
+from rl_cli.engine.functions import Function, Runs
 from rl_cli.engine.learner import Learner
 
 COMPILE_FROM = 7_500
@@ -121,6 +122,7 @@ def use_machine_code(
     arithmetic: str,
     notify: Callable[[str], None],
     interrupted: Callable[[], bool],
+    waiting: Waiting,
 ) -> None:
     """Compile the learning step and the forward pass: both or neither, so that a resumed run can match.
 
@@ -130,6 +132,7 @@ def use_machine_code(
         arithmetic: identifies everything that the step depends on besides the shapes of its inputs.
         notify: prints a line.
         interrupted: whether a signal asked the run to stop, which ends the compiler.
+        waiting: entered while the compiler works, with what it does.
 
     """
     try:
@@ -138,4 +141,11 @@ def use_machine_code(
         notify(f"the learning step runs uncompiled, slower: {problem}")
     else:
         compiler = StepCompiler(arithmetic, notify, settings_of(cfg), interrupted)
-        learner.compile_with(compiler, native)
+
+        def compile_shown(
+            function: Function, arguments: list[torch.Tensor], changing: Sequence[int]
+        ) -> Runs | None:
+            with waiting("compiling the learning step"):
+                return compiler(function, arguments, changing)
+
+        learner.compile_with(compile_shown, native)

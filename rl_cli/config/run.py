@@ -86,6 +86,9 @@ class StopConfig:
     window: Int = Field(ge=1, description="training episodes averaged for stop.train_return")
 
 
+Display = Literal["auto", "live", "plain", "none"]
+"""Where a run is shown; see `tracking.display`."""
+
 MIN_STEP_TIMEOUT = 0.1
 """Seconds. The watchdog's checks would slow a run down with a much smaller timeout."""
 
@@ -125,7 +128,11 @@ class RunSettings:
     resume: Folder | None = Field(
         description="folder of an interrupted run to resume; auto: run_dir, if it contains a run"
     )
-    quiet: bool = Field(description="print warnings and errors only")
+    display: Display = Field(
+        description="live: a view that is redrawn; plain: lines of text; none: warnings and errors "
+        "only; auto: live on a terminal, plain in pipes, notebooks and CI"
+    )
+    quiet: bool = Field(description="true: the same as display=none")
     jobs: Int = Field(
         ge=1, le=256, description="runs of a sweep at the same time, each in its own process"
     )
@@ -160,6 +167,11 @@ class RunSettings:
                 f"workers={workers} env.num_envs={envs}",
                 f"workers={envs}, or env.num_envs={workers}",
             )
+
+    @property
+    def shown(self) -> Display:
+        """`display`, given `quiet`."""
+        return "none" if self.quiet else self.display
 
 
 @schema

@@ -5,6 +5,8 @@ Shapes: T rollout length, N envs, B batch size, A actions (or action dimensions)
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, cast
 
 import numpy as np
@@ -21,6 +23,8 @@ Metrics = dict[str, "torch.Tensor | np.ndarray"]  # name -> (K,), of K updates
 Arrays = dict[str, np.ndarray]  # name -> NumPy array, as Params
 
 State = dict[str, object]  # nested: arrays, tensors, Blocks, numbers, strings, lists, dicts
+
+Waiting = Callable[[str], AbstractContextManager[None]]  # entered with what training waits for
 
 EnvStep = tuple[Any, Any, bool, bool, dict[str, Any]]  # what gymnasium's `step` answers
 

@@ -134,7 +134,8 @@ class Sweep:
         if _is_complete(earlier):
             print(f"[{job.number}] {job.name}: complete, {earlier['run_dir']}", flush=True)
             return None
-        config = {**job.config, "quiet": job.cfg.quiet or self.size > 1}
+        quiet = job.cfg.shown == "none" or self.size > 1
+        config = {**job.config, "quiet": quiet}
         if folder := _to_resume(earlier):
             config["resume"] = folder
         else:
@@ -149,7 +150,7 @@ class Sweep:
         write_json(path, record | {"eval_return": None, "seconds": 0.0, "step": 0} | unfinished)
 
         return run_job.Task(
-            title="" if job.config["quiet"] else f"[{job.number}] {job.name}",
+            title="" if job.cfg.shown == "none" else f"[{job.number}] {job.name}",
             config=config,
             labels=job.labels,
             concurrent=self.concurrent,

@@ -1,30 +1,19 @@
-"""Monitors: output of a run on stdout. A live view on a terminal, lines of text elsewhere."""
+"""Monitors: output of a run on stdout. This file: their interface, and those that print lines."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
+import shutil
 import sys
+import textwrap
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import Protocol
 
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
-from rich.markup import escape
-from rich.panel import Panel
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
-
-from rl_cli.tracking.formatting import (
-    describe,
-    describe_returns,
-    describe_row,
-    duration,
-    number,
-    sparkline,
-)
+from rl_cli.tracking.formatting import describe, describe_row, number
 from rl_cli.tracking.statistics import Summary
 
 STOPPING = "stopping: finishing the step and saving; a second signal ends the process at once"
@@ -53,18 +42,13 @@ class Monitor(Protocol):
 
     def note(self, text: str) -> None: ...
 
+    def waiting(self, reason: str) -> AbstractContextManager[None]:
+        """Training waits in the body of the context, for the `reason`."""
+
     def stopping(self) -> None:
         """A signal arrived. Called from its handler: must not take a lock."""
 
     def close(self) -> None: ...
-
-
-def make_monitor(quiet: bool) -> Monitor:
-    """A quiet monitor if requested; else a live one on a terminal and a plain one elsewhere."""
-    if quiet:
-        return QuietMonitor()
-    console = Console()
-    return LiveMonitor(console) if console.is_terminal else PlainMonitor()
 
 
 class QuietMonitor:
@@ -89,6 +73,11 @@ class QuietMonitor:
     def note(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
+    @contextlib.contextmanager
+    def waiting(self, reason: str) -> Iterator[None]:
+        """Prints nothing; what takes long notifies by itself."""
+        yield
+
     def stopping(self) -> None:
         os.write(2, f"{STOPPING}\n".encode())
 
@@ -96,14 +85,53 @@ class QuietMonitor:
         """Prints nothing."""
 
 
-class PlainMonitor(QuietMonitor):
-    """One line per row, at most one every two seconds, for logs and pipes."""
+class Pace:
+    """Selects lines of a run so that their number stays small, however long the run is.
 
-    INTERVAL = 2.0
+    A line is selected if the last one is `MIN_SECONDS` old and either the time since the start has
+    doubled or the progress has grown by `fraction` since then. So there are about 1 / `fraction` lines,
+    and a few more at the beginning of a long run. The first and the last line are always selected.
+    """
+
+    MIN_SECONDS = 2.0
+
+    def __init__(self, fraction: float) -> None:
+        self.fraction = fraction
+        self.started = time.monotonic()
+        self.seconds, self.progress = -math.inf, -math.inf  # of the last line
+
+    def selects(self, progress: float) -> bool:
+        """Whether to print a line. `progress`: the fraction of the budget that is used."""
+        seconds = time.monotonic() - self.started
+        grown = progress - self.progress >= self.fraction - 1e-9
+        due = seconds - self.seconds >= self.MIN_SECONDS and (grown or seconds > 2 * self.seconds)
+        if not (due or progress >= 1):
+            return False
+        self.seconds, self.progress = seconds, progress
+        return True
+
+
+class EvaluationPace(Pace):
+    """Evaluations are rare: one that advances the progress enough is selected at any time."""
+
+    MIN_SECONDS = 0.0
+
+
+class PlainMonitor(QuietMonitor):
+    """Lines of text, for logs, pipes and notebooks: some forty for a run of any length.
+
+    Lines on a terminal are broken between words.
+    """
+
+    ROWS, EVALUATIONS = 0.1, 0.05
+    """Progress between two rows, and between two evaluations."""
 
     def __init__(self) -> None:
-        self.budget, self.last = 1, -math.inf
+        self.budget = 1
         self.episodes: int | None = None  # budget of episodes
+        self.finished = 0  # training episodes
+        self.rows, self.evaluations = Pace(self.ROWS), EvaluationPace(self.EVALUATIONS)
+        self.unseen_best = ""  # of an evaluation that was not printed
 
     def start(
         self,
@@ -113,119 +141,55 @@ class PlainMonitor(QuietMonitor):
         budget: int,
         episodes: Episodes = None,
     ) -> None:
-        self.budget, self.episodes = budget, episodes and episodes[1]
-        print(title, *(f"  {name}: {value}" for name, value in facts.items()), sep="\n", flush=True)
+        self.budget = budget
+        if episodes is not None:
+            self.finished, self.episodes = episodes
+        for line in (title, *(f"  {name}: {value}" for name, value in facts.items())):
+            self._line(line)
 
     def row(self, step: int, row: Mapping[str, float], always_print: bool = False) -> None:
-        now = time.monotonic()
-        finished = int(row["rollout/episodes"])
-        last = step >= self.budget or (self.episodes is not None and finished >= self.episodes)
-        if now - self.last < self.INTERVAL and not (last or always_print):
-            return
-        self.last = now
-        print("  ".join([self._progress(step), *describe_row(row, self.episodes)]), flush=True)
+        self.finished = int(row["rollout/episodes"])
+        if self.rows.selects(self._progress(step)) or always_print:
+            self._line("  ".join([self._step(step), *describe_row(row, self.episodes)]))
 
     def evaluation(self, step: int, summary: Summary, rank: str) -> None:
-        suffix = f"  ({rank})" if rank else ""
-        print(f"{self._progress(step)}  {describe(summary)}{suffix}", flush=True)
+        if not self.evaluations.selects(self._progress(step)):
+            if rank:
+                self.unseen_best = f"{number(summary.mean)} at step {step:,}"
+            return
+        if rank:
+            self.unseen_best = ""
+        best = rank or (f"best {self.unseen_best}" if self.unseen_best else "")
+        suffix = f"  ({best})" if best else ""
+        self._line(f"{self._step(step)}  {describe(summary)}{suffix}")
 
-    def _progress(self, step: int) -> str:
+    def note(self, text: str) -> None:
+        self._line(text)
+
+    def _progress(self, step: int) -> float:
+        done, budget = (
+            (step, self.budget) if self.episodes is None else (self.finished, self.episodes)
+        )
+        return max(done / budget, step / self.budget)
+
+    def _step(self, step: int) -> str:
         return f"step {step:,}/{self.budget:,}" if self.episodes is None else f"step {step:,}"
 
-    def note(self, text: str) -> None:
-        print(text, flush=True)
+    def _line(self, text: str) -> None:
+        print(fitted(text), flush=True)
 
 
-class LiveMonitor:
-    """A progress bar with the time left, the latest row, evaluations and a curve of returns."""
-
-    def __init__(self, console: Console) -> None:
-        self.console = console
-        self.title, self.facts, self.budget = "", {}, 1  # type: tuple[str, Mapping[str, str], int]
-        self.unit = "steps"  # of the progress bar; or "episodes"
-        self.step, self.started_at, self.started = 0, 0, time.monotonic()
-        self.stepped = self.started  # time of the last row
-        self.latest: dict[str, float] = {}
-        self.returns: list[float] = []
-        self.last_evaluation = self.best_evaluation = ""
-        self.live = Live(self, console=console, refresh_per_second=8, transient=False)
-
-    def start(
-        self,
-        title: str,
-        facts: Mapping[str, str],
-        step: int,
-        budget: int,
-        episodes: Episodes = None,
-    ) -> None:
-        self.title, self.facts, self.budget = title, facts, budget
-        self.step = self.started_at = step
-        if episodes is not None:
-            self.unit = "episodes"
-            self.step = self.started_at = episodes[0]
-            self.budget = episodes[1]
-        self.started = time.monotonic()
-        self.live.start()
-
-    def row(self, step: int, row: Mapping[str, float], always_print: bool = False) -> None:
-        self.step = step if self.unit == "steps" else int(row["rollout/episodes"])
-        self.stepped = time.monotonic()
-        self.latest = {**self.latest, **row}  # a new dict: rich's thread may be reading the old one
-        if "rollout/episode_return" in row:
-            self.returns.append(row["rollout/episode_return"])
-        if always_print:  # printed above the live view, where it remains visible
-            budget = self.budget if self.unit == "episodes" else None
-            self.note("  ".join([f"step {step:,}", *describe_row(row, budget)]))
-
-    def evaluation(self, step: int, summary: Summary, rank: str) -> None:
-        self.last_evaluation = f"{describe(summary)}  [dim]at step {step:,}[/]"
-        if rank:
-            self.best_evaluation = self.last_evaluation
-
-    def note(self, text: str) -> None:
-        self.live.console.print(escape(text), highlight=False)
-
-    def stopping(self) -> None:
-        self.title = STOPPING
-
-    def close(self) -> None:
-        if self.live.is_started:
-            self.live.stop()
-
-    def __rich__(self) -> RenderableType:
-        """The current view. rich calls this eight times a second from its own thread."""
-        bar = Table.grid(padding=(0, 1), expand=True)
-        bar.add_column(ratio=1)
-        bar.add_column(justify="right", no_wrap=True)
-        bar.add_row(
-            ProgressBar(self.budget, self.step, complete_style="cyan", finished_style="green"),
-            f"{self.step:,} / {self.budget:,} {self.unit}   {self._time_left()}",
-        )
-        body = Table.grid(padding=(0, 2))
-        body.add_column(style="dim", no_wrap=True)
-        body.add_column(overflow="fold")
-        latest = self.latest
-        if "rollout/episode_return" in latest:
-            mean, *more = describe_returns(latest)
-            length = latest.get("rollout/episode_length", 0.0)
-            more += [f"length {length:,.0f}", f"episodes {latest['rollout/episodes']:,.0f}"]
-            body.add_row("training return", "   ".join([f"[bold]{mean}[/]", *more]))
-            body.add_row("", Text(sparkline(self.returns, 48), style="cyan"))
-        if self.last_evaluation:
-            body.add_row("evaluation", self.last_evaluation)
-            body.add_row("best", f"[green]{self.best_evaluation}[/]")
-        losses = [(k[6:], v) for k, v in latest.items() if k.startswith("train/")]
-        if losses:
-            body.add_row("learning", "   ".join(f"{k} {number(v)}" for k, v in losses))
-        if "time/steps_per_second" in latest:
-            body.add_row("speed", f"{latest['time/steps_per_second']:,.0f} steps/s")
-        for name, value in self.facts.items():
-            body.add_row(name, escape(value))
-        return Panel(Group(bar, Text(), body), title=escape(self.title), title_align="left")
-
-    def _time_left(self) -> str:
-        done = self.step - self.started_at
-        if done <= 0:
-            return "--:--"
-        seconds = (self.stepped - self.started) / done * (self.budget - self.step)
-        return f"{duration(seconds)} left" if self.step < self.budget else "done"
+def fitted(text: str) -> str:
+    """`text` broken between words to the width of the terminal; unchanged elsewhere."""
+    if not (sys.stdout and sys.stdout.isatty()):
+        return text
+    width = shutil.get_terminal_size().columns - 1
+    indent = " " * (len(text) - len(text.lstrip()) + 4)
+    lines = textwrap.wrap(
+        text,
+        max(width, 20),
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return "\n".join(lines)

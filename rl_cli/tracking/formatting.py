@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.markup import escape
@@ -20,12 +21,39 @@ def sparkline(values: list[float], width: int) -> str:
     """The values as a row of `width` or fewer block characters, each the mean of its neighbours."""
     if not values:
         return ""
-    count = min(width, len(values))
-    edges = [i * len(values) // count for i in range(count + 1)]
-    means = [sum(values[a:b]) / (b - a) for a, b in itertools.pairwise(edges)]
+    means = binned(values, width)
     low, high = min(means), max(means)
     scale = (len(SPARKS) - 1) / (high - low) if high > low else 0.0
     return "".join(SPARKS[int((m - low) * scale)] for m in means)
+
+
+def binned(values: Sequence[float], width: int) -> list[float]:
+    """Means of `width` or fewer groups of neighbouring values."""
+    count = min(width, len(values))
+    edges = [i * len(values) // count for i in range(count + 1)]
+    return [sum(values[a:b]) / (b - a) for a, b in itertools.pairwise(edges)]
+
+
+def joined(items: Sequence[str], width: int) -> str:
+    """Items in lines of at most `width` characters; an item is broken only if it is longer."""
+    lines = [""]
+    for item in items:
+        longer = f"{lines[-1]}   {item}" if lines[-1] else item
+        if len(longer) <= width or not lines[-1]:
+            lines[-1] = longer
+        else:
+            lines.append(item)
+    return "\n".join(lines)
+
+
+def path_lines(path: str, width: int) -> list[str]:
+    """A path in lines of at most `width` characters, broken after a slash where there is one."""
+    lines = [""]
+    for part in re.findall(r"[^/]*/|[^/]+", path):
+        if lines[-1] and len(lines[-1]) + len(part) > width:
+            lines.append("")
+        lines[-1] += part
+    return lines
 
 
 def describe(summary: Summary) -> str:

@@ -81,7 +81,9 @@ def build(parts: Parts, folder: Path, saved: Saved | None, resumed: bool) -> Run
     if worth_compiling(cfg.compile, algo):
         source = source_digest(sys.modules[type(algo).__module__])
         arithmetic = repr((algo.cfg, envs.spec, source))
-        use_machine_code(algo.learner, algo.cfg, arithmetic, monitor.note, interrupted)
+        use_machine_code(
+            algo.learner, algo.cfg, arithmetic, monitor.note, interrupted, monitor.waiting
+        )
     if saved is not None:
         load_weights(saved, algo, envs, folder)
     step = 0 if saved is None else saved.manifest.step

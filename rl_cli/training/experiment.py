@@ -17,7 +17,7 @@ from rl_cli.envs.vector import VectorEnv
 from rl_cli.envs.vector_factory import make_envs
 from rl_cli.storage import run_folder
 from rl_cli.storage.folder_lock import FolderLock
-from rl_cli.tracking.console import make_monitor
+from rl_cli.tracking.display import make_monitor
 from rl_cli.training import resume
 from rl_cli.training.outcome import Outcome, already_complete
 from rl_cli.training.plugins import Plugins, find_plugins
@@ -81,7 +81,7 @@ def _experiment(
     from rl_cli.training.run import Experiment
     from rl_cli.training.signals import Interruption
 
-    monitor = make_monitor(cfg.quiet)
+    monitor = make_monitor(cfg.shown)
     interruption = Interruption(monitor)
     parts = Parts(cfg, algo, envs, monitor, interruption, plugins)
     run = build(parts, folder, saved, resumed)

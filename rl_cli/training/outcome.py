@@ -31,7 +31,7 @@ class Outcome:
 def already_complete(folder: Path, cfg: RunConfig) -> Outcome:
     """The outcome of resuming a run that is complete. Prints how to continue it with a larger budget."""
     status = run_folder.read_status(folder)
-    if not cfg.quiet:
+    if cfg.shown != "none":
         by_episodes = str(status.get("reason")).startswith("total_episodes")
         longer = "total_episodes" if by_episodes else "total_timesteps"
         print(f"this run is complete: {relative(folder)}")

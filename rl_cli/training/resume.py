@@ -21,7 +21,7 @@ from rl_cli.training.state_migration import upgraded
 
 AUTO = "auto"
 
-HOW = ("resume", "run_dir", "jobs", "quiet")
+HOW = ("resume", "run_dir", "jobs", "display", "quiet")
 """Keys of how a run is started, which do not change its result. They are not recorded."""
 
 MAY_CHANGE = (
@@ -157,7 +157,7 @@ def recorded(folder: Path) -> tuple[dict[str, Any], tuple[str, str]]:
     labels = config.pop("labels", None)
     if not isinstance(labels, list) or len(labels) != 2:
         labels = ["run", "run"]
-    how = {"resume": None, "run_dir": None, "jobs": 1, "quiet": False}
+    how = {"resume": None, "run_dir": None, "jobs": 1, "display": "auto", "quiet": False}
     return how | migrations.run(config), (str(labels[0]), str(labels[1]))
 
 

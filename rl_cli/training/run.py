@@ -101,7 +101,7 @@ class Experiment:
         facts = {"folder": relative(self.folder)}
         title = " · ".join(self.labels)
         self.monitor.start(title, facts, step, self.cfg.total_timesteps, progress)
-        if self.resumptions and not self.cfg.quiet:
+        if self.resumptions and self.cfg.shown != "none":
             self.monitor.note(f"resuming at step {step:,}")
         if inexact := self.run.inexact:
             which = ", ".join(map(str, inexact))
@@ -154,7 +154,7 @@ class Experiment:
         with contextlib.suppress(KeyboardInterrupt):  # a second signal: do not wait for the video
             self.run.callbacks.join()
         self.monitor.close()
-        if not self.cfg.quiet:
+        if self.cfg.shown != "none":
             print_interrupted(self.cfg, self.folder, name, self.state.step)
         return Outcome(code, "interrupted", name, self.state.step, str(self.folder))
 
@@ -176,7 +176,7 @@ class Experiment:
             self.monitor.note("no update was made: the run ended before the first one was due")
         step, folder = self.state.step, str(self.folder)
         outcome = Outcome(0, "completed", reason, step, folder, summary.mean, seconds)
-        if not self.cfg.quiet:
+        if self.cfg.shown != "none":
             print_completed(self.cfg, self.folder, outcome, summary, best, training)
         return outcome
 

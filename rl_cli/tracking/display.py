@@ -1,0 +1,45 @@
+"""Where a run is shown, and the monitor for it: a live view, lines of text, or nothing."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+
+from rich.console import Console
+
+from rl_cli.config.run import Display
+from rl_cli.tracking.console import Monitor, PlainMonitor, QuietMonitor
+
+NOTEBOOKS = (
+    *("JPY_PARENT_PID", "JPY_SESSION_NAME"),  # Jupyter: set for kernels, not for its terminals
+    *("COLAB_GPU", "COLAB_RELEASE_TAG", "COLAB_BACKEND_VERSION"),
+    *("KAGGLE_KERNEL_RUN_TYPE", "DATABRICKS_RUNTIME_VERSION"),
+)
+"""Environment variables of notebooks, whose cells may be terminals that do not redraw lines."""
+
+DUMB = ("dumb", "unknown")
+"""Values of TERM of terminals that cannot move the cursor."""
+
+
+def make_monitor(display: Display) -> Monitor:
+    """The monitor of `display`; auto: a live view where lines can be redrawn, else lines of text."""
+    if display == "none":
+        return QuietMonitor()
+    if display == "plain" or (display == "auto" and not redraws(os.environ)):
+        return PlainMonitor()
+    from rl_cli.tracking.live import LiveMonitor
+
+    return LiveMonitor(Console(force_terminal=True))
+
+
+def redraws(environ: Mapping[str, str]) -> bool:
+    """Whether stdout is a terminal on which lines can be redrawn.
+
+    False for pipes and files, notebooks, terminals without cursor movement, CI, and with NO_COLOR.
+    """
+    if sys.stdout is None or not sys.stdout.isatty():
+        return False
+    if any(environ.get(name) for name in ("NO_COLOR", *NOTEBOOKS)):
+        return False
+    return environ.get("CI", "").lower() in ("", "0", "false") and environ.get("TERM") not in DUMB
