@@ -80,7 +80,7 @@ def pick_device(device: str, spec: EnvSpec) -> torch.device:
     """The device to train on; auto: CUDA for image observations if available, else the CPU.
 
     Raises:
-        BadInput: device=cuda and torch finds no CUDA device.
+        BadInput: torch finds no such device.
 
     """
     images = len(spec.obs_shape) == 3
@@ -88,10 +88,20 @@ def pick_device(device: str, spec: EnvSpec) -> torch.device:
         return torch.device(
             "cpu"
         )  # without a query: it would start CUDA, which does not survive a fork
+    if device == "mps":
+        if not torch.backends.mps.is_available():
+            raise BadInput("torch finds no Metal device", "device=mps", "use device=cpu")
+        return torch.device(device)
     available = torch.cuda.is_available()
-    if device == "cuda" and not available:
-        raise BadInput("torch finds no CUDA device", "device=cuda", "use device=cpu")
-    return torch.device("cuda" if available else "cpu")
+    if device == "auto":
+        return torch.device("cuda" if available else "cpu")
+    if not available:
+        raise BadInput("torch finds no CUDA device", f"device={device}", "use device=cpu")
+    numbered, count = device.partition(":")[2], torch.cuda.device_count()
+    if numbered and int(numbered) >= count:
+        found = ", ".join(f"cuda:{i}" for i in range(count))
+        raise BadInput("torch finds no such CUDA device", f"device={device}", f"one of: {found}")
+    return torch.device(device)
 
 
 def worth_compiling(requested: bool | Literal["auto"], algo: Algorithm[Any]) -> bool:

@@ -12,6 +12,9 @@ from rl_cli.core.errors import BadInput, did_you_mean
 Suggest = Callable[[str], str]
 """Advice for a key that does not exist."""
 
+Known = Callable[[], Mapping[str, Key]]
+"""The keys of a command."""
+
 FLAGS = (
     *("--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r"),
     *("--multirun", "-m", "--shell-completion", "-sc"),
@@ -66,14 +69,12 @@ def check_flags(flags: list[str]) -> None:
         raise BadInput("--resolve needs --cfg", "--resolve", "--cfg job --resolve")
 
 
-def plain_overrides(
-    overrides: list[str], known: Mapping[str, Key], free: str, suggest: Suggest
-) -> list[str]:
+def plain_overrides(overrides: list[str], known: Known, free: str, suggest: Suggest) -> list[str]:
     """Overrides without Hydra's prefixes: `+key=`, `++key=` and `key=` set the same key.
 
     Args:
         overrides: as typed.
-        known: keys that exist.
+        known: returns the keys that exist; called only for a prefix.
         free: pattern of keys that may be new.
         suggest: advice for a key that does not exist.
 
@@ -85,7 +86,7 @@ def plain_overrides(
     return [_plain_override(arg, known, free, suggest) for arg in overrides]
 
 
-def _plain_override(arg: str, known: Mapping[str, Key], free: str, suggest: Suggest) -> str:
+def _plain_override(arg: str, known: Known, free: str, suggest: Suggest) -> str:
     key = re.split("[=@]", arg.lstrip("+~"), maxsplit=1)[0]
     if not key or len(key) > MAX_KEY_LENGTH:
         raise BadInput("cannot read this argument", arg, "write key=value")
@@ -96,9 +97,11 @@ def _plain_override(arg: str, known: Mapping[str, Key], free: str, suggest: Sugg
         raise BadInput("this argument is nested too deeply", arg, "write key=value")
     if re.match(free, key) or key.startswith("hydra"):
         return arg
+    if re.fullmatch(r"[\w.]*\w-[\w.-]*", key) and arg[0] != "~":  # Hydra could not parse it
+        raise BadInput(f"unknown key {key}", arg, suggest(key))
     if arg[0] not in "+~":
         return arg
-    exists = key in known or any(k.startswith(f"{key}.") for k in known)
+    exists = key in known() or any(k.startswith(f"{key}.") for k in known())
     if not exists:
         raise BadInput(f"unknown key {key}", arg, suggest(key))
     if arg.startswith("~"):

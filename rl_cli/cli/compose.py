@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import os
 import re
 import sys
@@ -22,6 +23,7 @@ from rl_cli.cli.config_groups import (
     user_folders,
 )
 from rl_cli.cli.hydra_errors import CompositionError, advise, training_keys
+from rl_cli.cli.numbers import expanded
 from rl_cli.config.schema import Key
 from rl_cli.core.errors import BadInput
 
@@ -162,13 +164,15 @@ def plain(argv: list[str]) -> list[str]:
     """
     flags, overrides = split_flags(argv)
     check_flags(flags)
-    every: dict[str, Key] = {}
-    if any(word.startswith(("+", "~")) for word in overrides):
-        for name in algos.names():
-            every |= training_keys([f"algo={name}"])
-    return flags + plain_overrides(
+
+    @functools.cache
+    def every() -> dict[str, Key]:
+        return {k: v for name in algos.names() for k, v in training_keys([f"algo={name}"]).items()}
+
+    words = plain_overrides(
         overrides, every, rf"{OPEN_KEYS}\.", lambda key: advise(key, training_keys(argv))
     )
+    return flags + expanded(words, every)
 
 
 OPEN_KEYS = r"(?:env\.kwargs|callbacks|log\.sinks)"

@@ -23,6 +23,22 @@ CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / 
 
 GROUPS = ("algo", "env", "hparams", "experiment", "sweep")
 
+VARIANTS = {
+    **dict.fromkeys(["ddqn", "doubledqn", "doubleqlearning"], "algo=dqn algo.bootstrap=double"),
+    **dict.fromkeys(["duelingdqn", "duelingddqn"], "algo=dqn algo.dueling=true"),
+    **dict.fromkeys(["noisydqn", "noisynet"], "algo=dqn algo.noisy=true"),
+    **dict.fromkeys(
+        ["c51", "categoricaldqn", "distributionaldqn"], "algo=dqn algo.distributional=c51"
+    ),
+    **dict.fromkeys(["qrdqn", "quantiledqn"], "algo=dqn algo.distributional=qr"),
+    **dict.fromkeys(["per", "perdqn", "prioritizeddqn"], "algo=dqn algo.replay=proportional"),
+    **dict.fromkeys(["sarsa", "deepsarsa"], "algo=dqn algo.bootstrap=sarsa"),
+    **dict.fromkeys(["qlearning", "deepqlearning"], "algo=dqn"),
+    **dict.fromkeys(["vpg", "pg", "policygradient", "mcpg"], "algo=reinforce"),
+    **dict.fromkeys(["ppo2", "ppo1", "ppoclip", "maskableppo", "recurrentppo"], "algo=ppo"),
+}
+"""Methods that are a set of switches here, or have another name -> what to write."""
+
 ANY_ID = "???"
 """Missing id of an env group that serves several envs; the command line must give it."""
 
@@ -55,16 +71,20 @@ def check_member(group: str, name: str, folders: list[Path]) -> None:
     """Raise BadInput for a name that the group does not have."""
     known = members(group, folders)
     optional = name == "null" and group in ("sweep", "experiment")
-    if optional or name in known or (name and not PLAIN.fullmatch(name)):
+    module = group == "env" and re.fullmatch(r"[\w.]+:[\w\-./]+", name)
+    if optional or name in known or (name and not PLAIN.fullmatch(name) and not module):
         return
     every = f"one of: {', '.join(known)}"
     if not name:
         raise BadInput(f"{group}= has no value", f"{group}=", every)
+    fix = did_you_mean(name, known, every)
     if group == "env" and re.search(r"-v\d+$", name):
-        ids = [found for g in known if (found := env_id_of(g, folders))]
-        fix = f"a gymnasium id is given as env.id={nearest(name, ids) or name}"
-    else:
-        fix = did_you_mean(name, known, every)
+        ids = {found: g for g in known if (found := env_id_of(g, folders))}
+        near = nearest(name, ids)
+        fix = f"a gymnasium id is given as env.id={name}"
+        fix = f"env={ids[near]}, or env.id={name} if that is another env" if near else fix
+    elif group == "algo" and (variant := VARIANTS.get(re.sub(r"[-_ ]", "", name.lower()))):
+        fix = f"write {variant}"
     raise BadInput(f"no {group} called {name}", f"{group}={name}", fix)
 
 
@@ -75,14 +95,14 @@ def choices_implied(argv: list[str], folders: list[Path]) -> list[str]:
         return []
     group = value_of(argv, "env")
     if group is None:
-        return [f"env={_family(env_id)}"]
+        return [f"env={family(env_id)}"]
     usual = env_id_of(group, folders)
     if value_of(argv, "hparams") is None and usual != ANY_ID and env_id != usual:
         return ["hparams=none"]
     return []
 
 
-def _family(env_id: str) -> str:
+def family(env_id: str) -> str:
     """The group without an id that fits an env id."""
     if env_id.startswith("ALE/"):
         return "atari"
@@ -131,20 +151,33 @@ def _chosen(preset: dict[str, Any], group: str) -> str | None:
 
 def _file(group: str, name: str, folders: list[Path]) -> dict[str, Any]:
     """Content of a group's file; empty if it cannot be read, which Hydra reports later."""
-    for path in (folder / group / f"{name}.yaml" for folder in folders):
-        with contextlib.suppress(OSError, UnicodeError, yaml.YAMLError):
-            found = yaml.safe_load(path.read_text())
-            return found if isinstance(found, dict) else {}
+    with contextlib.suppress(OSError, UnicodeError, yaml.YAMLError):
+        found = _read(group, name, folders)
+        return found if isinstance(found, dict) else {}
     return {}
+
+
+def _read(group: str, name: str, folders: list[Path]) -> Any:
+    """What the first file of that name contains; None: there is none."""
+    for path in (folder / group / f"{name}.yaml" for folder in folders):
+        if path.is_file():
+            return yaml.safe_load(path.read_text(encoding="utf-8"))
+    return None
+
+
+def is_readable(group: str, name: str, folders: list[Path]) -> bool:
+    """Whether the file of a group's member is YAML."""
+    try:
+        _read(group, name, folders)
+    except (OSError, UnicodeError, yaml.YAMLError):
+        return False
+    return True
 
 
 def env_id_of(group: str, folders: list[Path]) -> str | None:
     """The env id in the file of an env group; None: there is no such file, or no id in it."""
-    for folder in folders:
-        path = folder / "env" / f"{group}.yaml"
-        if path.is_file():
-            return (yaml.safe_load(path.read_text()) or {}).get("id")
-    return None
+    env_id = _file("env", group, folders).get("id")
+    return None if env_id is None else str(env_id)
 
 
 def env_label(choice: str, config: Any) -> str:
@@ -181,8 +214,9 @@ def refuse_foreign_values(algo: str, env: str, hparams: str, env_id: str) -> Non
 
 def algorithm_of(group: str, folders: list[Path]) -> str:
     """The algorithm of a member of the group `algo`: dqn for rainbow."""
-    for folder in [CONF, *folders]:
-        path = folder / "algo" / f"{group}.yaml"
-        if path.is_file():
-            return str((yaml.safe_load(path.read_text()) or {}).get("name", group))
-    return group
+    return str(_file("algo", group, [CONF, *folders]).get("name", group))
+
+
+def chosen_by(experiment: str, group: str, folders: list[Path]) -> str | None:
+    """The member of a group that an experiment file chooses; None: it chooses none."""
+    return _chosen(_file("experiment", experiment, folders), group)

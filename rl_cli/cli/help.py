@@ -17,6 +17,7 @@ from rl_cli.cli.config_groups import (
     GROUPS,
     algorithm_of,
     env_id_of,
+    is_readable,
     members,
     user_folders,
 )
@@ -162,9 +163,8 @@ def _first_comment(group: str, name: str, folders: list[Path]) -> str:
 
 
 def _env_text(name: str, folders: list[Path]) -> str:
-    try:
-        found = env_id_of(name, folders)
-        text = "any game: env.id=<id>" if found == ANY_ID else found or "any other: env.id=<id>"
-    except yaml.YAMLError:
+    if not is_readable("env", name, folders):
         return "(not readable as YAML)"
+    found = env_id_of(name, folders)
+    text = "any game: env.id=<id>" if found == ANY_ID else found or "any other: env.id=<id>"
     return f"{text} with continuous actions" if name == "lunarlander_continuous" else text

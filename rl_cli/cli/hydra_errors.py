@@ -10,6 +10,8 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
+import yaml
+
 from rl_cli import algos
 from rl_cli.cli.arguments import split_flags, value_of
 from rl_cli.cli.config_groups import (
@@ -17,7 +19,9 @@ from rl_cli.cli.config_groups import (
     algorithm_of,
     user_folders,
 )
+from rl_cli.config import other_names
 from rl_cli.config.algorithm import AlgoConfig
+from rl_cli.config.other_names import plain_name
 from rl_cli.config.run import RunSettings
 from rl_cli.config.schema import SEE_HELP, Key, keys, suggest
 from rl_cli.core.errors import BadInput, RunError
@@ -82,6 +86,8 @@ QUOTE = "write key=value; quote spaces and commas"
 
 def explain(error: Exception, argv: list[str], known: Callable[[], dict[str, Key]]) -> BadInput:
     """The error message for an exception of Hydra's."""
+    if (broken := _not_yaml(error)) is not None:
+        return broken
     text = f"{error}\n{error.__cause__ or ''}"
     inside = re.search(r"not in struct\s+full_key: (\S+)", text)
     if found := inside or re.search(r"Could not override '([^']+)'", text):
@@ -100,6 +106,22 @@ def explain(error: Exception, argv: list[str], known: Callable[[], dict[str, Key
         return BadInput("cannot read this argument", word, QUOTE)
     what = (text.strip() or type(error).__name__).splitlines()[0]
     return BadInput(what, _where(error, argv, getattr(error, "full_key", None)), SEE_HELP)
+
+
+def _not_yaml(error: BaseException | None) -> BadInput | None:
+    """The message for a file that is not YAML or not UTF-8, with its line; None: another error."""
+    while error is not None:
+        if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+            mark = error.problem_mark
+            why = " ".join(part for part in (error.context, error.problem) if part)
+            where = f"{mark.name}, line {mark.line + 1}, column {mark.column + 1}"
+            return BadInput(f"this file is not YAML: {why}", where, "correct this line")
+        if isinstance(error, yaml.reader.ReaderError):
+            return BadInput("this file is not YAML in UTF-8", str(error.name), "save it in UTF-8")
+        if isinstance(error, UnicodeDecodeError):
+            return BadInput(f"a file is not UTF-8: {error}", "", "save your files in UTF-8")
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _where(error: Exception, argv: list[str], key: str | None) -> str:
@@ -124,11 +146,26 @@ def _unreadable(argv: list[str]) -> str | None:
 
 
 def advise(name: str, known: dict[str, Key]) -> str:
-    """Advice for a key that does not exist: the algorithms that have it, or the nearest key."""
-    owners = [f"algo={a}" for a in algos.names() if name in keys(algos.config_class(a), "algo")]
-    if owners:
-        return f"{name} is a key of {' and '.join(owners)}"
+    """Advice for a key that does not exist.
+
+    A key of the same or another name in other algorithms names these; else see `schema.suggest`.
+    """
+    plain = plain_name(name)
+    if (advice := other_names.answer(name, known)) is not None and plain not in known:
+        return advice
+    leaf = plain.removeprefix("algo.")
+    if owners := _owners(f"algo.{leaf}"):
+        return suggest(name, known) if f"algo.{leaf}" in known else f"algo.{leaf} is {owners}"
+    for ours in other_names.ours_of(leaf):
+        if owners := _owners(ours):
+            return f"{other_names.say(leaf, ours)}; it is {owners}"
     return suggest(name, known)
+
+
+def _owners(key: str) -> str:
+    """Which algorithms have a key, for messages; empty: none."""
+    owners = [f"algo={a}" for a in algos.names() if key in keys(algos.config_class(a), "algo")]
+    return f"a key of {' and '.join(owners)}" if owners else ""
 
 
 def training_keys(argv: list[str]) -> dict[str, Key]:

@@ -6,8 +6,11 @@ import re
 import sys
 from typing import Any
 
-from rl_cli.cli import compose, config_groups, hydra_errors
+from rl_cli.cli import compose, config_groups, hydra_errors, user_files
 from rl_cli.cli.arguments import check_flags, plain_overrides, split_flags, value_of
+from rl_cli.cli.group_names import resolve
+from rl_cli.cli.numbers import expanded
+from rl_cli.cli.option_forms import check_forms
 from rl_cli.config.commands import PlayConfig
 from rl_cli.config.schema import Key, build, keys, suggest
 from rl_cli.core.errors import BadInput
@@ -33,11 +36,16 @@ def run(argv: list[str]) -> int:
     flags, words = split_flags(argv)
     known = keys(PlayConfig) | {"env": Key("name", "", "configuration group")}
     with hydra_errors.reported(words, lambda: known) as code:
+        folders = [config_groups.CONF, *config_groups.user_folders(argv)]
+        envs = dict.fromkeys(config_groups.members("env", folders), "env")
+        check_forms("rl-play", argv, lambda: known, lambda: envs)
         check_flags(flags)
+        user_files.check(argv, ("env",))
         if {"-m", "--multirun"} & set(flags):
             raise BadInput("rl-play plays one env at a time", " ".join(argv), "leave -m out")
         free = r"env\.kwargs\."
-        overrides = plain_overrides(words, known, free, lambda key: suggest(key, known))
+        overrides = plain_overrides(words, lambda: known, free, lambda key: suggest(key, known))
+        overrides = resolve(expanded(overrides, lambda: known), folders, trains=False)
         compose.run_hydra("play", prepared(flags + overrides), _task)
     return code[0]
 

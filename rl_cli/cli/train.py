@@ -12,12 +12,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rl_cli import algos
-from rl_cli.cli import compose, config_groups, hydra_errors
+from rl_cli.cli import (
+    compose,
+    config_groups,
+    group_names,
+    hydra_errors,
+    option_forms,
+    user_files,
+)
 from rl_cli.cli.arguments import value_of
 from rl_cli.config.algorithm import AlgoConfig
 from rl_cli.config.run import RunConfig
 from rl_cli.config.schema import SEE_HELP, keys
 from rl_cli.core.errors import BadInput, plain
+from rl_cli.storage import run_names
 
 if TYPE_CHECKING:
     from rl_cli.sweep.sweep import Job
@@ -44,7 +52,14 @@ def run(argv: list[str]) -> int:
         print(f"rl-cli {__version__}")
         return 0
     with hydra_errors.reported(argv, lambda: hydra_errors.training_keys(argv)) as code:
-        words = compose.plain(argv)
+        folders = [config_groups.CONF, *config_groups.user_folders(argv)]
+        option_forms.check_forms(
+            "rl-train",
+            argv,
+            lambda: hydra_errors.training_keys(argv),
+            lambda: {n: g for g in ("env", "algo") for n in config_groups.members(g, folders)},
+        )
+        words = group_names.resolve(compose.plain(argv), folders)
         if value_of(words, "resume") not in (None, "auto", "null"):
             code[0] = _resume(words)
         else:
@@ -53,7 +68,9 @@ def run(argv: list[str]) -> int:
 
 
 def _launch(argv: list[str]) -> int:
+    user_files.check(argv)
     prepared = compose.prepare(argv)
+    group_names.note_left_behind(argv, [config_groups.CONF, *config_groups.user_folders(argv)])
     folder = Path(str(value_of(prepared, "hydra.sweep.dir")))
     task = _Task(folder)
     try:
@@ -171,7 +188,8 @@ def _resume(argv: list[str]) -> int:
         BadInput: an argument would change what the run is.
 
     """
-    folder = Path(value_of(argv, "resume") or "")
+    typed_run = value_of(argv, "resume") or ""
+    folder = Path(run_names.find_run(typed_run, f"resume={typed_run}"))
     if folder == Path():
         raise BadInput("no folder is named", "resume=", "rl-train resume=<run folder>")
     from rl_cli.envs import trust

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from rl_cli.config.env import EnvConfig
-from rl_cli.config.schema import Folder, Int, schema
+from rl_cli.config.schema import Device, Folder, Int, schema
 
 
 @schema
@@ -22,7 +22,7 @@ class ReplayConfig:
     video: bool = Field(description="record the first video_episodes episodes as mp4")
     video_episodes: Int = Field(ge=1, description="episodes recorded with video=true")
     render: Literal["none", "human"] = Field(description="human: show the env in a window")
-    device: Literal["auto", "cpu", "cuda"] = Field(description="device of the networks")
+    device: Device = Field(description="device of the networks")
     output: Folder | None = Field(
         description="folder for evaluation.json and videos; null: runs/evals/<name>"
     )

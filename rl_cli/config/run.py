@@ -9,7 +9,7 @@ from pydantic import Field
 
 from rl_cli.config.algorithm import AlgoConfig
 from rl_cli.config.env import EnvConfig
-from rl_cli.config.schema import Folder, Int, Scalar, build, schema
+from rl_cli.config.schema import Device, Folder, Int, Scalar, build, schema
 from rl_cli.core.errors import BadInput
 
 
@@ -104,7 +104,7 @@ class RunSettings:
         description="budget in training episodes, summed over all envs; the run ends when either "
         "budget is spent; null: no limit",
     )
-    device: Literal["auto", "cpu", "cuda"] = Field(
+    device: Device = Field(
         description="device of the networks; auto: cuda for pixels if available, else cpu"
     )
     threads: Int = Field(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, TypeVar, cast, dataclass_transform
@@ -22,6 +23,7 @@ from pydantic import (
 )
 
 from rl_cli.config.migrations import NOW
+from rl_cli.config.other_names import answer, plain_name
 from rl_cli.core.errors import BadInput, did_you_mean, nearest
 
 T = TypeVar("T")
@@ -54,6 +56,25 @@ def _path(value: str) -> str:
 
 
 Folder = Annotated[str, AfterValidator(_path)]
+
+
+@dataclasses.dataclass(frozen=True)
+class TypeText:
+    """What documentation shows as the type of a field whose values a validator checks."""
+
+    text: str
+
+
+_DEVICES = TypeText("auto | cpu | cuda | cuda:<n> | mps")
+
+
+def _device(value: str) -> str:
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]{1,2})?", value):
+        raise ValueError(f"device must be {_DEVICES.text}")
+    return value
+
+
+Device = Annotated[str, AfterValidator(_device), _DEVICES]
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(Field,))
@@ -147,13 +168,22 @@ _UNIONS = ("int", "float", "str", "bool", "function-before", "function-after", "
 
 
 def suggest(name: str, known: Mapping[str, Key]) -> str:
-    """Advice for an unknown key: its new name, or the nearest by the last part or the whole path."""
+    """Advice for an unknown key.
+
+    In this order: its new name, the key of another group with the same last part, what is called so
+    in other programs, a similar key, the keys that there are.
+    """
     if name in NOW:
         return f"this is now {NOW[name]}"
-    group, _, leaf = name.rpartition(".")
+    plain = plain_name(name)
+    group, _, leaf = plain.rpartition(".")
+    if plain in known and plain != name:
+        return f"did you mean {plain}?"
     same_leaf = [key for key in known if key.rsplit(".", 1)[-1] == leaf]
     if same_leaf and name not in same_leaf:
         return f"did you mean {same_leaf[0]}?"
+    if (other := answer(name, known)) is not None:
+        return other
     siblings = {key.removeprefix(f"{group}."): key for key in known if key.startswith(f"{group}.")}
     match = nearest(leaf, siblings) if group else None
     if match is not None:
@@ -161,8 +191,16 @@ def suggest(name: str, known: Mapping[str, Key]) -> str:
     if not group:  # a key of some group without the group's name
         leaves = {key.rsplit(".", 1)[-1]: key for key in list(known)[::-1]}
         match = nearest(name, known) or leaves.get(nearest(name, leaves) or "")
-        return f"did you mean {match}?" if match else SEE_HELP
-    return SEE_HELP if siblings else did_you_mean(name, known, SEE_HELP)
+        return f"did you mean {match}?" if match else _all_of("", known)
+    return _all_of(group, known) if siblings else did_you_mean(name, known, _all_of("", known))
+
+
+def _all_of(group: str, known: Mapping[str, Key]) -> str:
+    """The keys of a group; those outside of groups, and the groups, for ""."""
+    start = f"{group}." if group else ""
+    inside = [key.removeprefix(start) for key in known if key.startswith(start)]
+    names = dict.fromkeys(key.split(".")[0] + ".*" * ("." in key) for key in inside)
+    return f"keys{f' of {group}' * bool(group)}: {', '.join(names)}"
 
 
 SEE_HELP = "see --help for every key"
@@ -197,7 +235,9 @@ def keys(cls: type, prefix: str = "") -> dict[str, Key]:
         if hasattr(info.annotation, "__pydantic_fields__"):
             found |= keys(info.annotation, path)
         else:
-            found[path] = Key(_type_name(info.annotation), _interval(info), info.description or "")
+            written = (each.text for each in info.metadata if isinstance(each, TypeText))
+            kind = next(written, None) or _type_name(info.annotation)
+            found[path] = Key(kind, _interval(info), info.description or "")
     return found
 
 

@@ -1,4 +1,4 @@
-"""Whether a CUDA device can exist, found out without importing torch."""
+"""Whether a device can exist, found out without importing torch."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from rl_cli.core.errors import BadInput
 
 
 def require_driver(device: str) -> None:
-    """Refuse `device=cuda` on a machine without a CUDA driver.
+    """Refuse a device that this machine cannot have: cuda without a CUDA driver, mps outside of macOS.
 
     A machine that passes may still have no device: torch looks for it when the networks are made.
 
     Raises:
-        BadInput: torch is built without CUDA, or the driver library cannot be loaded.
+        BadInput: torch is built without CUDA, the driver library cannot be loaded, or there is no Metal.
 
     """
-    if device == "cuda" and not _may_have_cuda():
-        raise BadInput("no CUDA driver is installed", "device=cuda", "use device=cpu")
+    if device.startswith("cuda") and not _may_have_cuda():
+        raise BadInput("no CUDA driver is installed", f"device={device}", "use device=cpu")
+    if device == "mps" and sys.platform != "darwin":
+        raise BadInput("Metal devices exist on macOS only", "device=mps", "use device=cpu")
 
 
 def _may_have_cuda() -> bool:

@@ -10,18 +10,22 @@ LONGEST = 400
 """Characters of one line of a message; longer lines are cut in the middle."""
 
 
-def plain(text: str) -> str:
-    """`text` as one line of bounded length that is safe to print on a terminal.
+LONGEST_ADVICE = 1_000
+"""Characters of what to do, which may list the keys of a group."""
+
+
+def plain(text: str, longest: int = LONGEST) -> str:
+    """`text` as one line of at most `longest` characters that is safe to print on a terminal.
 
     Line breaks, control and escape sequences, marks of writing direction and lone surrogates are
     replaced by their Python escapes.
     """
     shown = "".join(
         c.encode("unicode_escape").decode() if unicodedata.category(c) in _ESCAPED else c
-        for c in (text if len(text) <= 2 * LONGEST else f"{text[:LONGEST]}...{text[-LONGEST:]}")
+        for c in (text if len(text) <= 2 * longest else f"{text[:longest]}...{text[-longest:]}")
     )
-    half = LONGEST // 2
-    return shown if len(shown) <= LONGEST else f"{shown[:half]} ... {shown[-half:]}"
+    half = longest // 2
+    return shown if len(shown) <= longest else f"{shown[:half]} ... {shown[-half:]}"
 
 
 _ESCAPED = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
@@ -60,7 +64,8 @@ class RunError(Exception):
         lines = [f"error: {plain(self.what)}"]
         for label, text in (("where", self.where), ("do", self.fix), ("kept", self.kept)):
             if text:
-                lines.append(f"  {label}: {plain(text)}")
+                longest = LONGEST_ADVICE if label == "do" else LONGEST
+                lines.append(f"  {label}: {plain(text, longest)}")
         return "\n".join(lines)
 
 
@@ -94,7 +99,7 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known word closest to `word`, or None if none is similar.
 
     In this order: a similarity of at least 0.8 (difflib), initials (lr: learning_rate), one word a
-    prefix of the other (environment: env), a similarity of at least 0.5.
+    prefix of the other (environment: env) if only one known word is, a similarity of at least 0.7.
     """
     candidates = {k.lower(): k for k in known}
     word = word.lower()
@@ -103,9 +108,9 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
         return difflib.get_close_matches(word, list(candidates), n=1, cutoff=cutoff)
 
     initials = [k for k in candidates if word == "".join(part[:1] for part in k.split("_"))]
-    prefixes = [k for k in candidates if len(word) > 2 < len(k) and word.startswith(k)]
-    prefixes += [k for k in candidates if len(word) > 2 and k.startswith(word)]
-    found = alike(0.8) or initials or prefixes or alike(0.5)
+    prefixes = [k for k in candidates if len(word) > 3 and len(k) > 2 and word.startswith(k)]
+    prefixes += [k for k in candidates if len(word) > 3 and k.startswith(word)]
+    found = alike(0.8) or initials or (prefixes if len(prefixes) == 1 else []) or alike(0.7)
     return candidates[found[0]] if found and len(word) <= LONGEST else None
 
 

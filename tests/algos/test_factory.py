@@ -42,3 +42,22 @@ def test_requested_cuda_that_is_missing_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(BadInput, match="no CUDA device"):
         pick_device("cuda", VECTORS)
+
+
+def test_numbered_device_is_used_if_it_exists(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert pick_device("cuda:1", VECTORS) == torch.device("cuda:1")
+    with pytest.raises(BadInput) as caught:
+        pick_device("cuda:2", VECTORS)
+    assert (caught.value.where, caught.value.fix) == ("device=cuda:2", "one of: cuda:0, cuda:1")
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_metal_device_is_used_if_it_exists(monkeypatch, exists):
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: exists)
+    if exists:
+        assert pick_device("mps", IMAGES) == torch.device("mps")
+    else:
+        with pytest.raises(BadInput, match="no Metal device"):
+            pick_device("mps", IMAGES)

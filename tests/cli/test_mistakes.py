@@ -25,7 +25,7 @@ MISTAKES = [
     (["step_timeout=4611686018427387904"], ["step_timeout must be", "1000000"]),
     (["algo=dqnn"], ["no algo called dqnn", "dqn"]),
     (["env=mountain"], ["no env called mountain", "mountaincar"]),
-    (["env=CartPole-v1"], ["env.id=CartPole-v1"]),
+    (["env=FrozenLake-v1"], ["env.id=FrozenLake-v1"]),
     (["hparams=ppo_cartpol"], ["no hparams called", "ppo_cartpole"]),
     (["experiment=smok"], ["no experiment called", "smoke"]),
     (["env.id=CartPol-v1"], ["CartPol", "did you mean CartPole-v1?"]),

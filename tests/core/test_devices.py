@@ -48,6 +48,16 @@ def test_cuda_with_a_driver_is_left_to_torch(monkeypatch, build, driver):
     devices.require_driver("cuda")
 
 
+def test_numbered_and_metal_devices_are_checked_too(monkeypatch):
+    machine(monkeypatch, build="2.9.0", driver=False)
+    for device in ("cuda:1", "mps"):
+        with pytest.raises(BadInput) as caught:
+            devices.require_driver(device)
+        assert (caught.value.where, caught.value.fix) == (f"device={device}", "use device=cpu")
+    machine(monkeypatch, build="2.9.0", driver=True, platform="darwin")
+    devices.require_driver("mps")
+
+
 @pytest.mark.parametrize("device", ["auto", "cpu"])
 def test_other_devices_are_never_refused(monkeypatch, device):
     machine(monkeypatch, build="2.9.0+cpu", driver=False)
