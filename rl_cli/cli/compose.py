@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from rl_cli import algos
+from rl_cli.cli import user_conf
 from rl_cli.cli.arguments import check_flags, plain_overrides, split_flags, value_of
 from rl_cli.cli.config_groups import (
     CONF,
@@ -35,6 +36,7 @@ def run_hydra(config_name: str, argv: list[str], task: Callable[[Any], object]) 
 
     Raises:
         CompositionError: Hydra could not compose the configuration.
+        BadInput: a file that is not shipped contains what only the command line may set.
         Exception: any exception that `task` raises.
 
     """
@@ -55,10 +57,12 @@ def run_hydra(config_name: str, argv: list[str], task: Callable[[Any], object]) 
 
     sys.argv = [sys.argv[0], *argv]
     try:
-        with _jobs_composed_once():
+        with _jobs_composed_once(), user_conf.checked():
             hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(
                 guarded
             )()
+    except BadInput:
+        raise
     except Exception as error:  # any error of Hydra's is about the command line
         raise CompositionError from error
     if raised:
@@ -106,6 +110,7 @@ def _composed(config_name: str, argv: list[str]) -> Any:
 
     Raises:
         CompositionError: it cannot be composed.
+        BadInput: a file that is not shipped is refused.
 
     """
     from hydra import compose, initialize_config_dir
@@ -114,8 +119,10 @@ def _composed(config_name: str, argv: list[str]) -> Any:
     from omegaconf import OmegaConf, open_dict
 
     try:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
+        with initialize_config_dir(str(CONF), version_base="1.3"), user_conf.checked():
             cfg = compose(config_name, argv, return_hydra_config=True)
+    except BadInput:
+        raise
     except Exception as error:
         if any(word.startswith(("experiment=", "hydra.searchpath=")) for word in argv):
             return None  # the file may define a sweep

@@ -161,7 +161,10 @@ def _read(group: str, name: str, folders: list[Path]) -> Any:
     """What the first file of that name contains; None: there is none."""
     for path in (folder / group / f"{name}.yaml" for folder in folders):
         if path.is_file():
-            return yaml.safe_load(path.read_text(encoding="utf-8"))
+            try:
+                return yaml.safe_load(path.read_text(encoding="utf-8"))
+            except RecursionError:
+                raise yaml.YAMLError("nested too deeply") from None
     return None
 
 

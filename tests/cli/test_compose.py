@@ -81,8 +81,8 @@ def test_sweep_composes_each_job_once(here, monkeypatch):
 @pytest.mark.parametrize(
     ("preset", "word"),
     [
-        ("hydra: {job: {env_set: {RL_CLI_SEEN: yes}}}", ""),
-        ("run_dir: ${hydra:job.name}_mine", ""),
+        ("hydra: {mode: MULTIRUN}", ""),
+        ("seed: 1", "+hydra.job.env_set.RL_CLI_SEEN=yes"),
         ("seed: 1", "run_dir=${hydra:job.name}_mine"),
     ],
 )
