@@ -155,6 +155,18 @@ def values(cfg: Any) -> dict[str, Any]:
         raise CompositionError from error
 
 
+def resolved(value: Any) -> Any:
+    """A value that `hydra_errors.parsed` read, with interpolations resolved as in a composed configuration.
+
+    Raises:
+        CompositionError: an interpolation cannot be resolved.
+
+    """
+    from omegaconf import OmegaConf
+
+    return values(OmegaConf.create({"value": value}))["value"]
+
+
 def as_typed(overrides: Any) -> list[str]:
     """The overrides of a job, with interpolations unresolved."""
     from omegaconf import OmegaConf

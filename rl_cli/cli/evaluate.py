@@ -5,35 +5,32 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
-import sys
 from typing import Any
 
-from rl_cli.cli import compose, hydra_errors
+from rl_cli.cli import compose, entry, hydra_errors
 from rl_cli.cli.arguments import check_flags, plain_overrides, split_flags
 from rl_cli.cli.numbers import expanded
 from rl_cli.cli.option_forms import check_forms
 from rl_cli.config.commands import ReplayConfig
 from rl_cli.config.schema import build, keys, suggest
+from rl_cli.core import terminal
 from rl_cli.core.errors import BadInput
 from rl_cli.storage import run_names
 
-
-def main() -> None:
-    """Console entry point; the process exits with the exit code."""
-    sys.exit(run(sys.argv[1:]))
+main = entry.evaluate
 
 
 def run(argv: list[str]) -> int:
     """Run a command line. Returns the exit code."""
     if not argv or any(arg in ("-h", "--help") for arg in argv):
-        from rl_cli.cli.help import eval_help, show
+        from rl_cli.cli.help import eval_help
 
-        show(eval_help())
+        terminal.show(eval_help())
         return 0 if argv else 2
     if "--version" in argv:
         from rl_cli import __version__
 
-        print(f"rl-cli {__version__}")
+        terminal.say(f"rl-cli {__version__}")
         return 0
     known = keys(ReplayConfig)
     flags, words = split_flags(argv)

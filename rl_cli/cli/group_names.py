@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 
 from rl_cli.cli.arguments import value_of
 from rl_cli.cli.config_groups import ANY_ID, PLAIN, env_id_of, family, members
 from rl_cli.cli.presets import DEFAULTS, preset_file, preset_label
+from rl_cli.core import terminal
 from rl_cli.core.errors import plain
 
 
@@ -96,4 +96,4 @@ def _values(group: str, name: str, argv: list[str], folders: list[Path], trains:
 
 
 def _note(text: str) -> None:
-    print(plain(f"note: {text}"), file=sys.stderr)
+    terminal.warn(plain(f"note: {text}"))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -60,14 +58,6 @@ rl-play: play an env with the keyboard.
 """
 
 HEADER = f"{'key':<28}{'type':<24}{'range':<18}{'default':<16}meaning"
-
-
-def show(text: str) -> None:
-    """Print a help text; a reader that closes the pipe early is no error."""
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def train_help(argv: list[str]) -> str:

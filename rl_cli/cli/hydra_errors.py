@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import sys
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
 import yaml
@@ -24,6 +22,8 @@ from rl_cli.config.algorithm import AlgoConfig
 from rl_cli.config.other_names import plain_name
 from rl_cli.config.run import RunSettings
 from rl_cli.config.schema import SEE_HELP, Key, keys, suggest
+from rl_cli.core import stop_signals, terminal
+from rl_cli.core.command_line import pasted, quoted
 from rl_cli.core.errors import BadInput, RunError
 
 INTERRUPTED = (129, 130, 138, 143)
@@ -47,23 +47,33 @@ def reported(argv: list[str], known: Callable[[], dict[str, Key]]) -> Iterator[l
         yield code
     except RunError as error:
         if os.environ.get("RL_CLI_DEBUG"):
-            traceback.print_exc()
-        print(error, file=sys.stderr)
+            terminal.warn_traceback()
+        terminal.warn(*str(error).splitlines())
         code[0] = error.exit_code
-    except KeyboardInterrupt:
-        code[0] = 130
+    except KeyboardInterrupt as stop:
+        code[0] = 128 + stop_signals.signal_of(stop)
     except CompositionError as error:
         if os.environ.get("RL_CLI_DEBUG"):
-            traceback.print_exc()
-        print(explain(cast(Exception, error.__cause__), argv, known), file=sys.stderr)
+            terminal.warn_traceback()
+        explained = explain(cast(Exception, error.__cause__), argv, known)
+        terminal.warn(*str(explained).splitlines())
         code[0] = BadInput.exit_code
-    except Exception:  # a bug: with the whole traceback
-        traceback.print_exc()
+    except Exception:
+        if (
+            stop_signals.received() is not None
+        ):  # a signal ended an import, which failed in its own way
+            code[0] = 128 + stop_signals.signal_of(None)
+            return
+        terminal.warn_traceback()  # a bug: with the whole traceback
         code[0] = 1
 
 
-def parsed(word: str) -> tuple[str, Any]:
+def parsed(word: str, known: Mapping[str, Key]) -> tuple[str, Any]:
     """Key and value of one override, parsed by Hydra.
+
+    Args:
+        word: the override.
+        known: keys that exist, for the error message.
 
     Raises:
         BadInput: it is no override, or has several values.
@@ -75,13 +85,38 @@ def parsed(word: str) -> tuple[str, Any]:
         override = OverridesParser.create().parse_override(word)
         value = None if override.is_sweep_override() else override.value()
     except Exception:
-        raise BadInput("cannot read this argument", word, QUOTE) from None
+        raise _unreadable(word, known) from None
     if override.is_sweep_override():
         raise BadInput("several values for one run", word, "give one value")
     return override.key_or_group, value
 
 
+UNREADABLE = "cannot read this argument"
+
 QUOTE = "write key=value; quote spaces and commas"
+
+TEXT_KEYS = re.compile(r"(env\.kwargs|callbacks|log\.sinks|hydra)\.")
+"""Keys outside of the schema, whose values may be texts."""
+
+
+def _unreadable(word: str, known: Mapping[str, Key]) -> BadInput:
+    """The refusal of an argument that Hydra cannot parse; for a text, with what to type instead."""
+    name, _, text = word.partition("=")
+    key = name.lstrip("+")
+    is_text = key in known and re.search(r"\bstr\b", known[key].type)
+    fix = QUOTE
+    if text and (is_text or TEXT_KEYS.match(key)):
+        text = os.path.expanduser(text) if text.startswith("~/") else text
+        fix = f"for this text, type {pasted(f'{name}={quoted(text)}')}"
+    return BadInput(UNREADABLE, word, fix)
+
+
+def unquoted(text: str) -> str:
+    """A text that may be in the quotes of Hydra. A path without them is taken as it is."""
+    if text[:1] not in ("'", '"'):
+        return text
+    value = parsed(f"text={text}", {"text": Key("str", "", "")})[1]
+    return str(value)
 
 
 def explain(error: Exception, argv: list[str], known: Callable[[], dict[str, Key]]) -> BadInput:
@@ -102,8 +137,8 @@ def explain(error: Exception, argv: list[str], known: Callable[[], dict[str, Key
         return BadInput("several values for one run", found[1], fix)
     if found := re.search(r"Could not delete from config. '([^']+)'", text):
         return BadInput(f"{found[1]} does not exist", f"~{found[1]}", "remove this argument")
-    if (word := _unreadable(argv)) is not None:
-        return BadInput("cannot read this argument", word, QUOTE)
+    if (refusal := _first_unreadable(argv, known)) is not None:
+        return refusal
     what = (text.strip() or type(error).__name__).splitlines()[0]
     return BadInput(what, _where(error, argv, getattr(error, "full_key", None)), SEE_HELP)
 
@@ -134,14 +169,14 @@ def _where(error: Exception, argv: list[str], key: str | None) -> str:
     return found[0] if found else key or " ".join(argv)
 
 
-def _unreadable(argv: list[str]) -> str | None:
-    """The first argument that Hydra cannot parse as an override."""
+def _first_unreadable(argv: list[str], known: Callable[[], dict[str, Key]]) -> BadInput | None:
+    """The refusal of the first argument that Hydra cannot parse as an override."""
     for word in split_flags(argv)[1]:
         try:
-            parsed(word)
+            parsed(word, known())
         except BadInput as error:
-            if error.fix == QUOTE:
-                return word
+            if error.what == UNREADABLE:
+                return error
     return None
 
 

@@ -3,35 +3,32 @@
 from __future__ import annotations
 
 import re
-import sys
 from typing import Any
 
-from rl_cli.cli import compose, config_groups, hydra_errors, user_files
+from rl_cli.cli import compose, config_groups, entry, hydra_errors, user_files
 from rl_cli.cli.arguments import check_flags, plain_overrides, split_flags, value_of
 from rl_cli.cli.group_names import resolve
 from rl_cli.cli.numbers import expanded
 from rl_cli.cli.option_forms import check_forms
 from rl_cli.config.commands import PlayConfig
 from rl_cli.config.schema import Key, build, keys, suggest
+from rl_cli.core import terminal
 from rl_cli.core.errors import BadInput
 
-
-def main() -> None:
-    """Console entry point; the process exits with the exit code."""
-    sys.exit(run(sys.argv[1:]))
+main = entry.play
 
 
 def run(argv: list[str]) -> int:
     """Run a command line. Returns the exit code."""
     if any(arg in ("-h", "--help") for arg in argv):
-        from rl_cli.cli.help import play_help, show
+        from rl_cli.cli.help import play_help
 
-        show(play_help(argv))
+        terminal.show(play_help(argv))
         return 0
     if "--version" in argv:
         from rl_cli import __version__
 
-        print(f"rl-cli {__version__}")
+        terminal.say(f"rl-cli {__version__}")
         return 0
     flags, words = split_flags(argv)
     known = keys(PlayConfig) | {"env": Key("name", "", "configuration group")}

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from rl_cli import algos
 from rl_cli.cli import (
     compose,
     config_groups,
+    entry,
     group_names,
     hydra_errors,
     option_forms,
@@ -24,6 +24,8 @@ from rl_cli.cli.arguments import value_of
 from rl_cli.config.algorithm import AlgoConfig
 from rl_cli.config.run import RunConfig
 from rl_cli.config.schema import SEE_HELP, keys
+from rl_cli.core import stop_signals, terminal
+from rl_cli.core.command_line import override, pasted
 from rl_cli.core.errors import BadInput, plain
 from rl_cli.storage import run_names
 
@@ -33,23 +35,20 @@ if TYPE_CHECKING:
 # Matrix products of numpy are small here; BLAS threads make them slower.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-
-def main() -> None:
-    """Console entry point; the process exits with the run's exit code."""
-    sys.exit(run(sys.argv[1:]))
+main = entry.train
 
 
 def run(argv: list[str]) -> int:
     """Run a command line. Returns the exit code."""
     if any(arg in ("-h", "--help") for arg in argv):
-        from rl_cli.cli.help import show, train_help
+        from rl_cli.cli.help import train_help
 
-        show(train_help(argv))
+        terminal.show(train_help(argv))
         return 0
     if "--version" in argv:
         from rl_cli import __version__
 
-        print(f"rl-cli {__version__}")
+        terminal.say(f"rl-cli {__version__}")
         return 0
     with hydra_errors.reported(argv, lambda: hydra_errors.training_keys(argv)) as code:
         folders = [config_groups.CONF, *config_groups.user_folders(argv)]
@@ -76,8 +75,8 @@ def _launch(argv: list[str]) -> int:
     try:
         compose.run_hydra("config", prepared, task)
         task.finish()
-    except KeyboardInterrupt:
-        task.exit_code = task.exit_code or 130
+    except KeyboardInterrupt as stop:
+        task.exit_code = task.exit_code or 128 + stop_signals.signal_of(stop)
     except BadInput:
         if value_of(argv, "hydra.sweep.dir") is None and not any(folder.glob("job_*.json")):
             shutil.rmtree(folder, ignore_errors=True)  # a refused sweep leaves no folder
@@ -142,7 +141,7 @@ class _Task:
             note = f"note: {key} has no effect with {others}"
             if key in typed and note not in self.notes:
                 self.notes.add(note)
-                print(plain(note), file=sys.stderr)
+                terminal.warn(plain(note))
 
     def _run_now(self, job: Job) -> float | None:
         from rl_cli.sweep.sweep import Sweep
@@ -188,7 +187,7 @@ def _resume(argv: list[str]) -> int:
         BadInput: an argument would change what the run is.
 
     """
-    typed_run = value_of(argv, "resume") or ""
+    typed_run = hydra_errors.unquoted(value_of(argv, "resume") or "")
     folder = Path(run_names.find_run(typed_run, f"resume={typed_run}"))
     if folder == Path():
         raise BadInput("no folder is named", "resume=", "rl-train resume=<run folder>")
@@ -219,13 +218,15 @@ def _overrides_of_resume(argv: list[str], labels: tuple[str, str], folder: Path)
             continue
         if not equals or key in config_groups.GROUPS:
             raise BadInput(
-                "a resumed run keeps its configuration", arg, f"rl-train resume={folder}"
+                "a resumed run keeps its configuration",
+                arg,
+                pasted("rl-train", override("resume", str(folder))),
             )
         open_keys = ("algo.", "env.kwargs.", "callbacks.", "log.sinks.")
         if key not in known and not key.startswith(open_keys):
             raise BadInput(f"unknown key {key}", arg, hydra_errors.advise(key, known))
-        name, parsed = hydra_errors.parsed(arg)
-        typed[name] = parsed
+        name, parsed = hydra_errors.parsed(arg, known)
+        typed[name] = compose.resolved(parsed)
     return typed
 
 

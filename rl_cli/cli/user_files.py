@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import yaml
 
 from rl_cli.cli.arguments import value_of
 from rl_cli.cli.config_groups import CONF, GROUPS, chosen_by, user_folders
+from rl_cli.core import terminal
 from rl_cli.core.errors import BadInput, plain
 from rl_cli.tracking.formatting import relative
 
@@ -77,7 +77,7 @@ def _note_shadowed(paths: list[Path], shipped: Path) -> None:
             text = (
                 f"note: {relative(path)} is not used: a shipped file has the same name; rename it"
             )
-            print(plain(text), file=sys.stderr)
+            terminal.warn(plain(text))
 
 
 def _require_keys(path: Path, group: str) -> None:

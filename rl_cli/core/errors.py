@@ -10,8 +10,8 @@ LONGEST = 400
 """Characters of one line of a message; longer lines are cut in the middle."""
 
 
-LONGEST_ADVICE = 1_000
-"""Characters of what to do, which may list the keys of a group."""
+LONGEST_ADVICE = 5_000
+"""Characters of what to do, which may list the keys of a group, or a line to paste, which must not be cut."""
 
 
 def plain(text: str, longest: int = LONGEST) -> str:
@@ -20,12 +20,19 @@ def plain(text: str, longest: int = LONGEST) -> str:
     Line breaks, control and escape sequences, marks of writing direction and lone surrogates are
     replaced by their Python escapes.
     """
-    shown = "".join(
-        c.encode("unicode_escape").decode() if unicodedata.category(c) in _ESCAPED else c
-        for c in (text if len(text) <= 2 * longest else f"{text[:longest]}...{text[-longest:]}")
-    )
+    shown = escaped(text if len(text) <= 2 * longest else f"{text[:longest]}...{text[-longest:]}")
     half = longest // 2
     return shown if len(shown) <= longest else f"{shown[:half]} ... {shown[-half:]}"
+
+
+def escaped(text: str) -> str:
+    """`text` with everything that could control a terminal replaced by Python escapes; see `plain`."""
+    if text.isprintable():
+        return text
+    return "".join(
+        c.encode("unicode_escape").decode() if unicodedata.category(c) in _ESCAPED else c
+        for c in text
+    )
 
 
 _ESCAPED = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")

@@ -7,13 +7,13 @@ constructor, which may be used as the name of a file or a class, must be given o
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
 
 from rl_cli.config.env import EnvConfig
+from rl_cli.core.command_line import override, pasted
 from rl_cli.core.errors import BadInput
 
 REVIEWED = ("gymnasium.envs.", "ale_py.")
@@ -38,23 +38,23 @@ def require_confirmed(recorded: EnvConfig, given: Mapping[str, Any]) -> None:
         raise BadInput(
             "the run folder names a module, or a string that its env may use as a file or class name",
             ", ".join(missing),
-            f"if you trust it, add: {' '.join(map(shlex.quote, missing))}",
+            f"if you trust it, add: {pasted(*missing)}",
         )
 
 
 def required_arguments(recorded: EnvConfig) -> list[str]:
-    """Command-line arguments that this env requires, each quoted for a shell."""
-    return [shlex.quote(word) for word in _to_confirm(recorded).values()]
+    """Command-line arguments that this env requires."""
+    return list(_to_confirm(recorded).values())
 
 
 def _to_confirm(env: EnvConfig) -> dict[str, str]:
     """Key of env.kwargs or "id" -> the argument to give."""
-    found = {"id": f"env.id={env.id}"} if ":" in env.id else {}
+    found = {"id": override("env.id", env.id)} if ":" in env.id else {}
     known = _is_known(env.id)
     for key, value in env.kwargs.items():
         texts = [v for v in (value if isinstance(value, list) else [value]) if isinstance(v, str)]
         if not all(known and re.fullmatch(r"[A-Za-z0-9_+\-]{0,99}", text) for text in texts):
-            found[key] = f"env.kwargs.{key}={_hydra_value(value)}"
+            found[key] = override(f"env.kwargs.{key}", value)
     return found
 
 
@@ -65,15 +65,3 @@ def _is_known(env_id: str) -> bool:
     spec = gym.registry.get(env_id)
     entry = spec.entry_point if spec is not None else None
     return isinstance(entry, str) and entry.startswith(REVIEWED)
-
-
-def _hydra_value(value: Any) -> str:
-    """A value in the syntax of a Hydra override."""
-    if isinstance(value, list):
-        return f"[{','.join(_hydra_value(v) for v in value)}]"
-    if not isinstance(value, str):
-        return "null" if value is None else str(value).lower()
-    if re.fullmatch(r"[\w./:~\-]+", value):
-        return value
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from rl_cli.config.commands import PlayConfig
+from rl_cli.core import terminal
+from rl_cli.core.command_line import override, pasted
 from rl_cli.core.errors import BadInput, plain
 from rl_cli.core.types import EnvSpec, Episode, Transition
 from rl_cli.envs.make import env_fault, make_env
@@ -21,7 +23,7 @@ from rl_cli.envs.wrappers import Env
 from rl_cli.evaluation.keyboard import Keyboard, keyboard_of
 from rl_cli.evaluation.video import Mp4
 from rl_cli.storage import run_folder, transition_file
-from rl_cli.tracking.formatting import number, relative
+from rl_cli.tracking.formatting import number, path_here, relative
 
 os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
 
@@ -46,7 +48,7 @@ def play(cfg: PlayConfig, label: str) -> list[Episode]:
     keyboard = keyboard_of(cfg.env.id, spec.action)
     folder = _folder(cfg, label)
     recorder = Recorder(folder, spec, fps_of(env, cfg.env)) if cfg.record else None
-    print(*keyboard.help_lines(), f"{'escape':<12}quit", sep="\n", flush=True)
+    terminal.say(*keyboard.help_lines(), f"{'escape':<12}quit")
     window = Window(plain(f"rl-play {cfg.env.id}"), cfg.fps or fps_of(env, cfg.env))
     try:
         with _ctrl_c_quits(window):
@@ -57,10 +59,11 @@ def play(cfg: PlayConfig, label: str) -> list[Episode]:
         window.close()
         env.close()
     if recorder is not None and recorder.path.exists():
-        print(f"recorded: {relative(folder)}")
+        terminal.say(f"recorded: {relative(folder)}")
         slug = cfg.env.id.replace(":", "-").replace("/", "-").lower()
-        which = f"env.id={cfg.env.id}" if label == slug else f"env={label}"
-        print(f"train on it:  rl-train algo=dqn {which} algo.prefill={relative(recorder.path)}")
+        which = override("env.id", cfg.env.id) if label == slug else f"env={label}"
+        prefill = override("algo.prefill", path_here(recorder.path))
+        terminal.say(f"train on it:  {pasted('rl-train', 'algo=dqn', which, prefill)}")
     return played
 
 
@@ -260,7 +263,7 @@ class Game:
     def _print_result(self) -> None:
         self.played.append(Episode(self.total, self.length))
         score = f"return {number(self.total)}, {self.length:,} steps"
-        print(f"episode {len(self.played)}: {score}", flush=True)
+        terminal.say(f"episode {len(self.played)}: {score}")
 
     def _score(self) -> list[str]:
         lines = [f"return {number(self.total)}   step {self.length:,}"]

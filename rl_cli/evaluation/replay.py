@@ -16,13 +16,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
 from rl_cli import algos
 from rl_cli.config.commands import ReplayConfig
 from rl_cli.config.env import EnvConfig
 from rl_cli.config.schema import build
-from rl_cli.core import devices
+from rl_cli.core import devices, terminal
 from rl_cli.core.errors import BadInput, plain
 from rl_cli.core.types import Episode
 from rl_cli.envs.make import make_env
@@ -34,6 +32,7 @@ from rl_cli.evaluation.evaluator import Evaluator, evaluate
 from rl_cli.storage import checkpoint_reader
 from rl_cli.storage.atomic_files import write_json
 from rl_cli.storage.manifest import POLICY, Manifest
+from rl_cli.tracking.display import print_table
 from rl_cli.tracking.formatting import relative, summary_table
 from rl_cli.tracking.statistics import summarise
 
@@ -156,7 +155,7 @@ def _report(
     manifest = agent.manifest
     how = "greedy" if cfg.greedy else "sampled"
     title = plain(f"{agent.algo.cfg.title} on {agent.env.id}, step {manifest.step:,}, {how}")
-    Console().print(summary_table(summary, title))
+    print_table(summary_table(summary, title))
     write_json(
         output / "evaluation.json",
         {
@@ -173,8 +172,10 @@ def _report(
             ],
         },
     )
-    print(f"checkpoint: {relative(folder)}")
-    print(f"results:    {relative(output / 'evaluation.json')}")
+    terminal.say(
+        f"checkpoint: {relative(folder)}",
+        f"results:    {relative(output / 'evaluation.json')}",
+    )
 
 
 def _record_videos(cfg: ReplayConfig, agent: Agent, output: Path) -> None:
@@ -187,7 +188,7 @@ def _record_videos(cfg: ReplayConfig, agent: Agent, output: Path) -> None:
     try:
         video.record(agent.env, agent.normalizer, agent.algo.predict, paths, cfg.seed, cfg.greedy)
     except video.VideoUnavailable as problem:
-        print(f"no video: {problem}", file=sys.stderr)
+        terminal.warn(f"no video: {problem}")
         return
     for path in paths:
-        print(f"video:      {relative(path)}")
+        terminal.say(f"video:      {relative(path)}")

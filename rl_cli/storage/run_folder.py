@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import yaml
 
+from rl_cli.core.command_line import override, pasted
 from rl_cli.core.errors import BadInput, plain
 from rl_cli.storage import folder_lock
 from rl_cli.storage.atomic_files import storing, write_atomic, write_json
@@ -74,7 +75,7 @@ def _take_empty(explicit: str) -> FolderLock:
     not_empty = BadInput(
         "this folder is not empty",
         f"run_dir={explicit}",
-        f"choose a new folder, or resume the run: rl-train resume={explicit}",
+        f"choose a new folder, or resume the run: {pasted('rl-train', override('resume', explicit))}",
     )
     if _has_content(folder) and holder(folder) is None:
         raise not_empty  # no run uses it: create no lock file in it

@@ -13,13 +13,12 @@ import signal
 import subprocess
 import sys
 import time
-import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 from typing import Any, Generic, TypeVar
 
-from rl_cli.core import processes
+from rl_cli.core import processes, terminal
 
 T = TypeVar("T")
 
@@ -119,7 +118,7 @@ class ForkPool(Pool[T]):
             code = self.run(job)
         except BaseException:
             with contextlib.suppress(BaseException):
-                traceback.print_exc()
+                terminal.warn_traceback()
         finally:  # in every case: the child must not continue as a second parent
             with contextlib.suppress(BaseException):
                 sys.stdout.flush(), sys.stderr.flush()

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
-from rl_cli.tracking.formatting import duration, number
+from rl_cli.core import terminal
+from rl_cli.tracking.display import print_table
+from rl_cli.tracking.formatting import cell, duration, number
 from rl_cli.tracking.statistics import iqm, iqm_interval
 
 
@@ -21,16 +21,15 @@ def report(sweep: Path) -> int:
         json.loads(path.read_text()) | {"job": int(path.stem.removeprefix("job_"))}
         for path in sorted(sweep.glob("job_*.json"))
     ]
-    console = Console()
     shared = set.intersection(*(set(job["overrides"]) for job in jobs)) if len(jobs) > 1 else set()
     for job in jobs:  # overrides common to all jobs are printed once
         job["overrides"] = [o for o in job["overrides"] if o not in shared] or ["(as given)"]
     if shared:
-        print("all jobs:", " ".join(sorted(shared)))
-    console.print(_jobs_table(jobs))
+        terminal.say(f"all jobs: {' '.join(sorted(shared))}")
+    print_table(_jobs_table(jobs))
     if groups := _groups(jobs):
-        console.print(_groups_table(groups))
-    print(f"jobs: {sweep}")
+        print_table(_groups_table(groups))
+    terminal.say(f"jobs: {sweep}")
     failures = {job["exit_code"] for job in jobs} - {0}
     return 0 if not failures else failures.pop() if len(failures) == 1 else 1
 
@@ -44,15 +43,15 @@ def _jobs_table(jobs: list[dict[str, Any]]) -> Table:
         ended = (
             job["state"]
             if job["exit_code"] == 0
-            else f"[red]{job['state']}[/]: {escape(job['reason'])}"
+            else f"[red]{cell(job['state'])}[/]: {cell(job['reason'])}"
         )
         table.add_row(
             str(job["job"]),
-            escape("\n".join(job["overrides"])),
+            "\n".join(map(cell, job["overrides"])),
             value,
             duration(job["seconds"]),
             ended,
-            Path(job["run_dir"]).name,
+            cell(Path(job["run_dir"]).name),
         )
     return table
 
@@ -76,7 +75,7 @@ def _groups_table(groups: dict[str, list[float]]) -> Table:
         returns = np.array(values)
         low, high = iqm_interval(returns)
         table.add_row(
-            escape(name),
+            "\n".join(map(cell, name.split("\n"))),
             str(len(values)),
             number(float(returns.mean())),
             number(float(iqm(returns))),

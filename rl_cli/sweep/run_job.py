@@ -10,11 +10,10 @@ import dataclasses
 import json
 import signal
 import sys
-import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rl_cli.core import memory, processes
+from rl_cli.core import memory, processes, terminal
 from rl_cli.core.errors import RunError
 from rl_cli.storage.atomic_files import write_json
 
@@ -50,7 +49,7 @@ def run(task: Task) -> int:
     """Train and write the record. -> exit code."""
     memory.share_among(task.concurrent)
     if task.title:
-        print(task.title, flush=True)
+        terminal.say(task.title)
     outcome = _guarded(task.config, task.labels)
     folder = task.folder if Path(task.folder).exists() else ""
     record = task.record | dataclasses.asdict(outcome) | {"run_dir": folder}
@@ -67,14 +66,14 @@ def _guarded(config: dict[str, Any], labels: tuple[str, str]) -> Outcome:
     try:
         return train(algos.build_run_config(config), config, labels)
     except RunError as error:
-        print(error, file=sys.stderr)
+        terminal.warn(*str(error).splitlines())
         return Outcome(error.exit_code, "failed", error.what)
     except KeyboardInterrupt:  # a second signal: the sweep resumes from the last checkpoint
         return Outcome(128 + signal.SIGINT, "interrupted", "SIGINT")
     except SystemExit as error:  # raised by an env or a library: the job is not complete
         return Outcome(1, "failed", f"SystemExit: {error.code}")
     except Exception as error:
-        traceback.print_exc()
+        terminal.warn_traceback()
         return Outcome(1, "failed", f"{type(error).__name__}: {error}")
 
 

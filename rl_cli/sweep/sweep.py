@@ -19,7 +19,7 @@ from typing import Any
 
 from rl_cli import algos
 from rl_cli.config.run import RunConfig
-from rl_cli.core import devices, processes
+from rl_cli.core import devices, processes, terminal
 from rl_cli.core.errors import BadInput
 from rl_cli.storage import run_folder
 from rl_cli.storage.atomic_files import write_json
@@ -132,7 +132,7 @@ class Sweep:
         path, earlier = self._record_of(job, digest)
         self.paths[job.number] = path
         if _is_complete(earlier):
-            print(f"[{job.number}] {job.name}: complete, {earlier['run_dir']}", flush=True)
+            terminal.say(f"[{job.number}] {job.name}: complete, {earlier['run_dir']}")
             return None
         quiet = job.cfg.shown == "none" or self.size > 1
         config = {**job.config, "quiet": quiet}
@@ -183,7 +183,7 @@ class Sweep:
         failed = record.get("exit_code")
         if failed or self.size > 1:
             ended = f"{record['state']}: {record['reason']}" if failed else "done"
-            print(f"[{number}] {ended}", flush=True)
+            terminal.say(f"[{number}] {ended}")
         if record.get("state") == "interrupted":
             self.exit_code = int(record["exit_code"])
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import shutil
 import sys
 import textwrap
@@ -13,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from rl_cli.core import terminal
+from rl_cli.core.errors import escaped
 from rl_cli.tracking.formatting import describe, describe_row, number
 from rl_cli.tracking.statistics import Summary
 
@@ -71,7 +72,7 @@ class QuietMonitor:
         """Prints nothing."""
 
     def note(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+        terminal.warn(text)
 
     @contextlib.contextmanager
     def waiting(self, reason: str) -> Iterator[None]:
@@ -79,7 +80,7 @@ class QuietMonitor:
         yield
 
     def stopping(self) -> None:
-        os.write(2, f"{STOPPING}\n".encode())
+        terminal.urgent(STOPPING)
 
     def close(self) -> None:
         """Prints nothing."""
@@ -176,7 +177,7 @@ class PlainMonitor(QuietMonitor):
         return f"step {step:,}/{self.budget:,}" if self.episodes is None else f"step {step:,}"
 
     def _line(self, text: str) -> None:
-        print(fitted(text), flush=True)
+        terminal.say(*fitted(escaped(text)).splitlines())
 
 
 def fitted(text: str) -> str:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 
 from rich.console import Console
+from rich.table import Table
 
 from rl_cli.config.run import Display
 from rl_cli.tracking.console import Monitor, PlainMonitor, QuietMonitor
@@ -31,6 +32,11 @@ def make_monitor(display: Display) -> Monitor:
     from rl_cli.tracking.live import LiveMonitor
 
     return LiveMonitor(Console(force_terminal=True))
+
+
+def print_table(table: Table) -> None:
+    """Print a table on standard output."""
+    Console().print(table)
 
 
 def redraws(environ: Mapping[str, str]) -> bool:

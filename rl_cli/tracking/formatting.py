@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.markup import escape
 from rich.table import Table
 
-from rl_cli.core.errors import plain
+from rl_cli.core.errors import escaped, plain
 from rl_cli.tracking.statistics import Summary
 
 SPARKS = "▁▂▃▄▅▆▇█"
@@ -117,9 +117,14 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
 
 
+def cell(text: str) -> str:
+    """Text of an env, a folder or a record for rich: without markup, control characters escaped."""
+    return escape(escaped(text))
+
+
 def summary_table(summary: Summary, title: str) -> Table:
     """All values of a summary."""
-    table = Table(title=escape(title), title_justify="left", show_header=False)
+    table = Table(title=cell(title), title_justify="left", show_header=False)
     table.add_column(style="dim")
     table.add_column(justify="right")
     table.add_row("episodes", f"{summary.episodes}")
@@ -142,8 +147,13 @@ def summary_table(summary: Summary, title: str) -> Table:
 
 
 def relative(path: Path) -> str:
-    """A path relative to the current folder, if it is inside."""
+    """A path relative to the current folder, if it is inside, to be read."""
+    return plain(path_here(path))
+
+
+def path_here(path: Path) -> str:
+    """As `relative`, whole and unescaped: for a command line to paste."""
     try:
-        return plain(str(path.resolve().relative_to(Path.cwd())))
+        return str(path.resolve().relative_to(Path.cwd()))
     except ValueError:
-        return plain(str(path))
+        return str(path)

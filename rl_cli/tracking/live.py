@@ -8,16 +8,17 @@ from collections.abc import Iterator, Mapping
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
-from rich.markup import escape
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from rl_cli.core.errors import escaped
 from rl_cli.tracking.console import STOPPING, Episodes
 from rl_cli.tracking.formatting import (
     binned,
+    cell,
     describe,
     describe_returns,
     describe_row,
@@ -90,7 +91,7 @@ class LiveMonitor:
             self.best_evaluation = self.last_evaluation
 
     def note(self, text: str) -> None:
-        self.live.console.print(escape(text), highlight=False)
+        self.live.console.print(cell(text), highlight=False)
 
     @contextlib.contextmanager
     def waiting(self, reason: str) -> Iterator[None]:
@@ -124,7 +125,7 @@ class LiveMonitor:
         body.add_column()
         for label, value in [*self._state(), *self._results(width), *self._numbers(width)]:
             body.add_row(label, value)
-        yield Panel(Group(bar, Text(), body), title=escape(self.title), title_align="left")
+        yield Panel(Group(bar, Text(), body), title=cell(self.title), title_align="left")
 
     def _state(self) -> Iterator[tuple[str, RenderableType]]:
         """What the run does at the moment, if not training."""
@@ -166,7 +167,7 @@ class LiveMonitor:
             times.append(f"{self.latest['time/steps_per_second']:,.0f} steps/s")
         yield "time", Text(joined(times, width))
         for name, value in self.facts.items():
-            yield name, Text("\n".join(path_lines(value, width)))
+            yield name, Text("\n".join(path_lines(escaped(value), width)))
 
     def _time_left(self) -> str:
         done = self.step - self.started_at

@@ -6,9 +6,17 @@ import dataclasses
 from pathlib import Path
 
 from rl_cli.config.run import RunConfig
+from rl_cli.core import terminal
+from rl_cli.core.command_line import argument, override, pasted
 from rl_cli.envs import trust
 from rl_cli.storage import run_folder
-from rl_cli.tracking.formatting import describe, describe_training, duration, relative
+from rl_cli.tracking.formatting import (
+    describe,
+    describe_training,
+    duration,
+    path_here,
+    relative,
+)
 from rl_cli.tracking.statistics import Summary
 
 
@@ -34,8 +42,9 @@ def already_complete(folder: Path, cfg: RunConfig) -> Outcome:
     if cfg.shown != "none":
         by_episodes = str(status.get("reason")).startswith("total_episodes")
         longer = "total_episodes" if by_episodes else "total_timesteps"
-        print(f"this run is complete: {relative(folder)}")
-        print(f"longer:  rl-train resume={relative(folder)} {longer}=<more>")
+        terminal.say(f"this run is complete: {relative(folder)}")
+        resume = pasted("rl-train", override("resume", path_here(folder)))
+        terminal.say(f"longer:  {resume} {longer}=<more>")
     step, value = status.get("step"), status.get("eval_return")
     return Outcome(
         0,
@@ -49,9 +58,9 @@ def already_complete(folder: Path, cfg: RunConfig) -> Outcome:
 
 def print_interrupted(cfg: RunConfig, folder: Path, signal_name: str, step: int) -> None:
     """Print which signal stopped the run, and the command that resumes it."""
-    here = relative(folder)
-    print(f"stopped by {signal_name} at step {step:,}; the checkpoint is saved")
-    print("resume:  rl-train", f"resume={here}", *trust.required_arguments(cfg.env))
+    terminal.say(f"stopped by {signal_name} at step {step:,}; the checkpoint is saved")
+    words = (override("resume", path_here(folder)), *trust.required_arguments(cfg.env))
+    terminal.say(f"resume:  {pasted('rl-train', *words)}")
 
 
 def print_completed(
@@ -63,23 +72,25 @@ def print_completed(
     training: dict[str, float],
 ) -> None:
     """Print the results, and the commands that replay the policy and show the curves."""
-    here = relative(folder)
+    here = path_here(folder)
     why = "" if outcome.reason == "budget" else f" ({outcome.reason})"
-    print(
+    terminal.say(
         f"done: {outcome.step:,} steps in {duration(outcome.seconds)}{why}; "
         f"{describe(summary)}, best {best_return:.1f}"
     )
     if training:
-        print(f"trained: {describe_training(training)}")
-    print("replay:  rl-eval", here, *trust.required_arguments(cfg.env))
+        terminal.say(f"trained: {describe_training(training)}")
+    words = (argument(here), *trust.required_arguments(cfg.env))
+    terminal.say(f"replay:  {pasted('rl-eval', *words)}")
     if cfg.log.tensorboard:
-        print(f"curves:  tensorboard --logdir {'runs' if here.startswith('runs/') else here}")
+        shown = "runs" if here.startswith("runs/") else argument(here)
+        terminal.say(f"curves:  {pasted('tensorboard', '--logdir', shown)}")
     _print_videos(folder / "videos")
 
 
 def _print_videos(folder: Path) -> None:
     if videos := sorted(folder.glob("step_*.mp4")):
-        print(f"video:   {relative(videos[-1])}")
+        terminal.say(f"video:   {relative(videos[-1])}")
     if videos := list(folder.glob("episode_*.mp4")):
         count = f"{len(videos)} training episode{'s' if len(videos) > 1 else ''}"
-        print(f"videos:  {count} in {relative(folder)}")
+        terminal.say(f"videos:  {count} in {relative(folder)}")

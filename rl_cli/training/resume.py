@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -12,6 +11,7 @@ from rl_cli.config import migrations
 from rl_cli.config.algorithm import AlgoConfig
 from rl_cli.config.env import EnvConfig
 from rl_cli.config.run import RunConfig
+from rl_cli.core import terminal
 from rl_cli.core.errors import BadInput, plain
 from rl_cli.core.types import Arrays, State
 from rl_cli.storage import checkpoint_reader, recovery, run_folder
@@ -83,7 +83,7 @@ def load_checkpoint(folder: Path, cfg: RunConfig, algo_cfg: AlgoConfig) -> Saved
         _refuse_fewer_episodes(saved.state, cfg)
     for path, why in broken:
         kept = recovery.set_aside(path)
-        print(f"broken checkpoint set aside as {relative(kept)}: {plain(why)}", file=sys.stderr)
+        terminal.warn(f"broken checkpoint set aside as {relative(kept)}: {plain(why)}")
     return saved
 
 

@@ -407,7 +407,7 @@ def test_written_transitions_are_read_back_unchanged(tmp_path):
 
 
 def test_entry_point_is_declared():
-    assert 'rl-play = "rl_cli.cli.play:main"' in (REPO / "pyproject.toml").read_text()
+    assert 'rl-play = "rl_cli.cli.entry:play"' in (REPO / "pyproject.toml").read_text()
 
 
 def test_env_id_chooses_the_same_config_group_as_rl_train():

@@ -1,0 +1,63 @@
+"""Stop signals before and after training, when no step has to be finished first.
+
+During training `training.signals.Interruption` takes their place.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from rl_cli.core.processes import STOP_SIGNALS
+
+SIGHUP = getattr(signal, "SIGHUP", None)
+"""The terminal is gone. It may arrive several times: from the kernel, and from the shell."""
+
+_received: list[int] = []
+
+
+class StopRequest(KeyboardInterrupt):
+    """A stop signal arrived."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signal.Signals(signum).name)
+        self.signum = signum
+
+
+def signal_of(error: BaseException | None) -> int:
+    """The signal behind a KeyboardInterrupt, or behind an error that it caused in other code."""
+    if isinstance(error, StopRequest):
+        return error.signum
+    return received() or signal.SIGINT
+
+
+def received() -> int | None:
+    """The first stop signal that this process received, also if other code caught the exception."""
+    return _received[0] if _received else None
+
+
+def record(signum: int) -> None:
+    """Remember a stop signal."""
+    _received.append(signum)
+
+
+def _raise(signum: int, frame: FrameType | None) -> None:
+    again = bool(_received)
+    record(signum)
+    if not (again and signum == SIGHUP):
+        raise StopRequest(signum)
+
+
+@contextmanager
+def raising() -> Iterator[None]:
+    """In the body a stop signal raises StopRequest, unless it is ignored (nohup ignores SIGHUP)."""
+    _received.clear()
+    handled = [s for s in STOP_SIGNALS if signal.getsignal(s) != signal.SIG_IGN]
+    before = [signal.signal(s, _raise) for s in handled]
+    try:
+        yield
+    finally:
+        for s, handler in zip(handled, before, strict=True):
+            signal.signal(s, handler)
