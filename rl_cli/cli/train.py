@@ -18,10 +18,12 @@ from rl_cli.cli import (
     group_names,
     hydra_errors,
     option_forms,
+    presets,
     user_files,
 )
 from rl_cli.cli.arguments import value_of
 from rl_cli.config.algorithm import AlgoConfig
+from rl_cli.config.labels import Labels
 from rl_cli.config.run import RunConfig
 from rl_cli.config.schema import SEE_HELP, keys
 from rl_cli.core import stop_signals, terminal
@@ -111,7 +113,7 @@ class _Task:
             str(choices["algo"]), str(choices["env"]), str(choices["hparams"]), config["env"]["id"]
         )
         words = compose.as_typed(hydra_cfg.overrides.task)
-        labels = (str(choices["algo"]), config_groups.env_label(str(choices["env"]), config))
+        labels = _labels(hydra_cfg.runtime, config, words)
         if hydra_cfg.mode != RunMode.MULTIRUN:
             run_cfg = algos.build_run_config(config)
             self._check_overrides(run_cfg, words)
@@ -165,6 +167,18 @@ class _Task:
             self.exit_code = sweep.exit_code
 
 
+def _labels(runtime: Any, config: Any, words: list[str]) -> Labels:
+    """The names of a run, from Hydra's choices of groups and the words typed."""
+    choices = runtime.choices
+    folders = [Path(source.path) for source in runtime.config_sources if source.schema == "file"]
+    preset = presets.preset_label(str(choices["hparams"]), folders)
+    if (experiment := choices.get("experiment")) is not None:
+        values = "" if preset == presets.DEFAULTS else f"{preset}, "
+        preset = f"{values}experiment={experiment}"
+    env = config_groups.env_label(str(choices["env"]), config)
+    return Labels(str(choices["algo"]), env, preset, tuple(words))
+
+
 def _refuse_no_learning(cfg: RunConfig, words: list[str]) -> None:
     """Raise BadInput if a typed algo.learning_starts is beyond the budget.
 
@@ -208,7 +222,7 @@ def _resume(argv: list[str]) -> int:
     return experiment.train(cfg, config, labels).exit_code
 
 
-def _overrides_of_resume(argv: list[str], labels: tuple[str, str], folder: Path) -> dict[str, Any]:
+def _overrides_of_resume(argv: list[str], labels: Labels, folder: Path) -> dict[str, Any]:
     """Keys and values typed besides `resume=`, without those that repeat the run's own groups."""
     known, typed = keys(RunConfig), dict[str, Any]()
     own = {("algo", labels[0]), ("env", labels[1])}

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rl_cli.config.labels import Labels
 from rl_cli.core import memory, processes, terminal
 from rl_cli.core.errors import RunError
 from rl_cli.storage.atomic_files import write_json
@@ -28,7 +29,7 @@ class Task:
     Args:
         title: printed when the job starts; empty: nothing is printed.
         config: of the run, with `run_dir` or `resume`.
-        labels: names of algorithm and env.
+        labels: of the run.
         concurrent: how many jobs run at the same time, which share the memory.
         record: the fields of the job's record that are known before it starts.
         path: of the record.
@@ -38,7 +39,7 @@ class Task:
 
     title: str
     config: dict[str, Any]
-    labels: tuple[str, str]
+    labels: Labels
     concurrent: int
     record: dict[str, Any]
     path: str
@@ -57,7 +58,7 @@ def run(task: Task) -> int:
     return outcome.exit_code
 
 
-def _guarded(config: dict[str, Any], labels: tuple[str, str]) -> Outcome:
+def _guarded(config: dict[str, Any], labels: Labels) -> Outcome:
     """Train; every exception becomes an outcome, except signals."""
     from rl_cli import algos
     from rl_cli.training.experiment import train
@@ -89,7 +90,7 @@ def main() -> int:
     """Entry point of a spawned job. -> exit code."""
     processes.end_with_parent(signal.SIGTERM)
     fields = json.load(sys.stdin)
-    return run(Task(**fields | {"labels": tuple(fields["labels"])}))
+    return run(Task(**fields | {"labels": Labels.of(fields["labels"])}))
 
 
 if __name__ == "__main__":

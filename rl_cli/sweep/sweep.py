@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from rl_cli import algos
+from rl_cli.config.labels import Labels
 from rl_cli.config.run import RunConfig
 from rl_cli.core import devices, processes, terminal
 from rl_cli.core.errors import BadInput
@@ -43,7 +44,7 @@ class Job:
     number: int
     cfg: RunConfig
     config: dict[str, Any]  # the same as composed, plain values
-    labels: tuple[str, str]
+    labels: Labels
     overrides: list[str]
     name: str  # the overrides that differ between jobs
 
@@ -52,7 +53,7 @@ class Job:
         cls,
         number: int,
         config: dict[str, Any],
-        labels: tuple[str, str],
+        labels: Labels,
         overrides: list[str],
         name: str,
     ) -> Job:
@@ -72,7 +73,9 @@ class Job:
 
     def digest(self) -> str:
         """Hash of the configuration, equal for jobs that would give the same run."""
-        content = {k: v for k, v in self.config.items() if k not in HOW} | {"labels": self.labels}
+        content = {k: v for k, v in self.config.items() if k not in HOW} | {
+            "labels": self.labels[:2]
+        }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -139,10 +142,10 @@ class Sweep:
         if folder := _to_resume(earlier):
             config["resume"] = folder
         else:
-            folder = str(run_folder.new_name(*job.labels, job.cfg.seed))
+            folder = str(run_folder.new_name(*job.labels[:2], job.cfg.seed))
             config["run_dir"] = folder
         record = {
-            **{"overrides": job.overrides, "labels": list(job.labels)},
+            **{"overrides": job.overrides, "labels": list(job.labels[:2])},
             **{"seed": job.cfg.seed, "config": digest, "run_dir": folder},
             "earlier": _attempts(earlier),
         }

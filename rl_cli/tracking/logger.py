@@ -14,7 +14,6 @@ from rl_cli.core.errors import NonFinite
 from rl_cli.core.types import Episode, Metrics
 from rl_cli.tracking.sinks import Sink
 from rl_cli.tracking.statistics import EpisodeTally, Summary
-from rl_cli.tracking.tensorboard import FINAL_METRIC
 
 PACKED_FROM = 10_000
 """Number of values of one metric between two rows at which they are joined into one tensor."""
@@ -84,11 +83,21 @@ class Logger:
             sink.write_row(step, row)
 
     def write_evaluation(
-        self, step: int, episodes: Sequence[Episode], seed: int, summary: Summary
+        self,
+        step: int,
+        episodes: Sequence[Episode],
+        seed: int,
+        summary: Summary,
+        best: float | None = None,
     ) -> None:
-        """Write the episodes of an evaluation and their summary. Raises as `write` does."""
+        """Write the episodes of an evaluation and their summary. Raises as `write` does.
+
+        `best`: the best mean return of an evaluation of the run so far.
+        """
         self.evaluation_step = step
-        row = {FINAL_METRIC: summary.mean, "eval/episode_length": summary.mean_length}
+        row = {"eval/episode_return": summary.mean, "eval/episode_length": summary.mean_length}
+        if best is not None:
+            row["eval/best_return"] = best
         if summary.success_rate is not None:
             row["eval/success_rate"] = summary.success_rate
         for sink in self.sinks:

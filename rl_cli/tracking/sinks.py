@@ -13,8 +13,9 @@ class SinkContext(NamedTuple):
     """First argument of a sink's constructor."""
 
     folder: Path  # of the run
-    hparams: Mapping[str, object]  # flat name -> value: seed, total_timesteps, algo.*, env.*
+    hparams: Mapping[str, object]  # flat name -> value: algo, env, seed, algo.*, env.*, ...
     resumed_at: int | None  # env step a resumed run continues from; None: a new run
+    differ: Sequence[str] = ()  # names in `hparams` that distinguish the runs of a sweep
 
 
 class Sink(Protocol):

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rl_cli.config.run import RunConfig
 from rl_cli.core.errors import StorageError
 from rl_cli.core.types import Episode
 from rl_cli.storage.atomic_files import storing
+from rl_cli.tracking.hparams import end_summary, start_summaries
 from rl_cli.tracking.sinks import SinkContext
-
-FINAL_METRIC = "eval/episode_return"
-"""The metric of the HPARAMS tab."""
 
 
 class TensorBoardSink:
@@ -64,7 +59,6 @@ class EventFiles:
 
     def __init__(self, context: SinkContext) -> None:
         from torch.utils.tensorboard import SummaryWriter
-        from torch.utils.tensorboard.summary import hparams as hparams_summaries
 
         self.folder: Path = context.folder / "tb"
         purge = None if context.resumed_at is None else context.resumed_at + 1
@@ -72,14 +66,8 @@ class EventFiles:
             self.writer = SummaryWriter(str(self.folder), purge_step=purge)
         assert self.writer.file_writer is not None
         self.add_summary: Callable[[Any], None] = self.writer.file_writer.add_summary
-        settings = {
-            name: value if isinstance(value, bool | int | float | str) else str(value)
-            for name, value in context.hparams.items()
-        }
-        self.end: Any
-        experiment, start, self.end = hparams_summaries(settings, {FINAL_METRIC: 0.0})
-        self.add_summary(experiment)
-        self.add_summary(start)
+        for summary in start_summaries(context.hparams, context.differ):
+            self.add_summary(summary)
 
     def scalars(self, row: Mapping[str, float], step: int) -> None:
         with storing(self.folder):
@@ -92,15 +80,5 @@ class EventFiles:
 
     def close(self) -> None:
         with storing(self.folder):
-            self.add_summary(self.end)
+            self.add_summary(end_summary())
             self.writer.close()
-
-
-def hparams(cfg: RunConfig) -> dict[str, Any]:
-    """The keys that distinguish runs: flat name -> number, string, bool or JSON text."""
-    values: dict[str, Any] = {"seed": cfg.seed, "total_timesteps": cfg.total_timesteps}
-    values |= {f"algo.{key}": value for key, value in dataclasses.asdict(cfg.algo).items()}
-    values |= {f"env.{key}": value for key, value in dataclasses.asdict(cfg.env).items()}
-    return {
-        k: json.dumps(v) if isinstance(v, dict | list | tuple) else v for k, v in values.items()
-    }

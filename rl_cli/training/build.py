@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from rl_cli.algos.base import Algorithm
 from rl_cli.algos.factory import use_machine_code, worth_compiling
 from rl_cli.collectors.factory import make_collector
+from rl_cli.config.labels import Labels
 from rl_cli.config.run import RunConfig
 from rl_cli.core.errors import BadInput
 from rl_cli.core.types import State
@@ -21,9 +22,10 @@ from rl_cli.storage.checkpoint_writer import CheckpointStore, Identity
 from rl_cli.storage.policy_file import load_policy_arrays
 from rl_cli.tracking.console import Monitor
 from rl_cli.tracking.csv_table import CsvSink
+from rl_cli.tracking.hparams import differing, hparams
 from rl_cli.tracking.logger import Logger
 from rl_cli.tracking.sinks import Sink, SinkContext
-from rl_cli.tracking.tensorboard import TensorBoardSink, hparams
+from rl_cli.tracking.tensorboard import TensorBoardSink
 from rl_cli.training.callbacks.base import Callback, CallbackContext, CallbackList
 from rl_cli.training.callbacks.checkpoint import CheckpointCallback
 from rl_cli.training.callbacks.disk_retry import DiskRetry
@@ -62,6 +64,7 @@ class Parts(NamedTuple):
     monitor: Monitor
     interrupted: Callable[[], bool]
     plugins: Plugins
+    labels: Labels
 
 
 def build(parts: Parts, folder: Path, saved: Saved | None, resumed: bool) -> Run:
@@ -77,7 +80,7 @@ def build(parts: Parts, folder: Path, saved: Saved | None, resumed: bool) -> Run
         BadInput: the checkpoint does not fit the configuration.
 
     """
-    cfg, algo, envs, monitor, interrupted, plugins = parts
+    cfg, algo, envs, monitor, interrupted, plugins, labels = parts
     if worth_compiling(cfg.compile, algo):
         source = source_digest(sys.modules[type(algo).__module__])
         arithmetic = repr((algo.cfg, envs.spec, source))
@@ -88,7 +91,8 @@ def build(parts: Parts, folder: Path, saved: Saved | None, resumed: bool) -> Run
         load_weights(saved, algo, envs, folder)
     step = 0 if saved is None else saved.manifest.step
     evaluator = Evaluator(cfg.env, envs.obs_normalizer)
-    context = SinkContext(folder, hparams(cfg), step if resumed else None)
+    values = hparams(cfg, labels)
+    context = SinkContext(folder, values, step if resumed else None, differing(labels, values))
     logger = Logger(make_sinks(cfg, context, plugins), evaluator.success_at, cfg.log.window)
     history = EvaluationHistory(cfg.stop.eval_window)
     callbacks = CallbackList(make_callbacks(parts, folder, evaluator, logger, history))
@@ -115,7 +119,7 @@ def make_callbacks(
     Videos first: pending training episodes are not part of a checkpoint, and a video is rendered while
     the evaluation runs. Then the row, so that a checkpoint of the same step includes it.
     """
-    cfg, algo, envs, monitor, interrupted, plugins = parts
+    cfg, algo, envs, monitor, interrupted, plugins, _ = parts
     policy = RunPolicy(algo, envs.obs_normalizer)
     reporter = Reporter(logger, monitor)
     context = CallbackContext(cfg, folder, policy.predict, history, reporter.note, interrupted)
@@ -148,7 +152,7 @@ def make_checkpoints(
 
 
 def make_recorder(parts: Parts, folder: Path) -> VideoRecorder:
-    cfg, algo, envs, monitor, interrupted, _ = parts
+    cfg, algo, envs, monitor, interrupted, _, _ = parts
     on_cpu = algo.learner.arrays is not None  # a CUDA context does not survive a fork
     background = Background(cfg.video.background and on_cpu, interrupted, cfg.step_timeout)
     agent = (cfg.env, envs.obs_normalizer, algo.predict)

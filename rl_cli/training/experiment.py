@@ -6,11 +6,12 @@ This module does not import torch at the top, so that bad input is refused befor
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rl_cli.buffers.memory_check import require_memory
+from rl_cli.config.labels import Labels
 from rl_cli.config.run import RunConfig
 from rl_cli.core import devices
 from rl_cli.envs.vector import VectorEnv
@@ -28,18 +29,19 @@ if TYPE_CHECKING:
     from rl_cli.training.run import Experiment
 
 
-def train(cfg: RunConfig, recorded: Mapping[str, Any], labels: tuple[str, str]) -> Outcome:
+def train(cfg: RunConfig, recorded: Mapping[str, Any], labels: Sequence[object]) -> Outcome:
     """Start a run, or resume the run that `cfg.resume` names.
 
     Args:
         cfg: the typed configuration.
         recorded: the same configuration as composed by Hydra, in plain values; for config.yaml.
-        labels: names of algorithm and env, for the run's folder and title.
+        labels: fields of `Labels`.
 
     Raises:
         BadInput: before anything is written.
 
     """
+    labels = Labels.of(labels)
     devices.require_driver(cfg.device)
     earlier = resume.folder_of(cfg)
     changed: dict[str, Any] = {}
@@ -55,10 +57,10 @@ def train(cfg: RunConfig, recorded: Mapping[str, Any], labels: tuple[str, str]) 
         from rl_cli.training.run import make_run_algorithm  # imports torch, which takes seconds
 
         algo = make_run_algorithm(cfg, envs, earlier)
-        with _lock(earlier) or run_folder.create(*labels, cfg.seed, cfg.run_dir) as folder:
+        with _lock(earlier) or run_folder.create(*labels[:2], cfg.seed, cfg.run_dir) as folder:
             saved = None if earlier is None else resume.load_checkpoint(earlier, cfg, cfg.algo)
             written = {k: v for k, v in recorded.items() if k not in resume.HOW}
-            run_folder.write_config(folder, {"labels": list(labels), **written})
+            run_folder.write_config(folder, {**labels.recorded(), **written})
             if saved is None and prefill is not None:
                 algo.prefill(prefill)
             resumed = earlier is not None
@@ -74,7 +76,7 @@ def _experiment(
     folder: Path,
     saved: resume.Saved | None,
     resumed: bool,
-    labels: tuple[str, str],
+    labels: Labels,
 ) -> Experiment:
     """Build a run in its folder."""
     from rl_cli.training.build import Parts, build
@@ -83,9 +85,9 @@ def _experiment(
 
     monitor = make_monitor(cfg.shown)
     interruption = Interruption(monitor)
-    parts = Parts(cfg, algo, envs, monitor, interruption, plugins)
+    parts = Parts(cfg, algo, envs, monitor, interruption, plugins, labels)
     run = build(parts, folder, saved, resumed)
-    return Experiment(parts, run, folder, interruption, labels)
+    return Experiment(parts, run, folder, interruption)
 
 
 def _lock(folder: Path | None) -> FolderLock | None:

@@ -10,6 +10,7 @@ from typing import Any, cast
 from rl_cli.config import migrations
 from rl_cli.config.algorithm import AlgoConfig
 from rl_cli.config.env import EnvConfig
+from rl_cli.config.labels import Labels
 from rl_cli.config.run import RunConfig
 from rl_cli.core import terminal
 from rl_cli.core.errors import BadInput, plain
@@ -146,7 +147,7 @@ def require_same_run(saved: Saved, seed: int, algo: AlgoConfig, env: EnvConfig) 
             )
 
 
-def recorded(folder: Path) -> tuple[dict[str, Any], tuple[str, str]]:
+def recorded(folder: Path) -> tuple[dict[str, Any], Labels]:
     """A run's configuration, with keys that were added later, and its labels.
 
     Raises:
@@ -154,11 +155,9 @@ def recorded(folder: Path) -> tuple[dict[str, Any], tuple[str, str]]:
 
     """
     config = run_folder.read_config(folder)
-    labels = config.pop("labels", None)
-    if not isinstance(labels, list) or len(labels) != 2:
-        labels = ["run", "run"]
+    labels = Labels.from_record(config)
     how = {"resume": None, "run_dir": None, "jobs": 1, "display": "auto", "quiet": False}
-    return how | migrations.run(config), (str(labels[0]), str(labels[1]))
+    return how | migrations.run(config), labels
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

@@ -16,7 +16,7 @@ from rl_cli import algos
 from rl_cli.algos.base import Algorithm
 from rl_cli.algos.factory import make_algorithm
 from rl_cli.config.run import RunConfig
-from rl_cli.core.errors import RunError
+from rl_cli.core.errors import RunError, plain
 from rl_cli.envs.vector import VectorEnv
 from rl_cli.storage import manifest, run_folder
 from rl_cli.storage.policy_file import refuse_other_sizes
@@ -49,7 +49,6 @@ class Experiment:
         parts, run: of the run.
         folder: of the run.
         interruption: the signals that ask it to stop.
-        labels: names of algorithm and env, for the title.
 
     """
 
@@ -59,11 +58,10 @@ class Experiment:
         run: Run,
         folder: Path,
         interruption: Interruption,
-        labels: tuple[str, str],
     ) -> None:
         self.cfg, self.algo, self.monitor = parts.cfg, parts.algo, parts.monitor
         self.run, self.trainer, self.state = run, run.trainer, run.trainer.state
-        self.folder, self.interruption, self.labels = folder, interruption, labels
+        self.folder, self.interruption, self.labels = folder, interruption, parts.labels
         self.resumptions: list[dict[str, Any]] = []
 
     def go(self, changed: Mapping[str, Any] | None) -> Outcome:
@@ -98,8 +96,13 @@ class Experiment:
     def _announce(self) -> None:
         most, step = self.cfg.total_episodes, self.state.step
         progress = None if most is None else (self.state.episodes, most)
-        facts = {"folder": relative(self.folder)}
-        title = " · ".join(self.labels)
+        facts = {
+            "folder": relative(self.folder),
+            "preset": plain(self.labels.preset),
+            "seed": str(self.cfg.seed),
+        }
+        facts = {name: value for name, value in facts.items() if value}
+        title = " · ".join(self.labels[:2])
         self.monitor.start(title, facts, step, self.cfg.total_timesteps, progress)
         if self.resumptions and self.cfg.shown != "none":
             self.monitor.note(f"resuming at step {step:,}")

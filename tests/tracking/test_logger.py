@@ -9,7 +9,6 @@ import pytest
 import safetensors.numpy
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from rl_cli.core.errors import NonFinite
 from rl_cli.core.types import Episode
@@ -22,13 +21,6 @@ from rl_cli.tracking.statistics import summarise
 from rl_cli.tracking.tensorboard import TensorBoardSink
 
 TIMES = {"time/steps_per_second": 1000.0}
-HPARAMS = {
-    "seed": 3,
-    "algo.gamma": 0.99,
-    "algo.name": "dqn",
-    "algo.double_q": True,
-    "algo.max_grad_norm": None,
-}
 
 
 def write(log, step, times):
@@ -40,7 +32,7 @@ def write(log, step, times):
 
 
 def logger(folder, tensorboard=False, resumed_at=None, **options):
-    context = SinkContext(folder, HPARAMS, resumed_at)
+    context = SinkContext(folder, {"seed": 3}, resumed_at)
     sinks = [CsvSink(context), *([TensorBoardSink(context)] if tensorboard else [])]
     return Logger(sinks, **options)
 
@@ -229,7 +221,7 @@ def test_tensorboard_shows_rows_and_evaluations(tmp_path):
         log.add(metrics(loss=loss))
         write(log, step, TIMES)
     episodes = [Episode(9.0, 10), Episode(-1.0, 4)]
-    log.write_evaluation(200, episodes, 0, summarise(episodes, success_at=5.0))
+    log.write_evaluation(200, episodes, 0, summarise(episodes, success_at=5.0), best=6.5)
     log.close()
     assert curves(tmp_path) == {
         "rollout/episodes": [(100, 0), (200, 0)],
@@ -238,6 +230,7 @@ def test_tensorboard_shows_rows_and_evaluations(tmp_path):
         "eval/episode_return": [(200, 4.0)],
         "eval/episode_length": [(200, 7.0)],
         "eval/success_rate": [(200, 0.5)],
+        "eval/best_return": [(200, 6.5)],
     }
 
 
@@ -246,27 +239,6 @@ def test_tensorboard_shows_no_success_rate_without_a_threshold(tmp_path):
     log.write_evaluation(200, [Episode(1.0, 1)], 0, summarise([Episode(1.0, 1)]))
     log.close()
     assert set(curves(tmp_path)) == {"eval/episode_return", "eval/episode_length"}
-
-
-def test_hparams_tab_has_the_settings_and_the_final_metric(tmp_path):
-    log = logger(tmp_path, tensorboard=True)
-    log.close()
-    accumulator = EventAccumulator(str(tmp_path / "tb")).Reload()
-
-    def plugin_data(tag):
-        content = accumulator.SummaryMetadata(f"_hparams_/{tag}").plugin_data.content
-        return HParamsPluginData.FromString(content)
-
-    hparams = plugin_data("session_start_info").session_start_info.hparams
-    assert set(hparams) == set(HPARAMS)
-    assert hparams["seed"].number_value == 3
-    assert hparams["algo.gamma"].number_value == 0.99
-    assert hparams["algo.name"].string_value == "dqn"
-    assert hparams["algo.double_q"].number_value == 1  # torch stores a bool as a number
-    assert hparams["algo.max_grad_norm"].string_value == "None"
-    infos = plugin_data("experiment").experiment.metric_infos
-    assert [info.name.tag for info in infos] == ["eval/episode_return"]
-    assert plugin_data("session_end_info").HasField("session_end_info")
 
 
 # Resume

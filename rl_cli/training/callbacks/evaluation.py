@@ -88,4 +88,5 @@ class EvaluationCallback(Callback):
         summary = summarise(episodes, self.evaluator.success_at)
         rank = history.add(state.step, summary)
         check_finite({"eval/episode_return": summary.mean})
-        self.reporter.evaluation(state.step, episodes, cfg.seed, summary, rank)
+        best = float(history.best_return)
+        self.reporter.evaluation(state.step, episodes, cfg.seed, summary, rank, best)

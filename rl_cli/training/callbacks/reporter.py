@@ -30,10 +30,19 @@ class Reporter:
         self.monitor.row(step, row, always_print)
 
     def evaluation(
-        self, step: int, episodes: Sequence[Episode], seed: int, summary: Summary, rank: str
+        self,
+        step: int,
+        episodes: Sequence[Episode],
+        seed: int,
+        summary: Summary,
+        rank: str,
+        best: float,
     ) -> None:
-        """A complete evaluation. `rank`: "best", "tied for best" or empty."""
-        self.retry(lambda: self.logger.write_evaluation(step, episodes, seed, summary))
+        """A complete evaluation.
+
+        `rank`: "best", "tied for best" or empty. `best`: the best mean return of the run so far.
+        """
+        self.retry(lambda: self.logger.write_evaluation(step, episodes, seed, summary, best))
         self.monitor.evaluation(step, summary, rank)
 
     def note(self, text: str) -> None:
