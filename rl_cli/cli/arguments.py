@@ -37,6 +37,11 @@ def value_of(argv: list[str], key: str) -> str | None:
     return given[-1] if given else None
 
 
+def is_asked(argv: list[str]) -> bool:
+    """Whether a command line asks for help."""
+    return any(arg in ("-h", "--help") or arg.startswith("--help=") for arg in argv)
+
+
 def split_flags(argv: list[str]) -> tuple[list[str], list[str]]:
     """Hydra's flags with their values, and the overrides; Hydra needs each kind in one block."""
     flags: list[str] = []

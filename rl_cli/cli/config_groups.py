@@ -39,6 +39,9 @@ VARIANTS = {
 }
 """Methods that are a set of switches here, or have another name -> what to write."""
 
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""The safe loader in C, if PyYAML was built with it."""
+
 ANY_ID = "???"
 """Missing id of an env group that serves several envs; the command line must give it."""
 
@@ -162,7 +165,7 @@ def _read(group: str, name: str, folders: list[Path]) -> Any:
     for path in (folder / group / f"{name}.yaml" for folder in folders):
         if path.is_file():
             try:
-                return yaml.safe_load(path.read_text(encoding="utf-8"))
+                return yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)
             except RecursionError:
                 raise yaml.YAMLError("nested too deeply") from None
     return None

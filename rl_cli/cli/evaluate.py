@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 from rl_cli.cli import compose, entry, hydra_errors
-from rl_cli.cli.arguments import check_flags, plain_overrides, split_flags
+from rl_cli.cli.arguments import check_flags, is_asked, plain_overrides, split_flags
 from rl_cli.cli.numbers import expanded
 from rl_cli.cli.option_forms import check_forms
 from rl_cli.config.commands import ReplayConfig
@@ -22,10 +22,11 @@ main = entry.evaluate
 
 def run(argv: list[str]) -> int:
     """Run a command line. Returns the exit code."""
-    if not argv or any(arg in ("-h", "--help") for arg in argv):
+    if not argv or is_asked(argv):
         from rl_cli.cli.help import eval_help
+        from rl_cli.cli.layout import show
 
-        terminal.show(eval_help())
+        show(eval_help())
         return 0 if argv else 2
     if "--version" in argv:
         from rl_cli import __version__

@@ -1,160 +1,160 @@
-"""`--help`: the choices, and for every key its meaning, type, range and default."""
+"""`--help`: the choices, and for every key its value, type, range and meaning."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from rl_cli import algos
-from rl_cli.cli.arguments import value_of
-from rl_cli.cli.config_groups import (
-    ANY_ID,
-    CONF,
-    GROUPS,
-    algorithm_of,
-    env_id_of,
-    is_readable,
-    members,
-    user_folders,
-)
+from rl_cli.cli import help_topics
+from rl_cli.cli.arguments import FLAGS_WITH_VALUE, value_of
+from rl_cli.cli.config_groups import CONF, algorithm_of, user_folders
+from rl_cli.cli.help_topics import choices, default_values
+from rl_cli.cli.layout import item, key_entry, paragraph, show
 from rl_cli.config.commands import PlayConfig, ReplayConfig
 from rl_cli.config.run import RunSettings
-from rl_cli.config.schema import keys
+from rl_cli.config.schema import Key, keys
+from rl_cli.core import terminal
+from rl_cli.core.errors import BadInput
 
 TRAIN = """\
 rl-train: train an agent, or a sweep of them.
 
-  rl-train algo=dqn env=mountaincar                    one run
-  rl-train algo=ppo env.id=FrozenLake-v1               any registered env; module:Id-v0 too
-  rl-train -m algo=dqn,ppo env=cartpole seed=0,1       a sweep: every combination
-  rl-train resume=runs/dqn/mountaincar/<run>           resume an interrupted run
+  rl-train algo=dqn env=mountaincar               one run
+  rl-train algo=ppo env.id=FrozenLake-v1          any registered env
+  rl-train -m algo=dqn,ppo env=cartpole seed=0,1  a sweep: every combination
+  rl-train resume=latest                          resume an interrupted run
+  rl-train --doctor algo=ppo env=cartpole         try everything, train nothing
 
-Tuned values for an algorithm and an env are loaded by name (hparams/<algo>_<env>); hparams=none
-turns them off. The command line overrides every file. A conf/ folder in the current folder adds
-your own env, hparams and experiment files; --config-dir adds another folder. --cfg job shows the
-composed configuration. Intervals count env steps over all envs, or training episodes if the key's
-name ends in _episodes.
+  rl-train --help algo                            the algorithms; env: the envs
+  rl-train --help algo.gamma                      one key; eval: a group
+  rl-train algo=ppo env=cartpole --help           the values of that run
+
+The values of an algorithm and an env are loaded by name (hparams/<algo>_<env>);
+hparams=none turns them off. The command line overrides every file. A conf/
+folder in the current folder adds your own env, hparams and experiment files;
+--config-dir adds another folder. --cfg job shows the composed configuration.
+--completion bash (or zsh) prints a script that completes arguments.
+Intervals count env steps over all envs, or training episodes if the key's name
+ends in _episodes. 10k and 1M are counts. <run>: a run folder, latest, or the
+beginning of its name.
 """
 
 EVAL = """\
 rl-eval: evaluate a checkpoint.
 
-  rl-eval runs/dqn/mountaincar/<run>                   100 episodes of the best checkpoint
-  rl-eval <run> checkpoint=latest video=true           the latest checkpoint, with a video
-  rl-eval <run>/checkpoints/000120000 greedy=false     one checkpoint, with sampled actions
-  rl-eval <run> env.kwargs.enable_wind=true            in a modified env
+  rl-eval runs/dqn/mountaincar/<run>              best checkpoint, 100 episodes
+  rl-eval latest                                  the run that started last
+  rl-eval <run> checkpoint=latest video=true      the latest checkpoint, a video
+  rl-eval <run>/checkpoints/000120000 greedy=false
+                                                  this step, sampled actions
+  rl-eval <run> env.kwargs.enable_wind=true       in a modified env
+
+<run>: a run folder, latest, or the beginning of its name.
 """
 
 PLAY = """\
 rl-play: play an env with the keyboard.
 
-  rl-play env=mountaincar                              arrow keys or a, s, d, w; escape quits
+  rl-play env=mountaincar                         arrow keys or asdw
   rl-play env=carracing env.max_episode_steps=500
-  rl-play env.id=FrozenLake-v1                         any other env; its keys are printed at the start
-  rl-play env=mountaincar record=true                  write each episode as mp4, and the transitions
+  rl-play env.id=FrozenLake-v1                    any other env
+  rl-play env=mountaincar record=true             keep videos and steps
   rl-train algo=dqn env=mountaincar algo.prefill=<transitions.safetensors>
 """
 
-HEADER = f"{'key':<28}{'type':<24}{'range':<18}{'default':<16}meaning"
+OF_TRAINING = (
+    *("num_envs", "reseed_episodes", "normalize_obs", "normalize_reward", "reward_gamma"),
+    *("clip_obs", "clip_reward", "sign_reward", "episodic_life"),
+)
+"""Keys of an env that have no effect on play."""
 
 
-def train_help(argv: list[str]) -> str:
-    """The text of `rl-train --help`; with algo=<name> only that algorithm's keys."""
-    folders = [CONF, *user_folders(argv)]
+def answer_train(argv: list[str]) -> int:
+    """Show the help of rl-train. Returns the exit code: 2 for a topic that does not exist."""
+    topics, rest = split_topics(argv)
+    folders = [CONF, *user_folders(rest)]
+    try:
+        parts = [help_topics.topic(name, rest, folders) for name in topics]
+    except BadInput as error:
+        terminal.warn(*str(error).splitlines())
+        return error.exit_code
+    show("\n\n".join(parts) or _train_help(rest, folders))
+    return 0
+
+
+def split_topics(argv: list[str]) -> tuple[list[str], list[str]]:
+    """What help is asked about, and the other arguments."""
+    topics, rest = [], list[str]()
+    for i, arg in enumerate(argv):
+        is_value = i > 0 and argv[i - 1] in FLAGS_WITH_VALUE
+        if arg.startswith("--help="):
+            topics.append(arg.partition("=")[2])
+        elif arg in ("-h", "--help"):
+            continue
+        elif "=" in arg or arg.startswith("-") or is_value or not _follows_help(argv, i):
+            rest.append(arg)
+        else:
+            topics.append(arg)
+    return topics, rest
+
+
+def _follows_help(argv: list[str], place: int) -> bool:
+    """Whether the bare word at a place comes after --help, or all words before it are bare."""
+    before = argv[:place]
+    return bool({"-h", "--help"} & set(before)) or all(w[0] not in "-" for w in before if w)
+
+
+def _train_help(argv: list[str], folders: list[Path]) -> str:
+    """The whole help; with algo= or env= the values that would be used."""
     chosen = algorithm_of(value_of(argv, "algo") or "", folders)
+    of_run = value_of(argv, "algo") or value_of(argv, "env") or value_of(argv, "env.id")
+    found = help_topics.values_used(argv) if of_run else None
+    parts = [TRAIN, *choices(folders)]
+    if found is not None:
+        parts += [
+            "",
+            paragraph(f"keys, with the values of {found.title} and where they were set"),
+            "",
+        ]
+        known = help_topics.training_schema(argv)
+        parts += [
+            key_entry(name, found.values.get(name), key.describe(), found.sources.get(name, ""))
+            for name, key in known.items()
+        ]
+        return "\n".join(parts)
     names = [chosen] if chosen in algos.names() else algos.names()
-    parts = [TRAIN, *_choices(folders)]
-    presets = members("experiment", folders)
-    lines = [f"  {name:<37}{_first_comment('experiment', name, folders)}" for name in presets]
-    parts += ["presets: experiment=<name>", *lines]
-    others = [group for group in GROUPS[2:] if group != "experiment"]
-    parts += [f"{group}\n  {', '.join(members(group, folders))}" for group in others]
-    parts += ["", HEADER]
-    parts += _rows(RunSettings, "", _defaults("config.yaml") | {"env": _defaults("env/_base.yaml")})
+    parts += ["", "keys, with their default values", ""]
+    run = default_values("config.yaml") | {"env": default_values("env/_base.yaml")}
+    parts += _entries(keys(RunSettings), run)
     for name in names:
-        parts.append(f"\nalgo={name}")
-        parts += _rows(algos.config_class(name), "algo", {"algo": _defaults(f"algo/{name}.yaml")})
+        parts += ["", f"keys of algo={name}", ""]
+        values = {"algo": default_values(f"algo/{name}.yaml")}
+        parts += _entries(keys(algos.config_class(name), "algo"), values)
     return "\n".join(parts)
 
 
 def eval_help() -> str:
     """The text of `rl-eval --help`."""
-    rows = _rows(ReplayConfig, "", _defaults("eval.yaml"))
-    return "\n".join([EVAL, *_choices([CONF]), "", HEADER, *rows])
+    entries = _entries(keys(ReplayConfig), default_values("eval.yaml"))
+    return "\n".join([EVAL, "keys, with their default values", "", *entries])
 
 
 def play_help(argv: list[str]) -> str:
     """The text of `rl-play --help`."""
     folders = [CONF, *user_folders(argv)]
-    defaults = _defaults("play.yaml") | {"env": _defaults("env/_base.yaml")}
-    rows = _rows(PlayConfig, "", defaults)
-    return "\n".join([PLAY, *_choices(folders)[len(algos.names()) + 1 :], "", HEADER, *rows])
+    defaults = default_values("play.yaml") | {"env": default_values("env/_base.yaml")}
+    known = {k: v for k, v in keys(PlayConfig).items() if k.removeprefix("env.") not in OF_TRAINING}
+    envs = [item(*each) for each in help_topics.envs(folders, with_values=False).items()]
+    entries = _entries(known, defaults)
+    return "\n".join(
+        [PLAY, "envs: env=<name>", *envs, "", "keys, with their default values", "", *entries]
+    )
 
 
-def _choices(folders: list[Path]) -> list[str]:
-    """The algorithms and envs, one line each; the defaults are marked."""
-    chosen = [value for item in _defaults("config.yaml")["defaults"] for value in _values(item)]
-    texts = {name: algos.summary(name) for name in algos.names()}
-    presets = [name for name in members("algo", folders) if name not in texts]
-    texts |= {name: _first_comment("algo", name, folders) for name in presets}
-    env_texts = {name: _env_text(name, folders) for name in members("env", folders)}
-
-    def line(name: str, text: str) -> str:
-        return f"  {name:<28}{text}{' (default)' if name in chosen else ''}"
-
-    algo_lines = [line(*item) for item in texts.items()]
-    return ["algorithms", *algo_lines, "envs", *(line(*item) for item in env_texts.items())]
-
-
-def _values(item: Any) -> list[Any]:
-    """Values of an entry of a defaults list; none if the entry is a plain name."""
-    return list(item.values()) if isinstance(item, dict) else []
-
-
-def _rows(schema: type, prefix: str, defaults: dict[str, Any]) -> list[str]:
-    rows = []
-    for name, key in keys(schema, prefix).items():
-        if name == "algo":
-            continue
-        default = _text(_lookup(defaults, name))
-        kind = key.type if len(key.type) < 24 else key.type[:22] + "…"
-        rows.append(f"{name:<28}{kind:<24}{key.interval:<18}{default:<16}{key.doc}")
-    return rows
-
-
-def _lookup(values: dict[str, Any], path: str) -> Any:
-    node: Any = values
-    for part in path.split("."):
-        node = node.get(part) if isinstance(node, dict) else None
-    return node
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return "by env" if value == "???" else str(value).replace("'", "")
-
-
-def _defaults(name: str) -> dict[str, Any]:
-    path = CONF / name
-    return (yaml.safe_load(path.read_text()) if path.is_file() else None) or {}
-
-
-def _first_comment(group: str, name: str, folders: list[Path]) -> str:
-    """The comment in the first line of a group's file, which describes it."""
-    path = next(p for f in folders if (p := f / group / f"{name}.yaml").is_file())
-    lines = path.read_text(errors="replace").splitlines()
-    first, *_ = [*(line for line in lines if not line.startswith("# @package")), ""]
-    return first.removeprefix("# ").split(": rl-train")[0] if first.startswith("#") else ""
-
-
-def _env_text(name: str, folders: list[Path]) -> str:
-    if not is_readable("env", name, folders):
-        return "(not readable as YAML)"
-    found = env_id_of(name, folders)
-    text = "any game: env.id=<id>" if found == ANY_ID else found or "any other: env.id=<id>"
-    return f"{text} with continuous actions" if name == "lunarlander_continuous" else text
+def _entries(known: Mapping[str, Key], values: Mapping[str, Any]) -> Iterable[str]:
+    return [
+        key_entry(name, help_topics.lookup(values, name), key.describe())
+        for name, key in known.items()
+    ]

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from rl_cli.cli import compose, config_groups, entry, hydra_errors, user_files
-from rl_cli.cli.arguments import check_flags, plain_overrides, split_flags, value_of
+from rl_cli.cli.arguments import check_flags, is_asked, plain_overrides, split_flags, value_of
 from rl_cli.cli.group_names import resolve
 from rl_cli.cli.numbers import expanded
 from rl_cli.cli.option_forms import check_forms
@@ -20,10 +20,11 @@ main = entry.play
 
 def run(argv: list[str]) -> int:
     """Run a command line. Returns the exit code."""
-    if any(arg in ("-h", "--help") for arg in argv):
+    if is_asked(argv):
         from rl_cli.cli.help import play_help
+        from rl_cli.cli.layout import show
 
-        terminal.show(play_help(argv))
+        show(play_help(argv))
         return 0
     if "--version" in argv:
         from rl_cli import __version__

@@ -21,7 +21,7 @@ from rl_cli.cli import (
     presets,
     user_files,
 )
-from rl_cli.cli.arguments import value_of
+from rl_cli.cli.arguments import is_asked, value_of
 from rl_cli.config.algorithm import AlgoConfig
 from rl_cli.config.labels import Labels
 from rl_cli.config.run import RunConfig
@@ -42,11 +42,10 @@ main = entry.train
 
 def run(argv: list[str]) -> int:
     """Run a command line. Returns the exit code."""
-    if any(arg in ("-h", "--help") for arg in argv):
-        from rl_cli.cli.help import train_help
+    if is_asked(argv):
+        from rl_cli.cli.help import answer_train
 
-        terminal.show(train_help(argv))
-        return 0
+        return answer_train(argv)
     if "--version" in argv:
         from rl_cli import __version__
 
