@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rl_cli.buffers.columns import Row, field_bytes, row_bytes
-from rl_cli.config.algorithm import AlgoConfig
+from rl_cli.config.algorithm import AlgoConfig, BufferMemory
 from rl_cli.core import memory
 from rl_cli.core.types import EnvSpec, Transition
 
@@ -41,6 +41,12 @@ def priority_bytes(spec: EnvSpec, is_sorted: bool) -> int:
     return PRIORITY_BYTES + (reorder_bytes(spec) if is_sorted else 0)
 
 
+def buffer_bytes(cfg: AlgoConfig, spec: EnvSpec) -> int | None:
+    """Memory of the whole buffer; None: its size is not fixed in advance."""
+    wanted = cfg.buffer_memory(spec)
+    return None if wanted is None else wanted.value * _unit_bytes(wanted, spec)
+
+
 def require_memory(cfg: AlgoConfig, spec: EnvSpec) -> None:
     """Refuse a buffer that does not fit in memory.
 
@@ -49,9 +55,13 @@ def require_memory(cfg: AlgoConfig, spec: EnvSpec) -> None:
 
     """
     wanted = cfg.buffer_memory(spec)
-    if wanted is None:
-        return
+    if wanted is not None:
+        memory.require(wanted.key, wanted.value, _unit_bytes(wanted, spec))
+
+
+def _unit_bytes(wanted: BufferMemory, spec: EnvSpec) -> int:
+    """Bytes of each unit of the buffer's size."""
     each = bytes_of_row(spec, wanted.row)
     if wanted.prioritized:
         each += priority_bytes(spec, wanted.is_sorted)
-    memory.require(wanted.key, wanted.value, wanted.rows * each)
+    return wanted.rows * each

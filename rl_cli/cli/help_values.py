@@ -17,6 +17,14 @@ from rl_cli.tracking.formatting import relative
 TYPED = "command line"
 
 
+class Composed(NamedTuple):
+    """A composed configuration as plain values, the members of groups that it consists of, its title."""
+
+    values: dict[str, Any]
+    choices: dict[str, str]
+    title: str
+
+
 class Used(NamedTuple):
     """Values by their dotted keys, where each was set, and the title of the whole."""
 
@@ -25,38 +33,48 @@ class Used(NamedTuple):
     title: str
 
 
-def used(argv: list[str], known: Mapping[str, Any]) -> Used:
-    """The values of the run that a command line would start; of a sweep, those of its first job.
-
-    Args:
-        argv: the command line without `--help` and its topics.
-        known: keys of the command.
+def composed(words: list[str]) -> Composed:
+    """The configuration of the run that a command line would start; of a sweep, that of its first job.
 
     Raises:
         BadInput: the command line is wrong.
         CompositionError: Hydra cannot compose it.
 
     """
-    folders = [CONF, *config_groups.user_folders(argv)]
-    words = group_names.resolve(compose.plain(argv), folders)
     user_files.check(words)
-    found: list[tuple[dict[str, Any], dict[str, str]]] = []
+    found: list[Composed] = []
 
     def keep(cfg: Any) -> None:
         from hydra.core.hydra_config import HydraConfig
 
-        if not found:
-            choices = HydraConfig.get().runtime.choices
-            found.append((compose.values(cfg), {str(k): str(v) for k, v in choices.items()}))
+        choices = {str(k): str(v) for k, v in HydraConfig.get().runtime.choices.items()}
+        label = preset_label(choices["hparams"], [CONF, *config_groups.user_folders(words)])
+        title = f"algo={choices['algo']} env={choices['env']} ({label})"
+        found.append(Composed(compose.values(cfg), choices, title))
 
     compose.run_hydra("config", compose.prepare(words), keep)
-    values, choices = found[0]
+    return found[0]
+
+
+def used(argv: list[str], known: Mapping[str, Any]) -> Used:
+    """The values of the run that a command line would start, by key.
+
+    Args:
+        argv: the command line without `--help` and its topics.
+        known: keys of the command.
+
+    Raises:
+        BadInput, CompositionError: as of `composed`.
+
+    """
+    folders = [CONF, *config_groups.user_folders(argv)]
+    words = group_names.resolve(compose.plain(argv), folders)
+    values, choices, title = composed(words)
     flat = dict(_flat(values, known))
     sources = {key: source for key, source in _sources(choices, folders, known) if key in flat}
     typed = {word.lstrip("+").partition("=")[0] for word in split_flags(words)[1]} - {*GROUPS}
     sources |= {key: TYPED for key in flat if any(f"{key}.".startswith(f"{t}.") for t in typed)}
-    label = preset_label(choices.get("hparams", "none"), folders)
-    return Used(flat, sources, f"algo={choices['algo']} env={choices['env']} ({label})")
+    return Used(flat, sources, title)
 
 
 def _sources(

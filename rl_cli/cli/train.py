@@ -34,6 +34,8 @@ from rl_cli.storage import run_names
 if TYPE_CHECKING:
     from rl_cli.sweep.sweep import Job
 
+DOCTOR = "--doctor"
+
 # Matrix products of numpy are small here; BLAS threads make them slower.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
@@ -53,18 +55,32 @@ def run(argv: list[str]) -> int:
         return 0
     with hydra_errors.reported(argv, lambda: hydra_errors.training_keys(argv)) as code:
         folders = [config_groups.CONF, *config_groups.user_folders(argv)]
+        typed = [word for word in argv if word != DOCTOR]
         option_forms.check_forms(
             "rl-train",
-            argv,
+            typed,
             lambda: hydra_errors.training_keys(argv),
             lambda: {n: g for g in ("env", "algo") for n in config_groups.members(g, folders)},
         )
-        words = group_names.resolve(compose.plain(argv), folders)
+        words = group_names.resolve(compose.plain(typed), folders)
         if value_of(words, "resume") not in (None, "auto", "null"):
             code[0] = _resume(words)
+        elif DOCTOR in argv:
+            code[0] = _examine(words)
         else:
             code[0] = _launch(words)
     return code[0]
+
+
+def _examine(argv: list[str]) -> int:
+    """Examine what a command line would start, and start nothing. 1: something is wrong."""
+    from rl_cli.cli.help_values import composed
+
+    found = composed(argv)
+    cfg = algos.build_run_config(found.values)
+    from rl_cli.training.doctor import Doctor
+
+    return 1 if Doctor(cfg).examine(found.title) else 0
 
 
 def _launch(argv: list[str]) -> int:

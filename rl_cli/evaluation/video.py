@@ -127,6 +127,22 @@ def record(
     return episodes
 
 
+def probe_renderer(cfg: EnvConfig) -> tuple[int, int, float]:
+    """Height and width of an env's frames, and frames per second.
+
+    Raises:
+        VideoUnavailable: as of `record`.
+
+    """
+    _without_screen()
+    with _as_unavailable(), contextlib.closing(make_env(cfg, "rgb_array")) as env:
+        env.reset(seed=0)
+        frame = env.render()
+        if not (isinstance(frame, np.ndarray) and frame.ndim == 3 and frame.shape[2] == 3):
+            raise VideoUnavailable(f"the env renders {type(frame).__name__}, not (H, W, 3) images")
+        return frame.shape[0], frame.shape[1], fps_of(env, cfg)
+
+
 def replay_episode(
     cfg: EnvConfig,
     recording: Recording,

@@ -13,7 +13,7 @@ from rl_cli.collectors.factory import make_collector
 from rl_cli.config.labels import Labels
 from rl_cli.config.run import RunConfig
 from rl_cli.core.errors import BadInput
-from rl_cli.core.types import State
+from rl_cli.core.types import EnvSpec, State, Waiting
 from rl_cli.engine.compiler import source_digest
 from rl_cli.envs.vector import VectorEnv
 from rl_cli.evaluation.background import Background
@@ -81,12 +81,7 @@ def build(parts: Parts, folder: Path, saved: Saved | None, resumed: bool) -> Run
 
     """
     cfg, algo, envs, monitor, interrupted, plugins, labels = parts
-    if worth_compiling(cfg.compile, algo):
-        source = source_digest(sys.modules[type(algo).__module__])
-        arithmetic = repr((algo.cfg, envs.spec, source))
-        use_machine_code(
-            algo.learner, algo.cfg, arithmetic, monitor.note, interrupted, monitor.waiting
-        )
+    use_compiler(cfg, algo, envs.spec, monitor.note, interrupted, monitor.waiting)
     if saved is not None:
         load_weights(saved, algo, envs, folder)
     step = 0 if saved is None else saved.manifest.step
@@ -101,6 +96,21 @@ def build(parts: Parts, folder: Path, saved: Saved | None, resumed: bool) -> Run
     trainer = Trainer(algo, collector, budget, callbacks, interrupted)
     inexact = [] if saved is None else load_state(trainer, saved.state, folder)
     return Run(trainer, callbacks, history, logger, inexact)
+
+
+def use_compiler(
+    cfg: RunConfig,
+    algo: Algorithm[Any],
+    spec: EnvSpec,
+    notify: Callable[[str], None],
+    interrupted: Callable[[], bool],
+    waiting: Waiting,
+) -> None:
+    """Compile the learning step of an algorithm at its first update, if the run is worth it."""
+    if worth_compiling(cfg.compile, algo):
+        source = source_digest(sys.modules[type(algo).__module__])
+        arithmetic = repr((algo.cfg, spec, source))
+        use_machine_code(algo.learner, algo.cfg, arithmetic, notify, interrupted, waiting)
 
 
 def make_sinks(cfg: RunConfig, context: SinkContext, plugins: Plugins) -> list[Sink]:
