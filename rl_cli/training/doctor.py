@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from rl_cli import __version__
 from rl_cli.buffers.memory_check import buffer_bytes, require_memory
 from rl_cli.config.run import RunConfig
-from rl_cli.core import devices
-from rl_cli.core.errors import RunError, plain
+from rl_cli.core import devices, terminal
+from rl_cli.core.errors import RunError
 from rl_cli.core.types import EnvSpec
 from rl_cli.envs.vector import VectorEnv
 from rl_cli.envs.vector_factory import make_envs
@@ -48,7 +48,7 @@ class Doctor:
 
     def examine(self, title: str) -> list[str]:
         """Print every finding. Returns the problems; none: a run with this configuration can start."""
-        print(plain(title), flush=True)
+        terminal.say(title)
         _report("versions", _versions())
         with self._noting():
             devices.require_driver(self.cfg.device)
@@ -59,9 +59,7 @@ class Doctor:
                 self._training(envs)
         with self._noting():
             self._renderer()
-        for problem in self.problems:
-            print(plain(problem, 1_000))
-        print("wrong: see above" if self.problems else "all is well", flush=True)
+        terminal.say(*self.problems, "wrong: see above" if self.problems else "all is well")
         return self.problems
 
     @contextlib.contextmanager
@@ -209,4 +207,4 @@ def _note(text: str) -> None:
 
 
 def _report(what: str, value: str) -> None:
-    print(plain(f"  {what:<15}{value}"), flush=True)
+    terminal.say(f"  {what:<15}{value}")
