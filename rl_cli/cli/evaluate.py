@@ -7,7 +7,7 @@ import functools
 import re
 from typing import Any
 
-from rl_cli.cli import compose, entry, hydra_errors
+from rl_cli.cli import completion, compose, entry, hydra_errors
 from rl_cli.cli.arguments import check_flags, is_asked, plain_overrides, split_flags
 from rl_cli.cli.numbers import expanded
 from rl_cli.cli.option_forms import check_forms
@@ -22,6 +22,8 @@ main = entry.evaluate
 
 def run(argv: list[str]) -> int:
     """Run a command line. Returns the exit code."""
+    if argv[:1] == [completion.ASK] and len(argv) == 3:
+        return completion.answer(*argv[1:])
     if not argv or is_asked(argv):
         from rl_cli.cli.help import eval_help
         from rl_cli.cli.layout import show

@@ -183,7 +183,8 @@ def _answered(program: str, form: _Form, keys: Mapping[str, Key]) -> tuple[str, 
         )
     if (other := other_names.answer(name, keys)) is not None:
         return what, form.typed, other
-    options = {f.strip("-"): f for f in (*FLAGS, *FLAGS_WITH_VALUE) if f.startswith("--")}
+    every = (*FLAGS, *FLAGS_WITH_VALUE, "--doctor", "--completion")
+    options = {f.strip("-"): f for f in every if f.startswith("--")}
     if len(name) > 3 and (near := did_you_mean(form.name, options)):
         return what, form.typed, near.replace("mean ", "mean --")
     fix = (

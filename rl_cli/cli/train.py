@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rl_cli import algos
 from rl_cli.cli import (
+    completion,
     compose,
     config_groups,
     entry,
@@ -44,6 +45,8 @@ main = entry.train
 
 def run(argv: list[str]) -> int:
     """Run a command line. Returns the exit code."""
+    if argv[:1] == [completion.ASK] and len(argv) == 3:
+        return completion.answer(*argv[1:])
     if is_asked(argv):
         from rl_cli.cli.help import answer_train
 
@@ -54,6 +57,8 @@ def run(argv: list[str]) -> int:
         terminal.say(f"rl-cli {__version__}")
         return 0
     with hydra_errors.reported(argv, lambda: hydra_errors.training_keys(argv)) as code:
+        if argv[:1] == ["--completion"]:
+            return completion.script(argv[1] if len(argv) > 1 else "")
         folders = [config_groups.CONF, *config_groups.user_folders(argv)]
         typed = [word for word in argv if word != DOCTOR]
         option_forms.check_forms(
