@@ -91,9 +91,19 @@ def _require_keys(path: Path, group: str) -> None:
     with contextlib.suppress(yaml.YAMLError):  # reported by Hydra, with its line
         if not isinstance(yaml.safe_load(text) or {}, dict):
             raise BadInput("this file has no keys", relative(path), "write lines of key: value")
-    if group in GLOBAL and not re.search(r"^#\s*@package\s", text, re.MULTILINE):
+    if group in GLOBAL and not _has_package_line(text):
         raise BadInput(
             f"a file in {group}/ needs a package line: without it its keys are not those of the run",
             relative(path),
-            f"add this first line: {PACKAGE_LINE}",
+            f"the first line must be: {PACKAGE_LINE}",
         )
+
+
+def _has_package_line(text: str) -> bool:
+    """Whether Hydra reads a package line: it looks at the lines before the first one that is no `# @key`."""
+    for line in text.splitlines():
+        if line.strip() and not re.match(r"\s*#\s*@\w+\s", line):
+            return False
+        if re.match(r"\s*#\s*@package\s", line):
+            return True
+    return False

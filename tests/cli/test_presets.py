@@ -35,3 +35,16 @@ def test_other_statuses_say_where_values_come_from(here):
     (here / "conf/hparams/ppo_mine.yaml").write_text("# @package _global_\nseed: 1\n")
     assert preset_status("ppo", "mine") == "your values"
     assert preset_label("ppo_mine", [CONF]) == "plain defaults"
+
+
+def test_readme_lists_presets_under_their_status():
+    readme = (REPO / "README.md").read_text()
+    columns = ["tuned", "published", "untuned"]
+    found = {}
+    for env, *cells in re.findall(
+        r"^\| `(\w+)` \| .* \| (.*) \| (.*) \| (.*) \|$", readme, re.MULTILINE
+    ):
+        for column, cell in zip(columns, cells, strict=True):
+            for algo, own in re.findall(r"(\w+)( \(own\))?", cell.replace(",", "")):
+                found[f"{algo}_{env}"] = "own" if own else column
+    assert found == {name: preset_status(*name.split("_", 1)).split()[0] for name in PRESETS}

@@ -39,8 +39,10 @@ def test_missing_package_line_is_named(write, invoke, name, words):
     code, _, err = invoke(rl_train.run, *words, STOP)
     assert code == 2
     assert f"conf/{name}.yaml" in err
-    assert "first line: # @package _global_" in err
-    write(f"conf/{name}.yaml", f"{PACKAGE}total_timesteps: 7\n")
+    assert "the first line must be: # @package _global_" in err
+    write(f"conf/{name}.yaml", f"# mine\n{PACKAGE}total_timesteps: 7\n")  # Hydra ignores this one
+    assert "must be" in invoke(rl_train.run, *words, STOP)[2]
+    write(f"conf/{name}.yaml", f"\n{PACKAGE}total_timesteps: 7\n")
     assert "threads=0" in invoke(rl_train.run, *words, STOP)[2]
 
 
