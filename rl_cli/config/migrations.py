@@ -26,7 +26,7 @@ GROUPS: dict[str, Values] = {
         **{"atari": False, "noop_max": 0, "fire_reset": False, "episodic_life": False},
     },
     "eval": {"every_episodes": 0},
-    "checkpoint": {},
+    "checkpoint": {"keep_buffer": True},
     "video": {"every_episodes": 0, "background": True},
     "log": {"window": 100, "every_episodes": 0, "sinks": {}},
     "stop": {"eval_window": 1},

@@ -32,6 +32,10 @@ class CheckpointConfig:
 
     every: Int = Field(ge=0, description="env steps between checkpoints; 0: only at the end")
     keep: Int = Field(ge=1, description="latest checkpoints to keep, in addition to the best")
+    keep_buffer: bool = Field(
+        description="false: when the run completes, checkpoints with a replay buffer are reduced to "
+        "the policy; the run can be evaluated, but not continued"
+    )
 
 
 @schema

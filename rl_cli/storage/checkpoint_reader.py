@@ -102,7 +102,8 @@ def why_broken(checkpoint: Path) -> str | None:
     """
     try:
         manifest = _manifest(checkpoint)
-        for name in {POLICY, STATE, STATE_JSON, *manifest.files}:
+        state = (STATE, STATE_JSON) if manifest.has_state else ()
+        for name in {POLICY, *state, *manifest.files}:
             _checked(checkpoint, manifest, name, keep=False)
     except _Broken as broken:
         return f"{broken.path.name}: {broken.why}"

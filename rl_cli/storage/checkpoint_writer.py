@@ -119,7 +119,7 @@ class CheckpointStore:
             self._make_folder()
             try:
                 files = self._write(part, step, contents, evaluation)
-                _publish(part, target)
+                publish(part, target)
             except BaseException:
                 shutil.rmtree(part, ignore_errors=True)
                 raise
@@ -234,8 +234,8 @@ def _stamp(path: Path) -> tuple[int, int, int]:
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def _publish(part: Path, target: Path) -> None:
-    """Rename a finished checkpoint to its name, replacing one of the same step."""
+def publish(part: Path, target: Path) -> None:
+    """Rename a finished and synced checkpoint to its name, replacing one of the same step."""
     if not target.exists():
         part.rename(target)
         sync_folder(target.parent)

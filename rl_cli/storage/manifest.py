@@ -90,6 +90,11 @@ class Manifest:
     versions: dict[str, str]
     files: dict[str, FileEntry]  # name -> of every other file in the folder
 
+    @property
+    def has_state(self) -> bool:
+        """Whether the run can be resumed from it; if not, its replay buffer was dropped."""
+        return STATE in self.files or STATE_JSON in self.files
+
 
 class NewerFormat(ValueError):
     """The file is intact, and its format is of a later version of the program."""

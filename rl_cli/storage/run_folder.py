@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import stat
@@ -155,6 +156,17 @@ def require_plain(folder: Path) -> None:
                     os.path.join(parent, name),
                     "replace it by the file it points to, or remove it",
                 )
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of the files in a folder; a file with several hard links counts once."""
+    sizes: dict[tuple[int, int], int] = {}
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):  # removed meanwhile
+                found = os.lstat(os.path.join(parent, name))
+                sizes[found.st_dev, found.st_ino] = found.st_size
+    return sum(sizes.values())
 
 
 def write_status(folder: Path, **status: Any) -> None:

@@ -96,8 +96,8 @@ def describe_training(summary: Mapping[str, float]) -> str:
         f"{summary['episodes']:,} episodes, return {number(summary['mean'])} ± {number(summary['std'])}, "
         f"mean length {summary['mean_length']:,.1f}"
     )
-    if "success_rate" in summary:
-        text += f", success {summary['success_rate']:.0%} (return >= {summary['success_at']:g})"
+    if "success_rate" in summary:  # not that of an evaluation: of the untrained agent too
+        text += f"; {summary['success_rate']:.0%} of them, while learning and exploring, reached {summary['success_at']:g}"
     return text
 
 
@@ -108,6 +108,16 @@ def number(value: float) -> str:
     if 0.01 <= abs(value) < 10:
         return f"{value:.3f}"
     return f"{value:,.1f}" if abs(value) >= 10 else f"{value:.1e}"
+
+
+def size(count: int) -> str:
+    """A number of bytes: 999 B, 1.5 kB, 12 MB."""
+    value, unit = float(count), "B"
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 999.5 or unit == "GB":
+            break
+        value /= 1000
+    return f"{value:.1f} {unit}" if value < 9.95 and unit != "B" else f"{value:,.0f} {unit}"
 
 
 def duration(seconds: float) -> str:

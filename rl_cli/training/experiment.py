@@ -18,6 +18,7 @@ from rl_cli.envs.vector import VectorEnv
 from rl_cli.envs.vector_factory import make_envs
 from rl_cli.storage import run_folder
 from rl_cli.storage.folder_lock import FolderLock
+from rl_cli.storage.policy_only import require_state
 from rl_cli.tracking.display import make_monitor
 from rl_cli.training import resume
 from rl_cli.training.outcome import Outcome, already_complete
@@ -49,6 +50,7 @@ def train(cfg: RunConfig, recorded: Mapping[str, Any], labels: Sequence[object])
         changed = resume.changes(resume.recorded(earlier)[0], recorded)
         if not changed and run_folder.read_status(earlier).get("state") == "completed":
             return already_complete(earlier, cfg)
+        require_state(earlier)
     plugins = find_plugins(cfg)
     with contextlib.closing(make_envs(cfg)) as envs:
         prefilled = resume.has_checkpoint(earlier)

@@ -10,12 +10,17 @@ from rl_cli.core import terminal
 from rl_cli.core.command_line import argument, override, pasted
 from rl_cli.envs import trust
 from rl_cli.storage import run_folder
+from rl_cli.storage.manifest import best_step
+from rl_cli.storage.policy_only import has_state
+from rl_cli.tracking.console import fitted
 from rl_cli.tracking.formatting import (
     describe,
     describe_training,
     duration,
+    number,
     path_here,
     relative,
+    size,
 )
 from rl_cli.tracking.statistics import Summary
 
@@ -43,8 +48,9 @@ def already_complete(folder: Path, cfg: RunConfig) -> Outcome:
         by_episodes = str(status.get("reason")).startswith("total_episodes")
         longer = "total_episodes" if by_episodes else "total_timesteps"
         terminal.say(f"this run is complete: {relative(folder)}")
-        resume = pasted("rl-train", override("resume", path_here(folder)))
-        terminal.say(f"longer:  {resume} {longer}=<more>")
+        if has_state(folder):
+            resume = pasted("rl-train", override("resume", path_here(folder)))
+            terminal.say(f"longer:  {resume} {longer}=<more>")
     step, value = status.get("step"), status.get("eval_return")
     return Outcome(
         0,
@@ -74,14 +80,20 @@ def print_completed(
     """Print the results, and the commands that replay the policy and show the curves."""
     here = path_here(folder)
     why = "" if outcome.reason == "budget" else f" ({outcome.reason})"
-    terminal.say(
-        f"done: {outcome.step:,} steps in {duration(outcome.seconds)}{why}; "
-        f"{describe(summary)}, best {best_return:.1f}"
-    )
+    lines = [f"done: {outcome.step:,} steps in {duration(outcome.seconds)}{why}"]
+    reached = "" if summary.success_rate is None else f" (return >= {summary.success_at:g})"
+    lines.append(f"final:   {describe(summary)}{reached}")
+    if (step := best_step(folder / "checkpoints")) is not None:
+        is_last = "the last one" if step == outcome.step else f"at step {step:,}"
+        lines.append(f"best:    eval return {number(best_return)}, {is_last}")
     if training:
-        terminal.say(f"trained: {describe_training(training)}")
+        lines.append(f"trained: {describe_training(training)}")
+    lines.append(f"folder:  {relative(folder)} ({size(run_folder.size_of(folder))})")
+    for line in lines:
+        terminal.say(fitted(line))
     words = (argument(here), *trust.required_arguments(cfg.env))
     terminal.say(f"replay:  {pasted('rl-eval', *words)}")
+    terminal.say(f"film:    {pasted('rl-eval', *words, 'checkpoint=best', 'video=true')}")
     if cfg.log.tensorboard:
         shown = "runs" if here.startswith("runs/") else argument(here)
         terminal.say(f"curves:  {pasted('tensorboard', '--logdir', shown)}")

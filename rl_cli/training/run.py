@@ -20,6 +20,7 @@ from rl_cli.core.errors import RunError, plain
 from rl_cli.envs.vector import VectorEnv
 from rl_cli.storage import manifest, run_folder
 from rl_cli.storage.policy_file import refuse_other_sizes
+from rl_cli.storage.policy_only import drop_buffers
 from rl_cli.tracking.formatting import relative
 from rl_cli.training.build import Parts, Run
 from rl_cli.training.outcome import Outcome, print_completed, print_interrupted
@@ -175,6 +176,8 @@ class Experiment:
             seconds=round(seconds, 2),
             compiled=self.algo.learner.is_compiled is True,
         )
+        if not self.cfg.checkpoint.keep_buffer:
+            self._drop_buffers()
         if self.algo.learner.updates == 0:
             self.monitor.note("no update was made: the run ended before the first one was due")
         step, folder = self.state.step, str(self.folder)
@@ -182,6 +185,12 @@ class Experiment:
         if self.cfg.shown != "none":
             print_completed(self.cfg, self.folder, outcome, summary, best, training)
         return outcome
+
+    def _drop_buffers(self) -> None:
+        try:
+            drop_buffers(self.folder / "checkpoints")
+        except RunError as error:  # the run is complete in any case
+            self.monitor.note(f"the replay buffer was not dropped: {error.what}")
 
     def _write_status(self, state: str, reason: str, **more: Any) -> None:
         resumed = {"resumed": self.resumptions} if self.resumptions else {}

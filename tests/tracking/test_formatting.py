@@ -15,6 +15,7 @@ from rl_cli.tracking.formatting import (
     number,
     path_lines,
     relative,
+    size,
     sparkline,
     summary_table,
 )
@@ -76,6 +77,17 @@ def test_number(value, expected):
 )
 def test_duration(seconds, expected):
     assert duration(seconds) == expected
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [
+        *((0, "0 B"), (999, "999 B"), (1_000, "1.0 kB"), (9_949, "9.9 kB"), (9_950, "10 kB")),
+        *((999_499, "999 kB"), (999_500, "1.0 MB"), (7_000_000_000, "7.0 GB"), (2e13, "20,000 GB")),
+    ],
+)
+def test_size(count, expected):
+    assert size(count) == expected
 
 
 def test_describe():

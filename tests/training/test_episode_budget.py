@@ -385,7 +385,8 @@ def test_final_lines_summarise_the_training_episodes(here, capsys):
     out = capsys.readouterr().out
     assert "(total_episodes=7)" in out
     assert (
-        "trained: 7 episodes, return 3.000 ± 0, mean length 3.0, success 100% (return >= 3)" in out
+        "trained: 7 episodes, return 3.000 ± 0, mean length 3.0; 100% of them, while learning and exploring, reached 3"
+        in out
     )
     assert "episode 7/7" in out
     with (here / "r/metrics.csv").open() as file:
