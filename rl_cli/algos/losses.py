@@ -34,5 +34,12 @@ def explained_variance(predicted: torch.Tensor, target: torch.Tensor) -> torch.T
 
 
 def standardize(x: torch.Tensor) -> torch.Tensor:
-    """Shift and scale to mean 0 and standard deviation 1; a single value becomes 0. (B,) -> (B,)."""
-    return (x - x.mean()) / (x.std(correction=0) + 1e-8)
+    """Shift and scale to mean 0 and standard deviation 1. (B,) -> (B,).
+
+    A single value stays as it is, as in Stable-Baselines3: as 0 it would carry no gradient. Equal values
+    become 0 exactly; the rounding error of their mean would otherwise be scaled to about 1.
+    """
+    if x.numel() == 1:
+        return x
+    scaled = (x - x.mean()) / (x.std(correction=0) + 1e-8)
+    return torch.where(x.amax() > x.amin(), scaled, 0.0)

@@ -140,9 +140,11 @@ class PPO(Algorithm[PPOConfig]):
         """Gradient steps on shuffled minibatches; each epoch uses every row.
 
         Rollouts of whole episodes differ in length: their last minibatch is filled up with rows of the
-        same epoch, so that all minibatches have one shape and the step is compiled once.
+        same epoch, so that all minibatches have one shape and the step is compiled once. A single row is
+        not repeated: equal advantages are normalised to 0.
         """
-        size, rows, rng = self.cfg.minibatch_size, len(samples.advantage), self.sample_rng
+        rows, rng = len(samples.advantage), self.sample_rng
+        size = self.cfg.minibatch_size if rows > 1 else 1
         batches: list[Rows | Samples] = []
         if self.cfg.rollout_episodes is None:
             batches += [Rows(samples, part) for part in minibatches(rows, size, rng, epochs)]

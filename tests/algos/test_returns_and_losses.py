@@ -200,5 +200,13 @@ def test_standardize_equals_hand_worked_value():
     assert_close(standardize(torch.tensor([1.0, 3, 5, 7])), expected)
 
 
-def test_standardize_single_value_is_zero():
-    assert standardize(torch.tensor([7.0])).tolist() == [0.0]
+def test_standardize_keeps_a_single_value():
+    """0 would leave no gradient, whatever the reward."""
+    assert standardize(torch.tensor([7.0])).tolist() == [7.0]
+
+
+@pytest.mark.parametrize("rows", [2, 3, 64, 100])
+@pytest.mark.parametrize("value", [0.1, -1e6 / 3, 0.0])
+def test_standardize_equal_values_are_zero(value, rows):
+    """Also where the mean of equal values is not the value: that of 3 times 0.1 is larger."""
+    assert standardize(torch.full((rows,), value)).tolist() == [0.0] * rows

@@ -40,7 +40,7 @@ class MetricsCallback(Callback):
         self.reporter, self.logger, self.trigger = reporter, reporter.logger, trigger
         self.compile_seconds, self.check_every = compile_seconds, check_every
         self.unchecked = 0  # updates since the last check
-        self.divergence = Divergence()
+        self.divergence, self.no_gradient = Divergence(), NoGradient()
         self.row_step, self.row_seconds = 0, 0.0  # start of the interval of steps_per_second
 
     def start(self, state: RunState) -> None:
@@ -110,6 +110,11 @@ class MetricsCallback(Callback):
                 f"train/loss is {loss:.1e} at step {state.step:,}, more than {Divergence.FACTOR:,} "
                 "times its median: training may be diverging; try a smaller algo.learning_rate"
             )
+        if self.no_gradient.detects(row.get("train/policy_loss")):
+            self.reporter.note(
+                f"train/policy_loss is exactly 0 up to step {state.step:,}: the policy gets no "
+                "gradient, because all advantages are 0; all rewards so far may be 0 or the same"
+            )
 
 
 class Divergence:
@@ -129,4 +134,23 @@ class Divergence:
         if self.reported or abs(loss) <= self.FACTOR * max(usual, 1e-8):
             return False
         self.reported = True
+        return True
+
+
+class NoGradient:
+    """Detects a policy loss that is exactly 0 in the first rows of a run. Reports it once."""
+
+    ROWS = 3
+
+    def __init__(self) -> None:
+        self.zeros: int | None = 0  # rows so far; None: a loss was not 0, or it was reported
+
+    def detects(self, policy_loss: float | None) -> bool:
+        """Whether this row's loss is the last of the first `ROWS` losses, all of them 0."""
+        if self.zeros is None or policy_loss is None:
+            return False
+        self.zeros = self.zeros + 1 if policy_loss == 0.0 else None
+        if self.zeros != self.ROWS:
+            return False
+        self.zeros = None
         return True
