@@ -5,6 +5,7 @@ Linux only where stated; `can_fork` tells whether child processes are available 
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -45,6 +46,9 @@ def fork(act: Callable[[Connection], None]) -> tuple[Any, Connection]:
     def run() -> None:
         ours.close()  # else the child would not notice that the parent has closed its end
         _follow_parent()
+        # An env may start processes of its own, which a daemon must not. Marked here, in the child:
+        # at its exit the parent still ends this process instead of waiting for it.
+        multiprocessing.current_process().daemon = False
         act(theirs)
 
     process = context.Process(target=run, daemon=True)
@@ -66,8 +70,20 @@ def _follow_parent() -> None:
     """
     os.setpgid(0, 0)
     for signum in STOP_SIGNALS:
-        signal.signal(signum, lambda *_: None)  # subprocesses would inherit SIG_IGN
+        signal.signal(signum, _ignore)  # subprocesses would inherit SIG_IGN
+    os.register_at_fork(after_in_child=_stop_on_signals)
     end_with_parent(signal.SIGKILL)
+
+
+def _ignore(signum: int, frame: object) -> None:
+    pass
+
+
+def _stop_on_signals() -> None:
+    """In a process that an env forked: `terminate` of multiprocessing has its usual effect."""
+    for signum in STOP_SIGNALS:
+        if signal.getsignal(signum) is _ignore:
+            signal.signal(signum, signal.SIG_DFL)
 
 
 def end_with_parent(signum: signal.Signals) -> None:
@@ -93,8 +109,10 @@ def how_it_ended(process: Any) -> str:
 
 
 def end(process: Any) -> None:
-    """Wait until a process ends; kill it after END_TIMEOUT seconds."""
+    """Wait until a process ends; kill it after END_TIMEOUT seconds, and what it has started."""
     process.join(END_TIMEOUT)
     if process.is_alive():
         process.kill()
         process.join()
+    with contextlib.suppress(OSError):  # the group is empty: it started no process, or ended them
+        os.killpg(process.pid, signal.SIGKILL)

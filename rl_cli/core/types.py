@@ -153,4 +153,4 @@ class Recording(NamedTuple):
 
     episode: Episode
     start_state: State  # see envs/episode_replay.py, `reset_to`
-    actions: list[np.ndarray]  # each (*action_shape)
+    actions: np.ndarray  # (T, *action_shape); empty if they were too many to be kept

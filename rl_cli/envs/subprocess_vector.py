@@ -19,6 +19,7 @@ from rl_cli.config.env import EnvConfig
 from rl_cli.core import processes
 from rl_cli.core.errors import EnvFault, RunError
 from rl_cli.core.types import EnvSpec, State
+from rl_cli.envs.action_log import bytes_of
 from rl_cli.envs.atari import LIFE_LOST
 from rl_cli.envs.make import env_fault, make_env
 from rl_cli.envs.vector import VectorEnv
@@ -86,29 +87,33 @@ class WorkerVectorEnv(VectorEnv):
         self.spare[:n] = shared.obs[:n]
         rewards[:n], terminated[:n] = shared.reward[:n], shared.terminated[:n]
         self.reward_sum = float(rewards[:n].sum())
+        size, data = self.actions[0].row_bytes, bytes_of(action, self.spec.action)
         for i, reward in enumerate(rewards[:n].tolist()):
-            self.actions[i].append(action[i])
+            self.actions[i].add(data[i * size : (i + 1) * size])
             self.returns[i] += reward
             self.lengths[i] += 1
             truncated[i] = shared.truncated[i] or self.lengths[i] >= self.time_limit
         return np.flatnonzero(shared.ended[:n] | truncated[:n]).tolist()
 
-    def reset_one(self, i: int, seed: int | None) -> np.ndarray:
-        self._send(self.worker_of[i], RESET + json.dumps({"env": i, "seed": seed}).encode())
-        self._receive(self.worker_of[i])
-        return np.array(self.shared.obs[i])
+    def reset_env(self, i: int, seed: int | None, draws: int) -> tuple[np.ndarray, State]:
+        request = json.dumps({"env": i, "seed": seed, "draws": draws})
+        self._send(self.worker_of[i], RESET + request.encode())
+        seeds = json.loads(self._receive(self.worker_of[i]))
+        return np.array(self.shared.obs[i]), seeds
 
     def rng_state(self, i: int) -> State:
         self._send(self.worker_of[i], RESET + json.dumps({"env": i, "rng": True}).encode())
         return cast(State, json.loads(self._receive(self.worker_of[i])))
 
-    def replay_one(self, i: int, start_state: State, actions: np.ndarray) -> np.ndarray:
+    def replay_one(
+        self, i: int, start_state: State, actions: np.ndarray
+    ) -> tuple[np.ndarray, bool]:
         worker = self.worker_of[i]
         request = json.dumps({"env": i, "start_state": start_state})
         self._send(worker, REPLAY + request.encode())
         self._send(worker, np.ascontiguousarray(actions, self.spec.action.dtype).tobytes())
-        self._receive(worker)
-        return np.array(self.shared.obs[i])
+        drew = json.loads(self._receive(worker))
+        return np.array(self.shared.obs[i]), drew
 
     def _send(self, worker: _Worker, message: bytes) -> None:
         try:
@@ -182,6 +187,7 @@ class _WorkerLoop:
     ) -> None:
         self.cfg, self.env_ids, self.pipe = cfg, env_ids, pipe
         self.shared, self.spec, self.decode = parent.shared, parent.spec, parent.decode
+        self.seeds = [parent.seeds[i] for i in env_ids]
 
     def run(self) -> None:
         with contextlib.suppress(EOFError, OSError):  # the parent has ended
@@ -190,6 +196,8 @@ class _WorkerLoop:
                 self.pipe.send_bytes(reply)
                 message = self.pipe.recv_bytes()
                 if message == CLOSE:
+                    with contextlib.suppress(Exception):  # a process of the env may be running
+                        self.envs.close()
                     return
                 reply = self._guarded(lambda: self._handle(message[:1], message[1:]))  # noqa: B023
 
@@ -208,7 +216,7 @@ class _WorkerLoop:
 
     def _start(self) -> bytes:
         self.shared.busy[self.env_ids[0]] = True
-        self.envs = VectorEnv(self.cfg, self.env_ids)
+        self.envs = VectorEnv(self.cfg, self.seeds)
         self.shared.busy[self.env_ids[0]] = False
         return b""
 
@@ -225,14 +233,15 @@ class _WorkerLoop:
         if request.get("rng"):
             return json.dumps(self.envs.rng_state(index)).encode()
         self.shared.busy[i] = True
+        answer: object
         if kind == RESET:
-            obs = self.envs.reset_one(index, request["seed"])
+            obs, answer = self.envs.reset_env(index, request["seed"], request["draws"])
         else:
             actions = np.frombuffer(self.pipe.recv_bytes(), self.spec.action.dtype)
-            obs = self.envs.replay_one(index, request["start_state"], actions)
+            obs, answer = self.envs.replay_one(index, request["start_state"], actions)
         self.shared.obs[i] = obs
         self.shared.busy[i] = False
-        return b""
+        return json.dumps(answer).encode()
 
     def _step(self, index: int, i: int) -> None:
         shared = self.shared

@@ -9,7 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from rl_cli.config.env import EnvConfig
+from rl_cli.core.seeding import globals_kept, seed_globals
 from rl_cli.core.types import Episode
+from rl_cli.envs.episode_seeds import EpisodeSeeds
 from rl_cli.envs.fast_classic_control import make_fast
 from rl_cli.envs.make import env_fault, make_env
 from rl_cli.envs.normalization import ObservationNormalizer
@@ -44,7 +46,10 @@ class Evaluator:
         normalizer: ObservationNormalizer | None,
         render_mode: str | None = None,
     ) -> None:
-        env: Env = make_env(cfg, render_mode)
+        with globals_kept():
+            seed_globals(0)  # the constructor of an env may draw
+            env: Env = make_env(cfg, render_mode)
+        self.seeds: EpisodeSeeds | None = EpisodeSeeds(env)
         self.success_at = success_threshold(env, cfg)
         self.normalizer, self.obs_dtype = normalizer, spec_of(env, cfg).obs_dtype
         timed = env.spec is not None and env.spec.max_episode_steps is not None
@@ -55,12 +60,19 @@ class Evaluator:
         if render_mode is None:  # without rendering: the fast version that training uses
             (inner,), limit = without_time_limit([env])
             self.env, self.limit = make_fast(inner), min(self.limit, limit)
+            if self.env is not inner:  # fast envs draw from their own generator only
+                self.seeds = None
 
     def episode(
         self, policy: Policy, seed: int, greedy: bool, frames: FrameSink | None = None
     ) -> Episode:
-        """One episode from reset(seed). Sampled actions draw from a stream of the same seed."""
+        """One episode from reset(seed). Sampled actions draw from a stream of the same seed.
+
+        What else the env draws from is seeded too; `globals_kept` protects the training envs.
+        """
         rng = None if greedy else np.random.default_rng([seed, 0])
+        if self.seeds is not None:
+            self.seeds.start(seed)
         obs, _ = self.env.reset(seed=seed)
         total, length, over = 0.0, 0, False
         if frames is not None:
@@ -92,10 +104,11 @@ def evaluate(
 ) -> list[Episode]:
     """`episodes` episodes, episode i from reset(seed + i); fewer if `interrupted` between two."""
     played: list[Episode] = []
-    while len(played) < episodes and not interrupted():
-        episode_seed = seed + len(played)
-        try:
-            played.append(evaluator.episode(policy, episode_seed, greedy))
-        except Exception as error:
-            raise env_fault(error, f"evaluation, seed={episode_seed}") from error
+    with globals_kept():
+        while len(played) < episodes and not interrupted():
+            episode_seed = seed + len(played)
+            try:
+                played.append(evaluator.episode(policy, episode_seed, greedy))
+            except Exception as error:
+                raise env_fault(error, f"evaluation, seed={episode_seed}") from error
     return played

@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 
 from rl_cli.config.env import EnvConfig
+from rl_cli.core.seeding import globals_kept
 from rl_cli.core.types import Episode, Recording
 from rl_cli.envs.episode_replay import reset_to
+from rl_cli.envs.episode_seeds import EpisodeSeeds
 from rl_cli.envs.make import make_env
 from rl_cli.envs.normalization import ObservationNormalizer
 from rl_cli.envs.spaces import action_decoder, fps_of
@@ -118,7 +120,7 @@ def record(
     with _as_unavailable():
         evaluator = Evaluator(cfg, normalizer, render_mode="rgb_array")
     episodes = []
-    with contextlib.closing(evaluator):
+    with contextlib.closing(evaluator), globals_kept():
         for i, path in enumerate(paths):
             if not keep_going():
                 break
@@ -157,9 +159,16 @@ def replay_episode(
 
     """
     _without_screen()
-    with _as_unavailable():
+    steps, kept = recording.episode.length, len(recording.actions)
+    if kept < steps:
+        raise VideoUnavailable(f"the episode has {steps:,} steps, more than are kept for a replay")
+    with globals_kept(), _as_unavailable():
         env = make_env(cfg, "rgb_array")
-    with contextlib.closing(env), _complete(path, fps_of(env, cfg), on_frame) as video:
+    with (
+        globals_kept(),
+        contextlib.closing(env),
+        _complete(path, fps_of(env, cfg), on_frame) as video,
+    ):
         played = _replay(env, recording, video)
         if played != recording.episode:
             was, now = recording.episode, played
@@ -170,10 +179,10 @@ def replay_episode(
 
 
 def _replay(env: Any, recording: Recording, video: Mp4) -> Episode:
-    reset_to(env, recording.start_state)
+    reset_to(env, recording.start_state, EpisodeSeeds(env))
     video.write(env.render())
     total, length = 0.0, 0
-    for choice in action_decoder(env.action_space)(np.array(recording.actions)):
+    for choice in action_decoder(env.action_space)(recording.actions):
         _, reward, terminated, truncated, _ = env.step(choice)
         total, length = total + float(reward), length + 1
         video.write(env.render())

@@ -37,6 +37,7 @@ def make_run_algorithm(cfg: RunConfig, envs: VectorEnv, earlier: Path | None) ->
 
     """
     torch.set_num_threads(cfg.threads)
+    torch.manual_seed(cfg.seed)  # only an env or a plugin may draw from torch's own generator
     algo_cls = algos.load(cfg.algo.name)
     if earlier is not None and (kept := manifest.folders_in(earlier / "checkpoints")):
         refuse_other_sizes(algo_cls, cfg.algo, envs.spec, kept)
@@ -107,11 +108,10 @@ class Experiment:
         self.monitor.start(title, facts, step, self.cfg.total_timesteps, progress)
         if self.resumptions and self.cfg.shown != "none":
             self.monitor.note(f"resuming at step {step:,}")
-        if inexact := self.run.inexact:
-            which = ", ".join(map(str, inexact))
+        for why in dict.fromkeys(self.run.inexact.values()):
+            which = ", ".join(str(i) for i, reason in self.run.inexact.items() if reason == why)
             self.monitor.note(
-                f"resume is not bit-exact: replaying the episode of {self.cfg.env.id} did not "
-                f"reproduce the saved observation (env {which}); that episode restarts"
+                f"resume is not bit-exact: {why} (env {which}); that episode restarts"
             )
 
     def _record_resumption(self, changed: Mapping[str, Any]) -> None:

@@ -390,7 +390,7 @@ def test_record_episodes_keeps_start_states_and_actions():
         envs.step(idle(1) + np.float32(t / 4))
     (recording,) = envs.take_recordings()
     assert recording.episode == Episode(6, 3)
-    assert set(recording.start_state) == {"rng"}
+    assert set(recording.start_state) == {"rng", "globals", "spaces"}
     assert np.array(recording.actions).ravel().tolist() == [0.0, 0.25, 0.5]
     envs.record_episodes(False)
     for _ in range(3):
