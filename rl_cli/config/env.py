@@ -53,6 +53,12 @@ class EnvConfig:
         le=1_000,
         description="pixel observations: width and height in pixels; null: unchanged",
     )
+    channels_first: bool = Field(
+        description="uint8 observations (C, H, W) with C up to 4 are images; false: flattened to a vector"
+    )
+    scale_actions: bool = Field(
+        description="map actions from [-1, 1] to the bounds of the action space, a finite Box"
+    )
     sign_reward: bool = Field(
         description="learn from the sign of rewards, -1, 0 or 1; reported returns are unchanged"
     )

@@ -71,7 +71,7 @@ def _follow_parent() -> None:
     os.setpgid(0, 0)
     for signum in STOP_SIGNALS:
         signal.signal(signum, _ignore)  # subprocesses would inherit SIG_IGN
-    os.register_at_fork(after_in_child=_stop_on_signals)
+    _let_signals_end_grandchildren()
     end_with_parent(signal.SIGKILL)
 
 
@@ -79,11 +79,26 @@ def _ignore(signum: int, frame: object) -> None:
     pass
 
 
-def _stop_on_signals() -> None:
-    """In a process that an env forked: `terminate` of multiprocessing has its usual effect."""
-    for signum in STOP_SIGNALS:
-        if signal.getsignal(signum) is _ignore:
-            signal.signal(signum, signal.SIG_DFL)
+def _let_signals_end_grandchildren() -> None:
+    """Give signals their usual effect in processes that an env forks: it may end them by `terminate`.
+
+    Signals are blocked during the fork, so that none is ignored in between.
+    """
+    masks: list[Any] = []
+
+    def before() -> None:
+        masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS))
+
+    def after() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, masks.pop())
+
+    def after_in_child() -> None:
+        for signum in STOP_SIGNALS:
+            if signal.getsignal(signum) is _ignore:
+                signal.signal(signum, signal.SIG_DFL)
+        after()
+
+    os.register_at_fork(before=before, after_in_parent=after, after_in_child=after_in_child)
 
 
 def end_with_parent(signum: signal.Signals) -> None:

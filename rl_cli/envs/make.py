@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import inspect
 import sys
 import traceback
@@ -16,7 +18,17 @@ from gymnasium import wrappers as w
 from rl_cli.config.env import EnvConfig
 from rl_cli.core.errors import BadInput, EnvFault, RunError, did_you_mean
 from rl_cli.envs import atari
-from rl_cli.envs.wrappers import ActionRepeat, Env, FreshWorld, flatten, is_image, stack_pixels
+from rl_cli.envs.wrappers import (
+    ActionRepeat,
+    Env,
+    FreshWorld,
+    channels_last,
+    flatten,
+    is_channels_first,
+    is_image,
+    scale_actions,
+    stack_pixels,
+)
 
 EXTRAS = {"mujoco": "mujoco", "ale": "atari", "atari": "atari"}
 """Word in gymnasium's error message -> extra of this project that installs the package."""
@@ -46,6 +58,10 @@ def make_env(cfg: EnvConfig, render_mode: str | None = None, training: bool = Fa
         env = FreshWorld(env)
     if cfg.frame_skip > 1:
         env = ActionRepeat(env, cfg.frame_skip)
+    if cfg.scale_actions:
+        env = scale_actions(env)
+    if cfg.channels_first and is_channels_first(env.observation_space):
+        env = channels_last(env)
     if is_image(env.observation_space):
         return stack_pixels(env, cfg)
     if cfg.grayscale or cfg.resize is not None:
@@ -68,7 +84,7 @@ def _make(cfg: EnvConfig, render_mode: str | None) -> Env:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return gym.make(
+            env = gym.make(
                 cfg.id,
                 max_episode_steps=cfg.max_episode_steps,
                 disable_env_checker=True,
@@ -76,8 +92,21 @@ def _make(cfg: EnvConfig, render_mode: str | None) -> Env:
                 **({} if render_mode is None else {"render_mode": render_mode}),
                 **cast(dict[str, Any], cfg.kwargs),
             )
+            _give_own_spaces(env.unwrapped)
+            return env
     except Exception as error:  # third-party code may raise anything
         raise _bad_input(error, cfg) from None
+
+
+def _give_own_spaces(env: Any) -> None:
+    """Copy spaces that belong to the class of an env.
+
+    All its envs, those of the evaluation too, would otherwise sample from the same generator.
+    """
+    for name in ("action_space", "observation_space"):
+        if name not in vars(env) and isinstance(vars(type(env)).get(name), spaces.Space):
+            with contextlib.suppress(AttributeError):  # the class allows no such attribute
+                setattr(env, name, copy.deepcopy(getattr(env, name)))
 
 
 def _bad_input(error: Exception, cfg: EnvConfig) -> BadInput:

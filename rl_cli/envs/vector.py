@@ -7,12 +7,15 @@ from typing import cast
 import numpy as np
 
 from rl_cli.config.env import EnvConfig
-from rl_cli.core.seeding import episode_seed, rng_state
+from rl_cli.core import seeding
 from rl_cli.core.types import Episode, Recording, State, Transition
+from rl_cli.envs import episode_replay
+from rl_cli.envs.action_log import ActionLog, bytes_of
 from rl_cli.envs.atari import LIFE_LOST
-from rl_cli.envs.episode_replay import env_rng, replay
+from rl_cli.envs.episode_seeds import EpisodeSeeds
 from rl_cli.envs.fast_classic_control import make_fast
 from rl_cli.envs.finite_checks import FiniteChecks
+from rl_cli.envs.image_note import image_note
 from rl_cli.envs.make import env_fault, make_env
 from rl_cli.envs.normalization import ObservationNormalizer, RewardNormalizer
 from rl_cli.envs.spaces import action_decoder, spec_of
@@ -34,12 +37,20 @@ class VectorEnv:
     """
 
     def __init__(self, cfg: EnvConfig, seeds: list[int]) -> None:
+        seeding.seed_globals(
+            seeding.draw_seed(seeds[0], -1)
+        )  # the constructor of an env may draw, too
         made = self._make_envs(cfg, len(seeds))
-        self.num_envs, self.seeds = len(seeds), seeds
+        self.num_envs, self.seeds, self.env_id = len(seeds), seeds, cfg.id
         self.spec = spec = spec_of(made[0], cfg)
         self.decode = action_decoder(made[0].action_space)
+        self.notes = [note for note in [image_note(made[0])] if note]  # for the user
         inner, self.time_limit = without_time_limit(made)
         self.envs = [make_fast(env) for env in inner]
+        self.episode_seeds = [  # fast envs draw from their own generator only
+            EpisodeSeeds(slow) if env is slow else None
+            for env, slow in zip(self.envs, inner, strict=True)
+        ]
         self.always_finite = all(getattr(env, "always_finite", False) for env in self.envs)
         self.finite_checks = FiniteChecks(spec)
         self.episodes: list[Episode] = []  # finished since the last take_episodes()
@@ -62,10 +73,15 @@ class VectorEnv:
         dtypes = (np.float64, np.float32, bool, bool)  # raw reward, reward, terminated, truncated
         self.outcome = tuple(np.empty(self.num_envs, dtype) for dtype in dtypes)
         self.reward_sum = 0.0  # of the last step, over the envs
-        # of the current episode of each env:
+        self._add_episode_records()
+
+    def _add_episode_records(self) -> None:
+        """What is recorded of the current episode of each env."""
         self.returns, self.lengths = [0.0] * self.num_envs, [0] * self.num_envs
-        self.start_states: list[State] = [{} for _ in seeds]  # see episode_replay.reset_to
-        self.actions: list[list[np.ndarray]] = [[] for _ in seeds]
+        self.start_states: list[State] = [{} for _ in self.seeds]  # see episode_replay.reset_to
+        self.actions = [ActionLog(self.spec.action, self.num_envs) for _ in self.seeds]
+        self.reset_order = list(range(self.num_envs))  # the env that was reset last comes last
+        self.inexact: dict[int, str] = {}  # env -> why its episode was not restored exactly
 
     def _make_envs(self, cfg: EnvConfig, count: int) -> list[Env]:
         return [make_env(cfg, training=True) for _ in range(count)]
@@ -128,12 +144,13 @@ class VectorEnv:
         next_raw, (rewards, _, terminated, truncated) = self.spare, self.outcome
         envs, returns, lengths, actions = self.envs, self.returns, self.lengths, self.actions
         episodic_life = self.episodic_life
+        size, data = actions[0].row_bytes, bytes_of(action, self.spec.action)
         ended, i, total = [], 0, 0.0
         try:
             for i, choice in enumerate(self.decode(action)):
                 next_raw[i], reward, done, cut, info = envs[i].step(choice)
                 reward = float(reward)
-                actions[i].append(action[i])
+                actions[i].add(data[i * size : (i + 1) * size])
                 returns[i] += reward
                 total += reward
                 lengths[i] += 1
@@ -172,27 +189,50 @@ class VectorEnv:
         self.obs = self.raw if self.obs_normalizer is None else obs.copy()
         self.returns, self.lengths = returns.tolist(), lengths.tolist()
         for i, log in enumerate(self.actions):
-            log.extend(actions[:, i])
+            log.add(bytes_of(actions[:, i], self.spec.action))
         if ended:
             self._finish_episodes(ended)
 
     def reset_one(self, i: int, seed: int | None) -> np.ndarray:
         """Reset env i. seed=None continues its random stream. -> observation (*obs_shape)."""
+        draws = seeding.draw_seed(self.seeds[i], self.episode_numbers[i])
+        obs, seeds = self.reset_env(i, seed, draws)
+        self.start_states[i].update(seeds)
+        self.reset_order.remove(i)
+        self.reset_order.append(i)
+        return obs
+
+    def reset_env(self, i: int, seed: int | None, draws: int) -> tuple[np.ndarray, State]:
+        """Reset env i after seeding what else it draws from. -> observation, `EpisodeSeeds.begin`."""
         try:
+            own = self.episode_seeds[i]
+            seeds = {} if own is None else own.begin(draws)
             obs, _ = self.envs[i].reset(seed=seed)
         except Exception as error:
             raise env_fault(error, self._location(i)) from error
-        return np.asarray(obs)
+        return np.asarray(obs), seeds
 
     def rng_state(self, i: int) -> State:
         """State of the generator that env i draws its next episode from."""
-        return rng_state(env_rng(self.envs[i]))
+        return seeding.rng_state(episode_replay.env_rng(self.envs[i]))
 
-    def replay_one(self, i: int, start_state: State, actions: np.ndarray) -> np.ndarray:
-        """Replay (T, *action_shape) actions in env i. -> last observation (*obs_shape)."""
+    def replay_one(
+        self, i: int, start_state: State, actions: np.ndarray
+    ) -> tuple[np.ndarray, bool]:
+        """Replay (T, *action_shape) actions in env i.
+
+        Returns:
+            The last observation (*obs_shape), and whether the env drew from generators that it shares
+            with other envs of this process: then it drew in another order before.
+
+        """
         rows = actions.reshape(-1, *self.spec.action.shape)  # an empty array comes as (0,)
-        last = replay(self.envs[i], start_state, self.decode(rows))
-        return np.asarray(last, self.spec.obs_dtype)
+        last = episode_replay.replay(
+            self.envs[i], start_state, self.decode(rows), self.episode_seeds[i]
+        )
+        shared = self.num_envs > 1 and "globals" in start_state
+        drew = shared and seeding.globals_drawn_since(cast(int, start_state["globals"]))
+        return np.asarray(last, self.spec.obs_dtype), drew
 
     def _location(self, i: int, action: np.ndarray | None = None, completed: bool = True) -> str:
         """Where in the run env i is, for an error message. `action` is None at a reset."""
@@ -208,9 +248,10 @@ class VectorEnv:
             episode = Episode(float(self.returns[i]), self.lengths[i])
             self.episodes.append(episode)
             if self.keep_finished:
-                recording = Recording(episode, self.start_states[i], self.actions[i])
+                recording = Recording(episode, self.start_states[i], self.actions[i].rows())
                 self.recordings.append(recording)
-            self.returns[i], self.lengths[i], self.actions[i] = 0.0, 0, []
+            self.actions[i].clear()
+            self.returns[i], self.lengths[i] = 0.0, 0
             self.raw[i] = self.reset_one(i, self._next_seed(i))
         self.finite_checks.check_obs(self.raw[ended], ended, self._location)
         self.obs[ended] = self._normalize(self.raw[ended])
@@ -221,7 +262,7 @@ class VectorEnv:
         if not self.reseed:
             self.start_states[i] = {"rng": self.rng_state(i)}
             return None
-        seed = episode_seed(self.seeds[i], self.episode_numbers[i])
+        seed = seeding.episode_seed(self.seeds[i], self.episode_numbers[i])
         self.start_states[i] = {"seed": seed}
         return seed
 
@@ -254,7 +295,8 @@ class VectorEnv:
         return {
             "begun": self.start_states,
             "numbers": self.episode_numbers,
-            "actions": [np.array(actions, self.spec.action.dtype) for actions in self.actions],
+            "order": self.reset_order,
+            "actions": [log.rows() for log in self.actions],
             "raw": self.raw,
             "obs": self.obs,
             "returns": np.array(self.returns, np.float64),
@@ -266,26 +308,37 @@ class VectorEnv:
         """Replay the current episodes.
 
         Returns:
-            Indices of envs whose replay did not reproduce the saved observation: each of them
-            starts a new episode.
+            Indices of envs whose episode could not be restored: each of them starts a new one.
+            `inexact` says why.
 
         """
         actions = cast(list[np.ndarray], state["actions"])
         self.start_states = cast(list[State], state["begun"])
         self.episode_numbers = list(cast(list[int], state.get("numbers", self.episode_numbers)))
-        for i, start_state in enumerate(self.start_states):
-            self.raw[i] = self.replay_one(i, start_state, actions[i])
-        self.actions = [list(rows) for rows in actions]
+        self.reset_order = list(cast(list[int], state.get("order", self.reset_order)))
+        self.returns = cast(np.ndarray, state["returns"]).tolist()
+        self.lengths = cast(np.ndarray, state["lengths"]).tolist()
+        before, self.inexact = cast(np.ndarray, state["raw"]), {}
+        for i in self.reset_order:
+            self.actions[i].refill(actions[i], self.lengths[i])
+            if why := self._restore_episode(i, actions[i], before[i]):
+                self.inexact[i] = why
         self.obs = self.raw
         if self.obs_normalizer is not None:
             self.obs = np.array(state["obs"], np.float32)
-        self.returns = cast(np.ndarray, state["returns"]).tolist()
-        self.lengths = cast(np.ndarray, state["lengths"]).tolist()
         if self.reward_normalizer is not None:
             self.reward_normalizer.load_state_dict(cast(State, state["reward"]))
-        before = cast(np.ndarray, state["raw"])
-        lost = [i for i, row in enumerate(self.raw) if not np.array_equal(row, before[i])]
-        if lost:
+        if lost := sorted(self.inexact):
             self._finish_episodes(lost)
             self.episodes, self.recordings = [], []  # a lost episode did not finish
         return lost
+
+    def _restore_episode(self, i: int, actions: np.ndarray, obs: np.ndarray) -> str | None:
+        """Replay the episode of env i, which had reached `obs`. -> why that is not exact, or None."""
+        if not self.actions[i].complete:
+            self.raw[i] = obs
+            return episode_replay.TOO_LONG.format(steps=self.lengths[i])
+        self.raw[i], drew = self.replay_one(i, self.start_states[i], actions)
+        if not np.array_equal(self.raw[i], obs):
+            return episode_replay.OTHER_OBSERVATION.format(env=self.env_id)
+        return episode_replay.SHARED_GENERATORS if drew else None

@@ -59,6 +59,26 @@ def is_image(space: gym.Space[Any]) -> bool:
     )
 
 
+def is_channels_first(space: gym.Space[Any]) -> bool:
+    """Whether observations are uint8 images (C, H, W), C = 1 to 4, of at least 36x36 pixels."""
+    return (
+        isinstance(space, spaces.Box)
+        and len(space.shape) == 3
+        and space.dtype == np.uint8
+        and space.shape[0] <= 4
+        and min(space.shape[1:]) >= 36
+    )
+
+
+def channels_last(env: Env) -> Env:
+    """Transpose images (C, H, W) to (H, W, C)."""
+    space = cast(spaces.Box, env.observation_space)
+    low, high = space.low.transpose(1, 2, 0), space.high.transpose(1, 2, 0)
+    return w.TransformObservation(
+        env, lambda obs: np.asarray(obs).transpose(1, 2, 0), spaces.Box(low, high, dtype=np.uint8)
+    )
+
+
 def stack_pixels(env: Env, cfg: EnvConfig) -> Env:
     """Convert uint8 (H, W) or (H, W, c) frames to (C, H, W), C = frame_stack * c, oldest first.
 
@@ -106,6 +126,31 @@ def flatten(env: Env, cfg: EnvConfig) -> Env:
             "supported: Box, Discrete, MultiBinary, MultiDiscrete, and Dict or Tuple of these",
         )
     return w.FlattenObservation(env)
+
+
+def scale_actions(env: Env) -> Env:
+    """Map actions in [-1, 1] to the bounds of the action space.
+
+    Raises:
+        BadInput: the action space is no Box with finite bounds.
+
+    """
+    space = env.action_space
+    if not (isinstance(space, spaces.Box) and space.is_bounded()):
+        raise BadInput(
+            f"actions are scaled to the bounds of a finite Box; the action space is {space}",
+            "env.scale_actions=true",
+            "leave env.scale_actions out",
+        )
+    low, high, dtype = space.low.astype(np.float64), space.high.astype(np.float64), space.dtype
+    whole_numbers = np.issubdtype(dtype, np.integer)
+
+    def scaled(action: Any) -> np.ndarray:
+        point = low + (np.asarray(action, np.float64) + 1.0) / 2.0 * (high - low)
+        point = np.clip(np.rint(point) if whole_numbers else point, low, high)
+        return point.astype(dtype)
+
+    return w.TransformAction(env, scaled, spaces.Box(-1.0, 1.0, space.shape, np.float32))
 
 
 def without_time_limit(envs: list[Env]) -> tuple[list[Env], float]:

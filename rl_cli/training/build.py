@@ -26,6 +26,7 @@ from rl_cli.tracking.hparams import differing, hparams
 from rl_cli.tracking.logger import Logger
 from rl_cli.tracking.sinks import Sink, SinkContext
 from rl_cli.tracking.tensorboard import TensorBoardSink
+from rl_cli.training.callbacks.advice import AdviceCallback
 from rl_cli.training.callbacks.base import Callback, CallbackContext, CallbackList
 from rl_cli.training.callbacks.checkpoint import CheckpointCallback
 from rl_cli.training.callbacks.disk_retry import DiskRetry
@@ -52,7 +53,7 @@ class Run(NamedTuple):
     callbacks: CallbackList
     history: EvaluationHistory
     logger: Logger
-    inexact: list[int]  # envs whose replay did not reach the observation of the checkpoint
+    inexact: dict[int, str]  # env -> why its episode was not restored from the checkpoint
 
 
 class Parts(NamedTuple):
@@ -94,7 +95,7 @@ def build(parts: Parts, folder: Path, saved: Saved | None, resumed: bool) -> Run
     collector = make_collector(algo, envs, cfg.total_timesteps, interrupted)
     budget = Budget(cfg.total_timesteps, cfg.total_episodes)
     trainer = Trainer(algo, collector, budget, callbacks, interrupted)
-    inexact = [] if saved is None else load_state(trainer, saved.state, folder)
+    inexact = {} if saved is None else load_state(trainer, saved.state, folder)
     return Run(trainer, callbacks, history, logger, inexact)
 
 
@@ -137,6 +138,7 @@ def make_callbacks(
     return [
         VideoCallback(make_recorder(parts, folder), cfg.video, envs.record_episodes, interrupted),
         make_metrics(parts, reporter),
+        make_advice(parts, reporter),
         EvaluationCallback(history, evaluator, policy, cfg.eval, evaluate, reporter, interrupted),
         *(make(context) for make in plugins.callbacks),
         make_checkpoints(parts, folder, policy, logger, history),
@@ -149,6 +151,11 @@ def make_metrics(parts: Parts, reporter: Reporter) -> MetricsCallback:
     check_every = 1 if learner.arrays is not None else CHECK_EVERY_CUDA
     trigger = Trigger(log.every, log.every_episodes)
     return MetricsCallback(reporter, trigger, lambda: learner.compile_seconds, check_every)
+
+
+def make_advice(parts: Parts, reporter: Reporter) -> AdviceCallback:
+    cfg, predict = parts.cfg, parts.algo.predict
+    return AdviceCallback(parts.envs, predict, cfg.seed, reporter.note, Trigger(cfg.log.every))
 
 
 def make_checkpoints(
@@ -181,10 +188,11 @@ def load_weights(saved: Saved, algo: Algorithm[Any], envs: VectorEnv, folder: Pa
         ) from None
 
 
-def load_state(trainer: Trainer, state: State, folder: Path) -> list[int]:
-    """Restore a checkpoint's state. -> envs whose replay was inexact. Raises BadInput."""
+def load_state(trainer: Trainer, state: State, folder: Path) -> dict[int, str]:
+    """Restore a checkpoint's state. -> env: why its replay was inexact. Raises BadInput."""
     try:
-        return trainer.state.load_state_dict(state)
+        trainer.state.load_state_dict(state)
+        return trainer.collector.envs.inexact
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise BadInput(
             f"the checkpoint does not fit the run: {type(error).__name__}: {error}",
