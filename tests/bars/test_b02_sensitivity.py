@@ -59,19 +59,19 @@ def _scale(state):
 
 
 def _best(state):
-    state["best_return"] = 1e9
+    state["callbacks"]["evaluation"]["best_return"] = 1e9
 
 
 def _gathered(state):
-    state["logger"]["gathered"] = {}
+    state["callbacks"]["metrics"]["gathered"] = {}
 
 
 def _episodes(state):
-    state["logger"]["tally"]["count"] += 1
+    state["callbacks"]["metrics"]["tally"]["count"] += 1
 
 
 def _window(state):
-    state["logger"]["window"] = []
+    state["callbacks"]["metrics"]["window"] = []
 
 
 def _numbers(state):
@@ -79,7 +79,7 @@ def _numbers(state):
 
 
 def _last_evaluations(state):
-    state["evaluations"] = []
+    state["callbacks"]["evaluation"]["means"] = []
 
 
 def _noise(state):

@@ -206,7 +206,12 @@ def time_limit(seconds):
 
 
 def same(recorded, meaning):
-    """Equal and of the same type: True is not 1, and "12" is not 12."""
+    """Equal and of the same type: True is not 1, and "12" is not 12.
+
+    A key of type float records the float nearest to an integer.
+    """
+    if isinstance(recorded, float) and type(meaning) is int:
+        meaning = float(meaning)
     if isinstance(recorded, list | tuple) and isinstance(meaning, list):
         return len(recorded) == len(meaning) and all(map(same, recorded, meaning))
     kinds = [bool, str, type(None), dict]
