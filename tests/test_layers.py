@@ -19,6 +19,7 @@ LAYERS = [  # a package imports packages of the layers above its own line, and i
     {"algos"},
     {"collectors", "evaluation"},
     {"training"},
+    {"report"},
     {"sweep"},
     {"cli"},
 ]

@@ -25,6 +25,11 @@ def play() -> NoReturn:
     _main("play")
 
 
+def report() -> NoReturn:
+    """rl-report; the process exits with the exit code."""
+    _main("report")
+
+
 def _main(command: str) -> NoReturn:
     terminal.protect()
     try:

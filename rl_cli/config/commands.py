@@ -43,3 +43,15 @@ class PlayConfig:
     )
     output: Folder | None = Field(description="folder for recordings; null: runs/play/<env>/…")
     env: EnvConfig
+
+
+@schema
+class ReportConfig:
+    """Keys of rl-report."""
+
+    output: Folder | None = Field(
+        description="folder of report.html and report.csv; null: the folder given"
+    )
+    threshold: float | None = Field(
+        description="return that counts as success; null: that of the runs"
+    )

@@ -1,0 +1,70 @@
+"""rl-report: compare runs, from their folders alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rl_cli.cli import hydra_errors
+from rl_cli.config.commands import ReportConfig
+from rl_cli.config.schema import build, keys, suggest
+from rl_cli.core import terminal
+from rl_cli.core.errors import BadInput
+from rl_cli.tracking.formatting import relative
+
+HELP = """rl-report: compare runs, from their folders alone
+
+  rl-report <folder> [<folder> ...] [output=<folder>] [threshold=<return>]
+
+A folder is a run, a sweep, or contains runs at any depth. Runs that differ only in the seed form a group.
+Prints a table, and writes report.html (one page that opens from disk) and report.csv.
+
+  output     folder of report.html and report.csv; default: the folder given, or with several runs/
+  threshold  return that counts as success; default: that of the runs (env.success_at, or the env's own)
+
+  rl-report runs                                    all runs
+  rl-report runs/ppo runs/dqn output=comparison     the first group of an env is the one compared with
+"""
+
+
+def run(argv: list[str]) -> int:
+    """Run a command line. Returns the exit code."""
+    if not argv or any(arg in ("-h", "--help") for arg in argv):
+        terminal.show(HELP)
+        return 0 if argv else 2
+    with hydra_errors.reported(argv, lambda: keys(ReportConfig)) as code:
+        folders, cfg = _parse(argv)
+        from rl_cli.report import report, table  # imports numpy
+
+        found = report.make(folders, cfg.threshold)
+        table.show(found)
+        single = len(folders) == 1 and not (folders[0] / "config.yaml").exists()
+        target = Path(cfg.output or (folders[0] if single else "runs"))
+        for path in report.write(found, target):
+            terminal.say(f"{path.suffix[1:] + ':':<8} {relative(path)}")
+    return code[0]
+
+
+def _parse(argv: list[str]) -> tuple[list[Path], ReportConfig]:
+    known, typed, folders = keys(ReportConfig), dict[str, object](), list[Path]()
+    for word in argv:
+        key, equals, value = word.partition("=")
+        if word.startswith("-"):
+            raise BadInput("unknown option", word, "see rl-report --help")
+        if not equals or "/" in key:
+            folders.append(Path(word))
+        elif key not in known:
+            raise BadInput(f"unknown key {key}", word, suggest(key, known))
+        else:
+            typed[key] = _value(key, value)
+    if not folders:
+        raise BadInput("no folder is named", " ".join(argv), "rl-report runs")
+    return folders, build(ReportConfig, {"output": None, "threshold": None} | typed)
+
+
+def _value(key: str, text: str) -> object:
+    if key != "threshold":
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        return text  # refused by the schema, which names the type

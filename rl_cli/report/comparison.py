@@ -1,0 +1,168 @@
+"""Statistics that compare groups of runs.
+
+Agarwal et al. 2021 (arXiv:2108.13264): stratified bootstrap, probability of improvement, performance
+profiles. A value of NaN is a run without a result; it is left out, and the caller counts it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from rl_cli.tracking.statistics import iqm
+
+MIN_SEEDS = 5
+"""Runs from which on an interval is given. The percentile bootstrap of fewer is far too narrow."""
+REPEATS = 2_000
+SEED = 0
+BLOCK = 1 << 22
+"""Values drawn at a time, to bound memory: 32 MiB."""
+
+
+class Interval(NamedTuple):
+    """An estimate and its 95 % percentile-bootstrap interval; NaN bounds: too few values."""
+
+    value: float
+    low: float
+    high: float
+
+
+NOTHING = Interval(math.nan, math.nan, math.nan)
+
+
+def iqm_of(values: np.ndarray, repeats: int = REPEATS) -> Interval:
+    """Interquartile mean of (n,) values with its interval."""
+    return stratified_iqm([values], repeats)
+
+
+def stratified_iqm(strata: Sequence[np.ndarray], repeats: int = REPEATS) -> Interval:
+    """IQM of all values, resampled within each stratum (an env).
+
+    Args:
+        strata: one array of values per env, (n_i,); NaN values are left out.
+        repeats: of the bootstrap, which is deterministic.
+
+    """
+    known = [v for v in (finite(values) for values in strata) if len(v)]
+    if not known:
+        return NOTHING
+    value = float(iqm(np.concatenate(known)))
+    if min(len(v) for v in known) < MIN_SEEDS:
+        return Interval(value, math.nan, math.nan)
+    rng = np.random.default_rng(SEED)
+    total = sum(len(v) for v in known)
+    found: list[np.ndarray] = []
+    for count in _blocks(total, repeats):
+        draws = np.concatenate([rng.choice(v, size=(count, len(v))) for v in known], axis=1)
+        found.append(iqm(draws))
+    low, high = np.quantile(np.concatenate(found), [0.025, 0.975])
+    return Interval(value, float(low), float(high))
+
+
+def improvement(ours: np.ndarray, theirs: np.ndarray) -> Interval:
+    """Probability that a run of `ours` is better than one of `theirs`; a tie counts one half.
+
+    Args:
+        ours: (n,) results; NaN values are left out.
+        theirs: (m,) results, likewise.
+
+    """
+    x, y = finite(ours), finite(theirs)
+    if not len(x) or not len(y):
+        return NOTHING
+    value = float(_pairs(x[None], y[None])[0])
+    if min(len(x), len(y)) < MIN_SEEDS:
+        return Interval(value, math.nan, math.nan)
+    rng = np.random.default_rng(SEED)
+    found = [
+        _pairs(rng.choice(x, size=(count, len(x))), rng.choice(y, size=(count, len(y))))
+        for count in _blocks(len(x) + len(y), REPEATS)
+    ]
+    low, high = np.quantile(np.concatenate(found), [0.025, 0.975])
+    return Interval(value, float(low), float(high))
+
+
+def _pairs(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """P(X > Y) + P(X = Y) / 2 of each row, from ranks: (r, n) and (r, m) -> (r,)."""
+    result = np.empty(len(x))
+    for i, (a, b) in enumerate(zip(x, np.sort(y, axis=1), strict=True)):
+        below = np.searchsorted(b, a, side="left")
+        upto = np.searchsorted(b, a, side="right")
+        result[i] = (below + upto).mean() / (2 * len(b))
+    return result
+
+
+def _blocks(width: int, repeats: int) -> list[int]:
+    """`repeats` split so that a block of rows of `width` values stays below BLOCK values."""
+    size = max(1, min(repeats, BLOCK // width))
+    return [min(size, repeats - start) for start in range(0, repeats, size)]
+
+
+class Threshold(NamedTuple):
+    """When runs reached a threshold.
+
+    Attributes:
+        reached: runs that did.
+        runs: all runs.
+        median: Kaplan-Meier median; inf: fewer than half of the runs reached it.
+
+    """
+
+    reached: int
+    runs: int
+    median: float
+
+
+def time_to(events: Sequence[tuple[float, bool]]) -> Threshold:
+    """Kaplan-Meier median of the time to an event.
+
+    Kaplan and Meier 1958 (doi:10.1080/01621459.1958.10501452). A run that ended without the event
+    counts as at risk until its end (right-censored).
+
+    Args:
+        events: per run, the time and whether the event happened; False: the run ended then.
+
+    """
+    survival, median = 1.0, math.inf
+    for time in sorted({t for t, happened in events if happened}):
+        at_risk = sum(t >= time for t, _ in events)
+        survival *= 1 - sum(happened and t == time for t, happened in events) / at_risk
+        if survival <= 0.5:
+            median = time
+            break
+    return Threshold(sum(happened for _, happened in events), len(events), median)
+
+
+def profile(scores: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """Performance profile: share of (n,) scores above each of (k,) thresholds."""
+    known = np.sort(finite(scores))
+    if not len(known):
+        return np.full(len(thresholds), math.nan)
+    above: np.ndarray = 1 - np.searchsorted(known, thresholds, side="right") / len(known)
+    return above
+
+
+def seeds_needed(ours: np.ndarray, theirs: np.ndarray) -> int | None:
+    """Seeds per group that show the observed difference of means with a power of 80 % at a level of 5 %.
+
+    Normal approximation: n = 2 (1.96 + 0.84)^2 s^2 / d^2, with the pooled variance s^2. None: the
+    difference or the number of seeds does not allow an estimate.
+    """
+    x, y = finite(ours), finite(theirs)
+    if min(len(x), len(y)) < 2:
+        return None
+    difference = abs(float(x.mean() - y.mean()))
+    variance = (float(x.var(ddof=1)) + float(y.var(ddof=1))) / 2
+    if difference == 0:
+        return None
+    needed = 2 * (1.96 + 0.84) ** 2 * variance / difference**2
+    return max(2, math.ceil(needed)) if needed < 1e6 else None
+
+
+def finite(values: np.ndarray) -> np.ndarray:
+    """The finite ones of the values."""
+    known: np.ndarray = values[np.isfinite(values)]
+    return known

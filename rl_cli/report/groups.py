@@ -1,0 +1,93 @@
+"""Runs grouped by what differs between them other than the seed."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+
+from rl_cli.report.run_data import RunData, Value
+
+NOT_LEARNING = (
+    "seed", "run_dir", "resume", "jobs", "quiet", "display", "device", "threads", "compile",
+    "workers", "step_timeout", "format", "labels", "algo.name",
+)  # fmt: skip
+"""Keys that do not change what is learned or how it is measured, up to rounding."""
+NOT_LEARNING_GROUPS = ("checkpoint.", "video.", "log.", "eval.every", "eval.episodes", "eval.seed")
+"""Prefixes of such keys. Evaluations at different steps are aligned (`curves.py`)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Runs that differ only in the seed.
+
+    Attributes:
+        algo, env: names of both.
+        settings: the keys that differ between the groups of a report, with this group's values.
+        runs: one per seed, by seed.
+        repeated: further runs of the same seeds, which are not counted.
+
+    """
+
+    algo: str
+    env: str
+    settings: Mapping[str, Value]
+    runs: Sequence[RunData]
+    repeated: int
+
+    @property
+    def method(self) -> str:
+        """What was compared, without the env: the algorithm and its differing settings."""
+        words = [f"{key.removeprefix('algo.')}={_text(v)}" for key, v in self.settings.items()]
+        return " ".join([self.algo, *words])
+
+    @property
+    def name(self) -> str:
+        return f"{self.method} on {self.env}"
+
+
+def group(runs: Iterable[RunData]) -> list[Group]:
+    """Group runs by algorithm, env, and every key that changes learning or measurement.
+
+    A key is part of a group's `settings` if its value differs between two groups of the same algorithm
+    and env. Of runs of one seed in one group, the one that was evaluated up to the latest step counts.
+    """
+    members: dict[tuple[object, ...], list[RunData]] = {}
+    for run in runs:
+        values = sorted((key, repr(value)) for key, value in run.config.items() if _counts(key))
+        members.setdefault((run.algo, run.env, *values), []).append(run)
+    groups = list(members.values())
+    return [_make(found, _differing(found[0], groups)) for found in groups]
+
+
+def _counts(key: str) -> bool:
+    return key not in NOT_LEARNING and not key.startswith(NOT_LEARNING_GROUPS)
+
+
+def _differing(run: RunData, groups: Sequence[Sequence[RunData]]) -> dict[str, Value]:
+    peers = [g[0].config for g in groups if (g[0].algo, g[0].env) == (run.algo, run.env)]
+    every = {key: None for config in peers for key in config if _counts(key)}
+    return {
+        key: run.config.get(key)
+        for key in every
+        if any(config.get(key) != run.config.get(key) for config in peers)
+    }
+
+
+def _make(found: Sequence[RunData], settings: Mapping[str, Value]) -> Group:
+    by_seed: dict[int, RunData] = {}
+    for run in found:
+        other = by_seed.get(run.seed)
+        if other is None or _progress(run) >= _progress(other):
+            by_seed[run.seed] = run
+    runs = [by_seed[seed] for seed in sorted(by_seed)]
+    return Group(found[0].algo, found[0].env, settings, runs, len(found) - len(runs))
+
+
+def _progress(run: RunData) -> tuple[bool, int, str]:
+    return run.state == "completed", int(run.steps[-1]) if len(run.steps) else 0, run.folder.name
+
+
+def _text(value: Value) -> str:
+    return (
+        "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    )

@@ -1,0 +1,151 @@
+"""The report as one self-contained HTML page: data, styles, scripts and the chart library inside.
+
+The page makes no request; videos and run folders are linked by relative path. Charts: uPlot 1.6.32
+(assets/uPlot.LICENSE). Texts of run folders are set as text by the script, never as HTML.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+import os
+import string
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+
+from rl_cli.report import across, curves, wording
+from rl_cli.report.comparison import Threshold
+from rl_cli.report.groups import Group
+from rl_cli.report.run_data import RunData
+from rl_cli.report.summary import Row
+
+MAX_SEED_CURVES = 3_000
+"""Curves of single runs in one page; with more of them only the curves of groups are drawn."""
+
+
+def render(title: str, made: str, rows: Sequence[Row], notes: Sequence[str], folder: Path) -> str:
+    """The page.
+
+    Args:
+        title: of the page.
+        made: when and from what it was made.
+        rows: of the groups.
+        notes: how to read it, and what was left out.
+        folder: in which the page will lie, for relative links.
+
+    """
+    each = sum(len(row.group.runs) for row in rows) <= MAX_SEED_CURVES
+    envs = list(dict.fromkeys(row.group.env for row in rows))
+    data = {
+        "made": made,
+        "envs": [_env([row for row in rows if row.group.env == env], each) for env in envs],
+        "across": across.describe(rows),
+        "runs": [_run(run, row.group, folder) for row in rows for run in row.group.runs],
+        "notes": list(notes),
+    }
+    assets = files("rl_cli.report") / "assets"
+    text = {name: (assets / name).read_text(encoding="utf-8") for name in ASSETS}
+    return string.Template(text["page.html"]).substitute(
+        title=html.escape(title),
+        data=embedded(data),
+        css=text["page.css"],
+        js=text["page.js"],
+        uplot_css=text["uPlot.min.css"],
+        uplot_js=text["uPlot.iife.min.js"],
+        uplot_license=text["uPlot.LICENSE"],
+    )
+
+
+ASSETS = (
+    "page.html", "page.css", "page.js", "uPlot.min.css", "uPlot.iife.min.js", "uPlot.LICENSE",
+)  # fmt: skip
+
+
+def embedded(data: Any) -> str:
+    """JSON that can be written inside a script element: no "<" occurs in it, and no NaN."""
+    return json.dumps(plain_numbers(data), allow_nan=False, separators=(",", ":")).replace(
+        "<", "\\u003c"
+    )
+
+
+def plain_numbers(value: Any) -> Any:
+    """Arrays and tuples as lists, numbers with six digits, NaN and infinity as None."""
+    match value:
+        case dict():
+            return {key: plain_numbers(item) for key, item in value.items()}
+        case list() | tuple():
+            return [plain_numbers(item) for item in value]
+        case np.ndarray():
+            return [plain_numbers(item) for item in value.tolist()]
+        case float():
+            return float(f"{value:.6g}") if math.isfinite(value) else None
+        case _:
+            return value
+
+
+def _env(rows: Sequence[Row], each: bool) -> dict[str, Any]:
+    thresholds = {row.threshold for row in rows}
+    return {
+        "env": rows[0].group.env,
+        "threshold": thresholds.pop() if len(thresholds) == 1 else None,
+        "answer": wording.answer(rows),
+        "groups": [_group(row, each) for row in rows],
+    }
+
+
+def _group(row: Row, each: bool) -> dict[str, Any]:
+    curve = curves.align(row.group.runs)
+    seeds = zip(row.group.runs, curve.each, strict=True) if each else ()
+    return {
+        "method": row.group.method,
+        "seeds": row.seeds,
+        "count": row.count,
+        "finals": row.finals,
+        "iqm": row.iqm,
+        "worst": row.worst,
+        "best": row.best,
+        "solved": row.solved,
+        "steps": _threshold(row.steps),
+        "seconds": _threshold(row.seconds),
+        "improvement": row.improvement,
+        "needed": row.seeds_needed,
+        "curve": {
+            "x": curve.steps,
+            "y": curve.value,
+            "low": curve.low,
+            "high": curve.high,
+            "each": [{"name": f"seed {run.seed}", "y": values} for run, values in seeds],
+        },
+    }
+
+
+def _threshold(found: Threshold | None) -> dict[str, Any] | None:
+    return None if found is None else found._asdict()
+
+
+def _run(run: RunData, group: Group, folder: Path) -> dict[str, Any]:
+    videos = sorted((run.folder / "videos").glob("step_*.mp4"))
+    return {
+        "folder": run.folder.name,
+        "href": _link(run.folder, folder) + "/",
+        "env": run.env,
+        "method": group.method,
+        "seed": run.seed,
+        "state": run.state,
+        "reason": run.reason,
+        "final": run.final,
+        "best": run.best,
+        "step": run.step,
+        "seconds": run.seconds,
+        "videos": [_link(video, folder) for video in videos],
+    }
+
+
+def _link(path: Path, folder: Path) -> str:
+    return quote(os.path.relpath(path.resolve(), folder.resolve()).replace(os.sep, "/"))

@@ -1,0 +1,106 @@
+"""A report of runs: terminal tables, report.html, report.csv and, with matplotlib, pictures."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import datetime
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from rl_cli.core.errors import BadInput
+from rl_cli.report import groups, page, run_data, summary, wording
+from rl_cli.report.run_data import RunData
+from rl_cli.report.summary import Row
+from rl_cli.storage.atomic_files import write_atomic
+
+MAX_NAMED = 5
+"""Unreadable folders that are named; more are counted."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """Rows of all groups, what was left out, and how to read them."""
+
+    title: str
+    rows: Sequence[Row]
+    left_out: Sequence[str]
+
+
+def make(places: Sequence[Path], threshold: float | None = None) -> Report:
+    """Read the runs at or below the places and compare them.
+
+    Args:
+        places: run folders, folders of them, or folders of sweeps.
+        threshold: return that counts as success; None: that of the runs.
+
+    Raises:
+        BadInput: a place does not exist, or there is no readable run.
+
+    """
+    runs, left_out = _read(places)
+    if not runs:
+        raise BadInput(
+            "there are no runs to report",
+            " ".join(map(str, places)),
+            left_out[0] if left_out else "name folders that contain runs",
+        )
+    rows = summary.summarise(groups.group(runs), threshold)
+    title = "Report of " + ", ".join(place.resolve().name for place in places[:3])
+    return Report(title, rows, [*wording.counts(rows), *left_out])
+
+
+def _read(places: Sequence[Path]) -> tuple[list[RunData], list[str]]:
+    runs, left_out = list[RunData](), list[str]()
+    for folder in run_data.find(places):
+        try:
+            runs.append(run_data.read_run(folder))
+        except BadInput as error:
+            left_out.append(f"Left out: {error.where}: {error.what}.")
+    if (more := len(left_out) - MAX_NAMED) > 0:
+        left_out[MAX_NAMED:] = [f"{more} more folders are left out for such reasons."]
+    return runs, left_out
+
+
+def write(report: Report, folder: Path) -> list[Path]:
+    """Write report.html and report.csv. -> the files. Raises StorageError."""
+    now = datetime.datetime.now().strftime("%Y-%m-%d %H:%M")
+    count = sum(len(row.group.runs) for row in report.rows)
+    made = f"{now}, {count:,} runs in {len(report.rows)} groups"
+    text = page.render(
+        report.title, made, report.rows, [*wording.METHODS, *report.left_out], folder
+    )
+    written = [folder / "report.html", folder / "report.csv"]
+    write_atomic(written[0], text.encode())
+    write_atomic(written[1], _csv(report.rows).encode())
+    return written
+
+
+COLUMNS = (
+    "algo", "env", "settings", "seeds", "runs", "iqm", "iqm_low", "iqm_high", "worst", "best", "threshold",
+    "solved", "steps_to_threshold", "seconds_to_threshold", "reached", "improvement", "improvement_low",
+    "improvement_high",
+)  # fmt: skip
+
+
+def _csv(rows: Sequence[Row]) -> str:
+    """A line per group; an empty field: not known."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for row in rows:
+        group, steps, seconds = row.group, row.steps, row.seconds
+        settings = " ".join(f"{key}={value}" for key, value in group.settings.items())
+        values = [
+            group.algo, group.env, settings, row.count, len(group.runs), *row.iqm, row.worst, row.best,
+            row.threshold, row.solved, steps and steps.median, seconds and seconds.median,
+            steps and steps.reached, *(row.improvement or (None, None, None)),
+        ]  # fmt: skip
+        writer.writerow([_field(value) for value in values])
+    return text.getvalue()
+
+
+def _field(value: object) -> object:
+    return "" if value is None or (isinstance(value, float) and not math.isfinite(value)) else value

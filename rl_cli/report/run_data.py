@@ -1,0 +1,227 @@
+"""What a report needs of a run, read from its folder alone.
+
+A run folder is untrusted: its files are parsed as data, with bounded sizes, and a folder that cannot be
+read is reported and left out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+import io
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rl_cli.core.errors import BadInput, plain
+from rl_cli.storage import run_folder
+from rl_cli.storage.untrusted import MAX_JSON_BYTES, parse_json, read
+
+MAX_TABLE_BYTES = 64 << 20
+"""Size of a table above which a run is left out: some two million rows."""
+
+Value = str | int | float | bool | None
+
+
+@dataclasses.dataclass(frozen=True)
+class RunData:
+    """One run.
+
+    Attributes:
+        folder: of the run.
+        algo, env: the names given on the command line.
+        seed: of the run.
+        config: key -> value, nested keys joined by dots.
+        state: running, completed, interrupted, failed, or unknown.
+        reason: why it ended.
+        step: the last step that status.json names.
+        seconds: training time; None: not recorded.
+        success_at: return from which on an episode counts as a success; None: no threshold.
+        steps: (E,) int64, increasing; the step of each evaluation.
+        returns: (E,) float64, mean return of each evaluation.
+        seconds_at: (E,) float64, training time at each evaluation; NaN: not recorded.
+
+    """
+
+    folder: Path
+    algo: str
+    env: str
+    seed: int
+    config: Mapping[str, Value]
+    state: str
+    reason: str
+    step: int
+    seconds: float | None
+    success_at: float | None
+    steps: np.ndarray
+    returns: np.ndarray
+    seconds_at: np.ndarray
+
+    @property
+    def final(self) -> float:
+        """Return of the last evaluation; NaN if there is none or the run did not complete."""
+        return (
+            float(self.returns[-1]) if self.state == "completed" and len(self.returns) else math.nan
+        )
+
+    @property
+    def best(self) -> float:
+        """Highest return of an evaluation; NaN if there is none."""
+        return float(self.returns.max()) if len(self.returns) else math.nan
+
+
+def find(places: Iterable[Path]) -> Iterator[Path]:
+    """Run folders at or below the places, each once, in the order of their names.
+
+    A sweep's folder holds one record per job; the runs that these name are found through them.
+
+    Raises:
+        BadInput: a place does not exist.
+
+    """
+    seen: set[str] = set()
+    for place in places:
+        if not place.is_dir():
+            raise BadInput("there is no such folder", str(place), "name folders that contain runs")
+        for folder in (*_below(place), *_of_sweep(place)):
+            if (name := os.path.realpath(folder)) not in seen:
+                seen.add(name)
+                yield folder
+
+
+def _below(place: Path) -> Iterator[Path]:
+    for parent, folders, files in os.walk(place):
+        if "config.yaml" in files:
+            folders.clear()  # a run contains no other runs
+            yield Path(parent)
+        folders.sort()
+
+
+def _of_sweep(place: Path) -> Iterator[Path]:
+    for record in sorted(place.glob("job_*.json")):
+        try:
+            job = parse_json(read(record, MAX_JSON_BYTES))
+        except (OSError, ValueError):
+            continue
+        named = job.get("run_dir") if isinstance(job, dict) else None
+        if not isinstance(named, str) or not named or "\0" in named:
+            continue
+        folder = Path(named)
+        for root in [Path()] if folder.is_absolute() else [Path(), place, *place.parents]:
+            if (root / folder / "config.yaml").is_file():
+                yield root / folder
+                break
+
+
+def read_run(folder: Path) -> RunData:
+    """Read one run.
+
+    Raises:
+        BadInput: config.yaml or eval.csv cannot be read.
+
+    """
+    config = run_folder.read_config(folder)
+    status = run_folder.read_status(folder)
+    labels = config.get("labels")
+    algo, env = labels if isinstance(labels, list) and len(labels) == 2 else ("?", "?")
+    values = dict(_flat(config))
+    seed, seconds = values.get("seed"), _number(status.get("seconds"))
+    steps, returns = _evaluations(folder / "eval.csv")
+    return RunData(
+        folder=folder,
+        algo=str(algo),
+        env=str(env),
+        seed=seed if type(seed) is int else 0,
+        config=values,
+        state=_text(status.get("state")) or "unknown",
+        reason=_text(status.get("reason")),
+        step=int(_number(status.get("step")) or 0),
+        seconds=seconds if seconds is not None and seconds >= 0 else None,
+        success_at=_success_at(status, values),
+        steps=steps,
+        returns=returns,
+        seconds_at=_seconds_at(folder / "metrics.csv", steps),
+    )
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Value]]:
+    """Nested keys joined by dots; lists as text."""
+    for name, value in values.items():
+        key = f"{prefix}{plain(str(name))}"
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{key}.")
+        elif isinstance(value, bool | int | float) or value is None:
+            yield key, value
+        else:
+            yield key, plain(str(value))
+
+
+def _success_at(status: Mapping[str, Any], config: Mapping[str, Value]) -> float | None:
+    """The threshold that the run used, which may be the env's own; else the configured one."""
+    training = status.get("training")
+    used = training.get("success_at") if isinstance(training, dict) else None
+    return _number(config.get("env.success_at")) if used is None else _number(used)
+
+
+def _number(value: Any) -> float | None:
+    """A finite number, or None."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > MAX_NUMBER:
+        return None
+    return float(value) if math.isfinite(value) else None
+
+
+MAX_NUMBER = 1e300
+"""Larger integers cannot be converted to float."""
+
+
+def _text(value: Any) -> str:
+    return plain(value) if isinstance(value, str) else ""
+
+
+def _evaluations(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Step and mean return of each evaluation, (E,) each. Raises BadInput."""
+    sums: dict[int, list[float]] = {}
+    for step, value in _columns(path, "step", "episode_return"):
+        entry = sums.setdefault(int(step), [0.0, 0])
+        entry[0] += value
+        entry[1] += 1
+    steps = sorted(sums)
+    means = [sums[step][0] / sums[step][1] for step in steps]
+    return np.array(steps, dtype=np.int64), np.array(means, dtype=np.float64)
+
+
+def _seconds_at(path: Path, steps: np.ndarray) -> np.ndarray:
+    """Training time at each of the steps, (E,), interpolated between rows of metrics.csv; NaN: unknown."""
+    if not (rows := sorted(_columns(path, "step", "time/elapsed"))):
+        return np.full(len(steps), np.nan)
+    known, seconds = np.array(rows).T
+    at: np.ndarray = np.interp(steps, known, np.maximum.accumulate(seconds))
+    return at
+
+
+def _columns(path: Path, *names: str) -> list[tuple[float, ...]]:
+    """Columns of a table of numbers. Raises BadInput if it cannot be read.
+
+    Incomplete and non-finite rows are skipped: a kill may leave an incomplete one at the end.
+    """
+    try:
+        text = read(path, MAX_TABLE_BYTES).decode("utf-8-sig", errors="replace")
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError) as error:
+        raise BadInput(f"cannot be read: {error}", str(path), "restore it") from None
+    rows = []
+    try:
+        for row in csv.DictReader(io.StringIO(text)):
+            with contextlib.suppress(TypeError, ValueError, KeyError):
+                values = tuple(float(row[name]) for name in names)
+                if all(abs(value) <= MAX_NUMBER for value in values) and 0 <= values[0] < 2**53:
+                    rows.append(values)
+    except csv.Error as error:
+        raise BadInput(f"not a table: {error}", str(path), "restore it") from None
+    return rows

@@ -1,0 +1,121 @@
+"""One row per group: result, interval, worst seed, time to the threshold, comparison with the first."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from rl_cli.report import comparison
+from rl_cli.report.comparison import Interval, Threshold
+from rl_cli.report.groups import Group
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """Statistics of a group.
+
+    Attributes:
+        group: the group.
+        finals: (n,) return of the last evaluation of each run; NaN: the run has no result.
+        iqm: of `finals`.
+        worst, best: lowest and highest of `finals`.
+        threshold: return that counts as success; None: there is none.
+        solved: runs whose last evaluation reached the threshold; None: there is no threshold.
+        steps, seconds: until an evaluation reached the threshold; None: there is no threshold.
+        improvement: probability that a run is better than one of the first group of the same env.
+        seeds_needed: per group, to show the difference from that group.
+
+    """
+
+    group: Group
+    finals: np.ndarray
+    iqm: Interval
+    worst: float
+    best: float
+    threshold: float | None
+    solved: int | None
+    steps: Threshold | None
+    seconds: Threshold | None
+    improvement: Interval | None
+    seeds_needed: int | None
+
+    @property
+    def count(self) -> int:
+        """Runs with a result."""
+        return int(np.isfinite(self.finals).sum())
+
+    @property
+    def seeds(self) -> str:
+        """Number of seeds with a result, and what became of the others: "2 of 6, 4 failed"."""
+        states = Counter(run.state for run in self.group.runs if not math.isfinite(run.final))
+        if not states:
+            return str(self.count)
+        others = [f"{n} {state}" for state, n in sorted(states.items())]
+        return ", ".join([f"{self.count} of {len(self.group.runs)}", *others])
+
+
+def summarise(groups: Sequence[Group], threshold: float | None = None) -> list[Row]:
+    """Rows in the order of the groups.
+
+    Args:
+        groups: of a report.
+        threshold: replaces the threshold of the runs.
+
+    """
+    first: dict[str, np.ndarray] = {}
+    rows = []
+    for group in groups:
+        finals = np.array([run.final for run in group.runs])
+        against = first.get(group.env)
+        first.setdefault(group.env, finals)
+        rows.append(
+            _row(group, finals, against, _threshold(group) if threshold is None else threshold)
+        )
+    return rows
+
+
+def _row(
+    group: Group, finals: np.ndarray, against: np.ndarray | None, threshold: float | None
+) -> Row:
+    known = comparison.finite(finals)
+    reached = (
+        None if threshold is None else [_first_at(run.returns, threshold) for run in group.runs]
+    )
+    return Row(
+        group,
+        finals,
+        comparison.iqm_of(finals),
+        float(known.min()) if len(known) else math.nan,
+        float(known.max()) if len(known) else math.nan,
+        threshold,
+        None if threshold is None else int((known >= threshold).sum()),
+        None if reached is None else _time([run.steps for run in group.runs], reached),
+        None if reached is None else _time([run.seconds_at for run in group.runs], reached),
+        None if against is None else comparison.improvement(finals, against),
+        None if against is None else comparison.seeds_needed(finals, against),
+    )
+
+
+def _threshold(group: Group) -> float | None:
+    found = [run.success_at for run in group.runs if run.success_at is not None]
+    return found[0] if found else None
+
+
+def _first_at(returns: np.ndarray, threshold: float) -> int | None:
+    """Index of the first evaluation that reached the threshold."""
+    hits = np.flatnonzero(returns >= threshold)
+    return int(hits[0]) if len(hits) else None
+
+
+def _time(times: Sequence[np.ndarray], reached: Sequence[int | None]) -> Threshold:
+    """Of steps or seconds; a run without an evaluation has been observed for no time."""
+    events = []
+    for values, i in zip(times, reached, strict=True):
+        time = (values[-1] if i is None else values[i]) if len(values) else 0.0
+        if math.isfinite(time):
+            events.append((float(time), i is not None))
+    return comparison.time_to(events)

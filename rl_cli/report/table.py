@@ -1,0 +1,61 @@
+"""The report on a terminal."""
+
+from __future__ import annotations
+
+import math
+
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+
+from rl_cli.core import terminal
+from rl_cli.report.comparison import Threshold
+from rl_cli.report.report import Report
+from rl_cli.report.summary import Row
+from rl_cli.report.wording import answer, interval, share
+from rl_cli.tracking.display import print_table
+from rl_cli.tracking.formatting import number
+
+LONGEST_NAME = 16
+"""Characters of a group's name in the table; longer names are numbered and written below it."""
+
+
+def show(report: Report) -> None:
+    """Print a table per env, the answers and the notes on what was left out."""
+    for env in dict.fromkeys(row.group.env for row in report.rows):
+        rows = [row for row in report.rows if row.group.env == env]
+        numbered = max(len(row.group.method) for row in rows) > LONGEST_NAME
+        names = [str(i) if numbered else row.group.method for i, row in enumerate(rows, 1)]
+        print_table(_table(env, rows, names))
+        for row, name in zip(rows, names, strict=True):
+            method = f"  {row.group.method}" if numbered else ""
+            missing = f"  ({row.seeds})" if row.count < len(row.group.runs) else ""
+            if method or missing:
+                terminal.say(f" {name}{method}{missing}")
+        terminal.say(answer(rows))
+    for note in report.left_out:
+        terminal.say(note)
+
+
+def _table(env: str, rows: list[Row], names: list[str]) -> Table:
+    table = Table(
+        title=escape(env), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
+    table.add_column("group", overflow="fold")
+    for column in ("seeds", "IQM [95% interval]", "worst", "solved", "at step", "P(better)"):
+        table.add_column(escape(column), justify="right", no_wrap=True)
+    for row, name in zip(rows, names, strict=True):
+        table.add_row(
+            escape(name),
+            str(row.count),
+            escape(interval(row.iqm)),
+            number(row.worst) if math.isfinite(row.worst) else "",
+            "" if row.solved is None else f"{row.solved}/{row.count}",
+            _steps(row.steps),
+            "" if row.improvement is None else escape(share(row.improvement)),
+        )
+    return table
+
+
+def _steps(found: Threshold | None) -> str:
+    return "" if found is None or not math.isfinite(found.median) else f"{found.median:,.0f}"

@@ -1,0 +1,50 @@
+"""Run folders written by hand, for tests of reports."""
+
+from __future__ import annotations
+
+import json
+
+import yaml
+
+CONFIG = {
+    "format": 4,
+    "algo": {"name": "dqn", "gamma": 0.99, "hidden_sizes": [64, 64]},
+    "env": {"id": "CartPole-v1", "kwargs": {}, "success_at": None},
+    "total_timesteps": 300,
+    "eval": {"every": 100, "episodes": 2, "greedy": True},
+    "log": {"every": 100},
+}
+
+
+def write_run(folder, returns, seed=0, state="completed", labels=("dqn", "cartpole"), **values):
+    """A run whose evaluations at the given steps have the given mean returns.
+
+    Args:
+        folder: of the run.
+        returns: step -> mean return of two episodes.
+        seed: of the run.
+        state: in status.json.
+        labels: names of algorithm and env.
+        values: dotted keys with "__" in place of the dots -> value.
+
+    """
+    config = json.loads(json.dumps(CONFIG)) | {"labels": list(labels), "seed": seed}
+    for key, value in values.items():
+        *path, leaf = key.split("__")
+        node = config
+        for name in path:
+            node = node[name]
+        node[leaf] = value
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    status = {"state": state, "reason": "budget", "step": 300, "seconds": 3.0}
+    (folder / "status.json").write_text(json.dumps(status))
+    rows = [
+        f"{step},{i},{i},{value + offset},10\n"
+        for step, value in returns.items()
+        for i, offset in enumerate((-1, 1))
+    ]
+    header = "step,episode,seed,episode_return,episode_length\n"
+    (folder / "eval.csv").write_text(header + "".join(rows))
+    (folder / "metrics.csv").write_text("step,time/elapsed\n100,1.0\n300,3.0\n")
+    return folder

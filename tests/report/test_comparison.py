@@ -1,0 +1,96 @@
+"""Statistics of a report: values worked out by hand, and scipy as the reference."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from rl_cli.report import comparison
+from rl_cli.report.comparison import Threshold
+
+RNG = np.random.default_rng(5)
+
+
+def test_iqm_is_scipys_trimmed_mean_when_a_quarter_is_whole():
+    values = RNG.normal(size=12)
+    assert comparison.iqm_of(values).value == pytest.approx(stats.trim_mean(values, 0.25))
+
+
+def test_interval_is_that_of_scipys_percentile_bootstrap():
+    values = RNG.normal(10, 2, size=16)
+    found = comparison.iqm_of(values, repeats=20_000)
+    reference = stats.bootstrap(
+        (values,),
+        lambda x, axis: stats.trim_mean(x, 0.25, axis=axis),
+        n_resamples=20_000,
+        method="percentile",
+        rng=1,
+    ).confidence_interval
+    assert [found.low, found.high] == pytest.approx(list(reference), abs=0.05)
+
+
+def test_too_few_values_have_no_interval_and_none_have_no_estimate():
+    four = comparison.iqm_of(np.array([1.0, 2.0, 3.0, 4.0]))
+    assert four.value == 2.5
+    assert math.isnan(four.low)
+    assert math.isfinite(comparison.iqm_of(np.arange(5.0)).low)
+    assert math.isnan(comparison.iqm_of(np.array([math.nan])).value)
+
+
+def test_values_without_result_are_left_out():
+    known = np.array([1.0, 5.0, 2.0, 8.0, 4.0])
+    assert comparison.iqm_of(np.append(known, math.nan)) == comparison.iqm_of(known)
+
+
+def test_stratified_bootstrap_resamples_within_each_env():
+    # each env has one value only, so that no resample changes anything; unstratified, they would mix
+    found = comparison.stratified_iqm([np.zeros(6), np.full(6, 10.0)])
+    assert found == (5.0, 5.0, 5.0)
+
+
+def test_improvement_is_the_u_statistic_with_ties_counted_half():
+    x, y = np.array([1.0, 2.0, 3.0, 3.0, 7.0]), np.array([2.0, 3.0, 3.0, 4.0, 0.0])
+    expected = stats.mannwhitneyu(x, y).statistic / 25
+    found = comparison.improvement(x, y)
+    assert found.value == pytest.approx(expected)
+    assert found.low <= found.value <= found.high
+    assert comparison.improvement(y, x).value == pytest.approx(1 - expected)
+
+
+def test_improvement_of_separate_groups_is_certain():
+    assert comparison.improvement(np.arange(5.0) + 10, np.arange(5.0)) == (1.0, 1.0, 1.0)
+
+
+def test_time_to_threshold_counts_runs_that_never_reached_it():
+    # 4 runs: events at 10 and 30, ends without at 20 and 40.
+    # S(10) = 3/4; at 30 two are at risk: S = 3/4 * 1/2 = 3/8 <= 1/2
+    events = [(10, True), (20, False), (30, True), (40, False)]
+    assert comparison.time_to(events) == Threshold(2, 4, 30)
+    assert comparison.time_to([(10, True), (20, False), (20, False)]).median == math.inf
+    assert comparison.time_to([]) == Threshold(0, 0, math.inf)
+
+
+def test_time_to_threshold_is_scipys_survival_median():
+    times = RNG.integers(1, 60, size=25)
+    happened = RNG.random(25) < 0.7
+    data = stats.CensoredData.right_censored(times, ~happened)
+    survival = stats.ecdf(data).sf
+    reference = survival.quantiles[survival.probabilities <= 0.5]
+    found = comparison.time_to(list(zip(times, happened, strict=True)))
+    assert found.median == (reference[0] if len(reference) else math.inf)
+
+
+def test_profile_is_the_share_above_each_threshold():
+    shares = comparison.profile(np.array([0.1, 0.5, 0.5, 0.9, math.nan]), np.array([0, 0.5, 0.9]))
+    assert shares.tolist() == [1.0, 0.25, 0.0]
+
+
+def test_seeds_needed_for_a_difference_of_one_standard_deviation():
+    x = np.array([-1.0, 1.0, -1.0, 1.0])  # variance 4/3
+    shift = math.sqrt(4 / 3)
+    assert comparison.seeds_needed(x + shift, x) == 16  # 2 * 2.8**2 = 15.7
+    assert comparison.seeds_needed(x, x) is None
+    assert comparison.seeds_needed(x[:1], x) is None

@@ -1,0 +1,184 @@
+"""Reading, grouping and reporting runs."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+
+import numpy as np
+import pytest
+
+from rl_cli.cli import report as command
+from rl_cli.core.errors import BadInput
+from rl_cli.report import curves, groups, page, report, run_data
+from tests.report.folders import write_run
+
+
+def read(*folders):
+    return [run_data.read_run(folder) for folder in folders]
+
+
+def test_run_is_read_from_its_folder(tmp_path):
+    run = read(write_run(tmp_path / "a", {100: 10.0, 300: 30.0}, seed=4, env__success_at=25.0))[0]
+    assert (run.algo, run.env, run.seed, run.state) == ("dqn", "cartpole", 4, "completed")
+    assert run.steps.tolist() == [100, 300]
+    assert run.returns.tolist() == [10.0, 30.0]
+    assert run.seconds_at.tolist() == [1.0, 3.0]
+    assert (run.final, run.best, run.success_at) == (30.0, 30.0, 25.0)
+
+
+@pytest.mark.parametrize("state", ["running", "failed", "interrupted"])
+def test_run_that_did_not_complete_has_no_final_return(tmp_path, state):
+    run = read(write_run(tmp_path / "a", {100: 10.0}, state=state))[0]
+    assert math.isnan(run.final)
+    assert run.best == 10.0
+
+
+def test_damaged_rows_of_a_table_are_skipped(tmp_path):
+    folder = write_run(tmp_path / "a", {100: 10.0})
+    with (folder / "eval.csv").open("ab") as file:
+        file.write(b"200,0,0,nan,1\n200,0,0,\xff,1\n-5,0,0,7,1\n1e400,0,0,7,1\n300,0")
+    assert read(folder)[0].returns.tolist() == [10.0]
+
+
+def test_only_the_seed_may_differ_within_a_group(tmp_path):
+    folders = [
+        write_run(tmp_path / "a", {100: 1.0}, seed=0),
+        write_run(tmp_path / "b", {100: 2.0}, seed=1, log__every=7, eval__every=50),
+        write_run(tmp_path / "c", {100: 3.0}, seed=0, algo__gamma=0.9),
+        write_run(tmp_path / "d", {100: 3.0}, seed=0, total_timesteps=600),
+        write_run(tmp_path / "e", {100: 3.0}, seed=0, labels=("ppo", "cartpole")),
+    ]
+    found = groups.group(read(*folders))
+    assert [[run.folder.name for run in g.runs] for g in found] == [["a", "b"], ["c"], ["d"], ["e"]]
+    assert [g.method for g in found] == [
+        "dqn gamma=0.99 total_timesteps=300",
+        "dqn gamma=0.9 total_timesteps=300",
+        "dqn gamma=0.99 total_timesteps=600",
+        "ppo",
+    ]
+
+
+def test_repeated_seed_counts_once(tmp_path):
+    write_run(tmp_path / "a", {100: 1.0, 200: 5.0}, state="interrupted")
+    write_run(tmp_path / "b", {100: 1.0})
+    found = groups.group(read(tmp_path / "a", tmp_path / "b"))
+    assert [run.folder.name for run in found[0].runs] == ["b"]
+    assert found[0].repeated == 1
+
+
+def test_curves_are_aligned_without_extrapolation(tmp_path):
+    runs = read(
+        write_run(tmp_path / "a", {100: 0.0, 300: 20.0}),
+        write_run(tmp_path / "b", {200: 30.0}, seed=1),
+    )
+    curve = curves.align(runs)
+    assert curve.steps.tolist() == [100, 200, 300]
+    np.testing.assert_equal(curve.each, [[0.0, 10.0, 20.0], [math.nan, 30.0, math.nan]])
+    assert curve.seeds.tolist() == [1, 2, 1]
+    assert curve.value.tolist() == [0.0, 20.0, 20.0]
+
+
+def test_runs_of_a_sweep_are_found_wherever_the_report_is_made(tmp_path, monkeypatch):
+    write_run(tmp_path / "base" / "runs" / "a", {100: 1.0})
+    sweep = tmp_path / "base" / "sweeps" / "s"
+    sweep.mkdir(parents=True)
+    (sweep / "job_0000.json").write_text(json.dumps({"run_dir": "runs/a"}))
+    (sweep / "job_0001.json").write_text("[1]")
+    for place in (tmp_path, sweep):
+        monkeypatch.chdir(place)
+        assert [folder.name for folder in run_data.find([sweep])] == ["a"]
+
+
+def test_threshold_and_failed_runs_are_counted(tmp_path):
+    write_run(tmp_path / "a", {100: 10.0, 200: 50.0})
+    write_run(tmp_path / "b", {100: 10.0, 200: 20.0}, seed=1)
+    write_run(tmp_path / "c", {100: 45.0}, seed=2, state="failed")
+    row = report.make([tmp_path], threshold=40.0).rows[0]
+    assert row.seeds == "2 of 3, 1 failed"
+    assert (row.solved, row.worst, row.best, row.iqm.value) == (1, 20.0, 50.0, 35.0)
+    # reached at 100 (c) and 200 (a), b is observed until 200: S(100) = 2/3, S(200) = 1/3
+    assert row.steps == (2, 3, 200)
+
+
+def test_unreadable_folder_is_left_out_and_named(tmp_path):
+    write_run(tmp_path / "good", {100: 1.0})
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "config.yaml").write_text("a: [")
+    found = report.make([tmp_path])
+    assert [len(row.group.runs) for row in found.rows] == [1]
+    assert any("bad" in note for note in found.left_out)
+    with pytest.raises(BadInput, match="no runs"):
+        report.make([tmp_path / "bad"])
+
+
+HOSTILE = "</script><script>alert(1)</script>"
+
+
+def test_page_contains_no_markup_from_a_run_folder(tmp_path):
+    write_run(tmp_path / "a", {100: 1.0}, labels=("dqn", HOSTILE), algo__gamma=HOSTILE)
+    write_run(tmp_path / "b", {100: 1.0}, labels=("dqn", HOSTILE))
+    written = report.write(report.make([tmp_path]), tmp_path)
+    text = written[0].read_text()
+    assert HOSTILE not in text
+    assert text.count("<script") == text.count("</script") == 3
+
+
+def test_page_is_self_contained_and_its_data_is_json(tmp_path):
+    write_run(tmp_path / "a", {100: 1.0, 200: 2.0})
+    (tmp_path / "a" / "videos").mkdir()
+    (tmp_path / "a" / "videos" / "step_000000200.mp4").touch()
+    text = report.write(report.make([tmp_path]), tmp_path)[0].read_text()
+    assert not re.search(r"""(?:src|href)=["']|@import|url\(""", text)
+    data = json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])
+    assert data["envs"][0]["groups"][0]["curve"]["y"] == [1.0, 2.0]
+    assert data["envs"][0]["groups"][0]["iqm"] == [2.0, None, None]
+    assert data["runs"][0]["videos"] == ["a/videos/step_000000200.mp4"]
+
+
+def test_numbers_of_the_page_are_finite_and_short():
+    found = page.plain_numbers({"a": (math.nan, 1 / 3), "b": np.array([[math.inf, 2.0]])})
+    assert found == {"a": [None, 0.333333], "b": [[None, 2.0]]}
+
+
+def test_csv_has_a_line_per_group(tmp_path):
+    for seed in range(5):
+        write_run(tmp_path / f"a{seed}", {100: float(seed)}, seed=seed)
+        write_run(tmp_path / f"b{seed}", {100: seed + 10.0}, seed=seed, algo__gamma=0.9)
+    written = report.write(report.make([tmp_path]), tmp_path)
+    rows = list(csv.DictReader(written[1].read_text().splitlines()))
+    assert [(r["settings"], r["seeds"], r["iqm"]) for r in rows] == [
+        ("algo.gamma=0.99", "5", "2.0"),
+        ("algo.gamma=0.9", "5", "12.0"),
+    ]
+    assert [r["improvement"] for r in rows] == ["", "1.0"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["nowhere"], "there is no such folder"),
+        (["output=x"], "no folder is named"),
+        ([".", "treshold=3"], "threshold"),
+        ([".", "threshold=high"], "threshold must be float"),
+        (["."], "there are no runs to report"),
+        (["--fast", "."], "unknown option"),
+    ],
+)
+def test_command_refuses_bad_input_in_three_lines(here, capsys, argv, message):
+    assert command.run(argv) == 2
+    text = capsys.readouterr().err
+    assert message in text
+    assert len(text.splitlines()) <= 3
+
+
+def test_command_prints_the_answer_and_writes_the_page_beside_the_runs(here, capsys):
+    for seed in range(5):
+        write_run(here / "runs" / f"a{seed}", {100: float(seed)}, seed=seed)
+        write_run(here / "runs" / f"b{seed}", {100: seed + 10.0}, seed=seed, algo__gamma=0.9)
+    assert command.run(["runs"]) == 0
+    printed = capsys.readouterr().out
+    assert "with probability 100%" in printed
+    assert sorted(p.name for p in (here / "runs").glob("report.*")) == ["report.csv", "report.html"]
