@@ -24,9 +24,11 @@ import yaml
 
 from rl_cli.cli import evaluate as rl_eval
 from rl_cli.cli import play as rl_play
+from rl_cli.cli import report as rl_report
 from rl_cli.cli import train as rl_train
 from tests.bars.kill_points import run_digests
 from tests.conftest import MODULES, REPO
+from tests.report.folders import write_run
 
 PAGES = [REPO / "README.md", REPO / "CONTRIBUTING.md", *sorted((REPO / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -196,6 +198,15 @@ def test_evaluation_command_runs(words, workspace, run_folder, monkeypatch):
     assert videos == ("video=true" in words) * (3 if "video_episodes=3" in words else 1)
 
 
+@pytest.mark.parametrize("words", commands("rl-report"))
+def test_report_command_runs(words, here):
+    for place in ("runs/dqn/cartpole/a", "runs/ppo/cartpole/b", "runs/sweeps/night/c"):
+        write_run(here / place, {100: 1.0})
+    words = [word.replace("<stamp>", "night") for word in words[1:]]
+    assert rl_report.run(words) == 0
+    assert len(list(here.glob("**/report.html"))) == 1
+
+
 @pytest.mark.parametrize("words", commands("rl-play"))
 def test_play_command_runs(words, workspace, monkeypatch):
     """Press space, hold an arrow key for some frames, quit."""
@@ -240,7 +251,7 @@ def test_every_command_is_of_a_tested_program():
         if shlex.split(line, comments=True)
     }
     assert programs <= {
-        "rl-train", "rl-eval", "rl-play", "make", "pip", "tensorboard", "python",
+        "rl-train", "rl-eval", "rl-play", "rl-report", "make", "pip", "tensorboard", "python",
     }  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from rl_cli.core.errors import BadInput
 from rl_cli.report import groups, page, run_data, summary, wording
 from rl_cli.report.run_data import RunData
 from rl_cli.report.summary import Row
-from rl_cli.storage.atomic_files import write_atomic
+from rl_cli.storage.atomic_files import storing, write_atomic
 
 MAX_NAMED = 5
 """Unreadable folders that are named; more are counted."""
@@ -72,6 +72,8 @@ def write(report: Report, folder: Path) -> list[Path]:
     text = page.render(
         report.title, made, report.rows, [*wording.METHODS, *report.left_out], folder
     )
+    with storing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     written = [folder / "report.html", folder / "report.csv"]
     write_atomic(written[0], text.encode())
     write_atomic(written[1], _csv(report.rows).encode())

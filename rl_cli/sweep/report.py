@@ -1,4 +1,4 @@
-"""Report of a sweep: a row per job, and statistics over jobs that differ only in the seed."""
+"""Report of a sweep: a row per job, and a comparison of the runs."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.table import Table
 
 from rl_cli.core import terminal
+from rl_cli.core.errors import BadInput, RunError
+from rl_cli.report import report as comparison
+from rl_cli.report import table
 from rl_cli.tracking.display import print_table
 from rl_cli.tracking.formatting import cell, duration, number
-from rl_cli.tracking.statistics import iqm, iqm_interval
 
 
 def report(sweep: Path) -> int:
@@ -27,17 +28,16 @@ def report(sweep: Path) -> int:
     if shared:
         terminal.say(f"all jobs: {' '.join(sorted(shared))}")
     print_table(_jobs_table(jobs))
-    if groups := _groups(jobs):
-        print_table(_groups_table(groups))
+    _compare(sweep)
     terminal.say(f"jobs: {sweep}")
     failures = {job["exit_code"] for job in jobs} - {0}
     return 0 if not failures else failures.pop() if len(failures) == 1 else 1
 
 
 def _jobs_table(jobs: list[dict[str, Any]]) -> Table:
-    table = Table(title="jobs", title_justify="left")
+    jobs_table = Table(title="jobs", title_justify="left")
     for column in ("job", "settings", "eval return", "time", "ended", "folder"):
-        table.add_column(column, overflow="fold")
+        jobs_table.add_column(column, overflow="fold")
     for job in jobs:
         value = "" if job["eval_return"] is None else number(job["eval_return"])
         ended = (
@@ -45,7 +45,7 @@ def _jobs_table(jobs: list[dict[str, Any]]) -> Table:
             if job["exit_code"] == 0
             else f"[red]{cell(job['state'])}[/]: {cell(job['reason'])}"
         )
-        table.add_row(
+        jobs_table.add_row(
             str(job["job"]),
             "\n".join(map(cell, job["overrides"])),
             value,
@@ -53,34 +53,17 @@ def _jobs_table(jobs: list[dict[str, Any]]) -> Table:
             ended,
             cell(Path(job["run_dir"]).name),
         )
-    return table
+    return jobs_table
 
 
-def _groups(jobs: list[dict[str, Any]]) -> dict[str, list[float]]:
-    """Final evaluation returns by settings without the seed; groups of at least two jobs."""
-    groups: dict[str, list[float]] = {}
-    for job in jobs:
-        if job["eval_return"] is not None:
-            settings = [o for o in job["overrides"] if not o.startswith(("seed=", "run_dir="))]
-            groups.setdefault("\n".join(settings) or "all jobs", []).append(job["eval_return"])
-    return {name: values for name, values in groups.items() if len(values) > 1}
-
-
-def _groups_table(groups: dict[str, list[float]]) -> Table:
-    table = Table(title="over seeds", title_justify="left")
-    for column in ("settings", "seeds", "mean", "IQM", "95% interval of the IQM", "min", "max"):
-        left = column == "settings"
-        table.add_column(column, justify="left" if left else "right", overflow="fold")
-    for name, values in groups.items():
-        returns = np.array(values)
-        low, high = iqm_interval(returns)
-        table.add_row(
-            "\n".join(map(cell, name.split("\n"))),
-            str(len(values)),
-            number(float(returns.mean())),
-            number(float(iqm(returns))),
-            f"{number(low)} to {number(high)}",
-            number(float(returns.min())),
-            number(float(returns.max())),
-        )
-    return table
+def _compare(sweep: Path) -> None:
+    """Print the runs grouped by what differs other than the seed; write report.html and report.csv."""
+    try:
+        found = comparison.make([sweep])
+        table.show(found)
+        for path in comparison.write(found, sweep):
+            terminal.say(f"{path.suffix[1:] + ':':<6} {path}")
+    except BadInput:  # no job got as far as a run folder
+        return
+    except RunError as error:
+        terminal.warn(str(error))
