@@ -15,6 +15,8 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
+from rl_cli.core.running_time import RunningTime, is_stopped
+
 END_TIMEOUT = 2.0
 """Seconds for a child process to end by itself."""
 
@@ -108,6 +110,30 @@ def end_with_parent(signum: signal.Signals) -> None:
 
         parent_death_signal = 1  # PR_SET_PDEATHSIG
         ctypes.CDLL(None).prctl(parent_death_signal, signum)
+
+
+CHECKS = 16
+"""How often the wait for a process looks whether it or this one was stopped."""
+
+
+def poll_running(process: Any, pipe: Connection, timeout: float | None) -> bool:
+    """Wait until a process has sent something. -> False: not within `timeout` seconds (None: no limit).
+
+    Time in which this process or the other one was stopped, by Ctrl-Z say, does not count.
+    """
+    interval = None if timeout is None else timeout / CHECKS
+    if pipe.poll(interval):
+        return True
+    assert timeout is not None  # else `poll` has no limit
+    assert interval is not None
+    running = RunningTime(interval)
+    running.skip(interval)
+    while not pipe.poll(interval):
+        if is_stopped(process.pid):
+            running.skip()
+        elif running.advance() >= timeout - interval / 2:  # `poll` may return early
+            return False
+    return True
 
 
 def killed_by(process: Any) -> str | None:

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from rl_cli.core import processes
+from rl_cli.core.running_time import RunningTime
 
 KeepGoing = Callable[[], bool]
 """Returns False if the task should end early. A task calls it at least every few seconds."""
@@ -85,14 +86,15 @@ class Background:
 
     def _result(self, pipe: Connection) -> str:
         """Wait for the child's result, and send it STOP on an interruption. -> why it failed, or empty."""
-        stop_sent, last_seen = False, time.monotonic()
+        stop_sent, silent = False, RunningTime(2 * POLL_SECONDS)
         try:
             while True:
                 if pipe.poll(POLL_SECONDS):
-                    message, last_seen = pipe.recv_bytes(), time.monotonic()
+                    message = pipe.recv_bytes()
+                    silent.restart()
                     if message[:1] == RESULT:
                         return message[1:].decode()
-                elif self.timeout and time.monotonic() - last_seen > self.timeout:
+                elif self.timeout and silent.advance() > self.timeout:
                     self.process.kill()
                     return f"the renderer has not responded for {self.timeout:g} s"
                 if self.interrupted() and not stop_sent:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 from typing import Any, Generic, TypeVar
 
-from rl_cli.core import processes, terminal
+from rl_cli.core import processes, stop_signals, terminal
 
 T = TypeVar("T")
 
@@ -34,42 +34,46 @@ class Pool(ABC, Generic[T]):
         size: child processes at a time.
         ended: called with the number given to `start` and the exit code; 128 + n for signal n.
 
-    Stop signals that the parent receives are sent on to all child processes.
+    Stop signals that the parent receives are sent on to all child processes, and no further job is started.
 
     """
 
     def __init__(self, size: int, ended: Ended) -> None:
         self.size, self.ended = size, ended
         self.running: dict[int, int] = {}  # pid -> number
-        self.signum: int | None = None  # the last stop signal received
+        self.signum: int | None = None  # the first stop signal received
         known = [s for s in processes.STOP_SIGNALS if signal.getsignal(s) != signal.SIG_IGN]
         self.handlers = {s: signal.signal(s, self._send_on) for s in known}
 
     def _send_on(self, signum: int, frame: FrameType | None) -> None:
-        self.signum = signum
+        self.signum = self.signum or signum
         for pid in self.running:
             with contextlib.suppress(ProcessLookupError):
                 self._send(pid, signum)
-        raise KeyboardInterrupt
 
     def _send(self, pid: int, signum: int) -> None:
         os.kill(pid, signum)
 
-    def start(self, number: int, job: T) -> None:
-        """Run a job in a child process as soon as fewer than `size` are running."""
+    def start(self, number: int, job: T) -> bool:
+        """Run a job in a child process as soon as fewer than `size` are running.
+
+        Returns:
+            False: a stop signal arrived, and the job was not started.
+
+        """
         while len(self.running) >= self.size:
             self._wait()
         sys.stdout.flush(), sys.stderr.flush()
-        self._launch(number, job)
+        if self.signum is None:
+            self._launch(number, job)
+        return self.signum is None or number in self.running.values()
 
     def drain(self) -> None:
         """Wait for all child processes, which end by themselves after a stop signal."""
         while self.running:
             try:
                 self._wait()
-            except KeyboardInterrupt:
-                continue
-            except ChildProcessError:  # interrupted after the last one was waited for
+            except ChildProcessError:  # other code waited for the last one
                 break
         self._restore_signals()
 
@@ -104,6 +108,9 @@ class ForkPool(Pool[T]):
     def _launch(self, number: int, job: T) -> None:
         # blocked, because a signal before `running` is updated would not be sent on to the child
         unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, self.handlers)
+        if self.signum is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
+            return
         pid = os.fork()
         if pid:
             self.running[pid] = number
@@ -116,6 +123,8 @@ class ForkPool(Pool[T]):
             processes.end_with_parent(signal.SIGTERM)  # it saves a checkpoint and ends
             signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
             code = self.run(job)
+        except KeyboardInterrupt as stop:  # before the job could handle it, or a second signal
+            code = 128 + stop_signals.signal_of(stop)
         except BaseException:
             with contextlib.suppress(BaseException):
                 terminal.warn_traceback()
@@ -147,6 +156,8 @@ class SpawnPool(Pool[Mapping[str, Any]]):
         options: dict[str, Any] = {} if os.name == "nt" else {"process_group": 0}
         child = subprocess.Popen(self.command, stdin=subprocess.PIPE, **options)
         self.children[child.pid], self.running[child.pid] = child, number
+        if self.signum is not None:  # it arrived while the process was created
+            self._send(child.pid, self.signum)
         assert child.stdin is not None
         with contextlib.suppress(BrokenPipeError), child.stdin:  # it ended; its code tells why
             child.stdin.write(json.dumps(job).encode())

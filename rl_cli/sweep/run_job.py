@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rl_cli.config.labels import Labels
-from rl_cli.core import memory, processes, terminal
+from rl_cli.core import memory, processes, stop_signals, terminal
 from rl_cli.core.errors import RunError
 from rl_cli.storage.atomic_files import write_json
 
@@ -69,13 +69,26 @@ def _guarded(config: dict[str, Any], labels: Labels) -> Outcome:
     except RunError as error:
         terminal.warn(*str(error).splitlines())
         return Outcome(error.exit_code, "failed", error.what)
-    except KeyboardInterrupt:  # a second signal: the sweep resumes from the last checkpoint
-        return Outcome(128 + signal.SIGINT, "interrupted", "SIGINT")
+    except (
+        KeyboardInterrupt
+    ) as stop:  # while it starts, or a second signal: the sweep resumes it later
+        return _interrupted(stop)
     except SystemExit as error:  # raised by an env or a library: the job is not complete
         return Outcome(1, "failed", f"SystemExit: {error.code}")
     except Exception as error:
+        if (
+            stop_signals.received() is not None
+        ):  # a signal ended an import, which failed in its own way
+            return _interrupted(error)
         terminal.warn_traceback()
         return Outcome(1, "failed", f"{type(error).__name__}: {error}")
+
+
+def _interrupted(error: BaseException) -> Outcome:
+    from rl_cli.training.outcome import Outcome
+
+    signum = stop_signals.signal_of(error)
+    return Outcome(128 + signum, "interrupted", signal.Signals(signum).name)
 
 
 def import_modules(tensorboard: bool) -> None:
@@ -88,9 +101,11 @@ def import_modules(tensorboard: bool) -> None:
 
 def main() -> int:
     """Entry point of a spawned job. -> exit code."""
+    terminal.protect()
     processes.end_with_parent(signal.SIGTERM)
-    fields = json.load(sys.stdin)
-    return run(Task(**fields | {"labels": Labels.of(fields["labels"])}))
+    with stop_signals.raising():
+        fields = json.load(sys.stdin)
+        return run(Task(**fields | {"labels": Labels.of(fields["labels"])}))
 
 
 if __name__ == "__main__":

@@ -103,12 +103,10 @@ class Sweep:
         start, pool = self._pool(jobs)
         try:
             for job in jobs:
-                if self.exit_code:
+                if self.exit_code or pool.signum is not None:
                     break
-                if (task := self._task(job)) is not None:
-                    start(job.number, task)
-        except KeyboardInterrupt:
-            self.exit_code = 130
+                if (task := self._task(job)) is not None and not start(job.number, task):
+                    self._not_started(job, pool.signum or signal.SIGINT)
         finally:
             pool.drain()
         if pool.signum is not None:
@@ -119,7 +117,13 @@ class Sweep:
         value = _read(self.paths[job.number]).get("eval_return")
         return float(value) if isinstance(value, int | float) else None
 
-    def _pool(self, jobs: list[Job]) -> tuple[Callable[[int, run_job.Task], None], Pool[Any]]:
+    def _not_started(self, job: Job, signum: int) -> None:
+        """Record a job that a stop signal reached before it started."""
+        path = self.paths[job.number]
+        ended = {"exit_code": 128 + signum, "state": "interrupted", "reason": _name(signum)}
+        write_json(path, _read(path) | ended)
+
+    def _pool(self, jobs: list[Job]) -> tuple[Callable[[int, run_job.Task], bool], Pool[Any]]:
         """A function that starts a task, and the pool it starts it in."""
         if processes.can_fork():
             run_job.import_modules(any(job.config["log"]["tensorboard"] for job in jobs))
@@ -176,12 +180,14 @@ class Sweep:
         path = self.paths[number]
         record = _read(path)
         if record.get("state") == "running":  # the process ended before it wrote the record
-            reason = f"the process ended by itself with code {code}"
-            if code > 128:
+            state, reason = "failed", f"the process ended by itself with code {code}"
+            if code - 128 in processes.STOP_SIGNALS:  # before it could handle the signal
+                state, reason = "interrupted", _name(code - 128)
+            elif code > 128:
                 reason = f"killed by {_name(code - 128)}"
             if code == KILLED:
                 reason += ", which the system sends when it is out of memory"
-            write_json(path, record | {"exit_code": code or 1, "state": "failed", "reason": reason})
+            write_json(path, record | {"exit_code": code or 1, "state": state, "reason": reason})
             record = _read(path)
         failed = record.get("exit_code")
         if failed or self.size > 1:

@@ -7,27 +7,34 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from rl_cli.core import stop_signals
 from rl_cli.core.processes import STOP_SIGNALS
 from rl_cli.tracking.console import Monitor
 
 
 class Interruption:
-    """Remembers the first signal; a second one has its default effect."""
+    """Remembers the first signal; a second one has its default effect.
+
+    Except SIGHUP: a terminal that is lost sends it several times, also after another signal, and the checkpoint
+    is still to be saved.
+    """
 
     def __init__(self, monitor: Monitor) -> None:
         self.monitor = monitor
-        self.signum: int | None = None
+        # a signal before training, whose exception code of an env or a library caught
+        self.signum: int | None = stop_signals.received()
 
     def __call__(self) -> bool:
         return self.signum is not None
 
     def handle(self, signum: int, frame: FrameType | None) -> None:
-        if self.signum is not None:
+        if self.signum is None:
+            self.signum = signum
+            self.monitor.stopping()
+        elif signum != stop_signals.SIGHUP:
             handler = signal.default_int_handler if signum == signal.SIGINT else signal.SIG_DFL
             signal.signal(signum, handler)
             signal.raise_signal(signum)
-        self.signum = signum
-        self.monitor.stopping()
 
     @contextmanager
     def listening(self) -> Iterator[None]:

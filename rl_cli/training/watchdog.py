@@ -1,19 +1,20 @@
 """Detects an env call in this process that does not return.
 
-A timer signal inspects the stack four times per timeout, at no cost to the training loop; an env call
-that is on the stack for `timeout` seconds is reported as hanging. A call that hangs inside C code cannot be
+A timer signal inspects the stack several times per timeout, at no cost to the training loop; an env call
+that is on the stack for `timeout` seconds is reported as hanging. Time in which the process was stopped
+does not count. A call that hangs inside C code cannot be
 interrupted in this process; with workers=<n> the worker process is killed.
 """
 
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import CodeType, FrameType
 
 from rl_cli.core.errors import EnvFault
+from rl_cli.core.running_time import RunningTime
 from rl_cli.envs.vector import VectorEnv
 from rl_cli.evaluation.evaluator import Evaluator
 
@@ -23,16 +24,16 @@ WATCHED: tuple[CodeType, ...] = (
     Evaluator.episode.__code__,
 )
 
-CHECKS = 4  # per timeout
+CHECKS = 16  # per timeout
 
 
 class Watchdog:
     """Args: timeout: seconds that a step or a reset of an env may take; 0: no limit."""
 
     def __init__(self, timeout: float) -> None:
-        self.timeout = timeout
+        self.timeout, self.interval = timeout, timeout / CHECKS
         self.seen: tuple[object, ...] = ()
-        self.since = 0.0
+        self.running = RunningTime(self.interval)
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -41,7 +42,7 @@ class Watchdog:
             yield
             return
         before = signal.signal(signal.SIGALRM, self._check)
-        signal.setitimer(signal.ITIMER_REAL, self.timeout / CHECKS, self.timeout / CHECKS)
+        signal.setitimer(signal.ITIMER_REAL, self.interval, self.interval)
         try:
             yield
         finally:
@@ -50,10 +51,10 @@ class Watchdog:
 
     def _check(self, signum: int, frame: FrameType | None) -> None:
         call, i = _env_call(frame)
-        now = time.monotonic()
         if not call or call != self.seen:
-            self.seen, self.since = call, now
-        elif now - self.since >= self.timeout * (1 - 1 / CHECKS):
+            self.seen = call
+            self.running.restart()
+        elif self.running.advance() >= self.timeout - self.interval:
             where = "the evaluation's env" if i is None else f"env={i}"
             raise EnvFault(
                 f"the env has not responded for {self.timeout:g} s",
