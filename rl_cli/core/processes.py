@@ -15,7 +15,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
-from rl_cli.core.running_time import RunningTime, is_stopped
+from rl_cli.core.running_time import RunningTime
 
 END_TIMEOUT = 2.0
 """Seconds for a child process to end by itself."""
@@ -113,25 +113,20 @@ def end_with_parent(signum: signal.Signals) -> None:
 
 
 CHECKS = 16
-"""How often the wait for a process looks whether it or this one was stopped."""
+"""How often the wait for another process looks whether this one was stopped."""
 
 
-def poll_running(process: Any, pipe: Connection, timeout: float | None) -> bool:
-    """Wait until a process has sent something. -> False: not within `timeout` seconds (None: no limit).
+def poll_running(pipe: Connection, timeout: float | None) -> bool:
+    """Wait until something can be read. -> False: not within `timeout` seconds (None: no limit).
 
-    Time in which this process or the other one was stopped, by Ctrl-Z say, does not count.
+    Time in which this process was stopped, by Ctrl-Z say, does not count.
     """
-    interval = None if timeout is None else timeout / CHECKS
-    if pipe.poll(interval):
-        return True
-    assert timeout is not None  # else `poll` has no limit
-    assert interval is not None
+    if timeout is None:
+        return pipe.poll(None)
+    interval = timeout / CHECKS
     running = RunningTime(interval)
-    running.skip(interval)
     while not pipe.poll(interval):
-        if is_stopped(process.pid):
-            running.skip()
-        elif running.advance() >= timeout - interval / 2:  # `poll` may return early
+        if running.advance() >= timeout - interval / 2:  # `poll` may return early
             return False
     return True
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 
 class RunningTime:
@@ -32,18 +31,7 @@ class RunningTime:
 
     def advance(self) -> float:
         """Count the time since the last call. -> seconds since `restart`."""
-        self.skip(min(self.clock() - self.last, self.interval))
+        now = self.clock()
+        self.seconds += min(now - self.last, self.interval)
+        self.last = now
         return self.seconds
-
-    def skip(self, counted: float = 0.0) -> None:
-        """Count only `counted` seconds since the last call."""
-        self.seconds, self.last = self.seconds + counted, self.clock()
-
-
-def is_stopped(pid: int) -> bool:
-    """Linux: whether a process is stopped by a signal. False elsewhere, or if it has ended."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2][:1]
-    except OSError:
-        return False
-    return state in (b"T", b"t")

@@ -124,7 +124,7 @@ class WorkerVectorEnv(VectorEnv):
     def _receive(self, worker: _Worker) -> bytes:
         """The body of a worker's reply."""
         try:
-            if not processes.poll_running(worker.process, worker.pipe, self.timeout):
+            if not processes.poll_running(worker.pipe, self.timeout):
                 self._raise_timed_out(worker)
             reply = worker.pipe.recv_bytes()
         except (OSError, EOFError):

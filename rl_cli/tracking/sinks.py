@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from rl_cli.core import terminal
 from rl_cli.core.types import Episode
 
 
@@ -16,6 +17,7 @@ class SinkContext(NamedTuple):
     hparams: Mapping[str, object]  # flat name -> value: algo, env, seed, algo.*, env.*, ...
     resumed_at: int | None  # env step a resumed run continues from; None: a new run
     differ: Sequence[str] = ()  # names in `hparams` that distinguish the runs of a sweep
+    notify: Callable[[str], None] = terminal.warn  # prints a line
 
 
 class Sink(Protocol):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rl_cli.core.errors import StorageError
+from rl_cli.core.errors import StorageError, plain
 from rl_cli.core.types import Episode
 from rl_cli.storage.atomic_files import storing
 from rl_cli.tracking.hparams import end_summary, start_summaries
@@ -16,8 +16,9 @@ from rl_cli.tracking.sinks import SinkContext
 class TensorBoardSink:
     """Writes event files to `tb/`.
 
-    The files are opened at the first write, because importing the package is slow. After a write fails, no
-    more events are written: an event file with an incomplete record cannot be appended to.
+    The files are opened at the first write, because importing the package is slow. After a write fails, that
+    is reported and no more events are written: an event file with an incomplete record cannot be appended to.
+    The run goes on, and metrics.csv has the same rows.
     """
 
     def __init__(self, context: SinkContext) -> None:
@@ -49,9 +50,16 @@ class TensorBoardSink:
             if self.events is None:
                 self.events = EventFiles(self.context)
             action(self.events)
-        except StorageError:
+        except Exception as error:  # of the disk, or of TensorBoard's package
             self.failed, self.events = True, None
-            raise
+            why = (
+                error.what
+                if isinstance(error, StorageError)
+                else f"{type(error).__name__}: {error}"
+            )
+            self.context.notify(
+                plain(f"no more TensorBoard events: {why}; metrics.csv has the same curves")
+            )
 
 
 class EventFiles:

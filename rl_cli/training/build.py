@@ -88,7 +88,8 @@ def build(parts: Parts, folder: Path, saved: Saved | None, resumed: bool) -> Run
     step = 0 if saved is None else saved.manifest.step
     evaluator = Evaluator(cfg.env, envs.obs_normalizer)
     values = hparams(cfg, labels)
-    context = SinkContext(folder, values, step if resumed else None, differing(labels, values))
+    resumed_at, differ = step if resumed else None, differing(labels, values)
+    context = SinkContext(folder, values, resumed_at, differ, monitor.note)
     logger = Logger(make_sinks(cfg, context, plugins), evaluator.success_at, cfg.log.window)
     history = EvaluationHistory(cfg.stop.eval_window)
     callbacks = CallbackList(make_callbacks(parts, folder, evaluator, logger, history))

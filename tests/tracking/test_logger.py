@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 
 import pytest
@@ -278,3 +279,24 @@ def test_resume_at_the_last_row_keeps_all_rows(tmp_path):
     before = [(tmp_path / name).read_bytes() for name in ("metrics.csv", "eval.csv")]
     logger(tmp_path, resumed_at=200)
     assert [(tmp_path / name).read_bytes() for name in ("metrics.csv", "eval.csv")] == before
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("where", ["_AsyncWriterThread._run", "EventFileWriter.__init__"])
+def test_tensorboard_that_fails_costs_a_line(tmp_path, monkeypatch, where):
+    """Its thread ends on a full disk; or its files cannot be made."""
+
+    def fails(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(f"tensorboard.summary.writer.event_file_writer.{where}", fails)
+    notes = []
+    context = SinkContext(tmp_path, {"seed": 3}, None, (), notes.append)
+    log = Logger([CsvSink(context), TensorBoardSink(context)])
+    for step in (100, 200, 300):
+        write(log, step, {"time/elapsed": 1.0})
+        log.flush()
+    log.close()
+    (note,) = notes
+    assert note.startswith("no more TensorBoard events: disk full (No space left on device)")
+    assert steps(tmp_path / "metrics.csv") == [100, 200, 300]
