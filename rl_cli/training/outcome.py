@@ -90,7 +90,7 @@ def print_completed(
         lines.append(f"trained: {describe_training(training)}")
     lines.append(f"folder:  {relative(folder)} ({size(run_folder.size_of(folder))})")
     for line in lines:
-        terminal.say(fitted(line))
+        terminal.say(*fitted(line).splitlines())
     words = (argument(here), *trust.required_arguments(cfg.env))
     terminal.say(f"replay:  {pasted('rl-eval', *words)}")
     terminal.say(f"film:    {pasted('rl-eval', *words, 'checkpoint=best', 'video=true')}")
