@@ -1,7 +1,9 @@
 # Each target first creates .venv and installs the package, if that has not been done.
 #
 # make train ARGS="algo=ppo env=cartpole"   train
-# make test                                 run the tests (short form of the reliability tests)
+# make train TORCH=cpu                      the same; .venv gets torch without CUDA (Linux)
+# make smoke                                train, resume, evaluate, sweep: a selection of the tests, about a minute
+# make test                                 run the tests (short form of the reliability tests), about six minutes
 # make lint                                 check format, lint and types
 # make check                                lint and test, as CI does
 # make bars                                 long form of the reliability tests (about an hour)
@@ -14,10 +16,20 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 ARGS ?= algo=dqn env=mountaincar
 
-.PHONY: train test lint check bars docs format clean
+# Empty: the build of torch on PyPI, which is CUDA's on Linux. cpu, or a version of CUDA such as cu130: that build.
+TORCH ?=
+TORCH_VERSION := $(shell sed -n 's/^torch==//p' constraints.txt)
+TORCH_INDEX := $(if $(TORCH),--index-url https://download.pytorch.org/whl/$(TORCH))
+TORCH_SIZE := $(if $(filter cpu,$(TORCH)),a download of 0.2 GB,0.2 GB for a CPU; several GB with CUDA, as on Linux without TORCH=cpu)
+
+.PHONY: train smoke test lint check bars docs format clean
 
 train: $(VENV)/ready
 	$(BIN)/rl-train $(ARGS)
+
+# Both processors of a small machine take a minute; the processes of the tests run side by side.
+smoke: $(VENV)/ready-dev
+	$(BIN)/python -m pytest tests/core tests/buffers tests/cli/test_commands.py tests/cli/test_sweep_and_resume.py
 
 test: $(VENV)/ready-dev
 	$(BIN)/python -m pytest
@@ -47,10 +59,14 @@ clean:
 # torch is installed first, so that no other requirement selects another build of it.
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) torch==2.13.0
+	@echo "Installing torch $(TORCH_VERSION) in $(VENV)/: $(TORCH_SIZE)"
+	$(PIP) torch==$(TORCH_VERSION) $(TORCH_INDEX)
+	@echo "Installing rl-cli with gymnasium, Hydra, TensorBoard and others: a download of 0.2 GB"
 	$(PIP) --editable .
+	@du -sh $(VENV) 2>/dev/null | sed 's/\t.*/ on disk/' || true
 	touch $@
 
 $(VENV)/ready-dev: $(VENV)/ready
+	@echo "Installing pytest, ruff, mypy, mkdocs and others, for development: a download of 0.1 GB"
 	$(PIP) --editable '.[dev]'
 	touch $@

@@ -26,6 +26,11 @@ from rl_cli.cli import evaluate as rl_eval
 from rl_cli.cli import play as rl_play
 from rl_cli.cli import report as rl_report
 from rl_cli.cli import train as rl_train
+from rl_cli.config.dqn import DQNConfig
+from rl_cli.config.other_names import OTHER_NAMES
+from rl_cli.config.ppo import PPOConfig
+from rl_cli.config.run import RunConfig
+from rl_cli.config.schema import keys
 from tests.bars.kill_points import run_digests
 from tests.conftest import MODULES, REPO
 from tests.report.folders import write_run
@@ -50,6 +55,10 @@ NEEDS_EXTRA = {
     r"env=(halfcheetah|hopper|walker2d|ant|swimmer|humanoid)\b": "mujoco",
     r"env=(pong|breakout|space_invaders|atari)|env\.id=(ALE/|\w+NoFrameskip)": "atari",
 }
+
+
+CPU_ONLY = ("--index-url", "https://download.pytorch.org/whl/cpu")
+"""Options of pip for a build of torch without CUDA; the Makefile has the same index."""
 
 
 def blocks(*languages):
@@ -236,7 +245,9 @@ def test_other_program_gets_what_exists(words):
         pins = (REPO / "constraints.txt").read_text().splitlines()
         for word in words[1:]:
             extra = re.fullmatch(r"\.\[(\w+)\]", word)
-            assert word in {"-c", "constraints.txt", ".", *pins} or (extra and extra[1] in EXTRAS)
+            assert word in {"-c", "constraints.txt", ".", *pins, *CPU_ONLY} or (
+                extra and extra[1] in EXTRAS
+            )
     else:
         source = (REPO / words[0]).read_text()
         for word in words[1:]:
@@ -387,6 +398,23 @@ def test_site_builds_without_warnings(tmp_path):
     assert {"index.html", "overview.html", "contributing.html", "reliability.html"} <= pages
     text = "".join(path.read_text() for path in (tmp_path / "site").glob("*.html"))
     assert not re.search(r"<(?:script|link)[^>]*(?:src|href)=\"https?://", text)  # no other host
+
+
+def test_table_of_other_names_is_what_the_command_line_answers():
+    """Names of SB3 and CleanRL in docs/getting-started.md, against the table behind the errors."""
+    text = (REPO / "docs/getting-started.md").read_text().split("## Names of other programs")[1]
+    rows = [
+        [cell.strip(" `") for cell in line.split("|")[1:5]]
+        for line in text.splitlines()
+        if line.startswith("| `") or line.startswith("| |")
+    ]
+    assert len(rows) > 30
+    known = keys(RunConfig) | keys(DQNConfig, "algo") | keys(PPOConfig, "algo")
+    for *theirs, ours, _ in rows:
+        assert ours in known
+        for name in filter(None, theirs):
+            same = name in (ours, ours.removeprefix("algo."))
+            assert same or ours in OTHER_NAMES[name].ours, name
 
 
 def test_readme_lists_every_algorithm_and_env():
