@@ -13,7 +13,7 @@ from rl_cli.config.algorithm import AlgoConfig
 from rl_cli.core import memory
 from rl_cli.core.errors import BadInput
 from rl_cli.core.types import EnvSpec, Waiting
-from rl_cli.engine import forward
+from rl_cli.engine import forward, private_folder
 from rl_cli.engine.compiler import StepCompiler
 from rl_cli.engine.functions import Function, Runs
 from rl_cli.engine.learner import Learner
@@ -146,6 +146,9 @@ def use_machine_code(
 
     """
     try:
+        place = private_folder.find()
+        if place.refused:
+            notify(f"compiled code is kept in {place.folder}: {place.refused}")
         native = forward.load()
     except (OSError, RuntimeError) as problem:
         notify(f"the learning step runs uncompiled, slower: {problem}")

@@ -2,22 +2,26 @@
 
 The folder holds `<name>.so`, whose name is a digest of everything the library depends on;
 `<digest>.txt`, one per configuration, with the name of its library; 16 lock files; and, while a
-library is built, a temporary folder `build_*`. Only its owner may write to it: the libraries are
-loaded into the process.
+library is built, a temporary folder `build_*`, which also holds the temporary files of torch and of the
+compiler. Only its owner may be able to write to it (`private_folder`): the libraries are loaded into
+the process.
+
+Each file ends with the SHA-256 of its content. What does not agree with it is built anew.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import hashlib
 import multiprocessing
 import os
 import platform
+import re
 import shutil
 import signal
 import stat
-import struct
 import subprocess
 import tempfile
 import time
@@ -25,6 +29,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
+
+from rl_cli.engine import private_folder
 
 FLAGS = ("-O3", "-march=native", "-fopenmp-simd", "-shared", "-fPIC")
 
@@ -37,11 +43,25 @@ KEEP = 1_000
 KEEP_ENTRIES = 4_000
 """Files of configurations to keep, of 100 bytes each."""
 
-SCRATCH_LIFETIME = 86_400.0
+SCRATCH_LIFETIME = 3_600.0
 """Seconds after which the temporary folder of a build is left over from a killed process."""
 
+SEAL_BYTES = 65
+"""A line break and the SHA-256 of what is before, in hexadecimal digits; at the end of each file."""
 
-def load(*sources: Path, flags: tuple[str, ...] = ()) -> ctypes.CDLL:
+COMPILERS = re.compile(rb"GCC: \([^)]*\) [0-9.]+|clang version [0-9.]+")
+"""What compilers write into a library about themselves."""
+
+
+class Library(ctypes.CDLL):
+    """A library of the cache. `compiler`: name and version of what compiled it; empty: not known."""
+
+    def __init__(self, name: str, compiler: str) -> None:
+        super().__init__(name)
+        self.compiler = compiler
+
+
+def load(*sources: Path, flags: tuple[str, ...] = ()) -> Library:
     """The library of some C files, from the cache or compiled now, in about a second.
 
     Raises:
@@ -57,30 +77,72 @@ def load(*sources: Path, flags: tuple[str, ...] = ()) -> ctypes.CDLL:
         if (library := loaded(path)) is None:  # another process has not built it either
             with scratch_folder() as scratch:
                 _build(sources, flags, scratch / path.name)
-                publish(scratch / path.name, path)
+                publish((scratch / path.name).read_bytes(), path)
             library = open_library(path)
     return library
 
 
-def loaded(path: Path) -> ctypes.CDLL | None:
+def loaded(path: Path) -> Library | None:
     """The library, or None if the file does not exist or is damaged."""
     with contextlib.suppress(OSError):
         return open_library(path)
     return None
 
 
-def open_library(path: Path) -> ctypes.CDLL:
+def open_library(path: Path) -> Library:
     """Load a library and mark it as used now.
 
     Raises:
-        OSError: the file does not exist, is truncated, or is not a library.
+        OSError: the file does not exist, is damaged, or is not a library.
 
     """
-    if not _is_whole(path):  # the process would be killed by SIGBUS
-        raise OSError(f"{path} is truncated")
-    library = ctypes.CDLL(str(path))
+    content = read(path)
+    key = str(path), hashlib.sha256(content).digest()
+    if key not in _open:
+        found = COMPILERS.search(content)
+        _open[key] = _link(content, path, found[0].decode() if found else "")
     touch(path)
-    return library
+    return _open[key]
+
+
+_open: dict[tuple[str, bytes], Library] = {}
+"""Libraries of this process by path and content. They stay loaded until it ends."""
+
+
+def _link(content: bytes, path: Path, compiler: str) -> Library:
+    """Load these bytes and not the file: a process whose library is truncated is killed by SIGBUS."""
+    if hasattr(os, "memfd_create"):
+        file = os.memfd_create(path.name)
+        try:
+            os.truncate(file, len(content))
+            os.pwrite(file, content, 0)
+            # it stays open: the loader takes a second library of the same name for the first
+            return Library(f"/proc/self/fd/{file}", compiler)
+        except OSError:  # no /proc, or files in memory may not be executed
+            os.close(file)
+    return Library(str(path), compiler)
+
+
+def read(path: Path) -> bytes:
+    """The content of a file of the cache, without its seal. Links are not followed.
+
+    Raises:
+        OSError: the file does not exist, is damaged, or others can write to it.
+
+    """
+    more = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | more)) as file:
+        if not private_folder.is_own_file(os.fstat(file.fileno())):
+            raise OSError(f"{path} is not a file of this user alone")
+        data = file.read()
+    content, seal = data[:-SEAL_BYTES], data[-SEAL_BYTES:]
+    if seal != _seal(content):
+        raise OSError(f"{path} is damaged")
+    return content
+
+
+def _seal(content: bytes) -> bytes:
+    return b"\n" + hashlib.sha256(content).hexdigest().encode()
 
 
 def touch(path: Path) -> None:
@@ -89,28 +151,17 @@ def touch(path: Path) -> None:
         os.utime(path)
 
 
-def _is_whole(path: Path) -> bool:
-    """Whether an ELF file reaches to the end of its section table; True for other kinds of files."""
-    with path.open("rb") as file:
-        header = file.read(64)
-    if not header.startswith(b"\x7fELF\x02") or len(header) < 64:
-        return True
-    (table,) = struct.unpack_from("<Q", header, 0x28)  # e_shoff
-    size, count = struct.unpack_from("<HH", header, 0x3A)  # e_shentsize, e_shnum
-    return bool(table + size * count <= path.stat().st_size)
-
-
 def _build(sources: Sequence[Path], flags: tuple[str, ...], path: Path) -> None:
     # g++ applies -x to one file only
     files = [word for source in sources for word in ("-x", "c", str(source))]
     compiler = find_compiler()
-    code, errors = run_compiler([compiler, *flags, *files, "-o", str(path), "-lm"])
+    code, errors = run_compiler([compiler, *flags, *files, "-o", str(path), "-lm"], path.parent)
     if code:
         raise RuntimeError(f"{compiler} failed: {(errors or 'no message').splitlines()[-1]}")
 
 
-def run_compiler(command: list[str]) -> tuple[int, str]:
-    """Run a compiler. -> its exit code, what it wrote to stderr.
+def run_compiler(command: list[str], scratch: Path) -> tuple[int, str]:
+    """Run a compiler. -> its exit code, what it wrote to stderr. Its temporary files are in `scratch`.
 
     In the main process it gets a session of its own, so that Ctrl-C in the terminal does not reach
     it, and all its processes are killed if this call is left by an exception. A child process of the
@@ -119,7 +170,7 @@ def run_compiler(command: list[str]) -> tuple[int, str]:
     own = multiprocessing.parent_process() is None
     with subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
-        text=True, errors="replace", start_new_session=own,
+        text=True, errors="replace", start_new_session=own, env={**os.environ, "TMPDIR": str(scratch)},
     ) as process:  # fmt: skip
         try:
             _, errors = process.communicate()
@@ -146,23 +197,13 @@ def find_compiler() -> str:
 
 
 def cache_folder() -> Path:
-    """$XDG_CACHE_HOME/rl-cli or, if that is no absolute path, ~/.cache/rl-cli.
+    """The folder of the cache: the first private one of `private_folder.candidates`.
 
     Raises:
-        RuntimeError: another user owns it or can write to it.
+        RuntimeError: there is none.
 
     """
-    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    if not base.is_absolute():  # the XDG standard: relative paths are ignored
-        base = Path.home() / ".cache"
-    folder = base / "rl-cli"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    status = folder.stat()
-    if hasattr(os, "getuid") and status.st_uid != os.getuid():
-        raise RuntimeError(f"the cache folder {folder} belongs to another user; set XDG_CACHE_HOME")
-    if hasattr(os, "getuid") and status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise RuntimeError(f"other users can write to the cache folder; run chmod 700 {folder}")
-    return folder
+    return private_folder.find().folder
 
 
 @contextlib.contextmanager
@@ -170,11 +211,16 @@ def build_lock(name: str) -> Iterator[None]:
     """Hold the lock for building the library `name`; wait for a process that holds it.
 
     The system releases it when its holder ends. There are 16 lock files, which are never deleted:
-    a process that waits on a deleted file would not exclude one that locks the new file.
+    a process that waits on a deleted file would not exclude one that locks the new file. FileLock neither
+    follows a link nor truncates the file.
     """
     from filelock import FileLock
 
-    with FileLock(cache_folder() / f"build_{digest(name)[0]}.lock"):
+    path = cache_folder() / f"build_{digest(name)[0]}.lock"
+    with contextlib.suppress(OSError):
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            path.unlink()
+    with FileLock(path):
         yield
 
 
@@ -187,11 +233,21 @@ def scratch_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
-def publish(file: Path, path: Path) -> None:
-    """Move a finished file to its place; it is there as a whole or not at all, after a power cut too."""
-    with file.open("rb+") as written:
-        os.fsync(written.fileno())
-    file.replace(path)
+def publish(content: bytes, path: Path) -> None:
+    """Write a file of the cache with its seal. It is there as a whole or not at all, after a power cut too."""
+    with scratch_folder() as scratch:
+        part = scratch / "part"
+        with open(part, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            file.write(content + _seal(content))
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    with contextlib.suppress(OSError):  # Windows cannot open a folder
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 def prune() -> None:
@@ -200,19 +256,19 @@ def prune() -> None:
         folder = cache_folder()
         for library in _by_age(folder, "*.so")[:-KEEP]:
             library.unlink(missing_ok=True)
-        kept = {path.name for path in folder.glob("*.so")}
+        kept = {os.fsencode(path.name) for path in folder.glob("*.so")}
         entries = _by_age(folder, "*.txt")
         for i, entry in enumerate(entries):
-            if i < len(entries) - KEEP_ENTRIES or entry.read_text().split(" ")[0] not in kept:
+            if i < len(entries) - KEEP_ENTRIES or kept.isdisjoint(entry.read_bytes().split()[:1]):
                 entry.unlink(missing_ok=True)
         for scratch in folder.glob("build_*/"):
-            if time.time() - scratch.stat().st_mtime > SCRATCH_LIFETIME:
+            if time.time() - scratch.lstat().st_mtime > SCRATCH_LIFETIME:
                 shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _by_age(folder: Path, pattern: str) -> list[Path]:
     """Least recently used first."""
-    return sorted(folder.glob(pattern), key=lambda path: path.stat().st_mtime)
+    return sorted(folder.glob(pattern), key=lambda path: path.lstat().st_mtime)
 
 
 def digest(*parts: str) -> str:
@@ -221,8 +277,15 @@ def digest(*parts: str) -> str:
 
 def machine() -> str:
     """What a library works with: this torch, this kind of processor, this number of threads."""
-    parts = [torch.__version__, platform.machine(), torch.backends.cpu.get_cpu_capability()]
-    with contextlib.suppress(OSError):  # the compiler uses all instructions of this processor
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        parts += [next(line for line in lines if line.startswith(("flags", "Features")))]
+    capability = torch.backends.cpu.get_cpu_capability()
+    parts = [torch.__version__, platform.machine(), capability, *_instructions()]
     return " ".join([*parts, str(torch.get_num_threads())])
+
+
+@functools.cache
+def _instructions() -> list[str]:
+    """The processor's instruction sets, all of which the compiler uses; empty if they are not known."""
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return [next(line for line in lines if line.startswith(("flags", "Features")))]
+    return []

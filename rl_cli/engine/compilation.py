@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -57,6 +57,17 @@ class Compilation:
         self.was_native = False
         self.seconds = 0.0
         self._undo: _Undo | None = None
+        self._listener: Callable[[], None] = lambda: None
+
+    def listen(self, decided: Callable[[], None]) -> None:
+        """Call `decided` whenever a function has been compiled or turned out not to be compilable."""
+        self._listener = decided
+
+    @property
+    def compilers(self) -> tuple[str, str]:
+        """What compiled the forward passes, and the functions so far; empty: not known, or nothing."""
+        steps = {getattr(function, "compiler", "") for function in self.functions.values()}
+        return getattr(self.forward, "compiler", ""), ", ".join(sorted(steps - {""}))
 
     @property
     def compiles(self) -> bool:
@@ -95,6 +106,7 @@ class Compilation:
             if fast is None:
                 self.forward = None
             self.functions[key] = eager_loop(plain, changing) if fast is None else fast
+            self._listener()
         return self.functions[key]
 
     def _compiled(

@@ -52,7 +52,7 @@ class Step(ctypes.Structure):
 
 
 class CompiledStep:
-    """The function of a library; a `functions.Runs`.
+    """The function of a library; a `functions.Runs`. `compiler`: what compiled it.
 
     Args:
         library: file of the compiled step; it reads and writes float32, and reads int64 positions.
@@ -78,7 +78,9 @@ class CompiledStep:
         inputs = len(arguments) + len(constants)
         if max(inputs, len(outputs)) > MOST:
             raise RuntimeError(f"the step has more than {MOST} inputs or outputs")
-        self.runtime = runtime = _open(library)
+        model = build_cache.open_library(library)  # it stays loaded until the process ends
+        self.compiler, self.runtime = model.compiler, _runtime_of(model)
+        runtime = self.runtime
         self.changing, self.outputs = tuple(changing), outputs
         self.read = [torch.empty_like(arguments[i]) for i in changing]
         self.last: list[torch.Tensor | None] = [None] * len(arguments)  # of the last call
@@ -204,9 +206,7 @@ def _libtorch() -> ctypes.CDLL:
     return ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
 
 
-def _open(library: Path) -> OwnRuntime | TorchRuntime:
-    """Load a library; it stays loaded until the process ends."""
-    model = build_cache.open_library(library)
+def _runtime_of(model: ctypes.CDLL) -> OwnRuntime | TorchRuntime:
     return OwnRuntime(model) if hasattr(model, "step_run") else TorchRuntime(model)
 
 

@@ -7,6 +7,7 @@ imports none of torch's compiler packages.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -25,12 +26,13 @@ from rl_cli.engine.build_cache import (
     machine,
     prune,
     publish,
+    read,
     scratch_folder,
     touch,
 )
 from rl_cli.engine.functions import Function, Runs, constants_argument, copied
 from rl_cli.engine.hoisting import hoist_constants
-from rl_cli.engine.inductor import build, build_digest
+from rl_cli.engine.inductor import build, build_digest, files_in
 from rl_cli.engine.tracing import arithmetic, trace
 from rl_cli.engine.trial import load_checked
 
@@ -76,15 +78,13 @@ class StepCompiler:
             named = digest(self.identity, function.__name__, shapes, build_digest(), machine())
             entry = cache_folder() / f"{named}.txt"
             with contextlib.suppress(OSError, RuntimeError, ValueError):  # missing or damaged
-                name, *values = entry.read_text().split()
+                name, *values = read(entry).decode().split()
                 hoisted = [float(value) for value in values]
                 found = load_checked(entry.with_name(name), function, arguments, changing, hoisted)
                 touch(entry)
                 return found
             library, hoisted = self._build(function, arguments, shapes)
-            with scratch_folder() as scratch:
-                (scratch / "entry").write_text(" ".join([library.name, *map(repr, hoisted)]))
-                publish(scratch / "entry", entry)
+            publish(" ".join([library.name, *map(repr, hoisted)]).encode(), entry)
             return load_checked(library, function, arguments, changing, hoisted)
         except UpdateInterrupted:
             raise
@@ -100,29 +100,50 @@ class StepCompiler:
     ) -> tuple[Path, list[float]]:
         """-> the library, and the hoisted constants to call it with."""
         find_compiler()  # its message is one line; that of torch is a page
-        graph = trace(function, copied(arguments))
-        hoisted = hoist_constants(graph, self.hyper_parameters)
-        named = digest(arithmetic(graph), shapes, build_digest(), machine())
-        library = cache_folder() / f"{named}.so"
-        if loaded(library) is None:
+        prune()
+        with scratch_folder() as scratch:
+            with files_in(scratch):  # torch reads settings from its folder when it traces
+                graph = trace(function, copied(arguments))
+            hoisted = hoist_constants(graph, self.hyper_parameters)
+            named = digest(arithmetic(graph), shapes, build_digest(), machine())
+            library = cache_folder() / f"{named}.so"
             every = [*arguments, *constants_argument(hoisted)]
             threads = torch.get_num_threads()
-            with scratch_folder() as scratch:
 
-                def job(notify: build_process.Notify) -> None:
-                    with build_lock(library.name):  # runs of a sweep need it at the same time
-                        if loaded(library) is None:
-                            notify(COMPILING)
-                            made = build(graph, every, scratch, threads, notify)
-                            publish(made, library)
+            def job(notify: build_process.Notify) -> None:
+                with build_lock(library.name):  # runs of a sweep need it at the same time
+                    if loaded(library) is None:
+                        notify(COMPILING)
+                        made = build(graph, every, scratch, threads, notify)
+                        publish(made.read_bytes(), library)
 
+            if loaded(library) is None:
                 build_process.run(job, self.notify, self.interrupted)
-            prune()
         return library, hoisted
 
 
+OTHER_PACKAGES = frozenset({"cli", "sweep", "tracking"})
+"""Packages that have no effect on what a run computes."""
+
+
 def source_digest(*modules: Any) -> str:
-    """Digest of this package's source and that of other modules: another loss is another function."""
-    files = sorted(Path(__file__).parents[1].rglob("*.py"))
-    files += [Path(m.__file__) for m in modules if getattr(m, "__file__", None)]
-    return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()
+    """Digest of this package's source and that of other modules: another loss is another function.
+
+    Each file is read once: it may be edited while the process runs with what it held before.
+    """
+    files = [Path(m.__file__) for m in modules if getattr(m, "__file__", None)]
+    parts = [_package_digest(), *map(_file_digest, files)]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()
+
+
+@functools.cache
+def _package_digest() -> bytes:
+    package = Path(__file__).parents[1]
+    files = [p for p in package.rglob("*") if p.suffix in (".py", ".c", ".h")]
+    kept = [p for p in files if p.relative_to(package).parts[0] not in OTHER_PACKAGES]
+    return hashlib.sha256(b"\0".join(path.read_bytes() for path in sorted(kept))).digest()
+
+
+@functools.cache
+def _file_digest(path: Path) -> bytes:
+    return hashlib.sha256(path.read_bytes()).digest()

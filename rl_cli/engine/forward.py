@@ -97,8 +97,8 @@ class NativeForward:
 
     """
 
-    def __init__(self, library: ctypes.CDLL) -> None:
-        self.library = library
+    def __init__(self, library: build_cache.Library) -> None:
+        self.library, self.compiler = library, library.compiler
         # the networks are the keys and so stay alive: an id could be that of a later object
         self.known: dict[tuple[MLP, int], tuple[Arrays, NetworkForward]] = {}
 

@@ -8,13 +8,13 @@ torch's own runtime.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import gc
 import json
 import logging
 import os
 import re
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -79,7 +79,7 @@ def build(
     for node in graph.graph.nodes:
         node.meta.clear()  # Inductor would take metadata of the trace for its own
     path, options = scratch / "step.so", OPTIONS | {"cpp.threads": threads}
-    with quiet(), inductor_cache(scratch / "inductor"):
+    with quiet(), files_in(scratch):
         try:
             page, flags = generate(graph, arguments, scratch, options)
             compile_page(with_own_runtime(page, constants_of(graph)), flags, scratch, path)
@@ -111,18 +111,27 @@ def quiet() -> Iterator[None]:
 
 
 @contextmanager
-def inductor_cache(folder: Path) -> Iterator[None]:
-    """Have Inductor keep its files in `folder` and not in a folder of /tmp that others may write to."""
-    name = "TORCHINDUCTOR_CACHE_DIR"
-    before = os.environ.get(name)
-    os.environ[name] = str(folder)
+def files_in(folder: Path) -> Iterator[None]:
+    """Have torch and compilers keep their files in `folder`, and not where others may write or they stay.
+
+    torch loads libraries from its folders, and their default names in /tmp are known to everybody.
+    """
+    values = {
+        "TORCHINDUCTOR_CACHE_DIR": str(folder / "inductor"),
+        "TRITON_CACHE_DIR": str(folder / "triton"),
+        "TMPDIR": str(folder),
+    }
+    before = {name: os.environ.get(name) for name in values}
+    temporary, tempfile.tempdir = tempfile.tempdir, str(folder)
+    os.environ.update(values)
     try:
         yield
     finally:
-        with contextlib.suppress(KeyError):
-            del os.environ[name]
-        if before is not None:
-            os.environ[name] = before
+        tempfile.tempdir = temporary
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 def generate(
@@ -209,7 +218,7 @@ def compile_page(source: str, flags: dict[str, Any], scratch: Path, path: Path) 
         *" ".join(flags["passthrough_args"]).split(),
         *(f"-L{folder}" for folder in flags["libraries_dirs"]),
         *(f"-l{library}" for library in flags["libraries"]),
-    ])  # fmt: skip
+    ], scratch)  # fmt: skip
     if code:
         kind = RuntimeError if "fatal error" in errors or code < 0 else Unsupported
         lines = (errors or "the compiler failed without a message").splitlines()

@@ -9,7 +9,7 @@ by `compile_with` may replace with a compiled one.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import cast
 
 import numpy as np
@@ -25,8 +25,6 @@ from rl_cli.engine.prepared_call import PreparedCall
 from rl_cli.engine.pytree import Structure, flatten
 from rl_cli.engine.step import Loss, Step
 from rl_cli.models.networks import MLP, Encoder, Head, Identity
-
-Call = PreparedCall
 
 
 class Learner:
@@ -102,6 +100,15 @@ class Learner:
     def awaits_compiling(self) -> bool:
         """Whether the next update may build a library: there is a compiler and nothing is compiled."""
         return self._compilation.compiles and self.is_compiled is None
+
+    def when_decided(self, listener: Callable[[], None]) -> None:
+        """Call `listener` whenever a function has been compiled or turned out not to be compilable."""
+        self._compilation.listen(listener)
+
+    @property
+    def compilers(self) -> tuple[str, str]:
+        """What compiled forward passes, and steps so far; empty: not known, or nothing."""
+        return self._compilation.compilers
 
     @property
     def compile_seconds(self) -> float:

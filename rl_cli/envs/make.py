@@ -9,6 +9,7 @@ import sys
 import traceback
 import warnings
 from pathlib import Path
+from types import ModuleType
 from typing import Any, cast
 
 import gymnasium as gym
@@ -37,6 +38,14 @@ RESERVED_KWARGS = {
     "max_episode_steps": "use env.max_episode_steps",
     "render_mode": "use video.every, or rl-eval render=human",
 }
+
+
+def defining_module(cfg: EnvConfig) -> ModuleType | None:
+    """The module with the env's class; None if it is not known or not imported in this process."""
+    spec = gym.registry.get(cfg.id.rpartition(":")[2])
+    entry = None if spec is None else spec.entry_point
+    name = entry.partition(":")[0] if isinstance(entry, str) else getattr(entry, "__module__", "")
+    return sys.modules.get(name)
 
 
 def make_env(cfg: EnvConfig, render_mode: str | None = None, training: bool = False) -> Env:

@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Container
+from collections.abc import Callable, Container
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -83,11 +83,19 @@ class CheckpointStore:
         folder: the run's `checkpoints` folder; created at the first save.
         identity: the fields of the manifest that are the same for all checkpoints.
         keep: how many checkpoints to keep, besides the best one.
+        conditions: what else the manifest records under `versions`.
 
     """
 
-    def __init__(self, folder: Path, identity: Identity, keep: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        identity: Identity,
+        keep: int,
+        conditions: Callable[[], dict[str, str]] = dict,
+    ) -> None:
         self.folder, self.identity, self.keep = folder, identity, keep
+        self.conditions = conditions
         self.last: dict[str, _Kept] = {}
 
     def save(
@@ -152,7 +160,7 @@ class CheckpointStore:
             algo=dataclasses.asdict(self.identity.algo),
             env=dataclasses.asdict(self.identity.env),
             eval=evaluation,
-            versions={name: _version(name) for name in RECORDED},
+            versions=package_versions() | self.conditions(),
             files={name: kept.entry for name, kept in files.items()},
         )
         _write(part / MANIFEST, [encode(manifest)])
@@ -263,8 +271,14 @@ def _discard(checkpoint: Path) -> None:
         shutil.rmtree(gone)
 
 
+def package_versions() -> dict[str, str]:
+    """Versions of the packages in `RECORDED`."""
+    return {name: package_version(name) for name in RECORDED}
+
+
 @functools.cache
-def _version(package: str) -> str:
+def package_version(package: str) -> str:
+    """Version of an installed package; "unknown" if it is not installed."""
     with contextlib.suppress(Exception):
         return version(package)
     return "unknown"

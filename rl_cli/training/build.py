@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ from rl_cli.engine.compiler import source_digest
 from rl_cli.envs.vector import VectorEnv
 from rl_cli.evaluation.background import Background
 from rl_cli.evaluation.evaluator import Evaluator
-from rl_cli.storage.checkpoint_writer import CheckpointStore, Identity
+from rl_cli.storage.checkpoint_writer import CheckpointStore, Identity, package_versions
 from rl_cli.storage.policy_file import load_policy_arrays
 from rl_cli.tracking.console import Monitor
 from rl_cli.tracking.csv_table import CsvSink
@@ -37,6 +38,8 @@ from rl_cli.training.callbacks.metrics import MetricsCallback
 from rl_cli.training.callbacks.reporter import Reporter
 from rl_cli.training.callbacks.triggers import Trigger
 from rl_cli.training.callbacks.video import VideoCallback, VideoRecorder
+from rl_cli.training.conditions import conditions
+from rl_cli.training.exactness import Exactness
 from rl_cli.training.plugins import Plugins
 from rl_cli.training.policy import RunPolicy
 from rl_cli.training.resume import Saved
@@ -53,7 +56,7 @@ class Run(NamedTuple):
     callbacks: CallbackList
     history: EvaluationHistory
     logger: Logger
-    inexact: dict[int, str]  # env -> why its episode was not restored from the checkpoint
+    exactness: Exactness
 
 
 class Parts(NamedTuple):
@@ -95,9 +98,29 @@ def build(parts: Parts, folder: Path, saved: Saved | None, resumed: bool) -> Run
     callbacks = CallbackList(make_callbacks(parts, folder, evaluator, logger, history))
     collector = make_collector(algo, envs, cfg.total_timesteps, interrupted)
     budget = Budget(cfg.total_timesteps, cfg.total_episodes)
-    trainer = Trainer(algo, collector, budget, callbacks, interrupted)
-    inexact = {} if saved is None else load_state(trainer, saved.state, folder)
-    return Run(trainer, callbacks, history, logger, inexact)
+    trainer = Trainer(algo, collector, budget, callbacks, interrupted, exactness := Exactness())
+    if saved is not None:
+        inexact = load_state(trainer, saved.state, folder)
+        compare(exactness, parts, saved, inexact)
+    return Run(trainer, callbacks, history, logger, exactness)
+
+
+def compare(exactness: Exactness, parts: Parts, saved: Saved, inexact: dict[int, str]) -> None:
+    """Find out what differs from the run that wrote the checkpoint.
+
+    Args:
+        exactness: receives it.
+        parts: of the run.
+        saved: the checkpoint, whose state has been loaded.
+        inexact: env -> why its episode was not restored from the checkpoint.
+
+    """
+    found = package_versions() | conditions(parts.algo, parts.cfg.env)
+    exactness.resume(saved.manifest.step, saved.manifest.versions, found)
+    exactness.compare_steps(parts.algo.learner)
+    for why in dict.fromkeys(inexact.values()):
+        which = ", ".join(str(i) for i, reason in inexact.items() if reason == why)
+        exactness.add(why, f"{why} (env {which}); that episode restarts")
 
 
 def use_compiler(
@@ -164,7 +187,12 @@ def make_checkpoints(
 ) -> CheckpointCallback:
     cfg = parts.cfg
     identity = Identity(cfg.seed, parts.algo.cfg, cfg.env)
-    store = CheckpointStore(folder / "checkpoints", identity, cfg.checkpoint.keep)
+    store = CheckpointStore(
+        folder / "checkpoints",
+        identity,
+        cfg.checkpoint.keep,
+        functools.partial(conditions, parts.algo, cfg.env),
+    )
     trigger, retry = Trigger(cfg.checkpoint.every), DiskRetry("checkpoints", parts.monitor.note)
     return CheckpointCallback(store, policy, logger, history, cfg.eval, trigger, retry)
 

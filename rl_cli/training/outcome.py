@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 from rl_cli.config.run import RunConfig
@@ -98,6 +99,13 @@ def print_completed(
         shown = "runs" if here.startswith("runs/") else argument(here)
         terminal.say(f"curves:  {pasted('tensorboard', '--logdir', shown)}")
     _print_videos(folder / "videos")
+
+
+def print_differences(differs: Sequence[str]) -> None:
+    """Say that a run that was resumed may differ from an uninterrupted one."""
+    if differs:
+        count = f"{len(differs)} difference{'s' if len(differs) > 1 else ''}"
+        terminal.say(f"exact:   no; {count} in `resumed` of status.json, the first: {differs[0]}")
 
 
 def _print_videos(folder: Path) -> None:

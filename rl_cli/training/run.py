@@ -23,7 +23,8 @@ from rl_cli.storage.policy_file import refuse_other_sizes
 from rl_cli.storage.policy_only import drop_buffers
 from rl_cli.tracking.formatting import relative
 from rl_cli.training.build import Parts, Run
-from rl_cli.training.outcome import Outcome, print_completed, print_interrupted
+from rl_cli.training.exactness import moved_schedules
+from rl_cli.training.outcome import Outcome, print_completed, print_differences, print_interrupted
 from rl_cli.training.signals import Interruption
 from rl_cli.training.trainer import INTERRUPTED
 from rl_cli.training.watchdog import Watchdog
@@ -82,7 +83,6 @@ class Experiment:
                 self._announce()
                 gc.freeze()  # objects created so far are not garbage until the run ends
                 reason = self.trainer.train()
-                self._compare_compilation()
                 if reason != INTERRUPTED:
                     self.trainer.finish()
                 if reason == INTERRUPTED or self.run.history.interrupted:
@@ -108,33 +108,44 @@ class Experiment:
         self.monitor.start(title, facts, step, self.cfg.total_timesteps, progress)
         if self.resumptions and self.cfg.shown != "none":
             self.monitor.note(f"resuming at step {step:,}")
-        for why in dict.fromkeys(self.run.inexact.values()):
-            which = ", ".join(str(i) for i, reason in self.run.inexact.items() if reason == why)
-            self.monitor.note(
-                f"resume is not bit-exact: {why} (env {which}); that episode restarts"
-            )
+        exactness = self.run.exactness
+        if exactness.earlier:
+            self.monitor.note(f"the run is not bit-exact: {'; '.join(exactness.earlier)}")
+        if exactness.now:
+            self._note_inexact()
+
+    def _note_inexact(self) -> None:
+        reasons = "; ".join(self.run.exactness.now.values())
+        self.monitor.note(f"resume is not bit-exact: {reasons}")
 
     def _record_resumption(self, changed: Mapping[str, Any]) -> None:
-        """For status.json: each resumption's step, changed keys, and whether it was bit-exact."""
+        """For status.json: each resumption's step, changed keys, and whether the run is exact with it."""
+        exactness = self.run.exactness
+        if moved := moved_schedules(self.algo.cfg, changed):
+            exactness.add("schedules", moved)
         before = run_folder.read_status(self.folder).get("resumed")
         changes = {key: list(values) for key, values in changed.items()}
-        now = {"step": self.state.step, "changed": changes, "exact": not self.run.inexact}
+        now = {"step": self.state.step, "changed": changes, **self._exact()}
         self.resumptions = [*(before if isinstance(before, list) else []), now]
+        self.algo.learner.when_decided(self._compare_steps)
 
-    def _compare_compilation(self) -> None:
-        """Report if the resumed run switched between compiled and plain steps, which round differently."""
-        learner, kinds = self.algo.learner, ("plain", "compiled")
-        now, before = learner.is_compiled, learner.was_compiled
-        if None not in (now, before) and now != before:
-            self._note_inexact(
-                f"the learning step was {kinds[bool(before)]} before and is {kinds[bool(now)]} now"
-            )
-        elif learner.was_native and learner.native is None:
-            self._note_inexact("action selection was compiled before and is plain now")
+    def _exact(self) -> dict[str, Any]:
+        differs = self.run.exactness.differs
+        return {"exact": False, "differs": differs} if differs else {"exact": True}
 
-    def _note_inexact(self, why: str) -> None:
-        self.monitor.note(f"resume is not bit-exact: {why}")
-        self.resumptions[-1]["exact"] = False
+    def _compare_steps(self) -> None:
+        """A step of a resumed run was compiled, or could not be: correct what was said at its start."""
+        exactness = self.run.exactness
+        if not exactness.compare_steps(self.algo.learner):
+            return
+        if exactness.now:
+            self._note_inexact()
+        else:
+            self.monitor.note("the resume does not change bits: the learning step runs as before")
+        said = {k: v for k, v in self.resumptions[-1].items() if k not in ("exact", "differs")}
+        self.resumptions[-1] = said | self._exact()
+        with contextlib.suppress(RunError):  # it is written again at the end
+            self._write_status("running", "")
 
     def _failed(self, error: BaseException) -> None:
         code = 1
@@ -184,6 +195,7 @@ class Experiment:
         outcome = Outcome(0, "completed", reason, step, folder, summary.mean, seconds)
         if self.cfg.shown != "none":
             print_completed(self.cfg, self.folder, outcome, summary, best, training)
+            print_differences(self.run.exactness.differs)
         return outcome
 
     def _drop_buffers(self) -> None:
@@ -200,6 +212,7 @@ class Experiment:
             reason=reason,
             step=self.state.step,
             seed=self.cfg.seed,
+            exact=not self.run.exactness.differs,
             **resumed,
             **more,
         )

@@ -11,14 +11,22 @@ from rl_cli.algos.base import Algorithm
 from rl_cli.collectors.base import Collector
 from rl_cli.core.types import State
 from rl_cli.training.callbacks.base import CallbackList
+from rl_cli.training.exactness import Exactness
 from rl_cli.training.state_migration import upgraded
 
 
 class TrainingState:
     """Counters of a run. Args: the parts whose states are saved and restored together."""
 
-    def __init__(self, algo: Algorithm[Any], collector: Collector, callbacks: CallbackList) -> None:
+    def __init__(
+        self,
+        algo: Algorithm[Any],
+        collector: Collector,
+        callbacks: CallbackList,
+        exactness: Exactness,
+    ) -> None:
         self.algo, self.collector, self.callbacks = algo, collector, callbacks
+        self.exactness = exactness
         self.step = self.episodes = 0  # env steps and finished training episodes, over all envs
         self.elapsed = 0.0  # seconds spent training, without callbacks
         self.served = (0, 0)  # steps and episodes when the callbacks last ran
@@ -67,9 +75,12 @@ class TrainingState:
             self._running_since = None
 
     def state_dict(self) -> State:
-        pending = {"served": list(self.served)} if self.update_pending else {}
+        pending: State = {"served": list(self.served)} if self.update_pending else {}
+        differs = self.exactness.state_dict()
+        inexact: State = {"inexact": differs} if differs else {}
         return {
             **pending,
+            **inexact,
             "step": self.step,
             "episodes": self.episodes,
             "elapsed": self.elapsed,
@@ -89,4 +100,5 @@ class TrainingState:
         self.algo.load_state_dict(cast(State, state["algo"]))
         inexact = self.collector.envs.load_state_dict(cast(State, state["envs"]))
         self.callbacks.load_state_dict(cast(State, state["callbacks"]))
+        self.exactness.load_state_dict(state.get("inexact"))
         return inexact

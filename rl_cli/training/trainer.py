@@ -10,6 +10,7 @@ from rl_cli.collectors.base import Collector
 from rl_cli.core.errors import RunError, UpdateInterrupted
 from rl_cli.core.types import Metrics
 from rl_cli.training.callbacks.base import CallbackList
+from rl_cli.training.exactness import Exactness
 from rl_cli.training.state import TrainingState
 
 INTERRUPTED = "interrupted"
@@ -31,6 +32,7 @@ class Trainer:
         budget: when to stop.
         callbacks: run at intervals and at the end.
         interrupted: whether a signal asked the run to stop; checked after each collection.
+        exactness: of the run, saved with its state.
 
     """
 
@@ -41,10 +43,11 @@ class Trainer:
         budget: Budget,
         callbacks: CallbackList,
         interrupted: Callable[[], bool],
+        exactness: Exactness,
     ) -> None:
         self.algo, self.collector, self.budget = algo, collector, budget
         self.callbacks, self.interrupted = callbacks, interrupted
-        self.state = TrainingState(algo, collector, callbacks)
+        self.state = TrainingState(algo, collector, callbacks, exactness)
         self.due = 0  # env step at which a callback is due
 
     def train(self) -> str:

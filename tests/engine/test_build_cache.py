@@ -3,12 +3,16 @@
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
-from rl_cli.engine import build_cache
+from rl_cli.engine import build_cache, inductor
+from rl_cli.engine import compiler as compiler_module
 from tests.engine.test_compiler import needs_compiler
 
 
@@ -39,37 +43,86 @@ def test_relative_cache_home_is_ignored(value, tmp_path, monkeypatch):
     assert not (tmp_path / "relative").exists()
 
 
+def the_library(cache):
+    (path,) = cache.glob("*.so")
+    return path
+
+
+def damage(path, kind):
+    """Damage a library of 15 kB, as a power cut, a bad disk or a full one may."""
+    whole = path.read_bytes()
+    path.unlink()
+    if kind == "link":
+        (path.parent / "elsewhere").write_bytes(whole)
+        path.symlink_to("elsewhere")
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "mode":
+        path.write_bytes(whole)
+        path.chmod(0o666)
+    elif kind == "bit":
+        path.write_bytes(whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:])
+    else:
+        path.write_bytes(whole[:kind] if isinstance(kind, int) else whole + b"more")
+
+
 @needs_compiler
-def test_cache_that_others_can_write_to_is_refused(cache, source):
+@pytest.mark.parametrize("kind", [0, 64, 8192, -1, "more", "bit", "link", "pipe", "mode"])
+def test_damaged_library_is_built_anew(kind, cache, source):
     build_cache.load(source)
-    cache.chmod(0o770)
-    with pytest.raises(RuntimeError, match="chmod 700"):
-        build_cache.load(source)
-
-
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder away")
-def test_cache_of_another_user_is_refused(cache, source):
-    os.chown(cache, 65534, 65534)
-    with pytest.raises(RuntimeError, match="belongs to another user"):
-        build_cache.load(source)
+    path = the_library(cache)
+    content = build_cache.read(path)
+    damage(path, kind)
+    assert build_cache.loaded(path) is None
+    assert build_cache.load(source).answer() == 42
+    assert build_cache.read(path) == content  # the compiler gives the same bytes again
+    assert path.stat().st_mode & 0o777 == 0o600
 
 
 @needs_compiler
-@pytest.mark.parametrize("length", [0, 70, 8192, -1])
-def test_truncated_library_is_rebuilt(cache, source, length):
-    """Loading a truncated one can kill the process with SIGBUS, so the build is in a process of its own."""
-    first = Path(build_cache.load(source)._name)
-    whole = first.read_bytes()
-    first.unlink()  # this process has it mapped
-    first.write_bytes(whole[:length])
-    code = (
-        "import torch; torch.set_num_threads(1); "
-        "from pathlib import Path; from rl_cli.engine import build_cache; "
-        f"print(build_cache.load(Path({str(source)!r})).answer())"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, "42\n"), done.stderr
-    assert len(first.read_bytes()) == len(whole)
+def test_library_in_use_survives_the_truncation_of_its_file(cache, tmp_path):
+    """Its pages are read when they are first used; those of a truncated file kill the process."""
+    source = tmp_path / "table.c"
+    source.write_text("static int t[40000] = {[39999] = 7}; int at(int i) { return t[i]; }")
+    library = build_cache.load(source)
+    os.truncate(the_library(cache), 0)
+    assert library.at(39_999) == 7
+
+
+@needs_compiler
+def test_libraries_of_one_process_stay_apart(cache, tmp_path):
+    """The loader would take a second library of the same name for the first."""
+    answers = []
+    for i in range(3):
+        source = tmp_path / f"number{i}.c"
+        source.write_text(f"int answer(void) {{ return {i}; }}")
+        answers.append((i, build_cache.load(source)))
+    assert [library.answer() for _, library in answers] == [0, 1, 2]
+    assert build_cache.load(tmp_path / "number0.c") is answers[0][1]
+    assert answers[0][1].compiler.startswith(("GCC: (", "clang version "))
+
+
+@needs_compiler
+def test_link_in_place_of_a_lock_file_is_removed_and_its_target_is_left_alone(cache, source):
+    victim = cache.parent / "victim"
+    victim.write_text("precious")
+    for digit in "0123456789abcdef":
+        (cache / f"build_{digit}.lock").symlink_to(victim)
+    assert build_cache.load(source).answer() == 42
+    assert victim.read_text() == "precious"
+
+
+@needs_compiler
+def test_compilers_keep_their_temporary_files_in_the_cache(cache, source, tmp_path, monkeypatch):
+    seen = tmp_path / "seen"
+    compiler = tmp_path / "c++"
+    compiler.write_text(f'#!/bin/sh\necho "$TMPDIR" > {seen}\nexec g++ "$@"\n')
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    build_cache.load(source)
+    scratch = Path(seen.read_text().strip())
+    assert scratch.parent == cache
+    assert not scratch.exists()
 
 
 @needs_compiler
@@ -143,3 +196,31 @@ def test_lock_file_is_the_same_before_and_after(cache):
         assert lock.stat().st_ino == inode
     assert lock.exists()
     assert len({build_cache.digest(str(i))[0] for i in range(1000)}) == 16  # files at most
+
+
+@needs_compiler
+def test_torch_keeps_its_files_in_the_cache_while_it_traces_and_builds(
+    cache, tmp_path, monkeypatch
+):
+    """The names of its folders in /tmp are known to everybody; it loads settings and libraries from there."""
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    before, temporary, seen = dict(os.environ), tempfile.gettempdir(), []
+
+    def stop(*_):
+        torchs = (os.environ[name] for name in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"))
+        seen.append([*torchs, os.environ["TMPDIR"], tempfile.gettempdir()])
+        raise RuntimeError("enough")
+
+    notes = []
+    monkeypatch.setattr(compiler_module, "trace", stop)
+    step = compiler_module.StepCompiler("x", notes.append)
+    assert step(lambda x: [x], [torch.zeros(1)], ()) is None
+    assert notes == ["the learning step runs uncompiled, slower: enough"]
+    monkeypatch.setattr(inductor, "generate", stop)
+    empty = SimpleNamespace(graph=SimpleNamespace(nodes=[]))
+    with pytest.raises(RuntimeError, match="enough"):
+        inductor.build(empty, [], cache / "build_x", 1, notes.append)
+    assert len(seen) == 2
+    assert all(cache in Path(path).parents for paths in seen for path in paths)
+    assert dict(os.environ) == before
+    assert tempfile.gettempdir() == temporary

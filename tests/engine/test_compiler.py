@@ -17,8 +17,8 @@ from rl_cli.algos.factory import COMPILE_FROM, settings_of, worth_compiling
 from rl_cli.algos.ppo import Samples
 from rl_cli.config.schema import build
 from rl_cli.core.types import ActionSpec, Batch, EnvSpec, Rows, Transition
+from rl_cli.engine import build_cache, trial
 from rl_cli.engine import compiler as compiler_module
-from rl_cli.engine import trial
 from rl_cli.engine.compiler import StepCompiler
 from rl_cli.engine.functions import copied, eager_loop
 from rl_cli.engine.tracing import arithmetic, trace
@@ -417,7 +417,7 @@ def test_entry_without_constants_is_written_again(tmp_path, monkeypatch):
         learner.update(*inputs("dqn"), learning_rate=1e-2)
         assert learner.is_compiled
         (known,) = (tmp_path / "rl-cli").glob("*.txt")
-        library, value = known.read_text().split()
-        assert value == "0.9"
-        known.write_text(library)
+        library, value = build_cache.read(known).split()
+        assert value == b"0.9"
+        build_cache.publish(library, known)
     assert notes == [compiler_module.COMPILING]  # the library is good

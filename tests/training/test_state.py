@@ -16,6 +16,7 @@ from rl_cli.storage import checkpoint_reader
 from rl_cli.training.callbacks.base import CallbackList
 from rl_cli.training.callbacks.early_stopping import EarlyStopping
 from rl_cli.training.callbacks.history import EvaluationHistory
+from rl_cli.training.exactness import Exactness
 from rl_cli.training.state import TrainingState
 from rl_cli.training.state_migration import upgraded
 
@@ -40,7 +41,7 @@ class Part:
 
 def training_state(number=0, callbacks=()):
     return TrainingState(
-        Part(number), SimpleNamespace(envs=Part(10 * number)), CallbackList(callbacks)
+        Part(number), SimpleNamespace(envs=Part(10 * number)), CallbackList(callbacks), Exactness()
     )
 
 

@@ -1,0 +1,136 @@
+"""What decides the bits of a run besides its configuration and its state; recorded in each checkpoint.
+
+The manifest holds it under `versions`, as names and values.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from rl_cli.algos.base import Algorithm
+from rl_cli.config.env import EnvConfig
+from rl_cli.core.errors import plain
+from rl_cli.engine.compiler import source_digest
+from rl_cli.envs.make import defining_module
+from rl_cli.storage.checkpoint_writer import package_version
+
+PACKAGES = {"mujoco": "mujoco", "ale_py": "ale-py", "Box2D": "box2d"}
+"""Module of an env -> the package that it comes from, if it is not gymnasium."""
+
+STEERING = (
+    "ATEN_CPU_",
+    "MKL_",
+    "OPENBLAS_",
+    "NPY_",
+    "ONEDNN_",
+    "DNNL_",
+    "GLIBC_TUNABLES",
+    "CUBLAS_",
+)
+"""Environment variables that choose among implementations of the same arithmetic. How many threads
+numpy uses does not change its results."""
+
+VECTORS = ("avx", "sse", "ssse", "fma", "f16c", "amx", "asimd", "sve", "fp")
+"""Starts of the names of instruction sets that arithmetic uses."""
+
+SURE = frozenset({"torch kernels", "device"})
+"""Conditions that change results practically always; the others may."""
+
+HASHES = {
+    "source": "the source of rl-cli or of the algorithm",
+    "env source": "the source of the env",
+}
+"""Conditions whose values mean nothing to a reader."""
+
+
+def conditions(algo: Algorithm[Any], env: EnvConfig) -> dict[str, str]:
+    """Names and values of what may decide the bits of this run, in this process."""
+    module = defining_module(env)
+    forward_compiler, step_compiler = algo.learner.compilers
+    found = {
+        **{name: package_version(name) for top, name in PACKAGES.items() if top in sys.modules},
+        "python": f"{sys.version_info.major}.{sys.version_info.minor}",
+        "platform": f"{platform.system()} {platform.machine()}",
+        "libc": _libc(),
+        **_processor(),
+        "torch kernels": torch.backends.cpu.get_cpu_capability(),
+        "threads": str(torch.get_num_threads()),
+        "device": _device(algo.learner.flat.device),
+        "environment": _environment() or "nothing",
+        "compiler": forward_compiler,
+        "step compiler": step_compiler,
+        "source": source_digest(*_modules_of(algo)),
+        "env source": "" if module is None else source_digest(module),
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def different(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
+    """Conditions that differ, in words by their names.
+
+    A condition that only one side has is not known to differ: earlier versions recorded fewer.
+    """
+    names = [name for name in now if name in before and before[name] != now[name]]
+    return {name: _in_words(name, before[name], now[name]) for name in names}
+
+
+def _in_words(name: str, before: str, now: str) -> str:
+    if name in HASHES:
+        words = f"{HASHES[name]} has changed"
+    elif name == "instructions":
+        old, new = set(before.split()), set(now.split())
+        changes = [*(f"-{x}" for x in sorted(old - new)), *(f"+{x}" for x in sorted(new - old))]
+        words = f"instructions of the processor: {' '.join(changes)}"
+    else:
+        words = f"{name} {before} before, {now} now"
+    return plain(words if name in SURE else f"{words} (may change bits)")
+
+
+def _environment() -> str:
+    """The variables in `STEERING` that are set."""
+    return " ".join(
+        f"{name}={value}"
+        for name, value in sorted(os.environ.items())
+        if name.startswith(STEERING) and not name.endswith("_NUM_THREADS")
+    )
+
+
+@functools.cache
+def _processor() -> dict[str, str]:
+    """Model and vector instructions. Linux; elsewhere what the platform module knows."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return {"processor": platform.processor()}
+    lines = (line.partition(":") for line in text.partition("\n\n")[0].splitlines())
+    fields = {name.strip(): value.strip() for name, _, value in lines}
+    flags = (fields.get("flags") or fields.get("Features") or "").split()
+    vectors = sorted(flag for flag in flags if flag.startswith(VECTORS))
+    return {"processor": fields.get("model name", ""), "instructions": " ".join(vectors)}
+
+
+def _libc() -> str:
+    try:
+        return os.confstr("CS_GNU_LIBC_VERSION") or ""
+    except (AttributeError, ValueError, OSError):  # not glibc
+        return ""
+
+
+def _device(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def _modules_of(algo: Algorithm[Any]) -> list[ModuleType]:
+    """Modules outside of this package that define the algorithm or its buffer."""
+    classes = (*type(algo).__mro__, *type(algo.buffer).__mro__)
+    names = dict.fromkeys(cls.__module__ for cls in classes)
+    return [sys.modules[n] for n in names if n in sys.modules and not n.startswith("rl_cli.")]
