@@ -29,6 +29,7 @@ from rl_cli.envs.spaces import spec_of
 from rl_cli.envs.trust import require_confirmed
 from rl_cli.evaluation import video
 from rl_cli.evaluation.evaluator import Evaluator, evaluate
+from rl_cli.evaluation.frames import VideoUnavailable
 from rl_cli.storage import checkpoint_reader
 from rl_cli.storage.atomic_files import write_json
 from rl_cli.storage.manifest import POLICY, Manifest
@@ -187,7 +188,7 @@ def _record_videos(cfg: ReplayConfig, agent: Agent, output: Path) -> None:
             path.unlink()
     try:
         video.record(agent.env, agent.normalizer, agent.algo.predict, paths, cfg.seed, cfg.greedy)
-    except video.VideoUnavailable as problem:
+    except VideoUnavailable as problem:
         terminal.warn(f"no video: {problem}")
         return
     for path in paths:

@@ -9,8 +9,6 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from rl_cli.config.env import EnvConfig
 from rl_cli.core.seeding import globals_kept
 from rl_cli.core.types import Episode, Recording
@@ -20,11 +18,7 @@ from rl_cli.envs.make import make_env
 from rl_cli.envs.normalization import ObservationNormalizer
 from rl_cli.envs.spaces import action_decoder, fps_of
 from rl_cli.evaluation.evaluator import Evaluator, Policy
-
-
-class VideoUnavailable(Exception):
-    """The env cannot be recorded on this machine. The message is the reason, in one line."""
-
+from rl_cli.evaluation.frames import FrameConverter, VideoUnavailable
 
 PARTS = ".*.part.mp4"
 """Names of incomplete videos."""
@@ -46,22 +40,21 @@ class Mp4:
         self.path, self.fps, self.on_frame = path, fps, on_frame
         self.part = path.with_name(f".{path.name}.part.mp4")
         self.encoder: Generator[None, Any, None] | None = None
+        self.convert = FrameConverter()
         self.frames = 0
 
     def write(self, frame: Any) -> None:
-        """Append one frame, (H, W, 3) uint8.
+        """Append one frame, as `FrameConverter` accepts it.
 
         Raises:
             VideoUnavailable: the env returned something else.
 
         """
-        if not (isinstance(frame, np.ndarray) and frame.ndim == 3 and frame.shape[2] == 3):
-            raise VideoUnavailable(f"the env renders {type(frame).__name__}, not (H, W, 3) images")
-        height, width = frame.shape[0] // 2 * 2, frame.shape[1] // 2 * 2  # H.264 needs even sides
-        frame = np.ascontiguousarray(frame[:height, :width], dtype=np.uint8)
+        pixels = self.convert(frame)
         if self.encoder is None:
+            height, width = pixels.shape[:2]
             self.encoder = _open_encoder(self.part, (width, height), self.fps)
-        self.encoder.send(frame)
+        self.encoder.send(pixels)
         self.frames += 1
         self.on_frame()
 
@@ -139,10 +132,8 @@ def probe_renderer(cfg: EnvConfig) -> tuple[int, int, float]:
     _without_screen()
     with _as_unavailable(), contextlib.closing(make_env(cfg, "rgb_array")) as env:
         env.reset(seed=0)
-        frame = env.render()
-        if not (isinstance(frame, np.ndarray) and frame.ndim == 3 and frame.shape[2] == 3):
-            raise VideoUnavailable(f"the env renders {type(frame).__name__}, not (H, W, 3) images")
-        return frame.shape[0], frame.shape[1], fps_of(env, cfg)
+        height, width, _ = FrameConverter()(env.render()).shape
+        return height, width, fps_of(env, cfg)
 
 
 def replay_episode(
@@ -204,6 +195,8 @@ def _complete(path: Path, fps: float, on_frame: Callable[[], object]) -> Iterato
     try:
         with _as_unavailable():
             yield video
+            if not video.convert.visible:
+                raise VideoUnavailable("every frame that the env renders is black")
             video.close()
     except VideoUnavailable:
         video.discard()

@@ -18,7 +18,8 @@ from rl_cli.core.errors import RunError
 from rl_cli.core.types import EnvSpec
 from rl_cli.envs.vector import VectorEnv
 from rl_cli.envs.vector_factory import make_envs
-from rl_cli.evaluation.video import VideoUnavailable, probe_renderer
+from rl_cli.evaluation.frames import VideoUnavailable
+from rl_cli.evaluation.video import probe_renderer
 from rl_cli.tracking.formatting import duration
 from rl_cli.training.plugins import find_plugins
 from rl_cli.training.watchdog import Watchdog

@@ -6,7 +6,8 @@ import pytest
 from rl_cli.core.types import ActionSpec, Episode, Recording
 from rl_cli.envs import action_log
 from rl_cli.envs.action_log import ActionLog, bytes_of
-from rl_cli.evaluation.video import VideoUnavailable, replay_episode
+from rl_cli.evaluation.frames import VideoUnavailable
+from rl_cli.evaluation.video import replay_episode
 from tests.algos.test_algorithms import env_config
 from tests.envs.test_vector import idle, vector
 

@@ -14,7 +14,8 @@ from gymnasium import spaces
 
 from rl_cli.evaluation import video
 from rl_cli.evaluation.evaluator import Evaluator, evaluate
-from rl_cli.evaluation.video import Mp4, VideoUnavailable, record
+from rl_cli.evaluation.frames import VideoUnavailable
+from rl_cli.evaluation.video import Mp4, record
 from tests import probe_envs  # noqa: F401
 from tests.algos.test_algorithms import env_config
 
@@ -60,7 +61,15 @@ class Blind(Slides):
 
 gym.register("TestSlides-v0", Slides)
 gym.register("TestBreaks-v0", Breaks)
+
+
+class Dark(Slides):
+    def render(self):
+        return np.zeros((64, 64, 3), np.uint8)
+
+
 gym.register("TestBlind-v0", Blind)
+gym.register("TestDark-v0", Dark)
 
 
 def lean_policy(obs, rng):
@@ -110,10 +119,10 @@ def test_recorded_episodes_equal_evaluated_ones(tmp_path):
     assert lengths == [e.length for e in episodes]
 
 
-def test_odd_sides_are_cropped_to_even_and_colours_keep_their_position(tmp_path):
+def test_odd_sides_are_padded_to_even_and_colours_keep_their_position(tmp_path):
     record_videos("TestSlides-v0", tmp_path / "a.mp4", policy=left)
     size, fps, frames = decoded(tmp_path / "a.mp4")
-    assert size == (64, 46)
+    assert size == (66, 48)
     assert fps == 10
     assert len(frames) == 5
     # away from the edge, which the encoder blurs; its colour space is less exact than RGB
@@ -127,7 +136,8 @@ def test_odd_sides_are_cropped_to_even_and_colours_keep_their_position(tmp_path)
     [
         ("ProbeConstant-v0", ""),  # it has no render modes; gymnasium words the reason
         ("TestBreaks-v0", "the display is lost"),
-        ("TestBlind-v0", "the env renders NoneType, not (H, W, 3) images"),
+        ("TestBlind-v0", "render() of the env returned None instead of an image"),
+        ("TestDark-v0", "every frame that the env renders is black"),
     ],
 )
 def test_env_that_cannot_be_rendered_is_refused_in_one_line_without_a_file(
@@ -197,6 +207,6 @@ def test_each_frame_is_encoded_at_once_and_none_is_kept(tmp_path, monkeypatch, s
         alive.append(weakref.ref(frame))
         video_file.write(frame)
         del frame
-        assert sent[-1] == ((64, 64, 3), i)
+        assert sent[-1] == ((side + side % 2, side + side % 2, 3), i)
         assert len(sent) == video_file.frames == i + 1
         assert [ref for ref in alive if ref() is not None] == []

@@ -12,6 +12,7 @@ from rl_cli.envs.normalization import ObservationNormalizer
 from rl_cli.evaluation import video
 from rl_cli.evaluation.background import Background, KeepGoing
 from rl_cli.evaluation.evaluator import Policy
+from rl_cli.evaluation.frames import VideoUnavailable
 from rl_cli.training.callbacks.base import Callback, RunState
 from rl_cli.training.callbacks.triggers import Trigger
 
@@ -150,7 +151,7 @@ class VideoRecorder:
         def task(keep_going: KeepGoing) -> str | None:
             try:
                 render(keep_going)
-            except video.VideoUnavailable as problem:
+            except VideoUnavailable as problem:
                 return str(problem)
             return None
 
