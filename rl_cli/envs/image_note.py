@@ -32,7 +32,8 @@ def image_note(env: gym.Env[Any, Any]) -> str | None:
         if isinstance(env, w.FlattenObservation):
             stacked = isinstance(inner, w.FrameStackObservation)
             space = inner.env.observation_space if stacked else inner.observation_space
-            return _about(space)
+            if note := _about(space):
+                return note
         env = inner
     return None
 
