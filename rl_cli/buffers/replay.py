@@ -11,6 +11,7 @@ import torch
 from rl_cli.buffers.columns import Columns, Row
 from rl_cli.buffers.frame_columns import FrameColumns
 from rl_cli.buffers.memory_check import bytes_of_row
+from rl_cli.buffers.normalized_columns import NormalizedColumns, Statistics
 from rl_cli.core import memory
 from rl_cli.core.state import Blocks
 from rl_cli.core.types import (
@@ -80,6 +81,16 @@ class ReplayBuffer:
         self.draws: dict[tuple[int, int], tuple[np.ndarray, np.ndarray, Rows]] = {}
         self.block_rows = -(-max(BLOCK_BYTES, capacity * size // MAX_BLOCKS) // size)
 
+    def normalize_samples(self, statistics: Statistics) -> None:
+        """From now on rows are raw observations, which are normalized when they are sampled."""
+        assert isinstance(self.columns, Columns)  # pixels have no statistics
+        self.columns = NormalizedColumns(self.columns, statistics)
+
+    @property
+    def holds_raw(self) -> bool:
+        """Whether rows are raw observations, to be normalized when they are sampled."""
+        return isinstance(self.columns, NormalizedColumns)
+
     def add(self, transition: Transition) -> None:
         """Append a step of the first envs, a row per env, or the experiences that it completes."""
         rows = transition if self.gatherer is None else self.gatherer.add(transition)
@@ -121,6 +132,7 @@ class ReplayBuffer:
         gathered = {} if self.gatherer is None else {"gathered": self.gatherer.state_dict()}
         return {
             **gathered,
+            **({"raw": True} if self.holds_raw else {}),
             "position": self.position,
             "size": self.size,
             "added": self.added,

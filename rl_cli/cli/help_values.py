@@ -12,7 +12,7 @@ from rl_cli.cli import compose, config_groups, group_names, user_files
 from rl_cli.cli.arguments import split_flags
 from rl_cli.cli.config_groups import CONF, GROUPS
 from rl_cli.cli.presets import preset_label
-from rl_cli.tracking.formatting import relative
+from rl_cli.core.start_folder import relative
 
 TYPED = "command line"
 

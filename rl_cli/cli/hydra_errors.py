@@ -58,13 +58,11 @@ def reported(argv: list[str], known: Callable[[], dict[str, Key]]) -> Iterator[l
         explained = explain(cast(Exception, error.__cause__), argv, known)
         terminal.warn(*str(explained).splitlines())
         code[0] = BadInput.exit_code
-    except Exception:
-        if (
-            stop_signals.received() is not None
-        ):  # a signal ended an import, which failed in its own way
-            code[0] = 128 + stop_signals.signal_of(None)
+    except BaseException as error:
+        if isinstance(error, Exception) and stop_signals.received() is not None:
+            code[0] = 128 + stop_signals.signal_of(None)  # a signal ended an import, which failed
             return
-        terminal.warn_traceback()  # a bug: with the whole traceback
+        terminal.warn_traceback()  # a bug, or a plugin that exits: never code 0
         code[0] = 1
 
 

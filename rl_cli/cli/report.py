@@ -9,7 +9,7 @@ from rl_cli.config.commands import ReportConfig
 from rl_cli.config.schema import build, keys, suggest
 from rl_cli.core import terminal
 from rl_cli.core.errors import BadInput
-from rl_cli.tracking.formatting import relative
+from rl_cli.core.start_folder import relative
 
 HELP = """rl-report: compare runs, from their folders alone
 

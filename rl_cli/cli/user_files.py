@@ -13,7 +13,7 @@ from rl_cli.cli.arguments import value_of
 from rl_cli.cli.config_groups import CONF, GROUPS, chosen_by, user_folders
 from rl_cli.core import terminal
 from rl_cli.core.errors import BadInput, plain
-from rl_cli.tracking.formatting import relative
+from rl_cli.core.start_folder import relative
 
 PACKAGE_LINE = "# @package _global_"
 

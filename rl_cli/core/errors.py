@@ -35,6 +35,15 @@ def escaped(text: str) -> str:
     )
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an exception's text, or its type; also if its `__str__` raises."""
+    try:
+        lines = str(error)[: 2 * LONGEST].strip().splitlines()
+    except BaseException as problem:
+        return f"its text cannot be read ({type(problem).__name__})"
+    return lines[0] if lines else type(error).__name__
+
+
 _ESCAPED = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 
 

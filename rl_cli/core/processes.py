@@ -11,9 +11,9 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, NoReturn
 
 from rl_cli.core.running_time import RunningTime
 
@@ -26,6 +26,26 @@ STOP_SIGNALS = tuple(
     if hasattr(signal, name)  # Windows has only the first two
 )
 """Signals that ask a run to stop."""
+
+
+@contextlib.contextmanager
+def no_silent_exit() -> Iterator[None]:
+    """In the body, `os._exit` of this process raises SystemExit: an env must not end a run unseen.
+
+    In child processes, and in other threads, it ends the process as usual.
+    """
+    own, original = os.getpid(), os._exit
+
+    def leave(status: int) -> NoReturn:
+        if os.getpid() == own and threading.current_thread() is threading.main_thread():
+            raise SystemExit(status)
+        original(status)
+
+    os._exit = leave
+    try:
+        yield
+    finally:
+        os._exit = original
 
 
 def can_fork() -> bool:

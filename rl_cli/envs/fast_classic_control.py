@@ -19,6 +19,7 @@ from gymnasium.envs.classic_control.mountain_car import MountainCarEnv
 from gymnasium.envs.classic_control.pendulum import PendulumEnv
 
 from rl_cli.core.types import EnvStep
+from rl_cli.envs.checked import Checked
 from rl_cli.envs.fast_lunar_lander import NO_INFO, LunarLander
 
 
@@ -206,12 +207,18 @@ FAST_ENVS: dict[type, type[FastEnv]] = {
 
 def make_fast(env: gym.Env[Any, Any]) -> Steppable:
     """The fast version of an env, or the env itself if there is none (also if it is wrapped)."""
-    if isinstance(env, CartPoleEnv) and env._sutton_barto_reward:
+    inner = env.env if type(env) is Checked else env
+    if isinstance(inner, CartPoleEnv) and inner._sutton_barto_reward:
         return env
-    if _is_lander(type(env)) and env.render_mode is None:
-        return LunarLander(env)
-    fast = FAST_ENVS.get(type(env))
-    return env if fast is None else fast(env)
+    if _is_lander(type(inner)) and inner.render_mode is None:
+        return LunarLander(inner)
+    fast = FAST_ENVS.get(type(inner))
+    return env if fast is None else fast(inner)
+
+
+def is_fast(env: Steppable) -> bool:
+    """Whether `make_fast` made an env."""
+    return isinstance(env, (FastEnv, LunarLander))
 
 
 def _is_lander(kind: type) -> bool:

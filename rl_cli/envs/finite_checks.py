@@ -1,10 +1,10 @@
-"""Checks that rewards and observations contain no NaN and no infinity."""
+"""Checks that rewards and observations are finite, and stay finite in float32."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -14,6 +14,15 @@ from rl_cli.envs.normalization import SCALAR_PATH_MAX
 
 FIX = "fix the env, or wrap it to clip or replace the value"
 
+FIX_LARGE = "scale the reward in the env"
+
+REWARD_LIMIT = 1e32
+"""Largest absolute reward. float32 ends at 3.4e38: a sum of a million such rewards is finite in it."""
+
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+SQUARE_LIMIT = FLOAT32_MAX**2
+
 Locate = Callable[[int, np.ndarray | None], str]
 """(env index, its action or None at a reset) -> where the value came from, for the error message."""
 
@@ -22,23 +31,25 @@ class FiniteChecks:
     """Finds non-finite values before they enter the buffer or the running statistics.
 
     The common case costs one sum: a sum over all values is finite only if each of them is. Only a
-    non-finite sum, which may also be an overflow, is followed by a search for the value.
+    non-finite sum, which may also be an overflow, is followed by a search for the value. Observations in
+    float64 must be finite in float32 too.
 
     Args:
         spec: of the envs; uint8 observations are always finite and are not checked.
+        dtype: of the observations, before normalization.
 
     """
 
-    def __init__(self, spec: EnvSpec) -> None:
+    def __init__(self, spec: EnvSpec, dtype: np.dtype[Any]) -> None:
         self.skip_obs = spec.obs_dtype == "uint8"
-        one_row = not self.skip_obs and spec.num_envs == 1
+        one_row = dtype == np.float32 and spec.num_envs == 1
         self.scalar_path = one_row and math.prod(spec.obs_shape) <= SCALAR_PATH_MAX
 
     def check_step(
         self,
         obs: np.ndarray,
         rewards: np.ndarray,
-        reward_sum: float,
+        magnitude: float,
         actions: np.ndarray,
         locate: Locate,
     ) -> None:
@@ -47,7 +58,7 @@ class FiniteChecks:
         Args:
             obs: observations before normalization, (n, *obs_shape).
             rewards: (n,) float64.
-            reward_sum: their sum.
+            magnitude: the sum of their absolute values.
             actions: (n, *action_shape), for the error message.
             locate: for the error message.
 
@@ -55,15 +66,14 @@ class FiniteChecks:
             NonFinite: names the env, its step and its action.
 
         """
-        if self.scalar_path and math.isfinite(reward_sum + sum(obs.tolist()[0])):
-            return
-        flat = obs.ravel()
-        if math.isfinite(reward_sum if self.skip_obs else reward_sum + flat.dot(flat)):
-            return
-        if not is_finite(rewards):
-            i = int(np.argmin(np.isfinite(rewards)))
-            where = locate(i, actions[i])
-            raise NonFinite(f"the env returned a reward of {rewards[i]}", where, FIX)
+        if magnitude <= REWARD_LIMIT:
+            if self.skip_obs or (self.scalar_path and math.isfinite(sum(obs.tolist()[0]))):
+                return
+            flat = obs.ravel()
+            if float(flat.dot(flat)) <= SQUARE_LIMIT:
+                return
+        for i, reward in enumerate(rewards.tolist()):
+            check_reward(reward, lambda: locate(i, actions[i]))  # noqa: B023
         self.check_obs(obs, range(len(obs)), locate, actions)
 
     def check_obs(
@@ -87,17 +97,27 @@ class FiniteChecks:
         """
         if self.skip_obs or is_finite(obs):
             return
-        row = next(r for r, o in enumerate(obs) if not np.isfinite(o).all())
+        row = next(r for r, o in enumerate(obs) if not is_finite(o))
         _refuse(obs[row], locate(env_ids[row], None if actions is None else actions[row]))
 
 
+def check_reward(reward: float, where: Callable[[], str]) -> None:
+    """Raise NonFinite for a reward that is not finite, or whose sums would not be in float32."""
+    if abs(reward) <= REWARD_LIMIT:
+        return
+    if math.isfinite(reward):
+        why = f", above {REWARD_LIMIT:g}: sums of such rewards overflow float32"
+        raise NonFinite(f"the env returned a reward of {reward:g}{why}", where(), FIX_LARGE)
+    raise NonFinite(f"the env returned a reward of {reward}", where(), FIX)
+
+
 def is_finite(array: np.ndarray) -> bool:
-    """Whether every value is finite. A sum of squares that overflows is checked value by value."""
+    """Whether every value is finite in float32. A sum of squares that overflows is checked by value."""
     flat = array.ravel()
-    return math.isfinite(flat.dot(flat)) or bool(np.isfinite(flat).all())
+    return float(flat.dot(flat)) <= SQUARE_LIMIT or bool((np.abs(flat) <= FLOAT32_MAX).all())
 
 
 def _refuse(obs: np.ndarray, where: str) -> NoReturn:
     flat = obs.ravel()
-    index = int(np.argmin(np.isfinite(flat)))
+    index = int(np.argmin(np.abs(flat) <= FLOAT32_MAX))
     raise NonFinite(f"the env returned an observation with {flat[index]} at {index}", where, FIX)

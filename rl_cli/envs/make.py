@@ -6,19 +6,19 @@ import contextlib
 import copy
 import inspect
 import sys
-import traceback
 import warnings
-from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
 import gymnasium as gym
 from gymnasium import spaces
-from gymnasium import wrappers as w
 
 from rl_cli.config.env import EnvConfig
-from rl_cli.core.errors import BadInput, EnvFault, RunError, did_you_mean
+from rl_cli.core.errors import BadInput, RunError, did_you_mean, first_line
+from rl_cli.core.start_folder import start_folder
 from rl_cli.envs import atari
+from rl_cli.envs.checked import Checked, require_spaces
+from rl_cli.envs.faults import is_signal
 from rl_cli.envs.wrappers import (
     ActionRepeat,
     Env,
@@ -28,6 +28,7 @@ from rl_cli.envs.wrappers import (
     is_channels_first,
     is_image,
     scale_actions,
+    stack_frames,
     stack_pixels,
 )
 
@@ -59,10 +60,19 @@ def make_env(cfg: EnvConfig, render_mode: str | None = None, training: bool = Fa
 
     Raises:
         BadInput: unknown env, missing package, unknown env.kwargs key, observations that cannot be
-            flattened, preprocessing that does not apply to the env.
+            flattened, preprocessing that does not apply to the env; the env raised an exception.
 
     """
-    env, cfg = atari.preprocess(_make(cfg, render_mode), cfg, training)
+    try:
+        return _preprocess(_make(cfg, render_mode), cfg, training)
+    except BaseException as error:  # third-party code may raise anything, also SystemExit
+        if isinstance(error, RunError) or is_signal(error):
+            raise
+        raise _bad_input(error, cfg) from None
+
+
+def _preprocess(env: Env, cfg: EnvConfig, training: bool) -> Env:
+    env, cfg = atari.preprocess(env, cfg, training)
     if cfg.id.startswith("BipedalWalker"):
         env = FreshWorld(env)
     if cfg.frame_skip > 1:
@@ -79,32 +89,30 @@ def make_env(cfg: EnvConfig, render_mode: str | None = None, training: bool = Fa
     if not isinstance(env.observation_space, spaces.Box) or env.observation_space.shape == ():
         env = flatten(env, cfg)
     if cfg.frame_stack > 1:
-        env = w.FrameStackObservation(env, cfg.frame_stack)
+        env = stack_frames(env, cfg.frame_stack)
     return env if len(env.observation_space.shape or ()) == 1 else flatten(env, cfg)
 
 
 def _make(cfg: EnvConfig, render_mode: str | None) -> Env:
-    if ":" in cfg.id and str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # where the module may be
+    here = str(start_folder())
+    if ":" in cfg.id and here not in sys.path:
+        sys.path.append(here)  # where the module may be
     _register_extras(cfg.id)
     for name, instead in RESERVED_KWARGS.items():
         if name in cfg.kwargs:
             raise BadInput(f"env.kwargs cannot set {name}", f"env.kwargs.{name}", instead)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            env = gym.make(
-                cfg.id,
-                max_episode_steps=cfg.max_episode_steps,
-                disable_env_checker=True,
-                # envs without a renderer may not accept the argument
-                **({} if render_mode is None else {"render_mode": render_mode}),
-                **cast(dict[str, Any], cfg.kwargs),
-            )
-            _give_own_spaces(env.unwrapped)
-            return env
-    except Exception as error:  # third-party code may raise anything
-        raise _bad_input(error, cfg) from None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        env: Env = gym.make(
+            cfg.id,
+            max_episode_steps=cfg.max_episode_steps,
+            disable_env_checker=True,
+            # envs without a renderer may not accept the argument
+            **({} if render_mode is None else {"render_mode": render_mode}),
+            **cast(dict[str, Any], cfg.kwargs),
+        )
+        _give_own_spaces(env.unwrapped)
+    return Checked(require_spaces(env, cfg.id))
 
 
 def _give_own_spaces(env: Any) -> None:
@@ -118,13 +126,15 @@ def _give_own_spaces(env: Any) -> None:
                 setattr(env, name, copy.deepcopy(getattr(env, name)))
 
 
-def _bad_input(error: Exception, cfg: EnvConfig) -> BadInput:
+def _bad_input(error: BaseException, cfg: EnvConfig) -> BadInput:
     """Why the env cannot be made, and what to do."""
-    what, where = _first_line(error), f"env.id={cfg.id}"
+    what, where = first_line(error), f"env.id={cfg.id}"
     match error:
         case gym.error.DependencyNotInstalled():
             reason = what.partition(", run")[0]  # the rest names gymnasium's extra, not ours
-            return BadInput(f"{cfg.id} needs a package: {reason}", where, _pip_line(str(error)))
+            return BadInput(
+                f"{cfg.id} needs a package: {reason}", where, _pip_line(first_line(error))
+            )
         case gym.error.NamespaceNotFound() if cfg.id.startswith("ALE/"):
             return BadInput(what, where, _pip_line("atari"))
         case gym.error.UnregisteredEnv() | gym.error.DeprecatedEnv():
@@ -145,7 +155,7 @@ def _bad_input(error: Exception, cfg: EnvConfig) -> BadInput:
     )
 
 
-def _unknown_kwarg(error: Exception, cfg: EnvConfig) -> BadInput | None:
+def _unknown_kwarg(error: BaseException, cfg: EnvConfig) -> BadInput | None:
     """An argument that the env does not accept, and those it does; None: another error."""
     if not isinstance(error, TypeError):
         return None
@@ -178,10 +188,6 @@ def _register_extras(env_id: str) -> None:
         gym.register_envs(ale_py)
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-
-
 def _pip_line(message: str) -> str:
     for word, extra in EXTRAS.items():
         if word in message.lower():
@@ -193,15 +199,3 @@ def _suggest_env(env_id: str) -> str:
     known = [spec for spec in gym.registry if not spec.startswith(("phys2d/", "tabular/"))]
     match = did_you_mean(env_id, known)
     return match or "use an id in gymnasium.envs.registry, or module:Id-v0"
-
-
-def env_fault(error: Exception, where: str) -> RunError:
-    """The error to raise for an exception in an env; `where` says which env and step."""
-    if isinstance(error, RunError):
-        return error
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return EnvFault(
-        f"the env raised {type(error).__name__}: {_first_line(error)}",
-        f"{where}; {Path(frame.filename).name}:{frame.lineno} in {frame.name}",
-        "fix the env; RL_CLI_DEBUG=1 shows the full traceback",
-    )

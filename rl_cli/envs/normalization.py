@@ -11,6 +11,7 @@ from typing import cast
 
 import numpy as np
 
+from rl_cli.config.env import EnvConfig
 from rl_cli.core.types import State
 
 SCALAR_PATH_MAX = 16
@@ -76,6 +77,10 @@ class ObservationNormalizer:
         scaled = (obs - self.moments.mean) / np.sqrt(self.moments.variance + 1e-8)
         return np.minimum(np.maximum(scaled, -self.clip), self.clip).astype(np.float32)
 
+    def mean_and_std(self) -> tuple[np.ndarray, np.ndarray]:
+        """What `__call__` subtracts and divides by, (*shape) float64 each."""
+        return self.moments.mean, np.sqrt(self.moments.variance + 1e-8)
+
     def update_and_normalize(self, obs: np.ndarray) -> np.ndarray:
         """`observe`, then normalize. Raw (n, *shape) -> (n, *shape) float32."""
         if len(obs) == 1 and obs.ndim == 2 and obs.size <= SCALAR_PATH_MAX:
@@ -129,3 +134,12 @@ class RewardNormalizer:
     def load_state_dict(self, state: State) -> None:
         self.moments.load_state_dict(cast(State, state["moments"]))
         self.returns[:] = cast(np.ndarray, state["returns"])
+
+
+def make_normalizers(
+    cfg: EnvConfig, shape: tuple[int, ...], num_envs: int
+) -> tuple[ObservationNormalizer | None, RewardNormalizer | None]:
+    """The normalizers that `cfg` asks for, of observations (N, *shape) and of rewards."""
+    obs = ObservationNormalizer(shape, cfg.clip_obs) if cfg.normalize_obs else None
+    reward = RewardNormalizer(num_envs, cfg.reward_gamma, cfg.clip_reward)
+    return obs, reward if cfg.normalize_reward else None

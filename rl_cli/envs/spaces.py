@@ -15,6 +15,8 @@ from rl_cli.core.errors import BadInput
 from rl_cli.core.types import ActionSpec, EnvSpec
 from rl_cli.envs.wrappers import Env
 
+DEFAULT_FPS, MAX_FPS = 30.0, 10_000.0
+
 
 def spec_of(env: Env, cfg: EnvConfig) -> EnvSpec:
     """Shapes and types of observations and actions of an env that `make_env` made.
@@ -51,21 +53,49 @@ def _action_spec(env: Env, cfg: EnvConfig) -> ActionSpec:
     )
 
 
-def action_decoder(space: gym.Space[Any]) -> Callable[[np.ndarray], Sequence[Any]]:
-    """Function from (N, *action_shape) to N actions as `env.step` takes them; Box is clipped."""
+def raw_dtype(env: Env, cfg: EnvConfig, spec: EnvSpec) -> np.dtype[Any]:
+    """Dtype of observations before normalization.
+
+    float64 is kept where it is declared, because a float32 of 1e8 + 1 is 1e8, whose distance to the mean
+    is lost.
+    """
+    if not cfg.normalize_obs:
+        return np.dtype(spec.obs_dtype)
+    return np.result_type(np.dtype(env.observation_space.dtype), np.float32)
+
+
+def action_decoder(
+    space: gym.Space[Any], fast: bool = False
+) -> Callable[[np.ndarray], Sequence[Any]]:
+    """Function from (N, *action_shape) to N actions as `space.sample()` gives them; Box is clipped.
+
+    Args:
+        space: of the actions.
+        fast: Discrete actions are Python integers, which the fast envs take; a numpy integer would make
+            their arithmetic slower.
+
+    """
     if isinstance(space, spaces.Discrete):
-        start = int(space.start)
-        return lambda rows: rows.tolist() if start == 0 else (rows + start).tolist()
+        start, kind = int(space.start), space.dtype
+        if fast:
+            return lambda rows: rows.tolist() if start == 0 else (rows + start).tolist()
+        if start == 0 and kind == np.int64:
+            return list
+        return lambda rows: list((rows + start).astype(kind, copy=False))
     if isinstance(space, spaces.Box):
         low, high, dtype = space.low, space.high, space.dtype
         return lambda rows: list(np.minimum(np.maximum(rows, low), high).astype(dtype, copy=False))
-    first = cast(spaces.MultiDiscrete, space).start
-    return lambda rows: list(rows + first)
+    first, integer = cast(spaces.MultiDiscrete, space).start, space.dtype
+    return lambda rows: list((rows + first).astype(integer, copy=False))
 
 
 def fps_of(env: Env, cfg: EnvConfig) -> float:
     """Frames per second of real-time playback with one frame per action."""
-    return float(env.metadata.get("render_fps") or 30) / cfg.frame_skip
+    try:
+        fps = float(env.metadata.get("render_fps") or DEFAULT_FPS)
+    except (AttributeError, TypeError, ValueError):  # the env may declare anything
+        fps = DEFAULT_FPS
+    return (fps if 0 < fps < MAX_FPS else DEFAULT_FPS) / cfg.frame_skip
 
 
 def success_threshold(env: Env, cfg: EnvConfig) -> float | None:
@@ -73,4 +103,5 @@ def success_threshold(env: Env, cfg: EnvConfig) -> float | None:
     if cfg.success_at is not None:
         return cfg.success_at
     threshold = env.spec.reward_threshold if env.spec is not None else None
-    return None if threshold is None or math.isinf(threshold) else float(threshold)
+    is_number = isinstance(threshold, (int, float)) and math.isfinite(threshold)
+    return float(cast(float, threshold)) if is_number else None

@@ -17,11 +17,12 @@ import numpy as np
 
 from rl_cli.config.env import EnvConfig
 from rl_cli.core import processes
-from rl_cli.core.errors import EnvFault, RunError
+from rl_cli.core.errors import EnvFault, NonFinite
 from rl_cli.core.types import EnvSpec, State
 from rl_cli.envs.action_log import bytes_of
 from rl_cli.envs.atari import LIFE_LOST
-from rl_cli.envs.make import env_fault, make_env
+from rl_cli.envs.faults import env_fault
+from rl_cli.envs.make import make_env
 from rl_cli.envs.vector import VectorEnv
 from rl_cli.envs.wrappers import Env
 
@@ -35,8 +36,8 @@ OK, ERROR = b".", b"!"
 class SharedArrays:
     """Arrays in memory that forked processes share, one row per env."""
 
-    def __init__(self, num_envs: int, spec: EnvSpec) -> None:
-        self.obs = _shared((num_envs, *spec.obs_shape), np.dtype(spec.obs_dtype))
+    def __init__(self, num_envs: int, spec: EnvSpec, obs_dtype: np.dtype[Any]) -> None:
+        self.obs = _shared((num_envs, *spec.obs_shape), obs_dtype)
         self.action = _shared((num_envs, *spec.action.shape), np.dtype(spec.action.dtype))
         self.reward = _shared((num_envs,), np.dtype(np.float64))
         self.terminated = _shared((num_envs,), np.dtype(bool))  # also by the loss of a life
@@ -65,7 +66,8 @@ class WorkerVectorEnv(VectorEnv):
 
     def __init__(self, cfg: EnvConfig, seeds: list[int], workers: int, timeout: float) -> None:
         super().__init__(cfg, seeds)
-        self.shared, self.timeout = SharedArrays(self.num_envs, self.spec), timeout or None
+        self.shared = SharedArrays(self.num_envs, self.spec, self.raw.dtype)
+        self.timeout = timeout or None
         shares = np.array_split(np.arange(self.num_envs), workers)
         self.workers = [_Worker(cfg, share.tolist(), self) for share in shares]
         self.worker_of = {i: worker for worker in self.workers for i in worker.env_ids}
@@ -86,7 +88,7 @@ class WorkerVectorEnv(VectorEnv):
         rewards, _, terminated, truncated = self.outcome
         self.spare[:n] = shared.obs[:n]
         rewards[:n], terminated[:n] = shared.reward[:n], shared.terminated[:n]
-        self.reward_sum = float(rewards[:n].sum())
+        self.magnitude = float(np.abs(rewards[:n]).sum())
         size, data = self.actions[0].row_bytes, bytes_of(action, self.spec.action)
         for i, reward in enumerate(rewards[:n].tolist()):
             self.actions[i].add(data[i * size : (i + 1) * size])
@@ -130,13 +132,14 @@ class WorkerVectorEnv(VectorEnv):
         except (OSError, EOFError):
             self._raise_ended(worker)
         if reply[:1] == ERROR:
-            self.close()
-            raise EnvFault(*json.loads(reply[1:]))
+            self._end_workers()
+            code, *lines = json.loads(reply[1:])
+            raise NonFinite(*lines) if code == NonFinite.exit_code else EnvFault(*lines)
         return reply[1:]
 
     def _raise_timed_out(self, worker: _Worker) -> NoReturn:
         i = self._busy_env(worker)
-        self.close()
+        self._end_workers()
         raise EnvFault(
             f"the env has not responded for {self.timeout:g} s",
             self._location(i, self.shared.action[i], completed=False),
@@ -146,7 +149,7 @@ class WorkerVectorEnv(VectorEnv):
     def _raise_ended(self, worker: _Worker) -> NoReturn:
         i, killed = self._busy_env(worker), processes.killed_by(worker.process) == "SIGKILL"
         how = processes.how_it_ended(worker.process)
-        self.close()
+        self._end_workers()
         raise EnvFault(
             f"the process of the env {how}",
             self._location(i, self.shared.action[i], completed=False),
@@ -157,16 +160,34 @@ class WorkerVectorEnv(VectorEnv):
         """The env whose code a worker was running; its first env if none."""
         return next((i for i in worker.env_ids if self.shared.busy[i]), worker.env_ids[0])
 
-    def close(self) -> None:
-        """End every worker; one that does not respond is killed."""
+    def close(self) -> list[str]:
+        """Close the envs of every worker and end it; one that does not respond in time is killed."""
+        problems = self._end_workers(wait=True)
+        return list(dict.fromkeys([*problems, *super().close()]))
+
+    def _end_workers(self, wait: bool = False) -> list[str]:
+        """End every worker. `wait`: until it has closed its envs. -> why that failed."""
+        problems: list[str] = []
         for worker in self.workers:
             with contextlib.suppress(OSError):
                 worker.pipe.send_bytes(CLOSE)
         for worker in self.workers:
+            if wait:
+                problems += self._closing_problems(worker)
             processes.end(worker.process)
             worker.pipe.close()
         self.workers = []
-        super().close()
+        return problems
+
+    def _closing_problems(self, worker: _Worker) -> list[str]:
+        try:
+            while processes.poll_running(worker.pipe, self.timeout):
+                reply = worker.pipe.recv_bytes()
+                if reply[:1] == CLOSE:  # others answer what was asked before
+                    return cast(list[str], json.loads(reply[1:]))
+        except (OSError, EOFError):
+            return [f"the process of the env {processes.how_it_ended(worker.process)}"]
+        return [f"the env has not responded for {self.timeout:g} s"]
 
 
 class _Worker:
@@ -186,6 +207,7 @@ class _WorkerLoop:
         self, cfg: EnvConfig, env_ids: list[int], parent: WorkerVectorEnv, pipe: Connection
     ) -> None:
         self.cfg, self.env_ids, self.pipe = cfg, env_ids, pipe
+        self.envs: VectorEnv | None = None
         self.shared, self.spec, self.decode = parent.shared, parent.spec, parent.decode
         self.seeds = [parent.seeds[i] for i in env_ids]
 
@@ -196,8 +218,8 @@ class _WorkerLoop:
                 self.pipe.send_bytes(reply)
                 message = self.pipe.recv_bytes()
                 if message == CLOSE:
-                    with contextlib.suppress(Exception):  # a process of the env may be running
-                        self.envs.close()
+                    problems = [] if self.envs is None else self.envs.close()
+                    self.pipe.send_bytes(CLOSE + json.dumps(problems).encode())
                     return
                 reply = self._guarded(lambda: self._handle(message[:1], message[1:]))  # noqa: B023
 
@@ -205,11 +227,9 @@ class _WorkerLoop:
         """The reply: the result, or the error as JSON."""
         try:
             return OK + handle()
-        except RunError as raised:
-            error = raised
-        except Exception as raised:
+        except BaseException as raised:
             error = env_fault(raised, f"env={self._busy_env()}")
-        return ERROR + json.dumps([error.what, error.where, error.fix]).encode()
+        return ERROR + json.dumps([error.exit_code, error.what, error.where, error.fix]).encode()
 
     def _busy_env(self) -> int:
         return next((i for i in self.env_ids if self.shared.busy[i]), self.env_ids[0])
@@ -227,6 +247,7 @@ class _WorkerLoop:
                 if i < n:
                     self._step(index, i)
             return b""
+        assert self.envs is not None
         request: Mapping[str, Any] = json.loads(body)
         i = request["env"]
         index = self.env_ids.index(i)
@@ -246,6 +267,7 @@ class _WorkerLoop:
     def _step(self, index: int, i: int) -> None:
         shared = self.shared
         shared.busy[i] = True
+        assert self.envs is not None
         (choice,) = self.decode(shared.action[i : i + 1])
         obs, reward, terminated, truncated, info = self.envs.envs[index].step(choice)
         shared.obs[i], shared.reward[i], shared.truncated[i] = obs, reward, truncated

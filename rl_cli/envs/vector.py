@@ -13,12 +13,13 @@ from rl_cli.envs import episode_replay
 from rl_cli.envs.action_log import ActionLog, bytes_of
 from rl_cli.envs.atari import LIFE_LOST
 from rl_cli.envs.episode_seeds import EpisodeSeeds
-from rl_cli.envs.fast_classic_control import make_fast
+from rl_cli.envs.fast_classic_control import is_fast, make_fast
+from rl_cli.envs.faults import close_all, env_fault, faults_at
 from rl_cli.envs.finite_checks import FiniteChecks
 from rl_cli.envs.image_note import image_note
-from rl_cli.envs.make import env_fault, make_env
-from rl_cli.envs.normalization import ObservationNormalizer, RewardNormalizer
-from rl_cli.envs.spaces import action_decoder, spec_of
+from rl_cli.envs.make import make_env
+from rl_cli.envs.normalization import make_normalizers
+from rl_cli.envs.spaces import action_decoder, raw_dtype, spec_of
 from rl_cli.envs.wrappers import Env, without_time_limit
 
 
@@ -37,13 +38,11 @@ class VectorEnv:
     """
 
     def __init__(self, cfg: EnvConfig, seeds: list[int]) -> None:
-        seeding.seed_globals(
-            seeding.draw_seed(seeds[0], -1)
-        )  # the constructor of an env may draw, too
+        # the constructor of an env may draw, too
+        seeding.seed_globals(seeding.draw_seed(seeds[0], -1))
         made = self._make_envs(cfg, len(seeds))
         self.num_envs, self.seeds, self.env_id = len(seeds), seeds, cfg.id
         self.spec = spec = spec_of(made[0], cfg)
-        self.decode = action_decoder(made[0].action_space)
         self.notes = [note for note in [image_note(made[0])] if note]  # for the user
         inner, self.time_limit = without_time_limit(made)
         self.envs = [make_fast(env) for env in inner]
@@ -51,28 +50,25 @@ class VectorEnv:
             EpisodeSeeds(slow) if env is slow else None
             for env, slow in zip(self.envs, inner, strict=True)
         ]
+        self.decode = action_decoder(made[0].action_space, is_fast(self.envs[0]))
         self.always_finite = all(getattr(env, "always_finite", False) for env in self.envs)
-        self.finite_checks = FiniteChecks(spec)
+        dtype = raw_dtype(made[0], cfg, spec)
+        self.finite_checks = FiniteChecks(spec, dtype)
         self.episodes: list[Episode] = []  # finished since the last take_episodes()
         self.recordings: list[Recording] = []  # of the same episodes, if recorded
         self.keep_finished = False  # set by record_episodes()
         self.reseed, self.episode_numbers = cfg.reseed_episodes, [0] * len(seeds)
-        self.obs_normalizer = (
-            ObservationNormalizer(spec.obs_shape, cfg.clip_obs) if cfg.normalize_obs else None
-        )
-        self.reward_normalizer = (
-            RewardNormalizer(self.num_envs, cfg.reward_gamma, cfg.clip_reward)
-            if cfg.normalize_reward
-            else None
-        )
+        made_of = cfg, spec.obs_shape, self.num_envs
+        self.obs_normalizer, self.reward_normalizer = make_normalizers(*made_of)
         self.sign_reward, self.episodic_life = cfg.sign_reward, cfg.episodic_life
         shape = (self.num_envs, *spec.obs_shape)
-        self.raw = np.empty(shape, spec.obs_dtype)  # observations to act on, not normalized
-        self.spare = np.empty(shape, spec.obs_dtype)  # the next step writes here
+        self.raw = np.empty(shape, dtype)  # observations to act on, not normalized
+        self.spare = np.empty(shape, dtype)  # the next step writes here
         self.obs = self.raw  # observations to act on, normalized
         dtypes = (np.float64, np.float32, bool, bool)  # raw reward, reward, terminated, truncated
         self.outcome = tuple(np.empty(self.num_envs, dtype) for dtype in dtypes)
-        self.reward_sum = 0.0  # of the last step, over the envs
+        self.reports_raw = False  # set by report_raw()
+        self.magnitude = 0.0  # sum of the absolute rewards of the last step
         self._add_episode_records()
 
     def _add_episode_records(self) -> None:
@@ -89,6 +85,10 @@ class VectorEnv:
     def record_episodes(self, wanted: bool) -> None:
         """Whether to keep a `Recording` of each finished episode for `take_recordings`."""
         self.keep_finished = wanted
+
+    def report_raw(self, wanted: bool) -> None:
+        """Whether transitions hold observations as they were before normalization, for a replay buffer."""
+        self.reports_raw = wanted and self.obs_normalizer is not None
 
     def reset(self) -> np.ndarray:
         """Start the first episode of every env. -> observations (N, *obs_shape)."""
@@ -110,8 +110,8 @@ class VectorEnv:
             next, (N, *obs_shape).
 
         Raises:
-            EnvFault: an env raised an exception.
-            NonFinite: a reward or an observation is NaN or infinite.
+            EnvFault: an env raised an exception, or returned what its spaces do not allow.
+            NonFinite: a reward or an observation is NaN or infinite, or would be in float32.
 
         """
         n = len(action)
@@ -121,15 +121,9 @@ class VectorEnv:
         )
         if not self.always_finite:
             obs = self.spare if n == self.num_envs else self.spare[:n]
-            args = (obs, raw_reward, self.reward_sum, action, self._location)
+            args = (obs, raw_reward, self.magnitude, action, self._location)
             self.finite_checks.check_step(*args)
-        if n == self.num_envs:
-            obs, next_obs = self.obs, self._normalize(self.spare)
-            self.raw, self.spare, self.obs = self.spare, self.raw, next_obs
-        else:  # the other envs keep their observations
-            obs, next_obs = self.obs[:n], self._normalize(self.spare[:n])
-            self.raw = np.concatenate([self.spare[:n], self.raw[n:]])
-            self.obs = np.concatenate([next_obs, self.obs[n:]])
+        obs, next_obs = self._move_on(n)
         if self.reward_normalizer:
             reward = self.reward_normalizer(raw_reward, terminated | truncated)
         else:
@@ -139,8 +133,20 @@ class VectorEnv:
             self._finish_episodes(ended)
         return transition, self.obs
 
+    def _move_on(self, n: int) -> tuple[np.ndarray, np.ndarray]:
+        """Make the first n observations of the step the current ones. -> before and after, to report."""
+        raw = (self.raw[:n], self.spare[:n]) if self.reports_raw else None
+        if n == self.num_envs:
+            obs, next_obs = self.obs, self._normalize(self.spare)
+            self.raw, self.spare, self.obs = self.spare, self.raw, next_obs
+        else:  # the other envs keep their observations
+            obs, next_obs = self.obs[:n], self._normalize(self.spare[:n])
+            self.raw = np.concatenate([self.spare[:n], self.raw[n:]])
+            self.obs = np.concatenate([next_obs, self.obs[n:]])
+        return raw or (obs, next_obs)
+
     def _step_envs(self, action: np.ndarray) -> list[int]:
-        """Step each env and write `spare`, `outcome`, `reward_sum`. -> envs whose episode ended."""
+        """Step each env and write `spare`, `outcome`, `magnitude`. -> envs whose episode ended."""
         next_raw, (rewards, _, terminated, truncated) = self.spare, self.outcome
         envs, returns, lengths, actions = self.envs, self.returns, self.lengths, self.actions
         episodic_life = self.episodic_life
@@ -152,7 +158,7 @@ class VectorEnv:
                 reward = float(reward)
                 actions[i].add(data[i * size : (i + 1) * size])
                 returns[i] += reward
-                total += reward
+                total += abs(reward)
                 lengths[i] += 1
                 cut = cut or lengths[i] >= self.time_limit
                 if done or cut:
@@ -160,9 +166,9 @@ class VectorEnv:
                 if episodic_life and info.get(LIFE_LOST):
                     done = True
                 rewards[i], terminated[i], truncated[i] = reward, done, cut
-        except Exception as error:
+        except BaseException as error:
             raise env_fault(error, self._location(i, action[i], completed=False)) from error
-        self.reward_sum = total
+        self.magnitude = total
         return ended
 
     def apply_native_steps(
@@ -204,17 +210,16 @@ class VectorEnv:
 
     def reset_env(self, i: int, seed: int | None, draws: int) -> tuple[np.ndarray, State]:
         """Reset env i after seeding what else it draws from. -> observation, `EpisodeSeeds.begin`."""
-        try:
+        with faults_at(self._location(i)):
             own = self.episode_seeds[i]
             seeds = {} if own is None else own.begin(draws)
             obs, _ = self.envs[i].reset(seed=seed)
-        except Exception as error:
-            raise env_fault(error, self._location(i)) from error
-        return np.asarray(obs), seeds
+            return np.asarray(obs), seeds
 
     def rng_state(self, i: int) -> State:
         """State of the generator that env i draws its next episode from."""
-        return seeding.rng_state(episode_replay.env_rng(self.envs[i]))
+        with faults_at(self._location(i)):
+            return seeding.rng_state(episode_replay.env_rng(self.envs[i]))
 
     def replay_one(
         self, i: int, start_state: State, actions: np.ndarray
@@ -227,12 +232,13 @@ class VectorEnv:
 
         """
         rows = actions.reshape(-1, *self.spec.action.shape)  # an empty array comes as (0,)
-        last = episode_replay.replay(
-            self.envs[i], start_state, self.decode(rows), self.episode_seeds[i]
-        )
+        env, own = self.envs[i], self.episode_seeds[i]
+        with faults_at(f"env={i}, replay of its episode"):
+            last = episode_replay.replay(env, start_state, self.decode(rows), own)
+            obs = np.asarray(last, self.raw.dtype)
         shared = self.num_envs > 1 and "globals" in start_state
         drew = shared and seeding.globals_drawn_since(cast(int, start_state["globals"]))
-        return np.asarray(last, self.spec.obs_dtype), drew
+        return obs, drew
 
     def _location(self, i: int, action: np.ndarray | None = None, completed: bool = True) -> str:
         """Where in the run env i is, for an error message. `action` is None at a reset."""
@@ -281,10 +287,9 @@ class VectorEnv:
         taken, self.recordings = self.recordings, []
         return taken
 
-    def close(self) -> None:
-        """Close every env."""
-        for env in self.envs:
-            env.close()
+    def close(self) -> list[str]:
+        """Close every env. -> why some could not be closed; it raises nothing."""
+        return close_all(self.envs)
 
     def state_dict(self) -> State:
         """Start state and actions of each current episode, returns, lengths, normalizer statistics.
@@ -339,6 +344,6 @@ class VectorEnv:
             self.raw[i] = obs
             return episode_replay.TOO_LONG.format(steps=self.lengths[i])
         self.raw[i], drew = self.replay_one(i, self.start_states[i], actions)
-        if not np.array_equal(self.raw[i], obs):
+        if not np.array_equal(self.raw[i].astype(obs.dtype), obs):  # float32 of earlier versions
             return episode_replay.OTHER_OBSERVATION.format(env=self.env_id)
         return episode_replay.SHARED_GENERATORS if drew else None

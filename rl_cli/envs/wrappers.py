@@ -12,6 +12,7 @@ from gymnasium import wrappers as w
 
 from rl_cli.config.env import EnvConfig
 from rl_cli.core.errors import BadInput
+from rl_cli.envs.checked import Checked
 
 Env = gym.Env[Any, Any]
 
@@ -97,7 +98,7 @@ def stack_pixels(env: Env, cfg: EnvConfig) -> Env:
     if cfg.resize is not None:
         env = w.ResizeObservation(env, (cfg.resize, cfg.resize))
     if cfg.frame_stack > 1:
-        env = w.FrameStackObservation(env, cfg.frame_stack)
+        env = stack_frames(env, cfg.frame_stack)
     shape = env.observation_space.shape or ()
     stacked = shape if cfg.frame_stack > 1 else (1, *shape)  # (K, H, W) or (K, H, W, 3)
     channels = stacked[3] if len(stacked) == 4 else 1
@@ -112,6 +113,12 @@ def stack_pixels(env: Env, cfg: EnvConfig) -> Env:
     return w.TransformObservation(env, channels_first, spaces.Box(0, 255, size, np.uint8))
 
 
+def stack_frames(env: Env, count: int) -> Env:
+    """Stack the last `count` observations. Copies: an env may return the same array each time."""
+    copies = w.TransformObservation(env, lambda obs: np.array(obs), env.observation_space)
+    return w.FrameStackObservation(copies, count)
+
+
 def flatten(env: Env, cfg: EnvConfig) -> Env:
     """Flatten any observation of a fixed size to a vector.
 
@@ -119,7 +126,11 @@ def flatten(env: Env, cfg: EnvConfig) -> Env:
         BadInput: the size is not fixed.
 
     """
-    if not env.observation_space.is_np_flattenable:
+    try:
+        fixed = bool(env.observation_space.is_np_flattenable)
+    except NotImplementedError:  # a space of the env's own
+        fixed = False
+    if not fixed:
         raise BadInput(
             f"observations of {cfg.id} have no fixed size: {env.observation_space}",
             f"env.id={cfg.id}",
@@ -163,6 +174,9 @@ def without_time_limit(envs: list[Env]) -> tuple[list[Env], float]:
         The inner envs, and the time limit in steps (inf: none).
 
     """
+    if isinstance(envs[0], Checked):
+        inner, limit = without_time_limit([cast(Checked, env).env for env in envs])
+        return ([Checked(env) for env in inner] if math.isfinite(limit) else envs), limit
     first = envs[0]
     if type(first) is not w.TimeLimit:
         return envs, math.inf

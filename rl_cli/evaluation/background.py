@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from rl_cli.core import processes
+from rl_cli.core.errors import first_line
 from rl_cli.core.running_time import RunningTime
 
 KeepGoing = Callable[[], bool]
@@ -121,6 +122,6 @@ def _run_task(task: Task, pipe: Connection) -> None:
 
     try:
         problem = task(keep_going)
-    except Exception as error:
-        problem = f"{type(error).__name__}: {error}"
+    except BaseException as error:
+        problem = f"{type(error).__name__}: {first_line(error)}"
     pipe.send_bytes(RESULT + (problem or "").encode())

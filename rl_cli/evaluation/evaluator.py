@@ -12,10 +12,12 @@ from rl_cli.config.env import EnvConfig
 from rl_cli.core.seeding import globals_kept, seed_globals
 from rl_cli.core.types import Episode
 from rl_cli.envs.episode_seeds import EpisodeSeeds
-from rl_cli.envs.fast_classic_control import make_fast
-from rl_cli.envs.make import env_fault, make_env
+from rl_cli.envs.fast_classic_control import is_fast, make_fast
+from rl_cli.envs.faults import close_env, env_fault
+from rl_cli.envs.finite_checks import FiniteChecks, check_reward
+from rl_cli.envs.make import make_env
 from rl_cli.envs.normalization import ObservationNormalizer
-from rl_cli.envs.spaces import action_decoder, fps_of, spec_of, success_threshold
+from rl_cli.envs.spaces import action_decoder, fps_of, raw_dtype, spec_of, success_threshold
 from rl_cli.envs.wrappers import Env, without_time_limit
 
 Policy = Callable[[np.ndarray, np.random.Generator | None], np.ndarray]
@@ -51,10 +53,12 @@ class Evaluator:
             env: Env = make_env(cfg, render_mode)
         self.seeds: EpisodeSeeds | None = EpisodeSeeds(env)
         self.success_at = success_threshold(env, cfg)
-        self.normalizer, self.obs_dtype = normalizer, spec_of(env, cfg).obs_dtype
+        spec = spec_of(env, cfg)._replace(num_envs=1)
+        self.obs_dtype = raw_dtype(env, cfg, spec)
+        self.normalizer, self.checks = normalizer, FiniteChecks(spec, self.obs_dtype)
         timed = env.spec is not None and env.spec.max_episode_steps is not None
         self.limit = math.inf if timed else float(DEFAULT_TIME_LIMIT)
-        self.decode = action_decoder(env.action_space)
+        space = env.action_space
         self.fps = fps_of(env, cfg)
         self.env: Any = env
         if render_mode is None:  # without rendering: the fast version that training uses
@@ -62,6 +66,8 @@ class Evaluator:
             self.env, self.limit = make_fast(inner), min(self.limit, limit)
             if self.env is not inner:  # fast envs draw from their own generator only
                 self.seeds = None
+        self.always_finite = getattr(self.env, "always_finite", False)
+        self.decode = action_decoder(space, is_fast(self.env))
 
     def episode(
         self, policy: Policy, seed: int, greedy: bool, frames: FrameSink | None = None
@@ -80,6 +86,8 @@ class Evaluator:
         while not over:
             action = policy(self._batch(obs), rng)
             obs, reward, terminated, truncated, _ = self.env.step(self.decode(action)[0])
+            if not self.always_finite:
+                check_reward(reward, lambda: "")  # `evaluate` adds the place
             total, length = total + float(reward), length + 1
             over = terminated or truncated or length >= self.limit
             if frames is not None:
@@ -88,10 +96,13 @@ class Evaluator:
 
     def _batch(self, obs: Any) -> np.ndarray:
         row = np.asarray(obs, self.obs_dtype)[None]
+        if not self.always_finite:
+            self.checks.check_obs(row, [0], lambda *_: "")
         return row if self.normalizer is None else self.normalizer(row)
 
-    def close(self) -> None:
-        self.env.close()
+    def close(self) -> str | None:
+        """Close the env. -> why that failed; it raises nothing."""
+        return close_env(self.env)
 
 
 def evaluate(
@@ -109,6 +120,6 @@ def evaluate(
             episode_seed = seed + len(played)
             try:
                 played.append(evaluator.episode(policy, episode_seed, greedy))
-            except Exception as error:
+            except BaseException as error:
                 raise env_fault(error, f"evaluation, seed={episode_seed}") from error
     return played

@@ -16,14 +16,18 @@ from rl_cli.config.commands import PlayConfig
 from rl_cli.core import terminal
 from rl_cli.core.command_line import override, pasted
 from rl_cli.core.errors import BadInput, plain
+from rl_cli.core.processes import no_silent_exit
+from rl_cli.core.start_folder import absolute, path_here, relative, remembered
 from rl_cli.core.types import EnvSpec, Episode, Transition
-from rl_cli.envs.make import env_fault, make_env
+from rl_cli.envs.faults import close_env, env_fault, note_of
+from rl_cli.envs.finite_checks import check_reward
+from rl_cli.envs.make import make_env
 from rl_cli.envs.spaces import action_decoder, fps_of, spec_of
 from rl_cli.envs.wrappers import Env
 from rl_cli.evaluation.keyboard import Keyboard, keyboard_of
 from rl_cli.evaluation.video import Mp4
 from rl_cli.storage import run_folder, transition_file
-from rl_cli.tracking.formatting import number, path_here, relative
+from rl_cli.tracking.formatting import number
 
 os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
 
@@ -42,11 +46,16 @@ def play(cfg: PlayConfig, label: str) -> list[Episode]:
         BadInput: no display, the env renders no images, or its actions have no key assignment.
 
     """
+    with remembered(), no_silent_exit():
+        return _play(cfg, label)
+
+
+def _play(cfg: PlayConfig, label: str) -> list[Episode]:
     _require_screen()
     env = make_env(cfg.env, "rgb_array")
     spec = spec_of(env, cfg.env)
     keyboard = keyboard_of(cfg.env.id, spec.action)
-    folder = _folder(cfg, label)
+    folder = absolute(_folder(cfg, label))
     recorder = Recorder(folder, spec, fps_of(env, cfg.env)) if cfg.record else None
     terminal.say(*keyboard.help_lines(), f"{'escape':<12}quit")
     window = Window(plain(f"rl-play {cfg.env.id}"), cfg.fps or fps_of(env, cfg.env))
@@ -57,7 +66,8 @@ def play(cfg: PlayConfig, label: str) -> list[Episode]:
         if recorder is not None:
             recorder.close()
         window.close()
-        env.close()
+        if problem := close_env(env):
+            terminal.warn(note_of(problem))
     if recorder is not None and recorder.path.exists():
         terminal.say(f"recorded: {relative(folder)}")
         slug = cfg.env.id.replace(":", "-").replace("/", "-").lower()
@@ -216,7 +226,7 @@ class Game:
 
     def run(self) -> list[Episode]:
         """Wait for a key, then play. -> the finished episodes."""
-        self.env.reset(seed=self.cfg.seed)
+        self._reset(self.cfg.seed)
         while not self.window.closed and not self.window.pressed:
             self._show(["press any key to start, escape to quit", *self.keyboard.help_lines()])
         self.window.forget_keys()  # the key that started the game is not an action
@@ -225,7 +235,7 @@ class Game:
         return self.played
 
     def _episode(self, seed: int) -> None:
-        obs = np.array(self.env.reset(seed=seed)[0])  # a copy: the env may reuse its array
+        obs = self._reset(seed)
         self.total, self.length = 0.0, 0
         if self.recorder is not None:
             self.recorder.start(len(self.played))
@@ -243,11 +253,19 @@ class Game:
         if self.recorder is not None:
             self.recorder.end(self.length)
 
+    def _reset(self, seed: int) -> np.ndarray:
+        try:
+            return np.array(self.env.reset(seed=seed)[0])  # a copy: the env may reuse its array
+        except BaseException as error:
+            raise env_fault(error, f"reset, seed={seed}") from error
+
     def _step(self, action: np.ndarray) -> tuple[Any, float, bool, bool]:
+        where = f"step {self.length + 1} of the episode"
         try:
             obs, reward, *ends, _ = self.env.step(self.decode(action[None])[0])
-        except Exception as error:
-            raise env_fault(error, f"step {self.length + 1} of the episode") from error
+        except BaseException as error:
+            raise env_fault(error, where) from error
+        check_reward(float(reward), lambda: where)
         self.total, self.length = self.total + float(reward), self.length + 1
         return obs, float(reward), bool(ends[0]), bool(ends[1])
 
@@ -273,7 +291,10 @@ class Game:
         return lines
 
     def _show(self, lines: Sequence[str], record: bool = True) -> None:
-        frame: Any = self.env.render()
+        try:
+            frame: Any = self.env.render()
+        except BaseException as error:
+            raise env_fault(error, "render") from error
         if not (isinstance(frame, np.ndarray) and frame.ndim == 3 and frame.shape[2] == 3):
             raise BadInput(
                 f"the env renders {type(frame).__name__}, not (H, W, 3) images",

@@ -22,7 +22,10 @@ from rl_cli.config.env import EnvConfig
 from rl_cli.config.schema import build
 from rl_cli.core import devices, terminal
 from rl_cli.core.errors import BadInput, plain
+from rl_cli.core.processes import no_silent_exit
+from rl_cli.core.start_folder import absolute, relative, remembered
 from rl_cli.core.types import Episode
+from rl_cli.envs.faults import close_env, note_of
 from rl_cli.envs.make import make_env
 from rl_cli.envs.normalization import ObservationNormalizer
 from rl_cli.envs.spaces import spec_of
@@ -34,7 +37,7 @@ from rl_cli.storage import checkpoint_reader
 from rl_cli.storage.atomic_files import write_json
 from rl_cli.storage.manifest import POLICY, Manifest
 from rl_cli.tracking.display import print_table
-from rl_cli.tracking.formatting import relative, summary_table
+from rl_cli.tracking.formatting import summary_table
 from rl_cli.tracking.statistics import summarise
 
 if TYPE_CHECKING:
@@ -58,6 +61,11 @@ def replay(cfg: ReplayConfig) -> float:
         BadInput: the checkpoint does not exist or is broken; the error names the file.
 
     """
+    with remembered(), no_silent_exit():
+        return _replay(cfg)
+
+
+def _replay(cfg: ReplayConfig) -> float:
     if cfg.run is None:
         raise BadInput("no run given", "rl-eval <run folder or checkpoint>", "see rl-eval --help")
     if cfg.render == "human" and sys.platform.startswith("linux"):
@@ -66,7 +74,9 @@ def replay(cfg: ReplayConfig) -> float:
     devices.require_driver(cfg.device)
     folder = checkpoint_reader.find(Path(cfg.run), str(cfg.checkpoint))
     agent = load_agent(folder, cfg.env, cfg.device)
-    output = Path(cfg.output) if cfg.output else _output_folder(folder, cfg, agent)
+    output = absolute(
+        Path(cfg.output) if cfg.output else _output_folder(absolute(folder), cfg, agent)
+    )
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -74,11 +84,14 @@ def replay(cfg: ReplayConfig) -> float:
             f"cannot write here: {error.strerror}", f"output={output}", "output=<another folder>"
         ) from None
     evaluator = Evaluator(agent.env, agent.normalizer, "human" if cfg.render == "human" else None)
-    episodes = evaluate(evaluator, agent.algo.predict, cfg.episodes, cfg.seed, cfg.greedy)
-    evaluator.close()
-    _report(cfg, agent, folder, episodes, evaluator.success_at, output)
-    if cfg.video:
-        _record_videos(cfg, agent, output)
+    try:
+        episodes = evaluate(evaluator, agent.algo.predict, cfg.episodes, cfg.seed, cfg.greedy)
+        _report(cfg, agent, folder, episodes, evaluator.success_at, output)
+        if cfg.video:
+            _record_videos(cfg, agent, output)
+    finally:  # after the results are written: close() of an env may fail, or not return
+        if problem := evaluator.close():
+            terminal.warn(note_of(problem))
     return sum(e.episode_return for e in episodes) / len(episodes)
 
 
@@ -97,7 +110,8 @@ def load_agent(folder: Path, env_changes: Mapping[str, Any], device: str) -> Age
     require_confirmed(env_cfg, env_changes)
     env = make_env(env_cfg)
     spec = spec_of(env, env_cfg)
-    env.close()
+    close_env(env)  # a problem is reported for the env that is evaluated
+    folder = absolute(folder)  # the env may have changed the current folder
     import torch  # takes seconds; the checks above do not need it
 
     from rl_cli.algos.factory import make_algorithm

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from rl_cli.config.env import EnvConfig
+from rl_cli.core.errors import first_line, plain
 from rl_cli.core.seeding import globals_kept
 from rl_cli.core.types import Episode, Recording
 from rl_cli.envs.episode_replay import reset_to
 from rl_cli.envs.episode_seeds import EpisodeSeeds
+from rl_cli.envs.faults import close_env, is_signal, raised
 from rl_cli.envs.make import make_env
 from rl_cli.envs.normalization import ObservationNormalizer
 from rl_cli.envs.spaces import action_decoder, fps_of
@@ -130,9 +132,13 @@ def probe_renderer(cfg: EnvConfig) -> tuple[int, int, float]:
 
     """
     _without_screen()
-    with _as_unavailable(), contextlib.closing(make_env(cfg, "rgb_array")) as env:
-        env.reset(seed=0)
-        height, width, _ = FrameConverter()(env.render()).shape
+    with _as_unavailable():
+        env = make_env(cfg, "rgb_array")
+        try:
+            env.reset(seed=0)
+            height, width, _ = FrameConverter()(env.render()).shape
+        finally:
+            close_env(env)
         return height, width, fps_of(env, cfg)
 
 
@@ -155,18 +161,17 @@ def replay_episode(
         raise VideoUnavailable(f"the episode has {steps:,} steps, more than are kept for a replay")
     with globals_kept(), _as_unavailable():
         env = make_env(cfg, "rgb_array")
-    with (
-        globals_kept(),
-        contextlib.closing(env),
-        _complete(path, fps_of(env, cfg), on_frame) as video,
-    ):
-        played = _replay(env, recording, video)
-        if played != recording.episode:
-            was, now = recording.episode, played
-            raise VideoUnavailable(
-                f"{cfg.id} is not deterministic: the episode had {was.length} steps and return "
-                f"{was.episode_return:g}, its replay {now.length} and {now.episode_return:g}"
-            )
+    try:
+        with globals_kept(), _complete(path, fps_of(env, cfg), on_frame) as video:
+            played = _replay(env, recording, video)
+            if played != recording.episode:
+                was, now = recording.episode, played
+                raise VideoUnavailable(
+                    f"{cfg.id} is not deterministic: the episode had {was.length} steps and return "
+                    f"{was.episode_return:g}, its replay {now.length} and {now.episode_return:g}"
+                )
+    finally:
+        close_env(env)  # the video is complete or absent; the run's own envs report it
 
 
 def _replay(env: Any, recording: Recording, video: Mp4) -> Episode:
@@ -210,12 +215,16 @@ def _as_unavailable() -> Iterator[None]:
         yield
     except VideoUnavailable:
         raise
-    except Exception as error:
+    except BaseException as error:
+        if is_signal(error):
+            raise
         raise VideoUnavailable(_one_line(error)) from error
 
 
-def _one_line(error: Exception) -> str:
-    text = str(error).strip().splitlines()
-    if isinstance(error, NotImplementedError) and not text:
+def _one_line(error: BaseException) -> str:
+    if not isinstance(error, Exception):  # SystemExit, whose text is a number
+        return raised(error)
+    text = plain(first_line(error)).removeprefix("error: ")
+    if isinstance(error, NotImplementedError) and text == type(error).__name__:
         return "the env cannot render images"
-    return text[0].removeprefix("error: ") if text else type(error).__name__
+    return text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import json
+import math
 import os
 import shutil
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from rl_cli.core.errors import StorageError
+from rl_cli.core.start_folder import relative
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -37,7 +39,7 @@ def storing(path: Path, needs: int | None = None) -> Iterator[None]:
     except OSError as error:
         raise StorageError(
             _reason(error, path, needs),
-            str(path),
+            relative(path),
             "free disk space, or choose another folder with run_dir=<folder>",
         ) from error
 
@@ -128,8 +130,23 @@ def append(path: Path, content: bytes) -> None:
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write JSON with `write_atomic`; values of other types, e.g. paths, become strings."""
-    write_atomic(path, (json.dumps(value, indent=2, default=str) + "\n").encode())
+    """Write JSON with `write_atomic`; values of other types, e.g. paths, become strings.
+
+    Numbers that are not finite become null, because JSON has none.
+    """
+    try:
+        text = json.dumps(value, indent=2, default=str, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_without_nan(value), indent=2, default=str, allow_nan=False)
+    write_atomic(path, (text + "\n").encode())
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: _without_nan(item) for name, item in value.items()}
+    return [_without_nan(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def sync_folder(path: Path) -> None:

@@ -13,6 +13,7 @@ import yaml
 
 from rl_cli.core.command_line import override, pasted
 from rl_cli.core.errors import BadInput, plain
+from rl_cli.core.start_folder import absolute
 from rl_cli.storage import folder_lock
 from rl_cli.storage.atomic_files import storing, write_atomic, write_json
 from rl_cli.storage.folder_lock import FolderLock, holder
@@ -49,7 +50,7 @@ def create(algo: str, env: str, seed: int, explicit: str | None) -> FolderLock:
     if explicit is not None:
         return _take_empty(explicit)
     while True:
-        folder = new_name(algo, env, seed)
+        folder = absolute(new_name(algo, env, seed))
         with storing(folder):
             folder.parent.mkdir(parents=True, exist_ok=True)
             try:
@@ -66,7 +67,7 @@ def new_name(algo: str, env: str, seed: int) -> Path:
 
 
 def _take_empty(explicit: str) -> FolderLock:
-    folder = Path(explicit)
+    folder = absolute(Path(explicit))
     if folder.exists() and not folder.is_dir():
         raise BadInput("this is a file", f"run_dir={explicit}", "name a folder")
     if explicit.strip() == "":

@@ -12,6 +12,7 @@ import safetensors.numpy
 
 from rl_cli.core.errors import BadInput
 from rl_cli.core.memory import limit
+from rl_cli.core.start_folder import absolute
 from rl_cli.core.types import EnvSpec, Transition
 from rl_cli.storage.atomic_files import storing, write_atomic
 from rl_cli.storage.untrusted import read as read_plain
@@ -40,7 +41,7 @@ def read(path: Path, spec: EnvSpec, key: str) -> Transition:
 
     """
     try:
-        data = read_plain(path, limit() // 4)
+        data = read_plain(absolute(path), limit() // 4)
         if int.from_bytes(data[:8], "little") > MAX_HEADER_BYTES:
             raise ValueError("the header is too large")
         rows = _checked(safetensors.numpy.load(data), spec)

@@ -6,12 +6,11 @@ import itertools
 import math
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from rich.markup import escape
 from rich.table import Table
 
-from rl_cli.core.errors import escaped, plain
+from rl_cli.core.errors import escaped
 from rl_cli.tracking.statistics import Summary
 
 SPARKS = "▁▂▃▄▅▆▇█"
@@ -154,16 +153,3 @@ def summary_table(summary: Summary, title: str) -> Table:
             f"success rate (return >= {summary.success_at:g})", f"{summary.success_rate:.0%}"
         )
     return table
-
-
-def relative(path: Path) -> str:
-    """A path relative to the current folder, if it is inside, to be read."""
-    return plain(path_here(path))
-
-
-def path_here(path: Path) -> str:
-    """As `relative`, whole and unescaped: for a command line to paste."""
-    try:
-        return str(path.resolve().relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)

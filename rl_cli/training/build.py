@@ -10,10 +10,12 @@ from typing import Any, NamedTuple
 
 from rl_cli.algos.base import Algorithm
 from rl_cli.algos.factory import use_machine_code, worth_compiling
+from rl_cli.buffers.replay import ReplayBuffer
 from rl_cli.collectors.factory import make_collector
 from rl_cli.config.labels import Labels
 from rl_cli.config.run import RunConfig
 from rl_cli.core.errors import BadInput
+from rl_cli.core.start_folder import relative
 from rl_cli.core.types import EnvSpec, State, Waiting
 from rl_cli.engine.compiler import source_digest
 from rl_cli.envs.vector import VectorEnv
@@ -65,6 +67,7 @@ class Parts(NamedTuple):
     cfg: RunConfig
     algo: Algorithm[Any]
     envs: VectorEnv
+    evaluator: Evaluator
     monitor: Monitor
     interrupted: Callable[[], bool]
     plugins: Plugins
@@ -84,18 +87,19 @@ def build(parts: Parts, folder: Path, saved: Saved | None, resumed: bool) -> Run
         BadInput: the checkpoint does not fit the configuration.
 
     """
-    cfg, algo, envs, monitor, interrupted, plugins, labels = parts
+    cfg, algo, envs, evaluator, monitor, interrupted, plugins, labels = parts
     use_compiler(cfg, algo, envs.spec, monitor.note, interrupted, monitor.waiting)
     if saved is not None:
         load_weights(saved, algo, envs, folder)
+    if not holds_normalized(saved):
+        store_raw(algo, envs)
     step = 0 if saved is None else saved.manifest.step
-    evaluator = Evaluator(cfg.env, envs.obs_normalizer)
     values = hparams(cfg, labels)
     resumed_at, differ = step if resumed else None, differing(labels, values)
     context = SinkContext(folder, values, resumed_at, differ, monitor.note)
     logger = Logger(make_sinks(cfg, context, plugins), evaluator.success_at, cfg.log.window)
     history = EvaluationHistory(cfg.stop.eval_window)
-    callbacks = CallbackList(make_callbacks(parts, folder, evaluator, logger, history))
+    callbacks = CallbackList(make_callbacks(parts, folder, logger, history))
     collector = make_collector(algo, envs, cfg.total_timesteps, interrupted)
     budget = Budget(cfg.total_timesteps, cfg.total_episodes)
     trainer = Trainer(algo, collector, budget, callbacks, interrupted, exactness := Exactness())
@@ -138,6 +142,26 @@ def use_compiler(
         use_machine_code(algo.learner, algo.cfg, arithmetic, notify, interrupted, waiting)
 
 
+def store_raw(algo: Algorithm[Any], envs: VectorEnv) -> None:
+    """Store raw observations in a replay buffer, which normalizes them when an update samples them.
+
+    On-policy algorithms learn from observations as they acted on them.
+    """
+    if envs.obs_normalizer is not None and isinstance(algo.buffer, ReplayBuffer):
+        algo.buffer.normalize_samples(envs.obs_normalizer)
+        envs.report_raw(True)
+
+
+def holds_normalized(saved: Saved | None) -> bool:
+    """Whether a checkpoint of an earlier version has a buffer of normalized observations.
+
+    Such a run goes on as it began.
+    """
+    state = None if saved is None else saved.state.get("algo")
+    buffer = state.get("buffer") if isinstance(state, dict) else {"raw": True}
+    return not (isinstance(buffer, dict) and buffer.get("raw") is True)
+
+
 def make_sinks(cfg: RunConfig, context: SinkContext, plugins: Plugins) -> list[Sink]:
     """metrics.csv and eval.csv first; then TensorBoard and additional sinks, if configured."""
     sinks: list[Sink] = [CsvSink(context)]
@@ -147,14 +171,14 @@ def make_sinks(cfg: RunConfig, context: SinkContext, plugins: Plugins) -> list[S
 
 
 def make_callbacks(
-    parts: Parts, folder: Path, evaluator: Evaluator, logger: Logger, history: EvaluationHistory
+    parts: Parts, folder: Path, logger: Logger, history: EvaluationHistory
 ) -> list[Callback]:
     """The callbacks of a run, in the order in which they run.
 
     Videos first: pending training episodes are not part of a checkpoint, and a video is rendered while
     the evaluation runs. Then the row, so that a checkpoint of the same step includes it.
     """
-    cfg, algo, envs, monitor, interrupted, plugins, _ = parts
+    cfg, algo, envs, evaluator, monitor, interrupted, plugins, _ = parts
     policy = RunPolicy(algo, envs.obs_normalizer)
     reporter = Reporter(logger, monitor)
     context = CallbackContext(cfg, folder, policy.predict, history, reporter.note, interrupted)
@@ -198,7 +222,7 @@ def make_checkpoints(
 
 
 def make_recorder(parts: Parts, folder: Path) -> VideoRecorder:
-    cfg, algo, envs, monitor, interrupted, _, _ = parts
+    cfg, algo, envs, _, monitor, interrupted, _, _ = parts
     on_cpu = algo.learner.arrays is not None  # a CUDA context does not survive a fork
     background = Background(cfg.video.background and on_cpu, interrupted, cfg.step_timeout)
     agent = (cfg.env, envs.obs_normalizer, algo.predict)
@@ -212,7 +236,7 @@ def load_weights(saved: Saved, algo: Algorithm[Any], envs: VectorEnv, folder: Pa
     except ValueError as error:
         raise BadInput(
             f"the checkpoint does not fit the configuration of the run: {error}",
-            str(folder / "config.yaml"),
+            relative(folder / "config.yaml"),
             "restore the configuration that the run was started with",
         ) from None
 
@@ -225,6 +249,6 @@ def load_state(trainer: Trainer, state: State, folder: Path) -> dict[int, str]:
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise BadInput(
             f"the checkpoint does not fit the run: {type(error).__name__}: {error}",
-            str(folder / "checkpoints"),
+            relative(folder / "checkpoints"),
             "restore the checkpoint, or move it out of the folder to resume from an earlier one",
         ) from error

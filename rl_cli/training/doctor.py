@@ -15,6 +15,8 @@ from rl_cli.buffers.memory_check import buffer_bytes, require_memory
 from rl_cli.config.run import RunConfig
 from rl_cli.core import devices, terminal
 from rl_cli.core.errors import RunError
+from rl_cli.core.processes import no_silent_exit
+from rl_cli.core.start_folder import remembered
 from rl_cli.core.types import EnvSpec
 from rl_cli.envs.vector import VectorEnv
 from rl_cli.envs.vector_factory import make_envs
@@ -49,6 +51,10 @@ class Doctor:
 
     def examine(self, title: str) -> list[str]:
         """Print every finding. Returns the problems; none: a run with this configuration can start."""
+        with remembered(), no_silent_exit():
+            return self._examine(title)
+
+    def _examine(self, title: str) -> list[str]:
         terminal.say(title)
         _report("versions", _versions())
         with self._noting():
@@ -82,7 +88,10 @@ class Doctor:
 
     def _training(self, envs: VectorEnv) -> None:
         """Build the networks, make an update, and measure the speed of training."""
-        from rl_cli.training.build import use_compiler  # imports torch, which takes seconds
+        from rl_cli.training.build import (
+            store_raw,
+            use_compiler,
+        )  # imports torch, which takes seconds
         from rl_cli.training.run import make_run_algorithm
 
         cfg = _starting_at_once(self.cfg)
@@ -92,6 +101,7 @@ class Doctor:
         _report("parameters", f"{parameters:,}")
         _report("device", str(algo.device))
         use_compiler(cfg, algo, envs.spec, _note, lambda: False, _quietly)
+        store_raw(algo, envs)
         with Watchdog(cfg.step_timeout).watching():
             self._update(algo, envs)
 

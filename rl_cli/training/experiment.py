@@ -6,16 +6,19 @@ This module does not import torch at the top, so that bad input is refused befor
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rl_cli.buffers.memory_check import require_memory
 from rl_cli.config.labels import Labels
 from rl_cli.config.run import RunConfig
-from rl_cli.core import devices
+from rl_cli.core import devices, start_folder, terminal
+from rl_cli.core.processes import no_silent_exit
+from rl_cli.envs.faults import note_of
 from rl_cli.envs.vector import VectorEnv
 from rl_cli.envs.vector_factory import make_envs
+from rl_cli.evaluation.evaluator import Evaluator
 from rl_cli.storage import run_folder
 from rl_cli.storage.folder_lock import FolderLock
 from rl_cli.storage.policy_only import require_state
@@ -24,10 +27,22 @@ from rl_cli.training import resume
 from rl_cli.training.outcome import Outcome, already_complete
 from rl_cli.training.plugins import Plugins, find_plugins
 from rl_cli.training.prefill import read_prefill
+from rl_cli.training.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from rl_cli.algos.base import Algorithm
     from rl_cli.training.run import Experiment
+
+
+class Made(NamedTuple):
+    """The parts of a run that are made before its folder."""
+
+    cfg: RunConfig
+    algo: Algorithm[Any]
+    envs: VectorEnv
+    evaluator: Evaluator
+    plugins: Plugins
+    labels: Labels
 
 
 def train(cfg: RunConfig, recorded: Mapping[str, Any], labels: Sequence[object]) -> Outcome:
@@ -42,7 +57,11 @@ def train(cfg: RunConfig, recorded: Mapping[str, Any], labels: Sequence[object])
         BadInput: before anything is written.
 
     """
-    labels = Labels.of(labels)
+    with start_folder.remembered(), no_silent_exit():
+        return _train(cfg, recorded, Labels.of(labels))
+
+
+def _train(cfg: RunConfig, recorded: Mapping[str, Any], labels: Labels) -> Outcome:
     devices.require_driver(cfg.device)
     earlier = resume.folder_of(cfg)
     changed: dict[str, Any] = {}
@@ -52,7 +71,9 @@ def train(cfg: RunConfig, recorded: Mapping[str, Any], labels: Sequence[object])
             return already_complete(earlier, cfg)
         require_state(earlier)
     plugins = find_plugins(cfg)
-    with contextlib.closing(make_envs(cfg)) as envs:
+    if earlier is not None:  # an env may change the current folder
+        earlier = start_folder.absolute(earlier)
+    with _envs_of(cfg) as (envs, evaluator):
         prefilled = resume.has_checkpoint(earlier)
         prefill = None if prefilled else read_prefill(cfg.algo, cfg.env, envs.spec)
         require_memory(cfg.algo, envs.spec)
@@ -66,28 +87,42 @@ def train(cfg: RunConfig, recorded: Mapping[str, Any], labels: Sequence[object])
             if saved is None and prefill is not None:
                 algo.prefill(prefill)
             resumed = earlier is not None
-            experiment = _experiment(cfg, algo, envs, plugins, folder, saved, resumed, labels)
+            made = Made(cfg, algo, envs, evaluator, plugins, labels)
+            experiment = _experiment(made, folder, saved, resumed)
             return experiment.go(changed if resumed else None)
 
 
-def _experiment(
-    cfg: RunConfig,
-    algo: Algorithm[Any],
-    envs: VectorEnv,
-    plugins: Plugins,
-    folder: Path,
-    saved: resume.Saved | None,
-    resumed: bool,
-    labels: Labels,
-) -> Experiment:
+@contextlib.contextmanager
+def _envs_of(cfg: RunConfig) -> Iterator[tuple[VectorEnv, Evaluator]]:
+    """The envs of a run, closed at the end.
+
+    A close() that fails or hangs is reported; it does not change how the run has ended.
+    """
+    envs, problems = make_envs(cfg), list[str | None]()
+    try:
+        evaluator = Evaluator(cfg.env, envs.obs_normalizer)
+        try:
+            yield envs, evaluator
+        finally:
+            with Watchdog(cfg.step_timeout).watching():
+                problems.append(evaluator.close())
+    finally:
+        with Watchdog(cfg.step_timeout).watching():
+            problems += envs.close()
+        for problem in dict.fromkeys(filter(None, problems)):
+            terminal.warn(note_of(problem))
+
+
+def _experiment(made: Made, folder: Path, saved: resume.Saved | None, resumed: bool) -> Experiment:
     """Build a run in its folder."""
     from rl_cli.training.build import Parts, build
     from rl_cli.training.run import Experiment
     from rl_cli.training.signals import Interruption
 
+    cfg, algo, envs, evaluator, plugins, labels = made
     monitor = make_monitor(cfg.shown)
     interruption = Interruption(monitor)
-    parts = Parts(cfg, algo, envs, monitor, interruption, plugins, labels)
+    parts = Parts(cfg, algo, envs, evaluator, monitor, interruption, plugins, labels)
     run = build(parts, folder, saved, resumed)
     return Experiment(parts, run, folder, interruption)
 

@@ -9,20 +9,13 @@ from pathlib import Path
 from rl_cli.config.run import RunConfig
 from rl_cli.core import terminal
 from rl_cli.core.command_line import argument, override, pasted
+from rl_cli.core.start_folder import path_here, relative
 from rl_cli.envs import trust
 from rl_cli.storage import run_folder
 from rl_cli.storage.manifest import best_step
 from rl_cli.storage.policy_only import has_state
 from rl_cli.tracking.console import fitted
-from rl_cli.tracking.formatting import (
-    describe,
-    describe_training,
-    duration,
-    number,
-    path_here,
-    relative,
-    size,
-)
+from rl_cli.tracking.formatting import describe, describe_training, duration, number, size
 from rl_cli.tracking.statistics import Summary
 
 

@@ -14,10 +14,10 @@ from rl_cli.config.labels import Labels
 from rl_cli.config.run import RunConfig
 from rl_cli.core import terminal
 from rl_cli.core.errors import BadInput, plain
+from rl_cli.core.start_folder import relative
 from rl_cli.core.types import Arrays, State
 from rl_cli.storage import checkpoint_reader, recovery, run_folder
 from rl_cli.storage.manifest import Manifest, steps_in
-from rl_cli.tracking.formatting import relative
 from rl_cli.training.state_migration import upgraded
 
 AUTO = "auto"

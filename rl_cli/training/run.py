@@ -16,12 +16,12 @@ from rl_cli import algos
 from rl_cli.algos.base import Algorithm
 from rl_cli.algos.factory import make_algorithm
 from rl_cli.config.run import RunConfig
-from rl_cli.core.errors import RunError, plain
+from rl_cli.core.errors import RunError, first_line, plain
+from rl_cli.core.start_folder import relative
 from rl_cli.envs.vector import VectorEnv
 from rl_cli.storage import manifest, run_folder
 from rl_cli.storage.policy_file import refuse_other_sizes
 from rl_cli.storage.policy_only import drop_buffers
-from rl_cli.tracking.formatting import relative
 from rl_cli.training.build import Parts, Run
 from rl_cli.training.exactness import moved_schedules
 from rl_cli.training.outcome import Outcome, print_completed, print_differences, print_interrupted
@@ -87,13 +87,15 @@ class Experiment:
                     self.trainer.finish()
                 if reason == INTERRUPTED or self.run.history.interrupted:
                     return self._interrupted()
+            outcome = self._record_completion(reason, time.perf_counter() - started)
         except BaseException as error:
             self._failed(error)
             raise
         finally:
             gc.unfreeze()
             self._close()
-        return self._completed(reason, time.perf_counter() - started)
+        self._report_completion(outcome)
+        return outcome
 
     def _announce(self) -> None:
         most, step = self.cfg.total_episodes, self.state.step
@@ -154,7 +156,8 @@ class Experiment:
             steps = manifest.steps_in(self.folder / "checkpoints")
             kept = f"checkpoint {steps[-1]} in {relative(self.folder)}" if steps else ""
             error.locate(f"step={self.state.step}", kept)
-        state, reason = "failed", f"{type(error).__name__}: {error}"
+        text = str(error) if isinstance(error, RunError) else plain(first_line(error))
+        state, reason = "failed", f"{type(error).__name__}: {text}"
         if isinstance(error, KeyboardInterrupt):  # a second SIGINT, which does not wait for a save
             state, reason, code = "interrupted", "SIGINT", 128 + signal.SIGINT
         with contextlib.suppress(RunError):  # the first error is the one to report
@@ -173,30 +176,34 @@ class Experiment:
             print_interrupted(self.cfg, self.folder, name, self.state.step)
         return Outcome(code, "interrupted", name, self.state.step, str(self.folder))
 
-    def _completed(self, reason: str, seconds: float) -> Outcome:
+    def _record_completion(self, reason: str, seconds: float) -> Outcome:
+        """Write the status. Before anything is closed, because nothing that fails then matters."""
         summary, best = self.run.history.latest, self.run.history.best_return
         assert summary is not None  # `finish` evaluates
-        training = self.run.logger.tally.summary()
         self._write_status(
             "completed",
             reason,
             exit_code=0,
             eval_return=summary.mean,
             best_eval_return=best,
-            training=training,
+            training=self.run.logger.tally.summary(),
             seconds=round(seconds, 2),
             compiled=self.algo.learner.is_compiled is True,
         )
+        step, folder = self.state.step, str(self.folder)
+        return Outcome(0, "completed", reason, step, folder, summary.mean, seconds)
+
+    def _report_completion(self, outcome: Outcome) -> None:
+        summary, best = self.run.history.latest, self.run.history.best_return
+        assert summary is not None
         if not self.cfg.checkpoint.keep_buffer:
             self._drop_buffers()
         if self.algo.learner.updates == 0:
             self.monitor.note("no update was made: the run ended before the first one was due")
-        step, folder = self.state.step, str(self.folder)
-        outcome = Outcome(0, "completed", reason, step, folder, summary.mean, seconds)
         if self.cfg.shown != "none":
+            training = self.run.logger.tally.summary()
             print_completed(self.cfg, self.folder, outcome, summary, best, training)
             print_differences(self.run.exactness.differs)
-        return outcome
 
     def _drop_buffers(self) -> None:
         try:

@@ -15,6 +15,7 @@ from types import CodeType, FrameType
 
 from rl_cli.core.errors import EnvFault
 from rl_cli.core.running_time import RunningTime
+from rl_cli.envs.faults import close_env
 from rl_cli.envs.vector import VectorEnv
 from rl_cli.evaluation.evaluator import Evaluator
 
@@ -22,13 +23,14 @@ WATCHED: tuple[CodeType, ...] = (
     VectorEnv._step_envs.__code__,
     VectorEnv.reset_one.__code__,
     Evaluator.episode.__code__,
+    close_env.__code__,
 )
 
 CHECKS = 16  # per timeout
 
 
 class Watchdog:
-    """Args: timeout: seconds that a step or a reset of an env may take; 0: no limit."""
+    """Args: timeout: seconds that a step, a reset or `close` of an env may take; 0: no limit."""
 
     def __init__(self, timeout: float) -> None:
         self.timeout, self.interval = timeout, timeout / CHECKS
@@ -70,6 +72,6 @@ def _env_call(frame: FrameType | None) -> tuple[tuple[object, ...], int | None]:
     if frame is None:
         return (), None
     found = frame.f_locals
-    owner, i = found["self"], found.get("i")
+    owner, i = found.get("self"), found.get("i")
     steps = list(owner.lengths) if isinstance(owner, VectorEnv) else found.get("length")
     return (id(frame), i, steps), i

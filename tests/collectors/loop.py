@@ -14,6 +14,7 @@ from rl_cli.core.seeding import env_seeds
 from rl_cli.engine import forward
 from rl_cli.engine.compiler import StepCompiler
 from rl_cli.envs.vector import VectorEnv
+from rl_cli.training.build import store_raw
 from tests.algos.test_algorithms import env_config, settings
 from tests.buffers.test_replay import through_a_checkpoint
 
@@ -32,6 +33,7 @@ class Loop:
     Args:
         native: whether to collect with what `make_collector` returns; else eagerly.
         compiled: whether the learning step is compiled, which inline updates need.
+        raw: whether a replay buffer normalizes what it samples, as in `training.build`.
         python_envs: whether the native collector steps classic envs in Python too.
 
     """
@@ -45,10 +47,17 @@ class Loop:
         changes=None,
         compiled=False,
         python_envs=False,
+        raw=False,
         **env,
     ):
         self.how = {"name": name, "env_id": env_id, "native": native, "num_envs": num_envs}
-        self.how |= {"changes": changes, "compiled": compiled, "python_envs": python_envs, **env}
+        self.how |= {
+            "changes": changes,
+            "compiled": compiled,
+            "python_envs": python_envs,
+            "raw": raw,
+        }
+        self.how |= env
         self.envs = VectorEnv(env_config(env_id, num_envs=num_envs, **env), env_seeds(3, num_envs))
         cfg = settings(name, **(DQN if name == "dqn" else PPO) | (changes or {}))
         cpu = torch.device("cpu")
@@ -56,6 +65,8 @@ class Loop:
         identity = f"collectors {(changes or {}).get('bootstrap')}"
         compiler = StepCompiler(identity, print) if compiled else None
         self.algo.learner.compile_with(compiler, forward.load())
+        if raw:
+            store_raw(self.algo, self.envs)
         self.eager = EagerCollector(self.algo, self.envs, BUDGET)
         made = make_collector(self.algo, self.envs, BUDGET, never)
         if python_envs:
@@ -105,6 +116,8 @@ class Loop:
         other, state = Loop(**self.how), copy.deepcopy(through_a_checkpoint(self.state()))
         other.algo.load_policy({k: torch.as_tensor(v) for k, v in state["policy"].items()})
         other.algo.load_state_dict(state["algo"])
+        if other.envs.obs_normalizer is not None:  # in a run it is in the policy's file
+            other.envs.obs_normalizer.moments.load_state_dict(state["moments"])
         assert other.envs.load_state_dict(state["envs"]) == []
         other.envs.take_recordings()
         other.step, other.episodes = self.step, list(self.episodes)

@@ -21,7 +21,7 @@ class EvaluationCallback(Callback):
 
     Args:
         history: of the results.
-        evaluator: plays the episodes.
+        evaluator: plays the episodes; its owner closes it.
         policy: of the run.
         cfg: number of episodes, seed, greedy or sampled actions.
         trigger: the evaluation interval.
@@ -61,9 +61,6 @@ class EvaluationCallback(Callback):
     def finish(self, state: RunState) -> None:
         if self.history.step < state.step:
             self._evaluate(state)
-
-    def close(self) -> None:
-        self.evaluator.close()
 
     def state_dict(self) -> State:
         return self.history.state_dict()

@@ -1,0 +1,109 @@
+"""Columns whose observations are normalized when they are sampled.
+
+The statistics of observations change as long as a run lasts. A replay buffer keeps rows for a long time,
+so it stores observations as the env returned them, and an update normalizes its batch with the
+statistics of that moment. Otherwise one state would lie in the buffer as many different inputs.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+
+from rl_cli.buffers.columns import Columns
+from rl_cli.core.types import Batch, ExperienceBatch
+
+
+class Statistics(Protocol):
+    """Running statistics of observations; normalized is (obs - mean) / std, clipped to +-clip."""
+
+    clip: float
+
+    def mean_and_std(self) -> tuple[np.ndarray, np.ndarray]:
+        """Of each value of an observation, (*obs_shape) float64 each, now."""
+        ...
+
+
+class NormalizedTransitions(NamedTuple):
+    """Table of `Transition` rows with raw observations; see `Rows`."""
+
+    mean: torch.Tensor  # (*obs_shape) float64
+    std: torch.Tensor  # (*obs_shape) float64
+    clip: torch.Tensor  # () float64
+    obs: torch.Tensor  # (capacity, *obs_shape), raw
+    action: torch.Tensor
+    reward: torch.Tensor
+    next_obs: torch.Tensor  # (capacity, *obs_shape), raw
+    terminated: torch.Tensor
+    truncated: torch.Tensor
+
+    def gather(self, positions: torch.Tensor, device: torch.device) -> Batch:
+        """Rows at positions (B,) as a batch, normalized."""
+        return Batch(**_gather(self, positions, device))
+
+
+class NormalizedExperiences(NamedTuple):
+    """Table of `Experience` rows with raw observations; see `Rows`."""
+
+    mean: torch.Tensor  # as in NormalizedTransitions
+    std: torch.Tensor
+    clip: torch.Tensor
+    obs: torch.Tensor
+    action: torch.Tensor
+    reward: torch.Tensor
+    next_obs: torch.Tensor
+    terminated: torch.Tensor
+    truncated: torch.Tensor
+    discount: torch.Tensor
+    next_action: torch.Tensor
+
+    def gather(self, positions: torch.Tensor, device: torch.device) -> ExperienceBatch:
+        """Rows at positions (B,) as a batch, normalized."""
+        return ExperienceBatch(**_gather(self, positions, device))
+
+
+def _gather(
+    table: NormalizedTransitions | NormalizedExperiences,
+    positions: torch.Tensor,
+    device: torch.device,
+) -> dict[str, torch.Tensor]:
+    """The operations of `ObservationNormalizer`, in its order and in float64, so with its bits."""
+    positions, rows = positions.to(table.obs.device), {}
+    for name, column in zip(table._fields[3:], table[3:], strict=True):
+        found = column.index_select(0, positions)
+        if name in ("obs", "next_obs"):
+            scaled = (found.double() - table.mean) / table.std
+            found = torch.minimum(torch.maximum(scaled, -table.clip), table.clip).float()
+        rows[name] = found.to(device)
+    return rows
+
+
+class NormalizedColumns(Columns):
+    """`Columns` whose `tensors` is a table of raw observations and current statistics.
+
+    Args:
+        columns: whose memory is used.
+        statistics: of the observations.
+
+    """
+
+    def __init__(self, columns: Columns, statistics: Statistics) -> None:
+        self.names, self.arrays = columns.names, columns.arrays
+        self.single_rows, self.statistics = columns.single_rows, statistics
+        mean, std = statistics.mean_and_std()
+        self.mean, self.std = mean.copy(), std.copy()
+        clip = torch.tensor(statistics.clip, dtype=torch.float64)
+        kind = NormalizedTransitions if len(self.names) == 6 else NormalizedExperiences
+        numbers = (torch.from_numpy(self.mean), torch.from_numpy(self.std), clip)
+        self.table = kind(*numbers, *columns.tensors)
+
+    @property
+    def tensors(self) -> NormalizedTransitions | NormalizedExperiences:  # type: ignore[override]
+        """The table, with the statistics of this moment."""
+        self.refresh()
+        return self.table
+
+    def refresh(self) -> None:
+        self.mean[...], self.std[...] = self.statistics.mean_and_std()
