@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import io
 import json
 import os
 import re
@@ -25,6 +26,7 @@ import yaml
 from rl_cli.cli import evaluate as rl_eval
 from rl_cli.cli import play as rl_play
 from rl_cli.cli import report as rl_report
+from rl_cli.cli import runs as rl_runs
 from rl_cli.cli import train as rl_train
 from rl_cli.config.dqn import DQNConfig
 from rl_cli.config.other_names import OTHER_NAMES
@@ -216,6 +218,16 @@ def test_report_command_runs(words, here):
     assert len(list(here.glob("**/report.html"))) == 1
 
 
+@pytest.mark.parametrize("words", commands("rl-runs"))
+def test_listing_command_runs(words, here, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    for place in ("runs/dqn/cartpole/a", "runs/ppo/cartpole/b"):
+        write_run(here / place, {100: 1.0})
+    assert rl_runs.run(words[1:]) == 0
+    assert len(list(here.glob("runs/*/cartpole/*"))) == (1 if "yes=true" in words else 2)
+
+
 @pytest.mark.parametrize("words", commands("rl-play"))
 def test_play_command_runs(words, workspace, monkeypatch):
     """Press space, hold an arrow key for some frames, quit."""
@@ -262,7 +274,7 @@ def test_every_command_is_of_a_tested_program():
         if shlex.split(line, comments=True)
     }
     assert programs <= {
-        "rl-train", "rl-eval", "rl-play", "rl-report", "make", "pip", "tensorboard", "python",
+        "rl-train", "rl-eval", "rl-play", "rl-report", "rl-runs", "make", "pip", "tensorboard", "python",
     }  # fmt: skip
 
 

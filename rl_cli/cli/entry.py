@@ -30,6 +30,11 @@ def report() -> NoReturn:
     _main("report")
 
 
+def runs() -> NoReturn:
+    """rl-runs; the process exits with the exit code."""
+    _main("runs")
+
+
 def _main(command: str) -> NoReturn:
     terminal.protect()
     try:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rl_cli.cli import hydra_errors
+from rl_cli.cli import hydra_errors, plain_keys
 from rl_cli.config.commands import ReportConfig
-from rl_cli.config.schema import build, keys, suggest
+from rl_cli.config.schema import keys
 from rl_cli.core import terminal
 from rl_cli.core.errors import BadInput
 from rl_cli.core.start_folder import relative
@@ -32,7 +32,10 @@ def run(argv: list[str]) -> int:
         terminal.show(HELP)
         return 0 if argv else 2
     with hydra_errors.reported(argv, lambda: keys(ReportConfig)) as code:
-        folders, cfg = _parse(argv)
+        names, cfg = plain_keys.parse("rl-report", argv, ReportConfig)
+        if not names:
+            raise BadInput("no folder is named", " ".join(argv), "rl-report runs")
+        folders = [Path(name) for name in names]
         from rl_cli.report import report, table  # imports numpy
 
         found = report.make(folders, cfg.threshold)
@@ -42,29 +45,3 @@ def run(argv: list[str]) -> int:
         for path in report.write(found, target):
             terminal.say(f"{path.suffix[1:] + ':':<8} {relative(path)}")
     return code[0]
-
-
-def _parse(argv: list[str]) -> tuple[list[Path], ReportConfig]:
-    known, typed, folders = keys(ReportConfig), dict[str, object](), list[Path]()
-    for word in argv:
-        key, equals, value = word.partition("=")
-        if word.startswith("-"):
-            raise BadInput("unknown option", word, "see rl-report --help")
-        if not equals or "/" in key:
-            folders.append(Path(word))
-        elif key not in known:
-            raise BadInput(f"unknown key {key}", word, suggest(key, known))
-        else:
-            typed[key] = _value(key, value)
-    if not folders:
-        raise BadInput("no folder is named", " ".join(argv), "rl-report runs")
-    return folders, build(ReportConfig, {"output": None, "threshold": None} | typed)
-
-
-def _value(key: str, text: str) -> object:
-    if key != "threshold":
-        return text
-    try:
-        return float(text)
-    except ValueError:
-        return text  # refused by the schema, which names the type

@@ -55,3 +55,19 @@ class ReportConfig:
     threshold: float | None = Field(
         description="return that counts as success; null: that of the runs"
     )
+
+
+@schema
+class RunsConfig:
+    """Keys of rl-runs; null: no filter."""
+
+    algo: str | None = Field(description="only runs of this algorithm")
+    env: str | None = Field(description="only runs of this env")
+    state: Literal["running", "completed", "interrupted", "failed", "unknown"] | None = Field(
+        description="only runs in this state"
+    )
+    min_return: float | None = Field(description="only runs with at least this final return")
+    max_return: float | None = Field(description="only runs with at most this final return")
+    sort: Literal["name", "return", "size"] | None = Field(description="order; null: by name")
+    last: Int | None = Field(ge=1, description="only the last n of the sorted list")
+    yes: bool | None = Field(description="delete without a question")

@@ -95,11 +95,23 @@ def find(places: Iterable[Path]) -> Iterator[Path]:
 
 
 def _below(place: Path) -> Iterator[Path]:
-    for parent, folders, files in os.walk(place):
-        if "config.yaml" in files:
-            folders.clear()  # a run contains no other runs
-            yield Path(parent)
-        folders.sort()
+    """Run folders in the order of their paths. Links to folders are not followed."""
+    waiting = [str(place)]
+    while waiting:
+        folder = waiting.pop()
+        inside, is_run = [], False
+        try:
+            with os.scandir(folder) as found:
+                for entry in found:
+                    is_run = is_run or entry.name == "config.yaml"
+                    if entry.is_dir(follow_symlinks=False):
+                        inside.append(entry.path)
+        except OSError:  # removed meanwhile, or not readable
+            continue
+        if is_run:
+            yield Path(folder)
+        else:  # a run contains no other runs
+            waiting += sorted(inside, reverse=True)
 
 
 def _of_sweep(place: Path) -> Iterator[Path]:

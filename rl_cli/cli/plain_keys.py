@@ -1,0 +1,47 @@
+"""Command lines of names and `key=value` pairs, for commands that compose nothing."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import yaml
+
+from rl_cli.config.schema import build, keys, suggest
+from rl_cli.core.errors import BadInput
+
+T = TypeVar("T")
+
+
+def parse(command: str, argv: list[str], cls: type[T]) -> tuple[list[str], T]:
+    """Names and configuration of a command line. Keys that are not given are null.
+
+    Args:
+        command: for messages.
+        argv: the command line.
+        cls: schema of the keys; each accepts null.
+
+    Raises:
+        BadInput: an option, an unknown key, or a value that the schema refuses.
+
+    """
+    known, typed, names = keys(cls), dict[str, Any](), list[str]()
+    for word in argv:
+        key, equals, value = word.partition("=")
+        if word.startswith("-"):
+            raise BadInput("unknown option", word, f"see {command} --help")
+        if not equals or "/" in key:
+            names.append(word)
+        elif key not in known:
+            raise BadInput(f"unknown key {key}", word, suggest(key, known))
+        else:
+            typed[key] = _value(known[key].type, value)
+    return names, build(cls, dict.fromkeys(known) | typed)
+
+
+def _value(kind: str, text: str) -> Any:
+    if not {"int", "float", "bool"} & set(kind.split(" | ")):
+        return text
+    try:
+        return yaml.safe_load(text.replace("_", ""))
+    except yaml.YAMLError:
+        return text  # refused by the schema, which names the type

@@ -1,0 +1,119 @@
+"""rl-runs: list and delete runs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from rl_cli.cli import hydra_errors, plain_keys
+from rl_cli.config.commands import RunsConfig
+from rl_cli.config.schema import keys
+from rl_cli.core import terminal
+from rl_cli.core.errors import BadInput, RunError, plain
+from rl_cli.report import listing, run_data
+from rl_cli.report.listing import Entry
+from rl_cli.tracking.formatting import number, relative, size
+
+HELP = """rl-runs: list and delete runs
+
+  rl-runs [delete] [<folder> ...] [<key>=<value> ...]
+
+Lists the runs below the folders (default: runs), oldest first. `delete` deletes the runs listed, after a question.
+
+  algo, env, state          only runs of this algorithm, env or state (running, completed, interrupted, failed)
+  min_return, max_return    only completed runs with a final return in this range
+  sort                      name (default), return or size
+  last                      only the last n of the sorted list
+  yes                       true: delete without a question
+
+  rl-runs algo=ppo sort=return
+  rl-runs delete state=failed
+"""
+
+
+def run(argv: list[str]) -> int:
+    """Run a command line. Returns the exit code."""
+    if any(arg in ("-h", "--help") for arg in argv):
+        terminal.show(HELP)
+        return 0
+    with hydra_errors.reported(argv, lambda: keys(RunsConfig)) as code:
+        names, cfg = plain_keys.parse("rl-runs", argv, RunsConfig)
+        deletes = names[:1] == ["delete"]
+        places = [Path(name) for name in names[deletes:]] or [Path("runs")]
+        found = _selected(listing.entries(run_data.find(places)), cfg)
+        _show(found)
+        if deletes and found:
+            code[0] = _delete(found, bool(cfg.yes))
+    return code[0]
+
+
+def _selected(entries: list[Entry], cfg: RunsConfig) -> list[Entry]:
+    low = -float("inf") if cfg.min_return is None else cfg.min_return
+    high = float("inf") if cfg.max_return is None else cfg.max_return
+    bounded = cfg.min_return is not None or cfg.max_return is not None
+    wanted = [(e.algo, e.env, e.state) for e in entries]
+    typed = (cfg.algo, cfg.env, cfg.state)
+    found = [
+        entry
+        for entry, values in zip(entries, wanted, strict=True)
+        if all(want is None or want == value for want, value in zip(typed, values, strict=True))
+        and (not bounded or (entry.final is not None and low <= entry.final <= high))
+    ]
+    if cfg.sort == "return":
+        found.sort(key=lambda e: -float("inf") if e.final is None else e.final)
+    else:
+        found.sort(key=lambda e: e.size if cfg.sort == "size" else e.folder.name)
+    return found[-cfg.last :] if cfg.last else found
+
+
+COLUMNS = ("run", "algo", "env", "state", "step", "return", "size")
+NUMBERS = 4
+"""Columns from this one on are aligned to the right."""
+
+
+def _show(entries: list[Entry]) -> None:
+    rows = [COLUMNS, *(_words(entry) for entry in entries)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        text = [
+            word.rjust(width) if i >= NUMBERS else word.ljust(width)
+            for i, (word, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        terminal.say("  ".join(text).rstrip())
+    terminal.say(f"{_count(entries)}, {size(sum(e.size for e in entries))}")
+
+
+def _words(e: Entry) -> tuple[str, ...]:
+    final = "" if e.final is None else number(e.final)
+    return plain(e.folder.name), e.algo, e.env, e.state, f"{e.step:,}", final, size(e.size)
+
+
+def _count(entries: list[Entry]) -> str:
+    return f"{len(entries):,} run{'' if len(entries) == 1 else 's'}"
+
+
+def _delete(entries: list[Entry], confirmed: bool) -> int:
+    """Delete the runs after a question. -> exit code: 1 if one of them could not be deleted."""
+    if not confirmed and not _confirm(f"Delete {_count(entries)}? [y/N] "):
+        terminal.say("nothing was deleted")
+        return 0
+    failed = 0
+    for entry in entries:
+        try:
+            listing.delete(entry.folder)
+        except RunError as error:
+            terminal.warn(*str(error).splitlines())
+            failed += 1
+        except OSError as error:
+            terminal.warn(f"cannot delete {relative(entry.folder)}: {error.strerror}")
+            failed += 1
+    terminal.say(f"deleted {len(entries) - failed:,} of {_count(entries)}")
+    return 1 if failed else 0
+
+
+def _confirm(question: str) -> bool:
+    """Ask on the terminal. Raises BadInput if there is none."""
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise BadInput("there is no terminal to ask on", "delete", "add yes=true")
+    terminal.say(question)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")

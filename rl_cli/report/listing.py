@@ -1,0 +1,102 @@
+"""What is under a folder of runs: one line per run, from small reads only."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from rl_cli.core.errors import plain
+from rl_cli.storage import run_folder
+from rl_cli.storage.folder_lock import FolderLock
+from rl_cli.storage.untrusted import open_plain
+
+HEAD_BYTES = 1 << 12
+LABELS = re.compile(rb"^labels:\s*(?:\[([^,\]\n]+),([^,\]\n]+)\]|\n- (.+)\n- (.+)$)", re.MULTILINE)
+"""The line of config.yaml with the names of algorithm and env; parsing the whole file takes 10 ms."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One run.
+
+    Attributes:
+        folder: of the run.
+        algo, env: the names given on the command line; "?": not known.
+        state: running, completed, interrupted, failed, or unknown.
+        step: the last step that status.json names.
+        final: return of the last evaluation of a completed run; None: not known.
+        size: bytes of all files.
+
+    """
+
+    folder: Path
+    algo: str
+    env: str
+    state: str
+    step: int
+    final: float | None
+    size: int
+
+
+def entries(folders: Iterable[Path]) -> list[Entry]:
+    """An entry per run folder."""
+    return [_entry(folder) for folder in folders]
+
+
+def _entry(folder: Path) -> Entry:
+    status = run_folder.read_status(folder)
+    algo, env = _labels(folder / "config.yaml")
+    state, step, final = (status.get(key) for key in ("state", "step", "eval_return"))
+    return Entry(
+        folder,
+        algo,
+        env,
+        plain(state) if isinstance(state, str) else "unknown",
+        step if type(step) is int else 0,
+        final if isinstance(final, float) else None,
+        _size(folder),
+    )
+
+
+def _labels(path: Path) -> tuple[str, str]:
+    try:
+        with open_plain(path, 1 << 30) as file:
+            found = LABELS.search(file.read(HEAD_BYTES))
+    except (OSError, ValueError):
+        found = None
+    if found is None:
+        return "?", "?"
+    words = [word.decode(errors="replace").strip(" '\"") for word in found.groups() if word]
+    return plain(words[0]), plain(words[1])
+
+
+def _size(folder: Path) -> int:
+    """Bytes of the files below a folder; links are not followed."""
+    total, open_folders = 0, [str(folder)]
+    while open_folders:
+        try:
+            with os.scandir(open_folders.pop()) as found:
+                for entry in found:
+                    if entry.is_dir(follow_symlinks=False):
+                        open_folders.append(entry.path)
+                    else:
+                        total += entry.stat(follow_symlinks=False).st_size
+        except OSError:  # removed meanwhile, or not readable
+            continue
+    return total
+
+
+def delete(folder: Path) -> None:
+    """Delete a run folder that no process uses. Links in it are removed, not followed.
+
+    Raises:
+        BadInput: a process uses the folder.
+        OSError: a file cannot be deleted.
+
+    """
+    with FolderLock.take(folder):
+        shutil.rmtree(folder)

@@ -1,0 +1,95 @@
+"""rl-runs: the list of runs, its filters, and deletion."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+
+import pytest
+
+from rl_cli.cli import runs as command
+from rl_cli.storage.folder_lock import FolderLock
+from tests.report.folders import write_run
+
+
+@pytest.fixture
+def three(here):
+    """Three runs with final returns 1, 2 and none."""
+    places = {"a": ("dqn", 1.0), "b": ("ppo", 2.0), "c": ("ppo", None)}
+    for name, (algo, final) in places.items():
+        state = "failed" if final is None else "completed"
+        folder = write_run(here / "runs" / name, {}, labels=(algo, "cartpole"), state=state)
+        status = {"state": state, "step": 1200, "eval_return": final}
+        (folder / "status.json").write_text(json.dumps(status))
+    return here / "runs"
+
+
+def listed(capsys):
+    lines = capsys.readouterr().out.splitlines()
+    return [line.split()[0] for line in lines[1:-1]]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], ["a", "b", "c"]),
+        (["algo=ppo"], ["b", "c"]),
+        (["env=acrobot"], []),
+        (["state=completed", "sort=return"], ["a", "b"]),
+        (["min_return=1.5"], ["b"]),
+        (["max_return=1.5"], ["a"]),
+        (["sort=return"], ["c", "a", "b"]),
+        (["last=1"], ["c"]),
+        (["runs/a", "runs/c"], ["a", "c"]),
+    ],
+)
+def test_filters_and_order(three, capsys, words, expected):
+    assert command.run(words) == 0
+    assert listed(capsys) == expected
+
+
+def test_line_of_a_run_has_its_state_step_return_and_size(three, capsys):
+    (three / "a" / "big").write_bytes(b"x" * 5_000_000)
+    command.run(["algo=dqn"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split() == ["a", "dqn", "cartpole", "completed", "1,200", "1.000", "5.0", "MB"]
+    assert lines[2] == "1 run, 5.0 MB"
+
+
+def answer(monkeypatch, text, is_terminal=True):
+    stdin = io.StringIO(text)
+    stdin.isatty = lambda: is_terminal
+    monkeypatch.setattr(sys, "stdin", stdin)
+
+
+@pytest.mark.parametrize(("text", "left"), [("y\n", "ab"), ("n\n", "abc"), ("", "abc")])
+def test_runs_are_deleted_after_a_yes(three, monkeypatch, text, left):
+    answer(monkeypatch, text)
+    assert command.run(["delete", "state=failed"]) == 0
+    assert sorted(path.name for path in three.iterdir()) == list(left)
+
+
+def test_nothing_is_deleted_without_a_terminal_to_ask_on(three, monkeypatch, capsys):
+    answer(monkeypatch, "y\n", is_terminal=False)
+    assert command.run(["delete"]) == 2
+    assert "yes=true" in capsys.readouterr().err
+    assert len(list(three.iterdir())) == 3
+
+
+def test_run_in_use_is_kept_and_others_are_deleted(three, capsys):
+    with FolderLock.take(three / "b"):
+        assert command.run(["delete", "yes=true"]) == 1
+    assert [path.name for path in three.iterdir()] == ["b"]
+    assert "deleted 2 of 3 runs" in capsys.readouterr().out
+
+
+def test_links_are_not_followed(three, tmp_path_factory, capsys):
+    outside = tmp_path_factory.mktemp("outside")
+    (outside / "kept").write_bytes(b"x" * 2_000_000)
+    (three / "a" / "link").symlink_to(outside)
+    (three / "loop").symlink_to(three)
+    command.run(["delete", "algo=dqn", "yes=true"])
+    assert "MB" not in capsys.readouterr().out
+    assert (outside / "kept").exists()
+    assert not (three / "a").exists()
