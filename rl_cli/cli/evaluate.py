@@ -70,7 +70,7 @@ def _task(cfg: Any, path: str | None) -> float:
     config = compose.values(cfg)
     replay_cfg = build(ReplayConfig, config if path is None else config | {"run": path})
     if replay_cfg.run is not None:
-        run = run_names.find_run(replay_cfg.run, f"run={replay_cfg.run}")
+        run = run_names.note_run(replay_cfg.run, f"run={replay_cfg.run}")
         replay_cfg = dataclasses.replace(replay_cfg, run=run)
     from rl_cli.evaluation.replay import replay  # here: imports gymnasium
 

@@ -26,16 +26,17 @@ def resolve(argv: list[str], folders: list[Path], trains: bool = True) -> list[s
 
 def note_left_behind(argv: list[str], folders: list[Path]) -> None:
     """Note the values that `env.id=` of an env with a group leaves unused."""
-    env_id, algo = value_of(argv, "env.id"), value_of(argv, "algo") or "dqn"
+    env_id = value_of(argv, "env.id")
     if env_id is None or value_of(argv, "env") or value_of(argv, "hparams"):
         return
     group = env_group(env_id, folders)
     if group is None or env_id_of(group, folders) != env_id or family(env_id) != "custom":
         return
-    if preset_file(f"{algo}_{group}", folders) is not None:
-        label = preset_label(f"{algo}_{group}", folders)
-        what = "tuned values" if label.startswith("tuned") else f"values for algo={algo}"
-        _note(f"env.id={env_id} uses no {what}; env={group} does ({label})")
+    for algo in (value_of(argv, "algo") or "dqn").split(","):
+        if preset_file(f"{algo}_{group}", folders) is not None:
+            label = preset_label(f"{algo}_{group}", folders)
+            what = "tuned values" if label.startswith("tuned") else f"values for algo={algo}"
+            _note(f"env.id={env_id} uses no {what}; env={group} does ({label})")
 
 
 def env_group(name: str, folders: list[Path]) -> str | None:

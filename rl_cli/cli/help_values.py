@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,7 +11,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from rl_cli.cli import compose, config_groups, group_names, user_files
-from rl_cli.cli.arguments import split_flags
+from rl_cli.cli.arguments import split_flags, value_of
 from rl_cli.cli.config_groups import CONF, GROUPS
 from rl_cli.cli.presets import preset_label
 from rl_cli.core.start_folder import relative
@@ -52,7 +54,17 @@ def composed(words: list[str]) -> Composed:
         title = f"algo={choices['algo']} env={choices['env']} ({label})"
         found.append(Composed(compose.values(cfg), choices, title))
 
-    compose.run_hydra("config", compose.prepare(words), keep)
+    prepared = compose.prepare(words)
+    folder = Path(str(value_of(prepared, "hydra.sweep.dir")))
+    existed = folder.exists()
+    try:
+        compose.run_hydra("config", prepared, keep)
+    finally:
+        if not existed:  # Hydra makes the folder of a sweep
+            shutil.rmtree(folder, ignore_errors=True)
+            for parent in (folder.parent, folder.parent.parent):
+                with contextlib.suppress(OSError):  # not empty, or not there
+                    parent.rmdir()
     return found[0]
 
 

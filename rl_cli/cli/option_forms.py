@@ -122,6 +122,8 @@ def _form(
     if equals:
         if name and not value and bare and name in known():  # algo= dqn
             return _Form(f"{word} {after}", name, after), 2
+        if value.endswith(",") and bare and name in known():  # algo=dqn, ppo
+            return _Form(f"{word} {after}", name, f"{value}{after}"), 2
         return None, 1
     if after == "=" and len(words) > 2:  # algo = dqn
         return _Form(" ".join(words[:3]), word, words[2]), 3

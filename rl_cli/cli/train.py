@@ -68,10 +68,10 @@ def run(argv: list[str]) -> int:
             lambda: {n: g for g in ("env", "algo") for n in config_groups.members(g, folders)},
         )
         words = group_names.resolve(compose.plain(typed), folders)
-        if value_of(words, "resume") not in (None, "auto", "null"):
-            code[0] = _resume(words)
-        elif DOCTOR in argv:
+        if DOCTOR in argv:
             code[0] = _examine(words)
+        elif value_of(words, "resume") not in (None, "auto", "null"):
+            code[0] = _resume(words)
         else:
             code[0] = _launch(words)
     return code[0]
@@ -81,6 +81,8 @@ def _examine(argv: list[str]) -> int:
     """Examine what a command line would start, and start nothing. 1: something is wrong."""
     from rl_cli.cli.help_values import composed
 
+    if (run := value_of(argv, "resume")) is not None:
+        raise BadInput("--doctor examines new runs", f"resume={run}", "leave one of them out")
     found = composed(argv)
     cfg = algos.build_run_config(found.values)
     from rl_cli.training.doctor import Doctor
@@ -222,7 +224,7 @@ def _resume(argv: list[str]) -> int:
 
     """
     typed_run = hydra_errors.unquoted(value_of(argv, "resume") or "")
-    folder = Path(run_names.find_run(typed_run, f"resume={typed_run}"))
+    folder = Path(run_names.note_run(typed_run, f"resume={typed_run}"))
     if folder == Path():
         raise BadInput("no folder is named", "resume=", "rl-train resume=<run folder>")
     from rl_cli.envs import trust

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rl_cli.core import terminal
 from rl_cli.core.errors import BadInput
 from rl_cli.storage.run_folder import ROOT
 
@@ -61,6 +62,14 @@ def find_run(typed: str, argument: str, root: Path = ROOT) -> str:
     if len(found) > 1 and not is_latest:
         raise BadInput(f"{len(found)} runs begin with {below}", argument, _candidates(found, root))
     return f"{found[-1]}{inside}{rest}"
+
+
+def note_run(typed: str, argument: str) -> str:
+    """`find_run`, with a note on stderr if the name is not the path itself."""
+    found = find_run(typed, argument)
+    if found != typed:
+        terminal.warn(f"note: {typed} is {found}")
+    return found
 
 
 def _begins(path: Path, root: Path, start: str) -> bool:

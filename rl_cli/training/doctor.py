@@ -111,7 +111,7 @@ class Doctor:
         collector = make_collector(algo, envs, self.cfg.total_timesteps, lambda: False)
         loop = _Loop(algo, envs, collector.collect, self.cfg.total_timesteps)
         envs.reset()
-        loop.run(lambda: algo.learner.updates > 0 or loop.seconds > self.patience)
+        loop.run(lambda: loop.updated, self.patience)
         compiling = algo.learner.compile_seconds
         if not algo.learner.updates:
             pace = loop.step / max(loop.seconds, 1e-9)
@@ -126,7 +126,7 @@ class Doctor:
         else:
             _report("compiler", f"{_compiler()}; the learning step is not compiled")
         before, begun = loop.step, loop.seconds
-        loop.run(lambda: loop.seconds - begun > self.measured)
+        loop.run(lambda: loop.updated and loop.seconds - begun > self.measured, self.patience)
         speed = (loop.step - before) / max(loop.seconds - begun, 1e-9)
         if speed > 0:
             steps, seconds = self.cfg.total_timesteps, duration(self.cfg.total_timesteps / speed)
@@ -150,20 +150,23 @@ class _Loop:
     Attributes:
         step: env steps so far, over all envs.
         seconds: since the loop was made, without the time between two calls of `run`.
+        updated: whether the last collection ended with an update, so that a speed counts whole cycles.
 
     """
 
     def __init__(self, algo: Algorithm[Any], envs: VectorEnv, collect: Any, budget: int) -> None:
         self.algo, self.envs, self.collect, self.budget = algo, envs, collect, budget
-        self.step, self.seconds = 0, 0.0
+        self.step, self.seconds, self.updated = 0, 0.0, False
 
-    def run(self, is_over: Callable[[], bool]) -> None:
-        """Until the condition holds or the budget is used."""
-        while self.step < self.budget and not is_over():
-            start = time.perf_counter()
+    def run(self, is_over: Callable[[], bool], patience: float) -> None:
+        """Until the condition holds, seconds have passed, or the budget is used."""
+        self.updated, end = False, self.seconds + patience
+        while self.step < self.budget and self.seconds < end and not is_over():
+            start, updates = time.perf_counter(), self.algo.learner.updates
             self.step += self.collect(self.step, self.budget).steps
             self.algo.try_update(self.step)
             self.envs.take_episodes()
+            self.updated = self.algo.learner.updates > updates
             self.seconds += time.perf_counter() - start
 
 

@@ -114,6 +114,7 @@ FORMS = [
     ("algo= dqn", "rl-train algo=dqn"),
     ("algo =dqn", "rl-train algo=dqn"),
     ("algo:dqn", "rl-train algo=dqn"),
+    ("-m algo=dqn, ppo", "rl-train -m algo=dqn,ppo"),
     ("dqn cartpole", "rl-train algo=dqn env=cartpole"),
     ("-seed 3 --quiet", "rl-train seed=3 quiet=true"),
     (

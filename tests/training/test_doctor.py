@@ -93,6 +93,11 @@ def test_command_exits_with_1_if_something_is_wrong_and_2_for_its_own_mistakes(h
     assert rl_train.run(["--doctor", "algo=dqn", "env=pendulum", "video.episodes=0"]) == 1
     out = capsys.readouterr().out
     assert "dqn supports discrete actions" in out
-    assert rl_train.run(["--doctor", "algo.gama=1"]) == 2
-    assert "did you mean algo.gamma?" in capsys.readouterr().err
+    for words, expected in (
+        (["algo.gama=1"], "did you mean algo.gamma?"),
+        (["resume=latest"], "examines new runs"),
+        (["-m", "seed=1,2", "threads=0"], "threads=0"),
+    ):
+        assert rl_train.run(["--doctor", *words]) == 2
+        assert expected in capsys.readouterr().err
     assert not list(here.iterdir())
