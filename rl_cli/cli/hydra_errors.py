@@ -191,7 +191,7 @@ def advise(name: str, known: dict[str, Key]) -> str:
         return suggest(name, known) if f"algo.{leaf}" in known else f"algo.{leaf} is {owners}"
     for ours in other_names.ours_of(leaf):
         if owners := _owners(ours):
-            return f"{other_names.say(leaf, ours)}; it is {owners}"
+            return other_names.say(leaf, ours, owners)
     return suggest(name, known)
 
 

@@ -34,6 +34,9 @@ def show(text: str) -> None:
         return
     import pydoc
 
+    for name in ("MANPAGER", "PAGER"):  # a program that is not installed would show nothing
+        if not shutil.which(os.environ.get(name, "").partition(" ")[0]):
+            os.environ.pop(name, None)
     os.environ.setdefault("LESS", "FRX")
     pydoc.pager(f"{text}\n")
 

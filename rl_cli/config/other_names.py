@@ -262,10 +262,10 @@ def answer(name: str, known: Iterable[str]) -> str | None:
     return None if ours is None else say(name, ours)
 
 
-def say(name: str, ours: str) -> str:
-    """The answer for an error message: our key, and what differs."""
-    note = OTHER_NAMES[_leaf(name)].note
-    return f"here this is {ours}{f' ({note})' if note else ''}"
+def say(name: str, ours: str, more: str = "") -> str:
+    """The answer for an error message: our key, what differs, and what else is to be said about it."""
+    notes = "; ".join(text for text in (OTHER_NAMES[_leaf(name)].note, more) if text)
+    return f"did you mean {ours}?{f' ({notes})' if notes else ''}"
 
 
 def ours_of(name: str) -> tuple[str, ...]:

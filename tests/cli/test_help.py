@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 import subprocess
 import sys
@@ -146,7 +147,7 @@ def test_help_of_other_commands_has_only_what_is_theirs(invoke):
         ("--help=eval", ["eval.every", "eval.greedy"], "log.every"),
         ("--help gamma seed", ["algo.gamma", "seed of weights"], "algo.tau"),
         ("algo.gamma -h", ["discount factor"], "algo.tau"),
-        ("--help n_steps", ["here this is algo.rollout_length", "algo.n_step"], "algo.tau"),
+        ("--help n_steps", ["did you mean algo.rollout_length?", "algo.n_step"], "algo.tau"),
         ("--help ppo", ["algo=ppo: Proximal", "algo.clip_coef", "0.2"], "algo.buffer_size"),
         ("--help CartPole-v1", ["env=cartpole: CartPole-v1"], "algo.tau"),
         ("--help ppo_lunarlander", ["hparams=ppo_lunarlander: tuned", "gamma: 0.999"], "algo.tau"),
@@ -219,5 +220,9 @@ def test_long_help_is_paged_on_a_terminal_only(invoke, pages, monkeypatch):
     code = rl_train.run(["--help"])
     assert (code, len(pages)) == (0, 1)
     assert "algo.gamma" in pages[0]
+    for pager, kept in (("nosuchprogram -R", None), ("cat", "cat")):
+        monkeypatch.setenv("PAGER", pager)
+        rl_train.run(["--help"])
+        assert (len(pages.pop()), os.environ.get("PAGER")) == (len(pages[0]), kept)
     rl_train.run(["--help", "algo.gamma"])  # fits the screen
     assert len(pages) == 1

@@ -132,13 +132,13 @@ FORMS = [
     ("help", "rl-train --help"),
     ("--dry-run", "rl-train --cfg job"),
     ("--episodes 10", "total_episodes=10 for the budget, eval.episodes=10 for each evaluation"),
-    ("--cuda", "here this is device"),
-    ("--track --seed 3", "here this is log.sinks"),
-    ("--num-minibatches 4", "here this is algo.minibatch_size"),
-    ("--exploration-fraction 0.1", "here this is algo.epsilon_steps"),
+    ("--cuda", "did you mean device?"),
+    ("--track --seed 3", "did you mean log.sinks?"),
+    ("--num-minibatches 4", "did you mean algo.minibatch_size?"),
+    ("--exploration-fraction 0.1", "did you mean algo.epsilon_steps?"),
     ("--nonsense", "see --help"),
     ("total-timesteps=100", "did you mean total_timesteps?"),
-    ("algo.n-steps=100", "here this is algo.n_step"),
+    ("algo.n-steps=100", "did you mean algo.n_step?"),
 ]
 
 

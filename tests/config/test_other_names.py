@@ -46,10 +46,10 @@ def test_names_of_the_field_lead_to_a_key():
 @pytest.mark.parametrize(
     ("algo", "typed", "expected"),
     [
-        ("ppo", "n_steps", "here this is algo.rollout_length"),
-        ("dqn", "n_steps", "here this is algo.n_step"),
-        ("ppo", "algo.batch_size", "here this is algo.minibatch_size"),
-        ("dqn", "clip_range", "here this is algo.clip_coef; it is a key of algo=ppo"),
+        ("ppo", "n_steps", "did you mean algo.rollout_length?"),
+        ("dqn", "n_steps", "did you mean algo.n_step?"),
+        ("ppo", "algo.batch_size", "did you mean algo.minibatch_size?"),
+        ("dqn", "clip_range", "did you mean algo.clip_coef? (a key of algo=ppo)"),
         ("ppo", "tau", "algo.tau is a key of algo=dqn"),
         ("dqn", "algo.exploration_fraction", "env steps, not a fraction of the budget"),
         ("dqn", "total-timesteps", "did you mean total_timesteps?"),
@@ -76,5 +76,5 @@ def test_words_below_a_similarity_of_seven_tenths_are_not_suggested():
 )
 def test_commands_advise_only_their_own_keys(known):
     for name in OTHER_NAMES:
-        if "here this is" in (advice := advise(name, known)) and "a key of algo" not in advice:
-            assert advice.split()[3] in known
+        if "did you mean" in (advice := advise(name, known)) and "a key of algo" not in advice:
+            assert advice.split()[3].strip("?") in known
