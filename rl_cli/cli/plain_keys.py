@@ -6,14 +6,17 @@ from typing import Any, TypeVar
 
 import yaml
 
+from rl_cli.cli.numbers import expanded
+from rl_cli.cli.option_forms import check_forms
 from rl_cli.config.schema import build, keys, suggest
 from rl_cli.core.errors import BadInput
+from rl_cli.storage.run_names import note_run
 
 T = TypeVar("T")
 
 
 def parse(command: str, argv: list[str], cls: type[T]) -> tuple[list[str], T]:
-    """Names and configuration of a command line. Keys that are not given are null.
+    """Names and configuration of a command line. Keys that are not given are null; short names of runs are paths.
 
     Args:
         command: for messages.
@@ -25,12 +28,13 @@ def parse(command: str, argv: list[str], cls: type[T]) -> tuple[list[str], T]:
 
     """
     known, typed, names = keys(cls), dict[str, Any](), list[str]()
-    for word in argv:
+    check_forms(command, argv, lambda: known, paths=True)
+    for word in expanded(argv, lambda: known):
         key, equals, value = word.partition("=")
         if word.startswith("-"):
             raise BadInput("unknown option", word, f"see {command} --help")
         if not equals or "/" in key:
-            names.append(word)
+            names.append(note_run(word, word))
         elif key not in known:
             raise BadInput(f"unknown key {key}", word, suggest(key, known))
         else:

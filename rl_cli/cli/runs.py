@@ -10,9 +10,10 @@ from rl_cli.config.commands import RunsConfig
 from rl_cli.config.schema import keys
 from rl_cli.core import terminal
 from rl_cli.core.errors import BadInput, RunError, plain
+from rl_cli.core.start_folder import relative
 from rl_cli.report import listing, run_data
 from rl_cli.report.listing import Entry
-from rl_cli.tracking.formatting import number, relative, size
+from rl_cli.tracking.formatting import number, size
 
 HELP = """rl-runs: list and delete runs
 

@@ -9,6 +9,8 @@ import pytest
 from rl_cli.cli import evaluate as rl_eval
 from rl_cli.cli import group_names, numbers
 from rl_cli.cli import play as rl_play
+from rl_cli.cli import report as rl_report
+from rl_cli.cli import runs as rl_runs
 from rl_cli.cli import train as rl_train
 from rl_cli.cli.config_groups import ANY_ID, CONF, env_id_of
 from rl_cli.cli.hydra_errors import training_keys
@@ -167,6 +169,8 @@ def test_other_commands_answer_with_their_own_keys(invoke, here):
         (rl_eval.run, ["folder", "episodes", "10"], "rl-eval folder episodes=10"),
         (rl_play.run, ["--env", "cartpole"], "rl-play env=cartpole"),
         (rl_play.run, ["cartpole"], "rl-play env=cartpole"),
+        (rl_report.run, ["--threshold", "5", "runs"], "rl-report threshold=5 runs"),
+        (rl_runs.run, ["last", "3"], "rl-runs last=3"),
     ):
         code, _, err = invoke(main, *words)
         assert code == 2
@@ -278,6 +282,8 @@ def test_every_place_that_names_a_run_takes_short_names(runs, invoke):
         (rl_eval.run, ["20261127"]),
         (rl_eval.run, ["run=20261127"]),
         (rl_train.run, ["resume=20261127"]),
+        (rl_report.run, ["20261127"]),
+        (rl_runs.run, ["20261127"]),
     ):
         code, _, err = invoke(main, *words)
         assert code == 2
