@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import NoReturn, cast
 
 import numpy as np
 import torch
 
 from rl_cli.buffers.columns import Columns, row_bytes
 from rl_cli.core import memory
+from rl_cli.core.errors import EnvFault
 from rl_cli.core.types import Batch, EnvSpec, State, Transition
 
 
@@ -90,16 +91,26 @@ class RolloutBuffer:
         self.columns.refill(cast(State, state["rows"]))
 
 
+OVERHEAD = 900
+"""Bytes of the Python objects of one recorded step."""
+
+
 class EpisodeBuffer:
     """Whole episodes, `per_env` from each env, all started after the last `clear`.
 
     Taking the first episodes of each env, rather than the first that end, avoids a bias towards
     short episodes; an env with enough episodes continues without being recorded. An episode that
     was running at `clear` is dropped, because older weights chose its first actions.
+
+    Raises:
+        EnvFault: from `add`: the episodes do not fit into half of the memory, as in an env without end.
+
     """
 
     def __init__(self, per_env: int, spec: EnvSpec, device: torch.device) -> None:
         self.per_env, self.device = per_env, device
+        self.recorded = 0  # steps in memory, over all envs
+        self.most_recorded = memory.limit() // 2 // (row_bytes(spec) + OVERHEAD)
         self.open: list[list[Transition]] = [[] for _ in range(spec.num_envs)]
         self.complete: list[list[Transition]] = [[] for _ in range(spec.num_envs)]
         self.recording = [
@@ -119,12 +130,23 @@ class EpisodeBuffer:
         for i, ended in enumerate(ends.tolist()):
             if self.recording[i]:
                 self.open[i].append(Transition(*(np.array(field[i]) for field in transition)))
+                self.recorded += 1
+                if self.recorded > self.most_recorded:
+                    self._refuse(i)
                 if ended:
                     self.complete[i].append(_stack(self.open[i]))
                     self.open[i] = []
             if ended:
                 self.recording[i] = len(self.complete[i]) < self.per_env
             self.running[i] = not ended
+
+    def _refuse(self, i: int) -> NoReturn:
+        raise EnvFault(
+            f"{self.recorded:,} steps are kept for the next update, which needs whole episodes: "
+            "more do not fit into memory",
+            f"env={i}, step {len(self.open[i]):,} of its episode",
+            "set a time limit: env.max_episode_steps=1000",
+        )
 
     def episodes(self) -> list[Batch]:
         """The complete episodes, each (T, ...)."""
@@ -143,7 +165,7 @@ class EpisodeBuffer:
 
     def clear(self) -> None:
         """Drop the complete episodes and those that are running."""
-        self.steps = 0
+        self.steps = self.recorded = 0
         for i, running in enumerate(self.running):
             self.open[i], self.complete[i], self.recording[i] = [], [], not running
 
@@ -164,6 +186,8 @@ class EpisodeBuffer:
         self.recording = list(cast(list[bool], state["recording"]))
         self.running = list(cast(list[bool], state["under_way"]))
         self.steps = cast(int, state.get("steps", 0))  # older checkpoints do not have it
+        kept = [len(e.reward) for episodes in self.complete for e in episodes]
+        self.recorded = sum(kept) + sum(map(len, self.open))
 
 
 def make_rollout(

@@ -196,10 +196,35 @@ def test_normalize_advantage_rollout_keeps_targets():
     assert samples.target.tolist() == pytest.approx([3.0, 4.0, 4.0])
     halved = algo.estimate(three_steps(terminated=(0, 0, 1)))
     _, first = algo.loss(algo.learner.params, halved, 0.2, 0.0)
-    # standardized within a minibatch of one row it would be 0
-    _, alone = algo.loss(algo.learner.params, type(halved)(*(c[:1] for c in halved)), 0.2, 0.0)
+    # standardized within a minibatch of two rows it would be 0
+    _, part = algo.loss(algo.learner.params, type(halved)(*(c[:2] for c in halved)), 0.2, 0.0)
     assert first["policy_loss"].item() == pytest.approx(0.0, abs=1e-6)
-    assert alone["policy_loss"].item() == pytest.approx(root, rel=1e-5)
+    assert part["policy_loss"].item() == pytest.approx((root - 1 / root) / 2, rel=1e-5)
+
+
+@pytest.mark.parametrize("normalize", ["minibatch", "rollout"])
+@pytest.mark.parametrize(
+    "rollout",
+    [
+        {"rollout_length": 1},
+        {"rollout_length": 3, "minibatch_size": 2},  # minibatches of 2 rows and of 1
+        {"rollout_length": None, "rollout_episodes": 1},  # a single row would be repeated
+    ],
+)
+def test_a_single_advantage_has_a_gradient(normalize, rollout):
+    """One minibatch of the smallest rollouts consists of one row, in which all normalised rows are 0."""
+    algo = box_ppo(normalize_advantage=normalize, num_epochs=1, ent_coef=0.0, **rollout)
+    obs, yes, no = np.ones((1, 1), np.float32), np.ones(1, bool), np.zeros(1, bool)
+    while not algo.rollout.full:  # equal steps, so that only a single row can give a gradient
+        action = np.full((1, 1), 0.5, np.float32)
+        algo.observe(Transition(obs, action, np.ones(1, np.float32), obs, yes, no))
+    before = [p.clone() for name, p in algo.learner.params.items() if name.startswith("actor")]
+    metrics = algo.update(algo.rollout.steps)
+    after = [p for name, p in algo.learner.params.items() if name.startswith("actor")]
+    moved = any(not torch.equal(b, a) for b, a in zip(before, after, strict=True))
+    of_rollout = normalize == "rollout" and rollout.get("rollout_length") == 3
+    assert moved is not of_rollout  # three equal advantages are normalised to 0 together
+    assert bool((np.asarray(metrics["policy_loss"]) != 0.0).any()) is not of_rollout
 
 
 def full(algo, seed=0):
