@@ -121,7 +121,7 @@ def _give_own_spaces(env: Any) -> None:
     All its envs, those of the evaluation too, would otherwise sample from the same generator.
     """
     for name in ("action_space", "observation_space"):
-        if name not in vars(env) and isinstance(vars(type(env)).get(name), spaces.Space):
+        if name not in vars(env) and isinstance(getattr(type(env), name, None), spaces.Space):
             with contextlib.suppress(AttributeError):  # the class allows no such attribute
                 setattr(env, name, copy.deepcopy(getattr(env, name)))
 

@@ -50,7 +50,11 @@ class Draws(gym.Env):
         return self.obs(), float(self.draw(self)), self.draw(self) > 0.9, False, {}
 
 
-gym.register("TestDraws-v0", Draws)
+class Inherits(Draws):
+    """Its spaces belong to a base class."""
+
+
+gym.register("TestDraws-v0", Inherits)
 
 
 class Nested(gym.Wrapper):
