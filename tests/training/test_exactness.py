@@ -11,10 +11,12 @@ from rl_cli.algos import dqn
 from rl_cli.engine import build_cache
 from rl_cli.engine import compiler as compiler_module
 from rl_cli.engine.forward import NativeForward
-from rl_cli.storage import checkpoint_writer, manifest
+from rl_cli.engine.functions import eager_loop
+from rl_cli.storage import checkpoint_writer, manifest, run_folder
 from rl_cli.training import conditions
 from rl_cli.training.exactness import MOST, Exactness, moved_schedules
 from tests.config.test_config import compose
+from tests.engine.test_compiler import needs_compiler
 from tests.runs import train
 
 NOW = {
@@ -215,3 +217,40 @@ def test_compilers_of_what_is_loaded_are_known():
     assert NativeForward(library).compiler == "GCC: (x) 1.2"
     found = build_cache.COMPILERS.search(b"\0\0GCC: (Debian 12.2.0-14) 12.2.0\0\0.symtab")
     assert found[0] == b"GCC: (Debian 12.2.0-14) 12.2.0"
+
+
+@needs_compiler
+def test_build_that_fails_later_corrects_the_record_at_that_moment(here, tiny, capsys, monkeypatch):
+    def compiled(self, function, arguments, changing):
+        return eager_loop(function, changing)
+
+    def fails(self, function, arguments, changing):
+        return None
+
+    words = [
+        "algo=dqn",
+        "env=cartpole",
+        "hparams=none",
+        "algo.learning_starts=50",
+        "checkpoint.keep=9",
+    ]
+    config, folder = compose(*words, *tiny, "compile=true"), here / "r"
+    monkeypatch.setattr(compiler_module.StepCompiler, "__call__", compiled)
+    assert train({**config, "run_dir": str(folder)}, ("a", "b")).exit_code == 0
+    killed_at(200, folder)
+    written = []
+    write = run_folder.write_status
+    monkeypatch.setattr(
+        run_folder, "write_status", lambda *a, **k: (written.append(k), write(*a, **k))
+    )
+    monkeypatch.setattr(compiler_module.StepCompiler, "__call__", fails)
+    assert train({**config, "resume": str(folder)}, ("a", "b")).exit_code == 0
+    assert [(k["state"], k["exact"]) for k in written] == [
+        ("running", True), ("running", False), ("completed", False)
+    ]  # fmt: skip
+    differs = [
+        "the learning step was compiled before and is plain now",
+        "action selection was compiled before and is plain now",
+    ]
+    assert status_of(folder)["resumed"][-1]["differs"] == differs
+    assert f"resume is not bit-exact: {'; '.join(differs)}" in capsys.readouterr().err
