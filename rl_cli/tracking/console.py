@@ -124,14 +124,14 @@ class PlainMonitor(QuietMonitor):
     Lines on a terminal are broken between words.
     """
 
-    ROWS, EVALUATIONS = 0.1, 0.05
+    FRACTION = 0.1
     """Progress between two rows, and between two evaluations."""
 
     def __init__(self) -> None:
         self.budget = 1
         self.episodes: int | None = None  # budget of episodes
         self.finished = 0  # training episodes
-        self.rows, self.evaluations = Pace(self.ROWS), EvaluationPace(self.EVALUATIONS)
+        self.rows, self.evaluations = Pace(self.FRACTION), EvaluationPace(self.FRACTION)
         self.unseen_best = ""  # of an evaluation that was not printed
 
     def start(

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from rl_cli.core.start_folder import relative
 from rl_cli.tracking.formatting import (
     describe,
     duration,
     joined,
     number,
     path_lines,
-    relative,
     size,
     sparkline,
     summary_table,
