@@ -7,6 +7,7 @@ import datetime
 import functools
 import os
 import re
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -194,6 +195,9 @@ def plain(argv: list[str]) -> list[str]:
     return flags + expanded(words, every)
 
 
+SWEEPS = Path("runs/sweeps")
+"""Folder of the folders of sweeps."""
+
 OPEN_KEYS = r"(?:env\.kwargs|callbacks|log\.sinks)"
 """Mappings whose keys are not in the schema."""
 
@@ -222,7 +226,7 @@ def prepare(argv: list[str]) -> list[str]:
     out += search_path(argv, folders)
     if value_of(argv, "hydra.sweep.dir") is None:
         stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-        out.append(f"hydra.sweep.dir=runs/sweeps/{stamp}_{os.urandom(2).hex()}")
+        out.append(f"hydra.sweep.dir={SWEEPS}/{stamp}_{os.urandom(2).hex()}")
     return flags + out
 
 
@@ -246,3 +250,11 @@ def _refuse_contradictions(argv: list[str]) -> None:
             f"run_dir={value_of(argv, 'run_dir')}",
             "remove run_dir, or name the sweep's folder: hydra.sweep.dir=<folder>",
         )
+
+
+def remove_sweep(folder: Path) -> None:
+    """Remove the folder that Hydra made for a sweep that did not start, and runs/ if it is empty then."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for parent in (folder.parent, folder.parent.parent) if folder.parent == SWEEPS else ():
+        with contextlib.suppress(OSError):  # not empty, or not there
+            parent.rmdir()

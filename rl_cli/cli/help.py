@@ -73,7 +73,7 @@ OF_TRAINING = (
 
 def answer_train(argv: list[str]) -> int:
     """Show the help of rl-train. Returns the exit code: 2 for a topic that does not exist."""
-    topics, rest = split_topics(argv)
+    topics, rest = split_topics([arg for arg in argv if arg != "--help="])
     folders = [CONF, *user_folders(rest)]
     try:
         parts = [help_topics.topic(name, rest, folders) for name in topics]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -61,10 +59,7 @@ def composed(words: list[str]) -> Composed:
         compose.run_hydra("config", prepared, keep)
     finally:
         if not existed:  # Hydra makes the folder of a sweep
-            shutil.rmtree(folder, ignore_errors=True)
-            for parent in (folder.parent, folder.parent.parent):
-                with contextlib.suppress(OSError):  # not empty, or not there
-                    parent.rmdir()
+            compose.remove_sweep(folder)
     return found[0]
 
 

@@ -134,9 +134,16 @@ def _form(
         return _Form(word, head, tail), 1
     if plain_name(word) in known() and bare:  # algo dqn
         return _Form(f"{word} {after}", word, after), 2
-    if not paths and (word in ("help", "list") or word in names()):  # dqn
-        return _Form(word, names().get(word, word), word if word in names() else None), 1
+    if not paths and word in ("help", "list"):
+        return _Form(word, word, None), 1
+    if not paths and (group := _group_of(word, names())) is not None:  # dqn, CartPole-v1
+        return _Form(word, group, word), 1
     return None, 1
+
+
+def _group_of(word: str, names: Mapping[str, str]) -> str | None:
+    """The group that has a member of this name, in any letters and of any version."""
+    return next((group for name, group in names.items() if bare(name) == bare(word)), None)
 
 
 def _option(word: str, after: str) -> tuple[_Form | None, int]:
@@ -145,7 +152,7 @@ def _option(word: str, after: str) -> tuple[_Form | None, int]:
     if name in (*FLAGS, *FLAGS_WITH_VALUE) or not name.strip("-"):
         return None, 1
     if equals:
-        return _Form(word, name.lstrip("-"), value), 1
+        return _Form(word, name.lstrip("-"), value or None), 1
     if after and "=" not in after and not re.match(r"-\D", after):
         return _Form(f"{word} {after}", name.lstrip("-"), after), 2
     return _Form(word, name.lstrip("-"), None), 1
@@ -161,7 +168,7 @@ def _written(form: _Form, keys: Mapping[str, Key], names: Mapping[str, str]) -> 
         if ours is None or value is None:
             return None
         note = other_names.OTHER_NAMES[name.rpartition(".")[2]].note
-        if ours == "env.id" and any(bare(each) == bare(value) for each in names):
+        if ours == "env.id" and _group_of(value, names) is not None:
             return f"env={value}"
         if note and not (note.startswith("env steps") and value.replace("_", "").isdigit()):
             return None if ours != "env.id" else f"env.id={value}"

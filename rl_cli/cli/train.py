@@ -6,7 +6,6 @@ Functions import gymnasium and what needs it when they use it, so that `--help` 
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,7 +102,7 @@ def _launch(argv: list[str]) -> int:
         task.exit_code = task.exit_code or 128 + stop_signals.signal_of(stop)
     except BadInput:
         if value_of(argv, "hydra.sweep.dir") is None and not any(folder.glob("job_*.json")):
-            shutil.rmtree(folder, ignore_errors=True)  # a refused sweep leaves no folder
+            compose.remove_sweep(folder)
         raise
     if any(folder.glob("job_*.json")):  # written here or by a launcher's processes
         from rl_cli.sweep.report import report

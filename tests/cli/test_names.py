@@ -118,6 +118,8 @@ FORMS = [
     ("algo:dqn", "rl-train algo=dqn"),
     ("-m algo=dqn, ppo", "rl-train -m algo=dqn,ppo"),
     ("dqn cartpole", "rl-train algo=dqn env=cartpole"),
+    ("PPO CartPole-v1", "rl-train algo=PPO env=CartPole-v1"),
+    ("--algo=", "rl-train algo=<value>"),
     ("-seed 3 --quiet", "rl-train seed=3 quiet=true"),
     (
         "--env-id CartPole-v1 --total-timesteps 1_000",
