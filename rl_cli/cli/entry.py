@@ -1,42 +1,45 @@
-"""Console entry points. They import next to nothing, so that a signal during the imports is handled too."""
+"""Console entry points. This module imports next to nothing, so that a signal during imports is handled too."""
 
 from __future__ import annotations
 
 import importlib
 import signal
 import sys
-from typing import NoReturn
-
-from rl_cli.core import stop_signals, terminal
 
 
-def train() -> NoReturn:
+def train() -> None:
     """rl-train; the process exits with the run's exit code."""
     _main("train")
 
 
-def evaluate() -> NoReturn:
+def evaluate() -> None:
     """rl-eval; the process exits with the exit code."""
     _main("evaluate")
 
 
-def play() -> NoReturn:
+def play() -> None:
     """rl-play; the process exits with the exit code."""
     _main("play")
 
 
-def report() -> NoReturn:
+def report() -> None:
     """rl-report; the process exits with the exit code."""
     _main("report")
 
 
-def runs() -> NoReturn:
+def runs() -> None:
     """rl-runs; the process exits with the exit code."""
     _main("runs")
 
 
-def _main(command: str) -> NoReturn:
+def _main(command: str) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    if before != signal.SIG_IGN:  # the next imports may be interrupted, in silence
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from rl_cli.core import stop_signals, terminal
+
     terminal.protect()
+    signal.signal(signal.SIGINT, before)
     try:
         with stop_signals.raising():
             code = importlib.import_module(f"rl_cli.cli.{command}").run(sys.argv[1:])
