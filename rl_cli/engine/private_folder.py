@@ -56,15 +56,21 @@ def candidates() -> Iterator[Path]:
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
     if base.is_absolute():
         yield base / NAME
-    home = Path(os.path.expanduser("~"))
-    if home.is_absolute() and home.is_dir():
+    if (home := _home()).is_absolute():
         yield home / ".cache" / NAME
     user = os.getuid() if hasattr(os, "getuid") else "user"
     yield Path(tempfile.gettempdir()).absolute() / f"{NAME}-{user}"
 
 
+def _home() -> Path:
+    """The user's home folder, which may not exist; not absolute if it is not known."""
+    return Path(os.path.expanduser("~"))
+
+
 def _make(folder: Path) -> None:
-    """Create a folder and its parents, private as the XDG standard says."""
+    """Create a folder and its parents, private as the XDG standard says; but no home folder."""
+    if _home() in folder.parents and not _home().is_dir():
+        raise FileNotFoundError(errno.ENOENT, f"there is no home folder {_home()}")
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     for path in reversed(missing):
         with contextlib.suppress(

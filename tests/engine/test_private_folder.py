@@ -142,6 +142,7 @@ def test_temporary_folder_is_used_without_a_home(base, monkeypatch, tmp_path):
     monkeypatch.setattr(private_folder.tempfile, "tempdir", str(base))
     place = private_folder.find()
     assert place.folder == base / f"rl-cli-{os.getuid()}"
+    assert place.refused.endswith(f"there is no home folder {tmp_path / 'none'}")
     assert not (tmp_path / "none").exists()
     assert place.folder.stat().st_mode & 0o777 == 0o700
 
