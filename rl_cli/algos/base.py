@@ -11,6 +11,7 @@ import torch
 
 from rl_cli.config.algorithm import AlgoConfig
 from rl_cli.core.errors import UpdateInterrupted
+from rl_cli.core.fields import Fields
 from rl_cli.core.schedules import linear
 from rl_cli.core.seeding import rng_state, set_rng_state, stream
 from rl_cli.core.types import EnvSpec, Metrics, Params, State, Transition
@@ -190,8 +191,9 @@ class Algorithm(ABC, Generic[C]):
         }
 
     def load_state_dict(self, state: State) -> None:
-        """Restore what `state_dict` returned."""
-        self.learner.load_state_dict(cast(State, state["learner"]))
-        self.buffer.load_state_dict(cast(State, state["buffer"]))
-        set_rng_state(self.explore_rng, cast(State, state["explore_rng"]))
-        set_rng_state(self.sample_rng, cast(State, state["sample_rng"]))
+        """Restore what `state_dict` returned. Raises StateError for values out of their range."""
+        fields = Fields(state)
+        self.learner.load_state_dict(fields.mapping("learner"))
+        self.buffer.load_state_dict(cast(State, fields.part("buffer").state))
+        set_rng_state(self.explore_rng, fields.mapping("explore_rng"))
+        set_rng_state(self.sample_rng, fields.mapping("sample_rng"))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import numpy as np
 import torch
 
@@ -14,6 +12,7 @@ from rl_cli.buffers.n_step import make_lookahead
 from rl_cli.buffers.prioritized import PrioritizedReplay, make_replay
 from rl_cli.config.dqn import DQNConfig
 from rl_cli.core import schedules
+from rl_cli.core.fields import Fields
 from rl_cli.core.seeding import torch_generator
 from rl_cli.core.types import (
     Batch,
@@ -214,8 +213,9 @@ class DQN(Algorithm[DQNConfig]):
 
     def load_state_dict(self, state: State) -> None:
         super().load_state_dict(state)
-        self.updated_at = cast(int, state["updated_at"])
-        self.episodes = cast(int, state.get("episodes", 0))
+        fields = Fields(state)
+        self.updated_at = fields.integer("updated_at", 0, self.total_timesteps)
+        self.episodes = fields.integer("episodes", 0, self.total_timesteps, default=0)
 
     # What follows only makes training faster.
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
 
 import numpy as np
 
+from rl_cli.core.fields import Fields
 from rl_cli.core.types import State
 
 
@@ -56,5 +56,6 @@ class HeldNoise:
         return {"matrices": self.matrices, "age": self.age}
 
     def load_state_dict(self, state: State) -> None:
-        self.matrices = np.array(state["matrices"], np.float32)
-        self.age = cast(int, state["age"])
+        fields = Fields(state)
+        self.matrices = fields.array("matrices", self.matrices.shape, np.float32).copy()
+        self.age = fields.integer("age", -1)

@@ -12,6 +12,7 @@ from rl_cli.algos.base import Algorithm, NativeSpec
 from rl_cli.algos.policies import StochasticPolicy
 from rl_cli.buffers.rollout import filled_minibatches, make_rollout, minibatches
 from rl_cli.config.ppo import PPOConfig
+from rl_cli.core.fields import Fields
 from rl_cli.core.seeding import torch_generator
 from rl_cli.core.types import Batch, Details, EnvSpec, Metrics, Params, Rows, State
 from rl_cli.engine.functions import joined
@@ -189,7 +190,7 @@ class PPO(Algorithm[PPOConfig]):
     def load_state_dict(self, state: State) -> None:
         super().load_state_dict(state)
         if self.noise is not None:
-            self.noise.load_state_dict(cast(State, state["noise"]))
+            self.noise.load_state_dict(Fields(state).mapping("noise"))
 
     # What follows only makes training faster.
 

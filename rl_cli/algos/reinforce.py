@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import numpy as np
 import torch
 
@@ -12,10 +10,14 @@ from rl_cli.algos.base import Algorithm
 from rl_cli.algos.policies import StochasticPolicy
 from rl_cli.buffers.rollout import EpisodeBuffer
 from rl_cli.config.reinforce import ReinforceConfig
+from rl_cli.core.fields import Fields
 from rl_cli.core.seeding import torch_generator
 from rl_cli.core.types import Batch, Details, EnvSpec, Metrics, Params, State
 from rl_cli.engine.learner import Learner
 from rl_cli.models.actor_critic import ActorCritic
+
+MAX_RETURN = 3e38
+"""Bound of the baseline in a loaded state: float32 holds it."""
 
 
 class Reinforce(Algorithm[ReinforceConfig]):
@@ -154,6 +156,8 @@ class Reinforce(Algorithm[ReinforceConfig]):
 
     def load_state_dict(self, state: State) -> None:
         super().load_state_dict(state)
-        self.batch_start = cast(int, state["begun"])
-        sums = (cast(float, state.get(key, 0.0)) for key in ("mean", "seen"))
-        self.return_sum, self.weight_sum = sums
+        fields = Fields(state)
+        self.batch_start = fields.integer("begun", 0, self.total_timesteps)
+        self.weight_sum = fields.number("seen", 0.0, 1.0 + 1e-9, default=0.0)
+        most = self.weight_sum * MAX_RETURN  # so that their quotient, the baseline, is finite
+        self.return_sum = fields.number("mean", -most, most, default=0.0)

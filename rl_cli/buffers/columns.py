@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
 from rl_cli.buffers import frame_stack
+from rl_cli.core.fields import Fields, StateError, integer
 from rl_cli.core.types import (
     Arrays,
     Batch,
@@ -25,6 +26,9 @@ BATCHES: dict[Row, type[Batch] | type[ExperienceBatch]] = {
     Transition: Batch,
     Experience: ExperienceBatch,
 }
+
+MAX_REWARD = 1e35
+"""Bound of loaded rewards: their n-step sums fit float32."""
 
 
 def field_spec(name: str, spec: EnvSpec) -> tuple[tuple[int, ...], type[np.generic] | str]:
@@ -47,6 +51,42 @@ def row_bytes(spec: EnvSpec, row: Row = Transition) -> int:
     return sum(field_bytes(name, spec) for name in row._fields)
 
 
+def rows_in(rows: Fields, most: int) -> int:
+    """Number of loaded rows, which is in [0, most]. Raises StateError."""
+    reward = rows.get("reward")
+    count = len(reward) if isinstance(reward, np.ndarray) and reward.ndim else -1
+    return integer(count, rows.name("number of rows"), 0, most)
+
+
+def loaded_column(
+    rows: Fields, name: str, lead: tuple[int, ...], spec: EnvSpec, flags: object = np.float32
+) -> np.ndarray:
+    """A loaded column (*lead, ...), with values that its field can have.
+
+    Actions are indices: the compiled step gathers with them without a check. `flags`: dtype of
+    `terminated` and `truncated`.
+
+    Raises:
+        StateError: names the column and its fault.
+
+    """
+    shape, dtype = field_spec(name, spec)
+    low: float | None = None
+    high: float | None = None
+    if name in ("terminated", "truncated"):
+        dtype = cast(Any, flags)
+    if name == "reward":
+        low, high = -MAX_REWARD, MAX_REWARD
+    if name in ("terminated", "truncated", "discount"):
+        low, high = 0.0, 1.0
+    elif name in ("action", "next_action") and spec.action.sizes:
+        low, high = (-1.0 if name == "next_action" else 0.0), max(spec.action.sizes) - 1.0
+    found = rows.array(name, (*lead, *shape), dtype, low, high)
+    if name == "action" and len(spec.action.sizes) > 1 and (found >= spec.action.sizes).any():
+        raise StateError(f"{rows.name(name)} has an action that does not exist")
+    return found
+
+
 class Columns:
     """One array per field of a row, `shape` rows each.
 
@@ -57,7 +97,7 @@ class Columns:
         import torch  # here: the sizes of rows are checked before torch is imported
 
         fields = [field_spec(name, spec) for name in row._fields]
-        self.names = row._fields
+        self.names, self.spec = row._fields, spec
         self.arrays = row(*(np.zeros((*shape, *each), dtype) for each, dtype in fields))
         self.tensors = BATCHES[row](*(torch.from_numpy(a) for a in self.arrays))
         self.single_rows = row(*(a[:, None] for a in self.arrays))  # [i] is a batch of row i
@@ -92,9 +132,20 @@ class Columns:
         for array in self.arrays:
             array[: len(order)] = array[order]
 
-    def refill(self, state: Mapping[str, object], start: int = 0) -> int:
-        """Restore rows of a checkpoint from row `start` on. -> the row after them."""
-        rows = frame_stack.unpack(cast(Arrays, state))
+    def refill(self, state: Mapping[str, object], start: int, end: int) -> int:
+        """Restore rows of a checkpoint from row `start` on, up to row `end` at most.
+
+        Returns:
+            The row after them.
+
+        Raises:
+            StateError: they are not rows of these envs, or too many.
+
+        """
+        rows = Fields(frame_stack.unpack(frame_stack.checked(state, self.spec)))
+        count = rows_in(rows, end - start)
+        lead = (count, *self.arrays.reward.shape[1:])
+        read = {name: loaded_column(rows, name, lead, self.spec) for name in self.names}
         for name, array in zip(self.names, self.arrays, strict=True):
-            array[start : start + len(rows[name])] = rows[name]
-        return start + len(rows["reward"])
+            array[start : start + count] = read[name]
+        return start + count

@@ -13,14 +13,15 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from rl_cli.buffers import frame_stack
-from rl_cli.buffers.columns import Row, field_bytes, field_spec
+from rl_cli.buffers.columns import Row, field_bytes, field_spec, loaded_column, rows_in
 from rl_cli.buffers.memory_check import EXTRA, STACKED
+from rl_cli.core.fields import Fields
 from rl_cli.core.types import (
     Arrays,
     Batch,
@@ -269,9 +270,18 @@ class FrameColumns:
         for column in self.arrays:
             column[: len(order)] = column[order]
 
-    def refill(self, state: Mapping[str, object], start: int = 0) -> int:
-        """Restore rows of a checkpoint from row `start` on. -> the row after them."""
-        rows = cast(Arrays, state)
+    def refill(self, state: Mapping[str, object], start: int, end: int) -> int:
+        """Restore rows of a checkpoint, as `Columns.refill` does."""
+        rows = frame_stack.checked(state, self.spec)
+        fields = Fields(rows)
+        count = rows_in(fields, end - start)
+        if "derived" in rows:
+            fields.array("derived", (count,), np.uint8)
+        else:
+            for name in STACKED:
+                loaded_column(fields, name, (count,), self.spec)
+        for name in self.others:
+            loaded_column(fields, name, (count,), self.spec)
         row = start
         for obs, next_obs in frame_stack.iterate(rows):
             self._write_stacks(row, self.lanes[row % len(self.lanes)], obs, next_obs)

@@ -19,11 +19,13 @@ observation, so that any rows are restored exactly. The columns obs and next_obs
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import cast
 
 import numpy as np
 
-from rl_cli.core.types import Arrays
+from rl_cli.core.fields import Fields, StateError, integer
+from rl_cli.core.types import Arrays, EnvSpec
 
 OBS, NEXT_OBS = 1, 2
 
@@ -72,11 +74,33 @@ def packed(
     }
 
 
+def checked(rows: Mapping[str, object], spec: EnvSpec) -> Arrays:
+    """The columns of a checkpoint, where packed of the shapes of these envs.
+
+    Raises:
+        StateError: names the column that is not.
+
+    """
+    fields = Fields(rows)
+    if "derived" not in rows:
+        return cast(Arrays, fields.state)
+    derived = fields.array("derived", (None,), np.uint8, high=OBS | NEXT_OBS)
+    if len(spec.obs_shape) != 3:
+        raise StateError("the rows have frames, and the observations of this env have none")
+    for name in ("obs_whole", "next_obs_whole"):
+        fields.array(name, (None, *spec.obs_shape), np.uint8)
+    frames = fields.array("next_obs_frame", (None, None, *spec.obs_shape[1:]), np.uint8)
+    integer(frames.shape[1], "channels of next_obs_frame", 1, spec.obs_shape[0])
+    lag = fields.array("lag", (), np.int64).item()
+    integer(lag, "lag", 1, max(len(derived), spec.num_envs))
+    return cast(Arrays, fields.state)
+
+
 def unpack(rows: Arrays) -> Arrays:
     """The inverse of `pack`; rows that are not packed are returned unchanged.
 
     Raises:
-        ValueError: the columns do not belong together.
+        StateError: the columns do not belong together.
 
     """
     if "derived" not in rows:
@@ -93,7 +117,7 @@ def iterate(rows: Arrays) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(obs, next_obs) of each row, packed or not, without unpacking all of them.
 
     Raises:
-        ValueError: the columns do not belong together.
+        StateError: the columns do not belong together.
 
     """
     if "derived" not in rows:
@@ -103,9 +127,9 @@ def iterate(rows: Arrays) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     follows, moved = (derived & OBS) != 0, (derived & NEXT_OBS) != 0
     whole = [rows[name] for name in COLUMNS[:3]]
     if lag < 1 or follows[:lag].any():
-        raise ValueError("the frames of a row are derived from a row that does not exist")
+        raise StateError("the frames of a row are derived from a row that does not exist")
     if list(map(len, whole)) != [sum(~follows), sum(~moved), sum(moved)]:
-        raise ValueError("the numbers of frames and rows do not match")
+        raise StateError("the numbers of frames and rows do not match")
     starts, wholes, frames = map(iter, whole)
     channels = whole[2].shape[1]
     recent: deque[np.ndarray] = deque(maxlen=lag)  # next_obs of the rows before

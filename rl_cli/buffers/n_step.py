@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from rl_cli.buffers.columns import Columns
+from rl_cli.core.fields import COUNT, Fields, StateError
 from rl_cli.core.types import EnvSpec, Experience, State, Transition
 
 NO_ACTION = np.array([-1])
@@ -109,5 +110,8 @@ class Lookahead:
         return {**self.steps.filled(self.depth), "taken": self.taken}
 
     def load_state_dict(self, state: State) -> None:
-        self.taken = np.array(state["taken"], np.int64)
-        self.steps.refill(state)
+        """Raises StateError for values that the window cannot have."""
+        taken = Fields(state).array("taken", self.taken.shape, np.int64, 0, COUNT)
+        if self.steps.refill(state, 0, self.depth) != self.depth:
+            raise StateError(f"the n-step window does not have {self.depth} rows")
+        self.taken = taken.copy()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, cast
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from rl_cli.buffers.memory_check import priority_bytes
 from rl_cli.buffers.replay import Gatherer, ReplayBuffer
 from rl_cli.buffers.sum_tree import SumTree
 from rl_cli.core.errors import NonFinite
+from rl_cli.core.fields import Fields
 from rl_cli.core.schedules import crossings
 from rl_cli.core.types import EnvSpec, Experience, Rows, State, Transition
 
@@ -143,7 +144,9 @@ class PrioritizedReplay(ReplayBuffer):
 
     def load_state_dict(self, state: State) -> None:
         super().load_state_dict(state)
-        self.priority[: self.size] = cast(np.ndarray, state["priority"])
+        fields = Fields(state)
+        self.priority[: self.size] = fields.array("priority", (self.size,), np.float32, low=0.0)
         self.tree.fill(self._weights(self.priority[: self.size]))
         self.pending = 0
-        self.max_priority, self.sorted_at = cast(float, state["top"]), cast(int, state["sorted_at"])
+        self.max_priority = fields.number("top", 1.0, float(np.finfo(np.float32).max))
+        self.sorted_at = fields.integer("sorted_at", 0, self.added)

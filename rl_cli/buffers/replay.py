@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Protocol, cast
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -13,9 +13,9 @@ from rl_cli.buffers.frame_columns import FrameColumns
 from rl_cli.buffers.memory_check import bytes_of_row
 from rl_cli.buffers.normalized_columns import NormalizedColumns, Statistics
 from rl_cli.core import memory
+from rl_cli.core.fields import Fields, StateError
 from rl_cli.core.state import Blocks
 from rl_cli.core.types import (
-    Arrays,
     EnvSpec,
     Experience,
     Rows,
@@ -153,20 +153,36 @@ class ReplayBuffer:
         return blocks
 
     def load_state_dict(self, state: State) -> None:
-        """Restore the rows. Pieces are removed from `state` one by one, or memory would double."""
+        """Restore the rows. Pieces are removed from `state` one by one, or memory would double.
+
+        Raises:
+            StateError: a number or a row is not possible in this buffer.
+
+        """
+        fields = Fields(state)
         if self.gatherer is not None:
-            self.gatherer.load_state_dict(cast(State, state["gathered"]))
-        self.position, self.size = cast(int, state["position"]), cast(int, state["size"])
-        self.added = cast(int, state.get("added", self.size + self.position))
-        self.reorderings = cast(int, state.get("reorderings", 0))
-        rows = state["rows"]
-        if isinstance(rows, dict):  # formats 1 and 2 saved all rows in one piece
-            self.columns.refill(cast(State, rows))
-            return
-        read = list(rows.pieces) if isinstance(rows, Blocks) else cast(list[Arrays], rows)
+            self.gatherer.load_state_dict(fields.mapping("gathered"))
+        position = fields.integer("position", 0, self.capacity - 1)
+        size = fields.integer("size", 0, self.capacity)
+        added = fields.integer("added", size, MAX_ROWS, default=size + position)
+        self.reorderings = fields.integer("reorderings", 0, 2**31, default=0)
+        if position != size if size < self.capacity else added - position < size:
+            raise StateError(f"position {position} does not fit {size} of {added} rows")
+        self._refill(fields.get("rows"), size)
+        self.position, self.size, self.added = position, size, added
+
+    def _refill(self, rows: object, size: int) -> None:
+        """Restore `size` rows, from one mapping (formats 1 and 2) or a list of pieces."""
+        if isinstance(rows, dict):
+            rows = [rows]
+        read = list(rows.pieces) if isinstance(rows, Blocks) else rows
+        if not isinstance(read, list):
+            raise StateError("rows is not a list of pieces")
         end = 0
         while read:
-            end = self.columns.refill(read.pop(0), end)
+            end = self.columns.refill(read.pop(0), end, size)
+        if end != size:
+            raise StateError(f"there are {end} rows, not {size}")
 
 
 def _make_columns(capacity: int, spec: EnvSpec, row: Row, lookahead: int) -> Columns | FrameColumns:

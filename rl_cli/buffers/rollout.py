@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NoReturn, cast
+from typing import NoReturn
 
 import numpy as np
 import torch
 
-from rl_cli.buffers.columns import Columns, row_bytes
+from rl_cli.buffers.columns import Columns, loaded_column, row_bytes, rows_in
 from rl_cli.core import memory
 from rl_cli.core.errors import EnvFault
+from rl_cli.core.fields import COUNT, Fields, StateError, integer
 from rl_cli.core.types import Batch, EnvSpec, State, Transition
 
 
@@ -87,8 +88,16 @@ class RolloutBuffer:
         return {"position": self.position, "rows": self.columns.filled(self.position)}
 
     def load_state_dict(self, state: State) -> None:
-        self.position = cast(int, state["position"])
-        self.columns.refill(cast(State, state["rows"]))
+        """Raises StateError for a number or a row that is not possible in this buffer."""
+        fields = Fields(state)
+        position = fields.integer("position", 0, self.length)
+        if self.columns.refill(fields.mapping("rows"), 0, position) != position:
+            raise StateError(f"the rollout does not have {position} rows")
+        self.position = position
+
+
+FLAGS = ("recording", "under_way")
+"""Lists of flags in the state of `EpisodeBuffer`, one value per env."""
 
 
 OVERHEAD = 900
@@ -108,7 +117,7 @@ class EpisodeBuffer:
     """
 
     def __init__(self, per_env: int, spec: EnvSpec, device: torch.device) -> None:
-        self.per_env, self.device = per_env, device
+        self.per_env, self.spec, self.device = per_env, spec, device
         self.recorded = 0  # steps in memory, over all envs
         self.most_recorded = memory.limit() // 2 // (row_bytes(spec) + OVERHEAD)
         self.open: list[list[Transition]] = [[] for _ in range(spec.num_envs)]
@@ -179,15 +188,29 @@ class EpisodeBuffer:
         }
 
     def load_state_dict(self, state: State) -> None:
-        opened = cast(list[dict[str, np.ndarray]], state["open"])
-        complete = cast(list[list[dict[str, np.ndarray]]], state["complete"])
-        self.open = [_unstack(Transition(**rows)) if rows else [] for rows in opened]
-        self.complete = [[Transition(**e) for e in episodes] for episodes in complete]
-        self.recording = list(cast(list[bool], state["recording"]))
-        self.running = list(cast(list[bool], state["under_way"]))
-        self.steps = cast(int, state.get("steps", 0))  # older checkpoints do not have it
+        """Raises StateError for episodes that are not possible in this buffer."""
+        fields, n = Fields(state), self.spec.num_envs
+        opened, complete = (fields.items(name, n) for name in ("open", "complete"))
+        flags = [[Fields({"": v}).boolean("") for v in fields.items(k, n)] for k in FLAGS]
+        self.steps = fields.integer("steps", default=0)  # older checkpoints do not have it
+        self.open = [_unstack(self._loaded(rows)) if rows else [] for rows in opened]
+        for i, episodes in enumerate(complete):
+            most = self.per_env - flags[0][i]  # one that is recorded still has room
+            if not isinstance(episodes, list) or len(episodes) > most:
+                raise StateError(f"complete.{i} is not a list of at most {most} episodes")
+        self.complete = [[self._loaded(rows) for rows in episodes] for episodes in complete]
+        self.recording, self.running = flags
         kept = [len(e.reward) for episodes in self.complete for e in episodes]
         self.recorded = sum(kept) + sum(map(len, self.open))
+
+    def _loaded(self, rows: object) -> Transition:
+        """The steps of an episode, at least one, of a checkpoint."""
+        fields = Fields(rows, "an episode")
+        count = integer(rows_in(fields, COUNT), "steps of an episode", 1)
+        names = Transition._fields
+        return Transition(
+            *(loaded_column(fields, k, (count,), self.spec, flags=bool) for k in names)
+        )
 
 
 def make_rollout(

@@ -90,10 +90,14 @@ def _examine(argv: list[str]) -> int:
 
 
 def _launch(argv: list[str]) -> int:
+    from rl_cli.storage import run_folder
+    from rl_cli.sweep import records
+
     user_files.check(argv)
     prepared = compose.prepare(argv)
     group_names.note_left_behind(argv, [config_groups.CONF, *config_groups.user_folders(argv)])
     folder = Path(str(value_of(prepared, "hydra.sweep.dir")))
+    run_folder.require_plain_files(folder, records.FILES)
     task = _Task(folder)
     try:
         compose.run_hydra("config", prepared, task)
@@ -101,10 +105,10 @@ def _launch(argv: list[str]) -> int:
     except KeyboardInterrupt as stop:
         task.exit_code = task.exit_code or 128 + stop_signals.signal_of(stop)
     except BadInput:
-        if value_of(argv, "hydra.sweep.dir") is None and not any(folder.glob("job_*.json")):
+        if value_of(argv, "hydra.sweep.dir") is None and not records.paths(folder):
             compose.remove_sweep(folder)
         raise
-    if any(folder.glob("job_*.json")):  # written here or by a launcher's processes
+    if records.paths(folder):  # written here or by a launcher's processes
         from rl_cli.sweep.report import report
 
         return task.exit_code or report(folder)

@@ -204,12 +204,12 @@ class NativeEnvCollector(NativeCollector):
         if (normalizer := envs.obs_normalizer) is not None:
             mean, variance = self.obs_stats.copy()
             count = s.obs_moments.count
-            normalizer.moments.load_state_dict({"mean": mean, "variance": variance, "count": count})
+            normalizer.moments.set_moments(mean, variance, count)
         if (rewards := envs.reward_normalizer) is not None:
             mean, variance = (np.array(x) for x in self.reward_stats[:, 0])
             count = s.reward_moments.count
-            moments = {"mean": mean, "variance": variance, "count": count}
-            rewards.load_state_dict({"moments": moments, "returns": arrays["discounted"]})
+            rewards.moments.set_moments(mean, variance, count)
+            rewards.set_returns(arrays["discounted"])
         ended: list[int] = []
         if self.stop.value == EPISODE_END:
             ended = (arrays["terminated"] | arrays["truncated"]).nonzero()[0].tolist()

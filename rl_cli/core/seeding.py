@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from rl_cli.core.fields import Fields, StateError
+
 if TYPE_CHECKING:
     import torch
 
@@ -88,7 +90,37 @@ def set_rng_state(rng: np.random.Generator, state: dict[str, object]) -> None:
     """Restore a state that `rng_state` returned.
 
     Raises:
-        ValueError, KeyError, TypeError: the state is not of this kind of generator.
+        StateError: it is not a state of this kind of generator.
 
     """
-    rng.bit_generator.state = state
+    rng.bit_generator.state = checked_rng_state(state, type(rng.bit_generator).__name__)
+
+
+def checked_rng_state(state: object, kind: str = "PCG64", path: str = "rng") -> dict[str, object]:
+    """A generator's state, with the values that the generator can have.
+
+    Args:
+        state: to check.
+        kind: class of the bit generator; only states of PCG64 are checked in detail, numpy's own
+            setter checks the others.
+        path: place of the state, for messages.
+
+    Raises:
+        StateError: a value is missing or out of range.
+
+    """
+    fields = Fields(state, path)
+    if fields.get("bit_generator") != kind:
+        raise StateError(f"{fields.name('bit_generator')} is not {kind}")
+    if kind != "PCG64":
+        return dict(fields.state)
+    inner = fields.part("state")
+    values = {name: inner.integer(name, 0, 2**128 - 1) for name in ("state", "inc")}
+    if values["inc"] % 2 == 0:  # the period of the generator would be shorter
+        raise StateError(f"{inner.name('inc')} is even")
+    return {
+        "bit_generator": kind,
+        "state": values,
+        "has_uint32": fields.integer("has_uint32", 0, 1),
+        "uinteger": fields.integer("uinteger", 0, 2**32 - 1),
+    }

@@ -6,12 +6,13 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
 from rl_cli.core.errors import UpdateInterrupted
+from rl_cli.core.fields import Fields
 from rl_cli.core.types import Arrays, State
 from rl_cli.engine.functions import Compiler, Function, Runs, eager_loop
 
@@ -151,7 +152,9 @@ class Compilation:
 
     def load_state_dict(self, state: State) -> None:
         """Load a saved state; forward passes run in C only if they did in the saved run."""
-        self.was_compiled = cast("bool | None", state.get("compiled"))
-        self.was_native = bool(state.get("native", False))
+        fields = Fields(state)
+        known = fields.get("compiled", None) is not None
+        self.was_compiled = fields.boolean("compiled") if known else None
+        self.was_native = fields.boolean("native", default=False)
         if not self.was_native:
             self.forward = None

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from rl_cli.core.errors import UpdateInterrupted
+from rl_cli.core.fields import Fields
 from rl_cli.core.types import Arrays, Metrics, Params, State
 from rl_cli.engine import adam
 from rl_cli.engine.compilation import Compilation, Forward
@@ -329,21 +330,21 @@ class Learner:
 
     def state_dict(self) -> State:
         """Everything that a resumed run needs besides the policy."""
-        state: State = {
-            "momentum": self.first_moment,
-            "variance": self.second_moment,
+        target = {} if self.flat_target is None else {"target": self.flat_target}
+        return {
+            **{"momentum": self.first_moment, "variance": self.second_moment},
             "updates": self.updates,
             **self._compilation.state_dict(),
+            **target,
         }
-        if self.flat_target is not None:
-            state["target"] = self.flat_target
-        return state
 
     def load_state_dict(self, state: State) -> None:
-        """Load a saved state; its arrays may be of numpy or torch."""
-        self.first_moment.copy_(torch.as_tensor(state["momentum"]))
-        self.second_moment.copy_(torch.as_tensor(state["variance"]))
-        self.updates = cast(int, state["updates"])
+        """Load a saved state; its arrays may be of numpy or torch. Raises StateError."""
+        fields, shape = Fields(state), tuple(self.flat.shape)
+        own = {"momentum": self.first_moment, "variance": self.second_moment}
+        for name, tensor in (own | {"target": self.flat_target}).items():
+            if tensor is not None:
+                low = 0.0 if name == "variance" else None
+                tensor.copy_(torch.from_numpy(fields.array(name, shape, np.float32, low)))
+        self.updates = fields.integer("updates")
         self._compilation.load_state_dict(state)
-        if self.flat_target is not None:
-            self.flat_target.copy_(torch.as_tensor(state["target"]))

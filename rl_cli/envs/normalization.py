@@ -7,15 +7,18 @@ same order as with numpy, so the same bits, without the overhead of some thirty 
 from __future__ import annotations
 
 import math
-from typing import cast
 
 import numpy as np
 
 from rl_cli.config.env import EnvConfig
+from rl_cli.core.fields import COUNT, Fields
 from rl_cli.core.types import State
 
 SCALAR_PATH_MAX = 16
 """Length of a row up to which Python floats are faster than numpy."""
+
+MAX_MEAN = 1e100
+"""Bound of loaded statistics: their squares and sums stay finite."""
 
 
 class RunningMoments:
@@ -44,11 +47,15 @@ class RunningMoments:
         return {"mean": self.mean, "variance": self.variance, "count": self.count}
 
     def load_state_dict(self, state: State) -> None:
-        """Raises ValueError if the shape differs; nothing is changed then."""
-        mean, variance = np.asarray(state["mean"], float), np.asarray(state["variance"], float)
-        if mean.shape != self.mean.shape or variance.shape != self.mean.shape:
-            raise ValueError(f"statistics are {mean.shape}, observations {self.mean.shape}")
-        self.mean, self.variance, self.count = mean, variance, cast(float, state["count"])
+        """Raises StateError if a shape or a value is not possible; nothing is changed then."""
+        fields, shape = Fields(state), self.mean.shape
+        mean = fields.array("mean", shape, np.float64, -MAX_MEAN, MAX_MEAN)
+        variance = fields.array("variance", shape, np.float64, 0.0, MAX_MEAN**2)
+        self.set_moments(mean.copy(), variance.copy(), fields.number("count", 1.0, COUNT))
+
+    def set_moments(self, mean: np.ndarray, variance: np.ndarray, count: float) -> None:
+        """Replace the statistics by those that native code has computed."""
+        self.mean, self.variance, self.count = mean, variance, count
 
 
 def _updated(mean: float, variance: float, count: float, value: float) -> tuple[float, float]:
@@ -132,8 +139,16 @@ class RewardNormalizer:
         return {"moments": self.moments.state_dict(), "returns": self.returns}
 
     def load_state_dict(self, state: State) -> None:
-        self.moments.load_state_dict(cast(State, state["moments"]))
-        self.returns[:] = cast(np.ndarray, state["returns"])
+        """Raises StateError if a shape or a value is not possible."""
+        fields = Fields(state)
+        self.moments.load_state_dict(fields.mapping("moments"))
+        self.returns[:] = fields.array(
+            "returns", self.returns.shape, np.float64, -MAX_MEAN, MAX_MEAN
+        )
+
+    def set_returns(self, returns: np.ndarray) -> None:
+        """Replace the discounted returns (n,) by those that native code has computed."""
+        self.returns[:] = returns
 
 
 def make_normalizers(

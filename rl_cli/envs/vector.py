@@ -17,6 +17,7 @@ from rl_cli.envs.fast_classic_control import is_fast, make_fast
 from rl_cli.envs.faults import close_all, env_fault, faults_at
 from rl_cli.envs.finite_checks import FiniteChecks
 from rl_cli.envs.image_note import image_note
+from rl_cli.envs.loaded_state import LoadedEnvs
 from rl_cli.envs.make import make_env
 from rl_cli.envs.normalization import make_normalizers
 from rl_cli.envs.spaces import action_decoder, raw_dtype, spec_of
@@ -316,23 +317,23 @@ class VectorEnv:
             Indices of envs whose episode could not be restored: each of them starts a new one.
             `inexact` says why.
 
+        Raises StateError for values that these envs cannot have.
+
         """
-        actions = cast(list[np.ndarray], state["actions"])
-        self.start_states = cast(list[State], state["begun"])
-        self.episode_numbers = list(cast(list[int], state.get("numbers", self.episode_numbers)))
-        self.reset_order = list(cast(list[int], state.get("order", self.reset_order)))
-        self.returns = cast(np.ndarray, state["returns"]).tolist()
-        self.lengths = cast(np.ndarray, state["lengths"]).tolist()
-        before, self.inexact = cast(np.ndarray, state["raw"]), {}
+        loaded = LoadedEnvs(state, self.spec)
+        self.start_states, self.reset_order = loaded.start_states, loaded.order
+        self.episode_numbers = loaded.numbers
+        self.returns, self.lengths = loaded.returns, loaded.lengths
+        self.inexact = {}
         for i in self.reset_order:
-            self.actions[i].refill(actions[i], self.lengths[i])
-            if why := self._restore_episode(i, actions[i], before[i]):
+            self.actions[i].refill(loaded.actions[i], self.lengths[i])
+            if why := self._restore_episode(i, loaded.actions[i], loaded.raw[i]):
                 self.inexact[i] = why
         self.obs = self.raw
         if self.obs_normalizer is not None:
-            self.obs = np.array(state["obs"], np.float32)
+            self.obs = loaded.normalized_obs(self.obs_normalizer.clip)
         if self.reward_normalizer is not None:
-            self.reward_normalizer.load_state_dict(cast(State, state["reward"]))
+            self.reward_normalizer.load_state_dict(loaded.fields.mapping("reward"))
         if lost := sorted(self.inexact):
             self._finish_episodes(lost)
             self.episodes, self.recordings = [], []  # a lost episode did not finish

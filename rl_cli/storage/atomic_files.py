@@ -9,7 +9,7 @@ import math
 import os
 import shutil
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,7 +64,7 @@ def free_bytes(path: Path) -> int:
     return shutil.disk_usage(existing).free
 
 
-def write_new(path: Path, *chunks: bytes | memoryview) -> None:
+def write_new(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
     """Write a new file, replacing a file or link of that name. The caller syncs it."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | BINARY
     try:
@@ -99,16 +99,26 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def write_atomic(path: Path, content: bytes) -> None:
-    """Replace a file in one step and sync it. Raises StorageError; the old content is then kept."""
+def write_atomic(path: Path, content: bytes | Iterable[bytes]) -> None:
+    """Replace a file in one step and sync it; the old content is kept after an error.
+
+    Args:
+        path: of the file.
+        content: the bytes, or an iterator of chunks, which may read the old content.
+
+    Raises:
+        StorageError: it cannot be written.
+
+    """
     part = path.with_name(f".{path.name}.part")
-    with storing(path, len(content)):
+    chunks = [content] if isinstance(content, bytes) else content
+    with storing(path, len(content) if isinstance(content, bytes) else None):
         try:
-            write_new(part, content)
+            write_new(part, chunks)
             sync(part)
             part.replace(path)
             sync_folder(path.parent)
-        except OSError:
+        except BaseException:
             part.unlink(missing_ok=True)
             raise
 

@@ -230,7 +230,7 @@ def _require_readable(path: Path, chunks: list[Chunk], size: int) -> None:
 def _write(path: Path, chunks: list[Chunk]) -> _Kept:
     size = sum(len(chunk) for chunk in chunks)
     _require_readable(path, chunks, size)
-    write_new(path, *chunks)
+    write_new(path, chunks)
     digest = hashlib.sha256()
     for chunk in chunks:
         digest.update(chunk)

@@ -196,7 +196,7 @@ def _signed(folder: Path, lock: BaseFileLock, native: bool) -> BaseFileLock | No
             return None
         fields = dataclasses.asdict(Owner.this_process())
         part = folder / f"{OWNER}.{os.getpid()}"
-        write_new(part, (json.dumps(fields) + "\n").encode())
+        write_new(part, [(json.dumps(fields) + "\n").encode()])
         part.replace(folder / OWNER)
     except BaseException:
         lock.release()

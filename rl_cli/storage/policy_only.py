@@ -55,7 +55,7 @@ def _keep_policy(checkpoint: Path, manifest: Manifest) -> None:
         try:
             shutil.copyfile(checkpoint / POLICY, part / POLICY)
             kept = dataclasses.replace(manifest, format=FORMAT, files=files)
-            write_new(part / MANIFEST, encode(kept))
+            write_new(part / MANIFEST, [encode(kept)])
             sync_files([part / POLICY, part / MANIFEST])
             sync_folder(part)
             publish(part, checkpoint)

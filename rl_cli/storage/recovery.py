@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
 from rl_cli.core.errors import BadInput
+from rl_cli.core.fields import Fields
 from rl_cli.storage.atomic_files import storing, write_json
 from rl_cli.storage.checkpoint_reader import read_manifest
 from rl_cli.storage.manifest import BEST, steps_in
+from rl_cli.storage.untrusted import MAX_JSON_BYTES, parse_json, read
 
 
 def recover(folder: Path) -> None:
@@ -39,12 +40,14 @@ def _recover_best(folder: Path) -> None:
     except (IndexError, BadInput):  # none, or a damaged one, which its reader reports
         return
     mean = (newest.eval or {}).get("mean_return")
+    if not isinstance(mean, float):
+        return
     try:
-        best = json.loads((folder / BEST).read_text())
-        is_better = best["step"] < newest.step and best["mean_return"] <= mean
-    except (OSError, ValueError, KeyError, TypeError):
-        is_better = mean is not None
-    if is_better and mean is not None and newest.eval is not None:
+        best = Fields(parse_json(read(folder / BEST, MAX_JSON_BYTES)))
+        is_better = best.number("step") < newest.step and best.number("mean_return") <= mean
+    except (OSError, ValueError):
+        is_better = True
+    if is_better and newest.eval is not None:
         write_json(folder / BEST, {"step": newest.step, **newest.eval})
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import fnmatch
 import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -168,6 +170,21 @@ def size_of(folder: Path) -> int:
                 found = os.lstat(os.path.join(parent, name))
                 sizes[found.st_dev, found.st_ino] = found.st_size
     return sum(sizes.values())
+
+
+def require_plain_files(folder: Path, patterns: Sequence[str]) -> None:
+    """Refuse links, pipes and devices among the files of these names directly in a folder.
+
+    Raises:
+        BadInput: names the file.
+
+    """
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        for path in sorted(folder.iterdir()):  # `glob` leaves out links without a target
+            if not any(fnmatch.fnmatch(path.name, pattern) for pattern in patterns):
+                continue
+            if (kind := special_kind(path.lstat().st_mode)) is not None:
+                raise BadInput(f"the sweep would write into {kind}", str(path), "remove it")
 
 
 def write_status(folder: Path, **status: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +11,17 @@ from rl_cli.core import terminal
 from rl_cli.core.errors import BadInput, RunError
 from rl_cli.report import report as comparison
 from rl_cli.report import table
+from rl_cli.sweep import records
 from rl_cli.tracking.display import print_table
 from rl_cli.tracking.formatting import cell, duration, number
 
 
 def report(sweep: Path) -> int:
     """Print the tables. -> exit code: 0 if all jobs succeeded, their common exit code, or 1."""
-    jobs = [
-        json.loads(path.read_text()) | {"job": int(path.stem.removeprefix("job_"))}
-        for path in sorted(sweep.glob("job_*.json"))
-    ]
+    read = {path: records.load(path) for path in records.paths(sweep)}
+    for path in [path for path, record in read.items() if not record]:
+        terminal.say(f"not a record of a job, left out: {path}")
+    jobs = [record | {"job": records.number_of(p)} for p, record in read.items() if record]
     shared = set.intersection(*(set(job["overrides"]) for job in jobs)) if len(jobs) > 1 else set()
     for job in jobs:  # overrides common to all jobs are printed once
         job["overrides"] = [o for o in job["overrides"] if o not in shared] or ["(as given)"]
@@ -41,7 +41,7 @@ def _jobs_table(jobs: list[dict[str, Any]]) -> Table:
     for job in jobs:
         value = "" if job["eval_return"] is None else number(job["eval_return"])
         ended = (
-            job["state"]
+            cell(job["state"])
             if job["exit_code"] == 0
             else f"[red]{cell(job['state'])}[/]: {cell(job['reason'])}"
         )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -24,11 +25,10 @@ from rl_cli.core import devices, processes, terminal
 from rl_cli.core.errors import BadInput
 from rl_cli.storage import run_folder
 from rl_cli.storage.atomic_files import write_json
-from rl_cli.sweep import run_job
+from rl_cli.sweep import records, run_job
 from rl_cli.sweep.process_pool import ForkPool, Pool, SpawnPool
+from rl_cli.sweep.records import Record
 from rl_cli.training.resume import HOW
-
-Record = dict[str, Any]
 
 STORAGE = 4
 """Exit code of a run that could not write its files."""
@@ -114,14 +114,14 @@ class Sweep:
 
     def result(self, job: Job) -> float | None:
         """The last evaluation of a job of this start, for a sweeper that optimizes it."""
-        value = _read(self.paths[job.number]).get("eval_return")
+        value = records.load(self.paths[job.number]).get("eval_return")
         return float(value) if isinstance(value, int | float) else None
 
     def _not_started(self, job: Job, signum: int) -> None:
         """Record a job that a stop signal reached before it started."""
         path = self.paths[job.number]
         ended = {"exit_code": 128 + signum, "state": "interrupted", "reason": _name(signum)}
-        write_json(path, _read(path) | ended)
+        write_json(path, records.load(path) | ended)
 
     def _pool(self, jobs: list[Job]) -> tuple[Callable[[int, run_job.Task], bool], Pool[Any]]:
         """A function that starts a task, and the pool it starts it in."""
@@ -172,13 +172,13 @@ class Sweep:
         if known:
             return known.pop(0)
         number = job.number
-        while (path := self.folder / f"job_{number:04d}.json").exists():
+        while os.path.lexists(path := self.folder / f"job_{number:04d}.json"):
             number += 1  # of another job, from a sweep with other values
         return path, {}
 
     def _ended(self, number: int, code: int) -> None:
         path = self.paths[number]
-        record = _read(path)
+        record = records.load(path)
         if record.get("state") == "running":  # the process ended before it wrote the record
             state, reason = "failed", f"the process ended by itself with code {code}"
             if code - 128 in processes.STOP_SIGNALS:  # before it could handle the signal
@@ -188,7 +188,7 @@ class Sweep:
             if code == KILLED:
                 reason += ", which the system sends when it is out of memory"
             write_json(path, record | {"exit_code": code or 1, "state": state, "reason": reason})
-            record = _read(path)
+            record = records.load(path)
         failed = record.get("exit_code")
         if failed or self.size > 1:
             ended = f"{record['state']}: {record['reason']}" if failed else "done"
@@ -200,18 +200,10 @@ class Sweep:
 def _records(folder: Path) -> dict[str, list[tuple[Path, Record]]]:
     """Records of earlier starts of the sweep, by the hash of the configuration."""
     found: dict[str, list[tuple[Path, Record]]] = {}
-    for path in sorted(folder.glob("job_*.json")):
-        record = _read(path)
+    for path in records.paths(folder):
+        record = records.load(path)
         found.setdefault(str(record.get("config")), []).append((path, record))
     return found
-
-
-def _read(path: Path) -> Record:
-    try:
-        record = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return record if isinstance(record, dict) else {}
 
 
 def _is_complete(record: Record) -> bool:

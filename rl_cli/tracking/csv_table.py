@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rl_cli.core.errors import BadInput, StorageError
 from rl_cli.core.types import Episode
 from rl_cli.storage.atomic_files import append, storing, sync_files, write_atomic
+from rl_cli.tracking import csv_reader
 from rl_cli.tracking.sinks import SinkContext
 
 METRICS = ("step", "rollout/episode_return", "rollout/episode_length", "rollout/episodes")
 """First columns of metrics.csv; each new tag becomes a further column."""
+CHUNK = 1 << 20
+"""Characters written at a time when a table is rewritten."""
+
 EVALUATIONS = ("step", "episode", "seed", "episode_return", "episode_length")
 """Columns of eval.csv."""
 
@@ -56,13 +63,19 @@ class CsvTable:
     """A CSV file to which rows of named values are appended; a new name becomes a new column.
 
     A row that cannot be written stays in `unwritten` and is written together with the next one.
+    An existing file may have been saved by another program: see `csv_reader`.
+
+    Raises:
+        BadInput: the file exists and is no table with a column `step`.
+
     """
 
     def __init__(self, path: Path, columns: tuple[str, ...]) -> None:
         self.path, self.columns = path, list(columns)
         self.unwritten: list[Mapping[str, Any]] = []
-        if path.exists():
-            self.columns = self._read()[0]
+        if path.exists() and path.stat().st_size:
+            with _readable(path):
+                self.columns = csv_reader.columns(path)
         else:
             self._rewrite(self.columns, [])
 
@@ -81,7 +94,10 @@ class CsvTable:
         rows = self.unwritten
         if new := {name: None for row in rows for name in row if name not in self.columns}:
             columns = [*self.columns, *new]
-            self._rewrite(columns, [*self._read()[1], *rows])
+            try:
+                self._rewrite(columns, itertools.chain(csv_reader.rows(self.path), rows))
+            except ValueError as error:  # another program has changed it during the run
+                raise StorageError(f"not a table of a run: {error}", str(self.path), FIX) from error
             self.columns = columns
         elif rows:
             text = "".join(_line([row.get(c, "") for c in self.columns]) for row in rows)
@@ -90,21 +106,42 @@ class CsvTable:
         self.unwritten = []
 
     def cut_after(self, step: int) -> None:
-        """Remove the rows of later steps."""
-        self._rewrite(self.columns, [r for r in self._read()[1] if int(r["step"]) <= step])
+        """Remove the rows of later steps. Raises BadInput, as the constructor does."""
+        with _readable(self.path):
+            kept = (row for row in csv_reader.rows(self.path) if int(row["step"]) <= step)
+            self._rewrite(self.columns, kept)
 
-    def _read(self) -> tuple[list[str], list[Mapping[str, Any]]]:
-        with storing(self.path), self.path.open(newline="") as file:
-            complete = (
-                line for line in file if line.endswith("\n")
-            )  # a kill may leave an incomplete last line
-            reader = csv.DictReader(complete)
-            rows: list[Mapping[str, Any]] = list(reader)
-            return list(reader.fieldnames or self.columns), rows
+    def _rewrite(self, columns: list[str], rows: Iterable[Mapping[str, Any]]) -> None:
+        """Write the file anew, in pieces: it may be larger than the memory."""
+        lines = (_line([row.get(c, "") for c in columns]) for row in rows)
+        write_atomic(self.path, _chunks(itertools.chain([_line(columns)], lines)))
 
-    def _rewrite(self, columns: list[str], rows: list[Mapping[str, Any]]) -> None:
-        lines = [_line(columns)] + [_line([row.get(c, "") for c in columns]) for row in rows]
-        write_atomic(self.path, "".join(lines).encode())
+
+FIX = "restore the file, or move it out of the folder to start a new one"
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Turn errors of `csv_reader` into BadInput."""
+    with storing(path):
+        try:
+            yield
+        except ValueError as error:
+            raise BadInput(f"not a table of a run: {error}", str(path), FIX) from error
+
+
+def _chunks(lines: Iterable[str]) -> Iterator[bytes]:
+    """Lines in pieces of about `CHUNK` characters; the first is there for an empty table too."""
+    held: list[str] = []
+    size = 0
+    for line in lines:
+        held.append(line)
+        size += len(line)
+        if size >= CHUNK:
+            yield "".join(held).encode()
+            held, size = [], 0
+    if held:
+        yield "".join(held).encode()
 
 
 def _line(values: list[Any]) -> str:

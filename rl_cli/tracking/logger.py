@@ -11,9 +11,16 @@ import numpy as np
 import torch
 
 from rl_cli.core.errors import NonFinite
+from rl_cli.core.fields import Fields, StateError, integer, number, shown
 from rl_cli.core.types import Episode, Metrics
 from rl_cli.tracking.sinks import Sink
-from rl_cli.tracking.statistics import EpisodeTally, Summary
+from rl_cli.tracking.statistics import MAX_RETURN, EpisodeTally, Summary
+
+MAX_NAME = 200
+"""Characters of the name of a metric in a loaded state; it becomes a column."""
+
+MAX_METRIC = 1e290
+"""Bound of the values in a loaded state; their sum is finite."""
 
 PACKED_FROM = 10_000
 """Number of values of one metric between two rows at which they are joined into one tensor."""
@@ -124,19 +131,36 @@ class Logger:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Raises StateError for metrics, episodes or steps that no run has."""
+        fields = Fields(state)
+        gathered = fields.part("gathered")
+        for name in gathered.state:
+            if not (isinstance(name, str) and name.isprintable() and len(name) <= MAX_NAME):
+                raise StateError(f"{shown(name)} is no name of a metric")
+            if np.size(gathered.get(name)) == 0:
+                raise StateError(f"{gathered.name(name)} is empty")
         self.collected = {
-            name: [torch.from_numpy(values)] for name, values in state["gathered"].items()
+            name: [
+                torch.from_numpy(gathered.array(name, (None,), np.float64, -MAX_METRIC, MAX_METRIC))
+            ]
+            for name in gathered.state
         }
-        self.episodes = [Episode(*e) for e in state["episodes"]]
+        self.episodes = [_episode(value) for value in fields.items("episodes")]
         if "tally" not in state:  # format 1 stored the number of episodes only
-            self.tally.count_unknown(state["episodes_total"])
+            self.tally.count_unknown(fields.integer("episodes_total"))
             return
-        self.tally.load_state_dict(state["tally"])
-        self.window.extend(state["window"])
-        self.row_step = state.get("row_at", self.row_step)
-        self.evaluation_step = state.get("evaluation_at", self.evaluation_step)
+        self.tally.load_state_dict(fields.get("tally"))
+        self.window.extend(fields.numbers("window"))
+        self.row_step = fields.integer("row_at", default=self.row_step)
+        self.evaluation_step = fields.integer("evaluation_at", default=self.evaluation_step)
         for sink in self.sinks:  # rows of the checkpoint's step may have been written after it
             sink.cut_after(self.row_step, self.evaluation_step)
+
+
+def _episode(value: object) -> Episode:
+    """An episode of a checkpoint. Raises StateError."""
+    total, length = Fields({"episode": value}).items("episode", 2)
+    return Episode(number(total, "return", -MAX_RETURN, MAX_RETURN), integer(length, "length", 0))
 
 
 def _joined(values: Sequence[torch.Tensor | np.ndarray]) -> torch.Tensor:

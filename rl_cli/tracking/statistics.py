@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 
+from rl_cli.core.fields import Fields
 from rl_cli.core.types import Episode
+
+MAX_RETURN = 1e150
+"""Bound of the mean of returns in a loaded state: its square is finite."""
 
 BOOTSTRAP_REPEATS = 10_000
 
@@ -121,6 +124,12 @@ class EpisodeTally:
         names = ("count", "steps", "successes", "mean", "squares", "missed")
         return {name: getattr(self, name) for name in names}
 
-    def load_state_dict(self, state: Mapping[str, float]) -> None:
-        for name in self.state_dict():
-            setattr(self, name, state[name])
+    def load_state_dict(self, state: object) -> None:
+        """Raises StateError for counts and sums that no episodes have."""
+        fields = Fields(state, "tally")
+        self.count = fields.integer("count")
+        self.missed = fields.integer("missed", 0, self.count)
+        self.successes = fields.integer("successes", 0, self.count)
+        self.steps = fields.integer("steps")
+        self.mean = fields.number("mean", -MAX_RETURN, MAX_RETURN)
+        self.squares = fields.number("squares", 0.0)

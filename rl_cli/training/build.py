@@ -14,7 +14,8 @@ from rl_cli.buffers.replay import ReplayBuffer
 from rl_cli.collectors.factory import make_collector
 from rl_cli.config.labels import Labels
 from rl_cli.config.run import RunConfig
-from rl_cli.core.errors import BadInput
+from rl_cli.core.errors import BadInput, RunError
+from rl_cli.core.fields import StateError
 from rl_cli.core.start_folder import relative
 from rl_cli.core.types import EnvSpec, State, Waiting
 from rl_cli.engine.compiler import source_digest
@@ -44,7 +45,7 @@ from rl_cli.training.conditions import conditions
 from rl_cli.training.exactness import Exactness
 from rl_cli.training.plugins import Plugins
 from rl_cli.training.policy import RunPolicy
-from rl_cli.training.resume import Saved
+from rl_cli.training.resume import RESTORE, Saved
 from rl_cli.training.trainer import Budget, Trainer
 
 CHECK_EVERY_CUDA = 100
@@ -246,9 +247,11 @@ def load_state(trainer: Trainer, state: State, folder: Path) -> dict[int, str]:
     try:
         trainer.state.load_state_dict(state)
         return trainer.collector.envs.inexact
-    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        raise BadInput(
-            f"the checkpoint does not fit the run: {type(error).__name__}: {error}",
-            relative(folder / "checkpoints"),
-            "restore the checkpoint, or move it out of the folder to resume from an earlier one",
-        ) from error
+    except RunError:
+        raise
+    except StateError as error:
+        what = f"the checkpoint does not fit the run: {error}"
+        raise BadInput(what, relative(folder / "checkpoints"), RESTORE) from error
+    except Exception as error:  # of an env or a callback, which do not check what they load
+        what = f"the checkpoint does not fit the run: {type(error).__name__}: {error}"
+        raise BadInput(what, relative(folder / "checkpoints"), RESTORE) from error

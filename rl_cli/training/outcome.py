@@ -52,7 +52,7 @@ def already_complete(folder: Path, cfg: RunConfig) -> Outcome:
         "was complete",
         step if isinstance(step, int) else 0,
         str(folder),
-        float(value) if isinstance(value, int | float) else None,
+        float(value) if isinstance(value, float) else None,  # json writes a mean as 500.0
     )
 
 

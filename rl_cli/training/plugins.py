@@ -36,7 +36,7 @@ SINKS: Registry[Sink] = Registry(
     "rl_cli.tracking",
     {
         *("logger", "console", "formatting", "statistics", "sinks"),
-        *("csv_table", "tensorboard"),  # always; by log.tensorboard
+        *("csv_table", "csv_reader", "tensorboard"),  # always; by log.tensorboard
     },
     "rl_cli.sinks",
     lambda cls: hasattr(cls, "write_row"),

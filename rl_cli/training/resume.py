@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from rl_cli.config import migrations
 from rl_cli.config.algorithm import AlgoConfig
@@ -14,13 +14,16 @@ from rl_cli.config.labels import Labels
 from rl_cli.config.run import RunConfig
 from rl_cli.core import terminal
 from rl_cli.core.errors import BadInput, plain
+from rl_cli.core.fields import StateError
 from rl_cli.core.start_folder import relative
 from rl_cli.core.types import Arrays, State
 from rl_cli.storage import checkpoint_reader, recovery, run_folder
-from rl_cli.storage.manifest import Manifest, steps_in
-from rl_cli.training.state_migration import upgraded
+from rl_cli.storage.manifest import STATE_JSON, Manifest, steps_in
+from rl_cli.training.state_migration import counters
 
 AUTO = "auto"
+
+RESTORE = "restore the checkpoint, or move it out of the folder to resume from an earlier one"
 
 HOW = ("resume", "run_dir", "jobs", "display", "quiet")
 """Keys of how a run is started, which do not change its result. They are not recorded."""
@@ -81,16 +84,25 @@ def load_checkpoint(folder: Path, cfg: RunConfig, algo_cfg: AlgoConfig) -> Saved
                 f"total_timesteps={cfg.total_timesteps}",
                 "give a larger budget",
             )
-        _refuse_fewer_episodes(saved.state, cfg)
+        _check_counters(saved, cfg, folder)
     for path, why in broken:
         kept = recovery.set_aside(path)
         terminal.warn(f"broken checkpoint set aside as {relative(kept)}: {plain(why)}")
     return saved
 
 
-def _refuse_fewer_episodes(state: State, cfg: RunConfig) -> None:
-    """With N envs a run may have exceeded its budget by up to N - 1 episodes at its last step."""
-    had = cast(int, upgraded(state)["episodes"])
+def _check_counters(saved: Saved, cfg: RunConfig, folder: Path) -> None:
+    """Refuse a state of another step, or beyond the budget of episodes.
+
+    With N envs a run may have exceeded its budget by up to N - 1 episodes at its last step.
+    """
+    try:
+        step, had = counters(saved.state)
+        if step != saved.manifest.step:
+            raise StateError(f"its step is {step}, that of the manifest {saved.manifest.step}")
+    except StateError as error:
+        where = str(folder / "checkpoints" / f"{saved.manifest.step:09d}" / STATE_JSON)
+        raise BadInput(f"not the state of a run: {error}", where, RESTORE) from None
     if cfg.total_episodes is not None and had >= cfg.total_episodes + cfg.env.num_envs:
         raise BadInput(
             f"the run is already at episode {had}",

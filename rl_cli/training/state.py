@@ -5,14 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
 
 from rl_cli.algos.base import Algorithm
 from rl_cli.collectors.base import Collector
+from rl_cli.core.fields import Fields, StateError, integer
 from rl_cli.core.types import State
 from rl_cli.training.callbacks.base import CallbackList
 from rl_cli.training.exactness import Exactness
 from rl_cli.training.state_migration import upgraded
+
+MAX_SECONDS = 1e12
+"""Bound of the seconds of training in a loaded state."""
 
 
 class TrainingState:
@@ -90,15 +94,27 @@ class TrainingState:
         }
 
     def load_state_dict(self, state: State) -> list[int]:
-        """Restore a checkpoint's state. -> the envs whose replay did not reproduce the observation."""
-        state = upgraded(state)
-        self.step, self.episodes = cast(int, state["step"]), cast(int, state["episodes"])
-        self.elapsed = cast(float, state["elapsed"])
-        self.update_pending = "served" in state
-        served = cast("list[int]", state.get("served", [self.step, self.episodes]))
-        self.served = (served[0], served[1])
-        self.algo.load_state_dict(cast(State, state["algo"]))
-        inexact = self.collector.envs.load_state_dict(cast(State, state["envs"]))
-        self.callbacks.load_state_dict(cast(State, state["callbacks"]))
-        self.exactness.load_state_dict(state.get("inexact"))
+        """Restore a checkpoint's state. -> the envs whose replay did not reproduce the observation.
+
+        Raises:
+            StateError: a value is missing, or not of its type or range.
+
+        """
+        fields = Fields(upgraded(state))
+        self.step = fields.integer("step")
+        self.episodes = fields.integer("episodes", 0, self.step)
+        self.elapsed = fields.number("elapsed", 0.0, MAX_SECONDS)
+        self.update_pending = "served" in fields.state
+        steps, episodes = fields.items("served", 2, default=(self.step, self.episodes))
+        self.served = (
+            integer(steps, "served.0", 0, self.step),
+            integer(episodes, "served.1", 0, self.episodes),
+        )
+        self.algo.load_state_dict(fields.mapping("algo"))
+        is_full = getattr(getattr(self.algo, "buffer", None), "full", False)
+        if is_full and not self.update_pending:  # the next step would be written behind its end
+            raise StateError("the rollout is full, and no update is pending")
+        inexact = self.collector.envs.load_state_dict(fields.mapping("envs"))
+        self.callbacks.load_state_dict(fields.mapping("callbacks"))
+        self.exactness.load_state_dict(fields.get("inexact", None))
         return inexact

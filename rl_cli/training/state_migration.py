@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
-
+from rl_cli.core.fields import Fields
 from rl_cli.core.types import State
 
 
 def upgraded(state: State) -> State:
-    """The state in the current layout. Formats up to 3 had flat keys and no `callbacks`."""
-    if "callbacks" in state:
+    """The state in the current layout. Formats up to 3 had flat keys and no `callbacks`.
+
+    Raises:
+        StateError: a key is missing.
+
+    """
+    fields = Fields(state)
+    if "callbacks" in fields.state:
         return state
-    logger = cast(dict[str, Any], state["logger"])
-    episodes = logger["tally"]["count"] if "tally" in logger else logger["episodes_total"]
+    logger = fields.part("logger")
+    in_tally = "tally" in logger.state
+    episodes = logger.part("tally").get("count") if in_tally else logger.get("episodes_total")
     evaluation = {
-        "means": state.get("evaluations", []),
-        "step": state["evaluated_at"],
-        "latest": state["latest"],
-        "best_return": state["best_return"],
-        "interrupted": state["owes_evaluation"],
+        "means": fields.get("evaluations", []),
+        "step": fields.get("evaluated_at"),
+        "latest": fields.get("latest"),
+        "best_return": fields.get("best_return"),
+        "interrupted": fields.get("owes_evaluation"),
     }
     callbacks = {
-        "metrics": logger,
+        "metrics": dict(logger.state),
         "evaluation": evaluation,
-        "early_stopping": {"returns": state["recent"]},
+        "early_stopping": {"returns": fields.get("recent")},
     }
-    kept = {name: state[name] for name in ("step", "elapsed", "algo", "envs")}
+    kept = {name: fields.get(name) for name in ("step", "elapsed", "algo", "envs")}
     return {**kept, "episodes": episodes, "callbacks": callbacks}
+
+
+def counters(state: State) -> tuple[int, int]:
+    """Env steps and finished episodes of a state of any format. Raises StateError."""
+    fields = Fields(upgraded(state))
+    return fields.integer("step"), fields.integer("episodes")

@@ -59,7 +59,7 @@ class Loop:
         }
         self.how |= env
         self.envs = VectorEnv(env_config(env_id, num_envs=num_envs, **env), env_seeds(3, num_envs))
-        cfg = settings(name, **(DQN if name == "dqn" else PPO) | (changes or {}))
+        cfg = settings(name, **{"dqn": DQN, "ppo": PPO}.get(name, {}) | (changes or {}))
         cpu = torch.device("cpu")
         self.algo = algos.load(name)(cfg, self.envs.spec, BUDGET, 0, cpu)
         identity = f"collectors {(changes or {}).get('bootstrap')}"

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from rl_cli.cli import train as rl_train
+from rl_cli.core.fields import StateError
 from rl_cli.storage import checkpoint_reader
 from rl_cli.training.callbacks.base import CallbackList
 from rl_cli.training.callbacks.early_stopping import EarlyStopping
@@ -115,7 +116,7 @@ def test_flat_state_is_loaded_into_the_parts_and_callbacks_of_a_run():
 
 @pytest.mark.parametrize("key", ["logger", "recent", "evaluated_at", "best_return", "algo"])
 def test_flat_state_without_a_required_key_raises(key):
-    with pytest.raises(KeyError, match=key):
+    with pytest.raises(StateError, match=key):
         training_state().load_state_dict(flat_state(**{key: None}))
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import ClassVar, NamedTuple, Protocol, cast
+from typing import ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
 from rl_cli.config.run import RunConfig
+from rl_cli.core.fields import Fields
 from rl_cli.core.types import Episode, Metrics, Recording, State
 from rl_cli.training.callbacks.history import EvaluationHistory
 
@@ -184,4 +185,4 @@ class CallbackList(Callback):
     def load_state_dict(self, state: State) -> None:
         for callback in self.callbacks:
             if callback.name in state:
-                callback.load_state_dict(cast(State, state[callback.name]))
+                callback.load_state_dict(Fields(state).mapping(callback.name))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import cast
 
 from rl_cli.config.run import StopConfig
+from rl_cli.core.fields import Fields
 from rl_cli.core.types import Episode, Recording, State
 from rl_cli.training.callbacks.base import Callback, RunState
 from rl_cli.training.callbacks.history import EvaluationHistory
@@ -48,7 +48,7 @@ class EarlyStopping(Callback):
         return {"returns": list(self.returns)}
 
     def load_state_dict(self, state: State) -> None:
-        self.returns.extend(cast(list[float], state["returns"]))
+        self.returns.extend(Fields(state).numbers("returns"))
 
 
 def reached(values: deque[float], threshold: float | None) -> float | None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
+from rl_cli.core.fields import Fields, StateError, integer, number
 from rl_cli.core.types import State
 from rl_cli.tracking.statistics import Summary
 
@@ -58,10 +59,25 @@ class EvaluationHistory:
         }
 
     def load_state_dict(self, state: State) -> None:
-        self.means.extend(cast(list[float], state["means"]))
-        self.step = cast(int, state["step"])
-        if state["latest"] is not None:
-            self.latest = Summary(*cast(list[Any], state["latest"]))
-        best = state["best_return"]
-        self.best_return = -np.inf if best is None else cast(float, best)
-        self.interrupted = cast(bool, state["interrupted"])
+        """Raises StateError for results that no evaluation has."""
+        fields = Fields(state)
+        self.means.extend(fields.numbers("means"))
+        self.step = fields.integer("step", -1)
+        self.latest = _summary(fields)
+        if (self.latest is None) != (self.step < 0):
+            raise StateError("latest and step do not belong together")
+        best = fields.get("best_return")
+        self.best_return = -np.inf if best is None else fields.number("best_return")
+        self.interrupted = fields.boolean("interrupted")
+
+
+def _summary(fields: Fields) -> Summary | None:
+    """The latest evaluation of a checkpoint; None: there was none."""
+    if fields.get("latest") is None:
+        return None
+    values = dict(zip(Summary._fields, fields.items("latest", len(Summary._fields)), strict=True))
+    read: dict[str, Any] = {"episodes": integer(values["episodes"], "latest.episodes", 1)}
+    for name in Summary._fields[1:]:
+        missing = values[name] is None and name.startswith("success")
+        read[name] = None if missing else number(values[name], f"latest.{name}")
+    return Summary(**read)
