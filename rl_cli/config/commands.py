@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from rl_cli.config.env import EnvConfig
+from rl_cli.config.run import Display
 from rl_cli.config.schema import Device, Folder, Int, schema
 
 
@@ -23,6 +24,9 @@ class ReplayConfig:
     video_episodes: Int = Field(ge=1, description="episodes recorded with video=true")
     render: Literal["none", "human"] = Field(description="human: show the env in a window")
     device: Device = Field(description="device of the networks")
+    display: Display = Field(
+        description="auto, live: a table; plain: lines of text; none: warnings and errors only"
+    )
     output: Folder | None = Field(
         description="folder for evaluation.json and videos; null: runs/evals/<name>"
     )

@@ -37,7 +37,7 @@ from rl_cli.storage import checkpoint_reader
 from rl_cli.storage.atomic_files import write_json
 from rl_cli.storage.manifest import POLICY, Manifest
 from rl_cli.tracking.display import print_table
-from rl_cli.tracking.formatting import summary_table
+from rl_cli.tracking.formatting import summary_rows, summary_table
 from rl_cli.tracking.statistics import summarise
 
 if TYPE_CHECKING:
@@ -170,7 +170,10 @@ def _report(
     manifest = agent.manifest
     how = "greedy" if cfg.greedy else "sampled"
     title = plain(f"{agent.algo.cfg.title} on {agent.env.id}, step {manifest.step:,}, {how}")
-    print_table(summary_table(summary, title))
+    if cfg.display == "plain":
+        terminal.say(title, *(f"{name}: {value}" for name, value in summary_rows(summary)))
+    elif cfg.display != "none":
+        print_table(summary_table(summary, title))
     write_json(
         output / "evaluation.json",
         {
@@ -187,10 +190,11 @@ def _report(
             ],
         },
     )
-    terminal.say(
-        f"checkpoint: {relative(folder)}",
-        f"results:    {relative(output / 'evaluation.json')}",
-    )
+    if cfg.display != "none":
+        terminal.say(
+            f"checkpoint: {relative(folder)}",
+            f"results:    {relative(output / 'evaluation.json')}",
+        )
 
 
 def _record_videos(cfg: ReplayConfig, agent: Agent, output: Path) -> None:
@@ -205,5 +209,5 @@ def _record_videos(cfg: ReplayConfig, agent: Agent, output: Path) -> None:
     except VideoUnavailable as problem:
         terminal.warn(f"no video: {problem}")
         return
-    for path in paths:
+    for path in paths if cfg.display != "none" else ():
         terminal.say(f"video:      {relative(path)}")

@@ -132,24 +132,29 @@ def cell(text: str) -> str:
 
 
 def summary_table(summary: Summary, title: str) -> Table:
-    """All values of a summary."""
+    """`summary_rows` as a table."""
     table = Table(title=cell(title), title_justify="left", show_header=False)
     table.add_column(style="dim")
     table.add_column(justify="right")
-    table.add_row("episodes", f"{summary.episodes}")
-    table.add_row("mean return", f"{summary.mean:.2f}")
-    table.add_row("std", f"{summary.std:.2f}")
-    table.add_row("median", f"{summary.median:.2f}")
-    table.add_row(
-        "IQM [95% interval]",
-        f"{summary.iqm:.2f} [{summary.iqm_low:.2f}, {summary.iqm_high:.2f}]".replace("[", r"\[", 1),
-    )
-    table.add_row("min, max", f"{summary.min:.2f}, {summary.max:.2f}")
-    table.add_row("mean length", f"{summary.mean_length:.1f}")
-    if summary.success_rate is None:
-        table.add_row("success rate", "no threshold; set env.success_at")
-    else:
-        table.add_row(
-            f"success rate (return >= {summary.success_at:g})", f"{summary.success_rate:.0%}"
-        )
+    for name, value in summary_rows(summary):
+        table.add_row(cell(name), cell(value))
     return table
+
+
+def summary_rows(summary: Summary) -> list[tuple[str, str]]:
+    """All values of a summary, by name."""
+    interval = f"[{summary.iqm_low:.2f}, {summary.iqm_high:.2f}]"
+    success = "success rate", "no threshold; set env.success_at"
+    if summary.success_rate is not None:
+        reached = f"success rate (return >= {summary.success_at:g})"
+        success = reached, f"{summary.success_rate:.0%}"
+    return [
+        ("episodes", f"{summary.episodes}"),
+        ("mean return", f"{summary.mean:.2f}"),
+        ("std", f"{summary.std:.2f}"),
+        ("median", f"{summary.median:.2f}"),
+        ("IQM [95% interval]", f"{summary.iqm:.2f} {interval}"),
+        ("min, max", f"{summary.min:.2f}, {summary.max:.2f}"),
+        ("mean length", f"{summary.mean_length:.1f}"),
+        success,
+    ]

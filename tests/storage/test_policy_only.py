@@ -41,6 +41,11 @@ def test_completed_run_keeps_its_policies_and_refuses_to_continue(here, words, c
     assert train(*words, "run_dir=whole") == 0
     assert train(*words, "run_dir=small", "checkpoint.keep_buffer=false") == 0
     assert evaluation("small", here) == evaluation("whole", here)
+    capfd.readouterr()
+    for display, first in (("none", None), ("plain", "episodes: 2"), ("live", "┌")):
+        assert rl_eval.run(["small", "episodes=2", f"display={display}"]) == 0
+        lines = capfd.readouterr().out.splitlines()
+        assert lines[1].startswith(first) if first else lines == [], display
     assert run_folder.size_of(here / "small") < run_folder.size_of(here / "whole") / 2
     for checkpoint in folders_in(here / "small/checkpoints"):
         assert {path.name for path in checkpoint.iterdir()} == {
