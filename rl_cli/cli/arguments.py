@@ -95,7 +95,9 @@ def _plain_override(arg: str, known: Known, free: str, suggest: Suggest) -> str:
     key = re.split("[=@]", arg.lstrip("+~"), maxsplit=1)[0]
     if not key or len(key) > MAX_KEY_LENGTH:
         raise BadInput("cannot read this argument", arg, "write key=value")
-    if any(unicodedata.category(c) in ("Cc", "Cs") for c in arg):
+    # texts for an env may hold them: a line to paste quotes what a file of the user says
+    refused = ("Cs",) if key.startswith("env.kwargs.") else ("Cc", "Cs")
+    if any(unicodedata.category(c) in refused for c in arg):
         fix = "remove control characters, and write it in UTF-8"
         raise BadInput("cannot read this argument", arg, fix)
     if sum(map(arg.count, "[{(")) > MAX_BRACKETS:

@@ -10,10 +10,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rl_cli.cli import compose, hydra_errors
-from rl_cli.cli.arguments import split_flags
+from rl_cli.cli.arguments import plain_overrides, split_flags
 from rl_cli.cli.evaluate import _is_path
 from rl_cli.core.command_line import argument, override, pasted, quoted
-from rl_cli.core.errors import escaped
+from rl_cli.core.errors import BadInput, escaped
 from tests.conftest import FULL
 
 EXAMPLES = 2_000 if FULL else 25
@@ -97,3 +97,10 @@ def test_quotes_of_hydra():
     assert override("k", ["5", 5, None, True]) == 'k=["5",5,null,true]'
     assert quoted('a"b\\') == r'"a\"b\\"'
     assert quoted("${x}") == r'"\${x}"'
+
+
+def test_control_characters_of_an_env_text_pass_the_check_of_arguments():
+    word = override("env.kwargs.x", "a\n\x1b")
+    assert plain_overrides([word], dict, r"env\.kwargs\.", str) == [word]
+    with pytest.raises(BadInput, match="cannot read"):
+        plain_overrides([override("run_dir", "a\n")], dict, r"env\.kwargs\.", str)
