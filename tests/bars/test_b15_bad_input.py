@@ -90,6 +90,9 @@ TRAIN = [  # (arguments, words of the message); the first QUICK_TRAIN are the sh
     (["env.id=own_env:Own-v0", "env.kwargs.lenth=1"], ["env.kwargs.lenth=1", "mean length?"]),
     # brackets, quotes, references
     (["seed='1"], ["seed='1"]),
+    (["run_dir=x/日本"], ["type 'run_dir=\"x/日本\"'"]),
+    (["run_dir=lr=0.1"], ["type 'run_dir=\"lr=0.1\"'"]),
+    (["env.kwargs.text=(1)"], ["type 'env.kwargs.text=\"(1)\"'"]),
     (["algo.hidden_sizes=[64,64"], ["algo.hidden_sizes=[64,64"]),
     (["seed=" + "[" * 500 + "]" * 500], ["nested too deeply"]),
     (["seed=${nosuch}"], ["seed=${nosuch}", "nosuch"]),
