@@ -44,7 +44,8 @@ def faults_at(where: str) -> Iterator[None]:
 
 def raised(error: BaseException) -> str:
     """What an env raised, as a sentence."""
-    return f"the env raised {type(error).__name__}: {first_line(error)}"
+    name, text = type(error).__name__, first_line(error)
+    return f"the env raised {name}" if text == name else f"the env raised {name}: {text}"
 
 
 def is_signal(error: BaseException) -> bool:

@@ -19,13 +19,14 @@ from rl_cli.core.errors import BadInput, plain
 from rl_cli.core.processes import no_silent_exit
 from rl_cli.core.start_folder import absolute, path_here, relative, remembered
 from rl_cli.core.types import EnvSpec, Episode, Transition
-from rl_cli.envs.faults import close_env, env_fault, note_of
+from rl_cli.envs.faults import env_fault, note_of
 from rl_cli.envs.finite_checks import check_reward
 from rl_cli.envs.make import make_env
 from rl_cli.envs.spaces import action_decoder, fps_of, spec_of
 from rl_cli.envs.wrappers import Env
 from rl_cli.evaluation.keyboard import Keyboard, keyboard_of
 from rl_cli.evaluation.video import Mp4
+from rl_cli.evaluation.watchdog import close_in_time
 from rl_cli.storage import run_folder, transition_file
 from rl_cli.tracking.formatting import number
 
@@ -66,7 +67,7 @@ def _play(cfg: PlayConfig, label: str) -> list[Episode]:
         if recorder is not None:
             recorder.close()
         window.close()
-        if problem := close_env(env):
+        if problem := close_in_time(env):
             terminal.warn(note_of(problem))
     if recorder is not None and recorder.path.exists():
         terminal.say(f"recorded: {relative(folder)}")

@@ -25,7 +25,7 @@ from rl_cli.core.errors import BadInput, plain
 from rl_cli.core.processes import no_silent_exit
 from rl_cli.core.start_folder import absolute, relative, remembered
 from rl_cli.core.types import Episode
-from rl_cli.envs.faults import close_env, note_of
+from rl_cli.envs.faults import note_of
 from rl_cli.envs.make import make_env
 from rl_cli.envs.normalization import ObservationNormalizer
 from rl_cli.envs.spaces import spec_of
@@ -33,6 +33,7 @@ from rl_cli.envs.trust import require_confirmed
 from rl_cli.evaluation import video
 from rl_cli.evaluation.evaluator import Evaluator, evaluate
 from rl_cli.evaluation.frames import VideoUnavailable
+from rl_cli.evaluation.watchdog import close_in_time
 from rl_cli.storage import checkpoint_reader
 from rl_cli.storage.atomic_files import write_json
 from rl_cli.storage.manifest import POLICY, Manifest
@@ -90,7 +91,7 @@ def _replay(cfg: ReplayConfig) -> float:
         if cfg.video:
             _record_videos(cfg, agent, output)
     finally:  # after the results are written: close() of an env may fail, or not return
-        if problem := evaluator.close():
+        if problem := close_in_time(evaluator.env):
             terminal.warn(note_of(problem))
     return sum(e.episode_return for e in episodes) / len(episodes)
 
@@ -110,7 +111,7 @@ def load_agent(folder: Path, env_changes: Mapping[str, Any], device: str) -> Age
     require_confirmed(env_cfg, env_changes)
     env = make_env(env_cfg)
     spec = spec_of(env, env_cfg)
-    close_env(env)  # a problem is reported for the env that is evaluated
+    close_in_time(env)  # a problem is reported for the env that is evaluated
     folder = absolute(folder)  # the env may have changed the current folder
     import torch  # takes seconds; the checks above do not need it
 

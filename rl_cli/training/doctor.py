@@ -22,9 +22,9 @@ from rl_cli.envs.vector import VectorEnv
 from rl_cli.envs.vector_factory import make_envs
 from rl_cli.evaluation.frames import VideoUnavailable
 from rl_cli.evaluation.video import probe_renderer
+from rl_cli.evaluation.watchdog import Watchdog
 from rl_cli.tracking.formatting import duration
 from rl_cli.training.plugins import find_plugins
-from rl_cli.training.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from rl_cli.algos.base import Algorithm

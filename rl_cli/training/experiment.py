@@ -19,6 +19,7 @@ from rl_cli.envs.faults import note_of
 from rl_cli.envs.vector import VectorEnv
 from rl_cli.envs.vector_factory import make_envs
 from rl_cli.evaluation.evaluator import Evaluator
+from rl_cli.evaluation.watchdog import Watchdog
 from rl_cli.storage import run_folder
 from rl_cli.storage.folder_lock import FolderLock
 from rl_cli.storage.policy_only import require_state
@@ -27,7 +28,6 @@ from rl_cli.training import resume
 from rl_cli.training.outcome import Outcome, already_complete
 from rl_cli.training.plugins import Plugins, find_plugins
 from rl_cli.training.prefill import read_prefill
-from rl_cli.training.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from rl_cli.algos.base import Algorithm

@@ -19,6 +19,7 @@ from rl_cli.config.run import RunConfig
 from rl_cli.core.errors import RunError, first_line, plain
 from rl_cli.core.start_folder import relative
 from rl_cli.envs.vector import VectorEnv
+from rl_cli.evaluation.watchdog import Watchdog
 from rl_cli.storage import manifest, run_folder
 from rl_cli.storage.policy_file import refuse_other_sizes
 from rl_cli.storage.policy_only import drop_buffers
@@ -27,7 +28,6 @@ from rl_cli.training.exactness import moved_schedules
 from rl_cli.training.outcome import Outcome, print_completed, print_differences, print_interrupted
 from rl_cli.training.signals import Interruption
 from rl_cli.training.trainer import INTERRUPTED
-from rl_cli.training.watchdog import Watchdog
 
 
 def make_run_algorithm(cfg: RunConfig, envs: VectorEnv, earlier: Path | None) -> Algorithm[Any]:

@@ -16,6 +16,7 @@ from rl_cli.config.env import EnvConfig
 from rl_cli.config.schema import build
 from rl_cli.core.errors import RunError
 from rl_cli.core.processes import no_silent_exit
+from rl_cli.evaluation import watchdog
 from rl_cli.evaluation.evaluator import Evaluator, evaluate
 from tests.bars.results import report
 from tests.config.test_config import compose
@@ -173,6 +174,11 @@ def test_close_that_hangs_is_ended_by_step_timeout(here, capfd, monkeypatch):
     assert time.monotonic() - started < 20
     assert status()["state"] == "completed"
     assert "has not responded for 0.4 s" in capfd.readouterr().err
+    monkeypatch.setattr(watchdog, "CLOSE_SECONDS", 0.3)
+    assert (
+        rl_eval.run(["r", "env.id=tests.odd_envs:Odd-v0", "env.kwargs.how=''", "episodes=1"]) == 0
+    )
+    assert "has not responded for 0.3 s" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("background", [True, False])

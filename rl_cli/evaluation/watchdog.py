@@ -15,7 +15,7 @@ from types import CodeType, FrameType
 
 from rl_cli.core.errors import EnvFault
 from rl_cli.core.running_time import RunningTime
-from rl_cli.envs.faults import close_env
+from rl_cli.envs.faults import Closable, close_env
 from rl_cli.envs.vector import VectorEnv
 from rl_cli.evaluation.evaluator import Evaluator
 
@@ -27,6 +27,9 @@ WATCHED: tuple[CodeType, ...] = (
 )
 
 CHECKS = 16  # per timeout
+
+CLOSE_SECONDS = 10.0
+"""How long a command without `step_timeout` waits until `close` of an env returns."""
 
 
 class Watchdog:
@@ -63,6 +66,12 @@ class Watchdog:
                 where,
                 "fix the env, or allow more time with step_timeout=<seconds>",
             )
+
+
+def close_in_time(env: Closable) -> str | None:
+    """`close_env` for at most `CLOSE_SECONDS`."""
+    with Watchdog(CLOSE_SECONDS).watching():
+        return close_env(env)
 
 
 def _env_call(frame: FrameType | None) -> tuple[tuple[object, ...], int | None]:
