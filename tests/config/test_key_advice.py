@@ -51,9 +51,9 @@ def plain_values(algo):
 
 def typed(algo, words):
     """The typed configuration of a command line without tuned values."""
-    config = copy.deepcopy(plain_values(algo))
+    config, known = copy.deepcopy(plain_values(algo)), hydra_errors.training_keys([f"algo={algo}"])
     for word in words:
-        rl_train._set(config, *hydra_errors.parsed(word))
+        rl_train._set(config, *hydra_errors.parsed(word, known))
     return algos.build_run_config(config)
 
 
