@@ -39,8 +39,8 @@ VARIANTS = {
 }
 """Methods that are a set of switches here, or have another name -> what to write."""
 
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""The safe loader in C, if PyYAML was built with it."""
+_FAST: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""The safe loader in C, if PyYAML was built with it. For shipped files only: deep nesting crashes it."""
 
 ANY_ID = "???"
 """Missing id of an env group that serves several envs; the command line must give it."""
@@ -162,10 +162,12 @@ def _file(group: str, name: str, folders: list[Path]) -> dict[str, Any]:
 
 def _read(group: str, name: str, folders: list[Path]) -> Any:
     """What the first file of that name contains; None: there is none."""
-    for path in (folder / group / f"{name}.yaml" for folder in folders):
+    for folder in folders:
+        path = folder / group / f"{name}.yaml"
         if path.is_file():
+            loader = _FAST if folder == CONF else yaml.SafeLoader
             try:
-                return yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)
+                return loader(path.read_text(encoding="utf-8")).get_single_data()
             except RecursionError:
                 raise yaml.YAMLError("nested too deeply") from None
     return None

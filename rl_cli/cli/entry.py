@@ -2,37 +2,67 @@
 
 from __future__ import annotations
 
-import importlib
 import signal
 import sys
+from collections.abc import Callable
 
 
 def train() -> None:
     """rl-train; the process exits with the run's exit code."""
-    _main("train")
+
+    def command(argv: list[str]) -> int:
+        from rl_cli.cli.train import run
+
+        return run(argv)
+
+    _main(command)
 
 
 def evaluate() -> None:
     """rl-eval; the process exits with the exit code."""
-    _main("evaluate")
+
+    def command(argv: list[str]) -> int:
+        from rl_cli.cli.evaluate import run
+
+        return run(argv)
+
+    _main(command)
 
 
 def play() -> None:
     """rl-play; the process exits with the exit code."""
-    _main("play")
+
+    def command(argv: list[str]) -> int:
+        from rl_cli.cli.play import run
+
+        return run(argv)
+
+    _main(command)
 
 
 def report() -> None:
     """rl-report; the process exits with the exit code."""
-    _main("report")
+
+    def command(argv: list[str]) -> int:
+        from rl_cli.cli.report import run
+
+        return run(argv)
+
+    _main(command)
 
 
 def runs() -> None:
     """rl-runs; the process exits with the exit code."""
-    _main("runs")
+
+    def command(argv: list[str]) -> int:
+        from rl_cli.cli.runs import run
+
+        return run(argv)
+
+    _main(command)
 
 
-def _main(command: str) -> None:
+def _main(command: Callable[[list[str]], int]) -> None:
     before = signal.getsignal(signal.SIGINT)
     if before != signal.SIG_IGN:  # the next imports may be interrupted, in silence
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -42,7 +72,7 @@ def _main(command: str) -> None:
     signal.signal(signal.SIGINT, before)
     try:
         with stop_signals.raising():
-            code = importlib.import_module(f"rl_cli.cli.{command}").run(sys.argv[1:])
+            code = command(sys.argv[1:])
     except BaseException as error:
         # an import that a signal interrupts may end with another exception
         if not isinstance(error, KeyboardInterrupt) and stop_signals.received() is None:
