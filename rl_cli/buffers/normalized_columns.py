@@ -90,8 +90,8 @@ class NormalizedColumns(Columns):
     """
 
     def __init__(self, columns: Columns, statistics: Statistics) -> None:
-        self.names, self.arrays = columns.names, columns.arrays
-        self.single_rows, self.statistics = columns.single_rows, statistics
+        vars(self).update({k: v for k, v in vars(columns).items() if k != "tensors"})
+        self.statistics = statistics
         mean, std = statistics.mean_and_std()
         self.mean, self.std = mean.copy(), std.copy()
         clip = torch.tensor(statistics.clip, dtype=torch.float64)
