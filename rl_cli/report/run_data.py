@@ -7,10 +7,8 @@ read is reported and left out.
 from __future__ import annotations
 
 import contextlib
-import csv
 import dataclasses
 import functools
-import io
 import math
 import os
 import re
@@ -23,9 +21,7 @@ import numpy as np
 from rl_cli.core.errors import BadInput, plain
 from rl_cli.storage import run_folder
 from rl_cli.storage.untrusted import MAX_JSON_BYTES, MAX_YAML_BYTES, parse_json, parse_yaml, read
-
-MAX_TABLE_BYTES = 64 << 20
-"""Size of a table above which a run is left out: some two million rows."""
+from rl_cli.tracking import csv_reader
 
 Value = str | int | float | bool | None
 
@@ -243,24 +239,18 @@ def _seconds_at(path: Path, steps: np.ndarray) -> np.ndarray:
     return at
 
 
-def _columns(path: Path, *names: str) -> list[tuple[float, ...]]:
-    """Columns of a table of numbers. Raises BadInput if it cannot be read.
+def _columns(path: Path, *names: str) -> Iterator[tuple[float, ...]]:
+    """Columns of a table of numbers. Raises BadInput if it is no table.
 
-    Incomplete and non-finite rows are skipped: a kill may leave an incomplete one at the end.
+    Rows without one of the values, or with one that is not finite, are skipped.
     """
     try:
-        text = read(path, MAX_TABLE_BYTES).decode("utf-8-sig", errors="replace")
+        for row in csv_reader.rows(path):
+            with contextlib.suppress(KeyError, ValueError):
+                values = tuple(float(row[name]) for name in names)
+                if all(abs(value) <= MAX_NUMBER for value in values):
+                    yield values
     except FileNotFoundError:
-        return []
+        return
     except (OSError, ValueError) as error:
         raise BadInput(f"cannot be read: {error}", str(path), "restore it") from None
-    rows = []
-    try:
-        for row in csv.DictReader(io.StringIO(text)):
-            with contextlib.suppress(TypeError, ValueError, KeyError):
-                values = tuple(float(row[name]) for name in names)
-                if all(abs(value) <= MAX_NUMBER for value in values) and 0 <= values[0] < 2**53:
-                    rows.append(values)
-    except csv.Error as error:
-        raise BadInput(f"not a table: {error}", str(path), "restore it") from None
-    return rows

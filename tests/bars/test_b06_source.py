@@ -19,7 +19,6 @@ CALLS = {
 }
 KEYWORDS = {"allow_pickle": True, "weights_only": False, "shell": True}
 IMPORTS_BY_NAME = {
-    "cli/entry.py": 1,  # one of our commands
     "core/plugins.py": 2,  # a package of ours and one of its modules
 }
 

@@ -36,11 +36,26 @@ def test_run_that_did_not_complete_has_no_final_return(tmp_path, state):
     assert run.best == 10.0
 
 
-def test_damaged_rows_of_a_table_are_skipped(tmp_path):
+def test_rows_without_a_finite_return_are_skipped(tmp_path):
     folder = write_run(tmp_path / "a", {100: 10.0})
     with (folder / "eval.csv").open("ab") as file:
-        file.write(b"200,0,0,nan,1\n200,0,0,\xff,1\n-5,0,0,7,1\n1e400,0,0,7,1\n300,0")
+        file.write(b"200,0,0,nan,1\n200,0,0,,1\n200,0,0,1e400,1\n300,0")
     assert read(folder)[0].returns.tolist() == [10.0]
+
+
+def test_table_saved_by_a_spreadsheet_is_read(tmp_path):
+    folder = write_run(tmp_path / "a", {100: 10.0})
+    table = folder / "eval.csv"
+    table.write_bytes(b"\xef\xbb\xbf" + table.read_bytes().replace(b",", b";"))
+    assert read(folder)[0].returns.tolist() == [10.0]
+
+
+@pytest.mark.parametrize("text", [b"\xff\n", b"a,b\n1,2\n", b"step\nx\n"])
+def test_run_whose_table_is_damaged_is_refused(tmp_path, text):
+    folder = write_run(tmp_path / "a", {100: 10.0})
+    (folder / "eval.csv").write_bytes(text)
+    with pytest.raises(BadInput, match="cannot be read"):
+        read(folder)
 
 
 def test_only_the_seed_may_differ_within_a_group(tmp_path):
