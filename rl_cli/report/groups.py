@@ -9,7 +9,7 @@ from rl_cli.report.run_data import RunData, Value
 
 NOT_LEARNING = (
     "seed", "run_dir", "resume", "jobs", "quiet", "display", "device", "threads", "compile",
-    "workers", "step_timeout", "format", "labels", "algo.name",
+    "workers", "step_timeout", "format", "labels", "preset", "typed", "algo.name",
 )  # fmt: skip
 """Keys that do not change what is learned or how it is measured, up to rounding."""
 NOT_LEARNING_GROUPS = ("checkpoint.", "video.", "log.", "eval.every", "eval.episodes", "eval.seed")

@@ -61,7 +61,7 @@ def test_run_whose_table_is_damaged_is_refused(tmp_path, text):
 def test_only_the_seed_may_differ_within_a_group(tmp_path):
     folders = [
         write_run(tmp_path / "a", {100: 1.0}, seed=0),
-        write_run(tmp_path / "b", {100: 2.0}, seed=1, log__every=7, eval__every=50),
+        write_run(tmp_path / "b", {100: 2.0}, seed=1, log__every=7, eval__every=50, typed=["seed"]),
         write_run(tmp_path / "c", {100: 3.0}, seed=0, algo__gamma=0.9),
         write_run(tmp_path / "d", {100: 3.0}, seed=0, total_timesteps=600),
         write_run(tmp_path / "e", {100: 3.0}, seed=0, labels=("ppo", "cartpole")),
