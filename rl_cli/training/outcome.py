@@ -87,7 +87,7 @@ def print_completed(
         terminal.say(*fitted(line).splitlines())
     words = (argument(here), *trust.required_arguments(cfg.env))
     terminal.say(f"replay:  {pasted('rl-eval', *words)}")
-    terminal.say(f"film:    {pasted('rl-eval', *words, 'checkpoint=best', 'video=true')}")
+    terminal.say(f"record:  {pasted('rl-eval', *words, 'checkpoint=best', 'video=true')}")
     if cfg.log.tensorboard:
         shown = "runs" if here.startswith("runs/") else argument(here)
         terminal.say(f"curves:  {pasted('tensorboard', '--logdir', shown)}")

@@ -69,11 +69,11 @@ def test_it_is_filmed_in_the_background(tmp_path):
     def policy(obs, rng):
         return np.zeros(1, np.int64)
 
-    def film(keep_going):
+    def render(keep_going):
         cfg = env_config("TestSimulated-v0")
         video.record(cfg, None, policy, [path], 0, True, keep_going)
 
-    background.start(film)
+    background.start(render)
     assert background.in_child
     assert background.wait() is None
     assert path.stat().st_size > 0
