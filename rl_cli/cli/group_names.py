@@ -40,9 +40,9 @@ def note_left_behind(argv: list[str], folders: list[Path]) -> None:
 
 
 def env_group(name: str, folders: list[Path]) -> str | None:
-    """The env group that a name stands for: its own in other letters, or an id of gymnasium's.
+    """The env group of a name: its own in other letters, or an id of gymnasium's.
 
-    An id of another version of the env stands for the group, too: LunarLander-v2 for lunarlander.
+    An id of another version of the env selects the group, too: LunarLander-v2 for lunarlander.
     """
     groups = members("env", folders)
     named = [group for group in groups if bare(group) == bare(name)]

@@ -27,7 +27,7 @@ DEFAULTS = "plain defaults"
 
 
 def preset_file(name: str, folders: Sequence[Path]) -> Path | None:
-    """The file of `hparams=<name>`; None: there is none, or the name stands for no values."""
+    """The file of `hparams=<name>`; None: there is none, or the name selects no values."""
     if name in ("none", "null"):
         return None
     paths = (folder / "hparams" / f"{name}.yaml" for folder in folders)
@@ -53,7 +53,7 @@ def preset_label(name: str, folders: Sequence[Path] | None = None) -> str:
     """For titles: "tuned: ppo_lunarlander", "untuned: rainbow_cartpole", or "plain defaults".
 
     Args:
-        name: the choice of the group `hparams`; a preset that does not exist stands for no values.
+        name: the choice of the group `hparams`; a preset that does not exist selects no values.
         folders: as of `preset_status`.
 
     """

@@ -1,6 +1,6 @@
 """Time in which this process was running.
 
-A process may be stopped: Ctrl-Z, a batch system that suspends a job, a laptop that is closed. Nobody answers then,
+A process may be stopped: Ctrl-Z, a batch system that suspends a job, a laptop that is closed. No process answers then,
 and nothing is wrong.
 """
 
