@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rl_cli.tracking.sinks import Sink, SinkContext
     from rl_cli.training.callbacks.base import Callback, CallbackContext
 
-BUILT_IN = ("video", "metrics", "evaluation", "checkpoint", "early_stopping")
+BUILT_IN = ("video", "metrics", "evaluation", "checkpoint", "early_stopping", "advice")
 """Callbacks of every run; the names of their modules and of their states."""
 
 CALLBACKS: Registry[Callback] = Registry(
@@ -35,8 +35,8 @@ SINKS: Registry[Sink] = Registry(
     "log.sinks.{}",
     "rl_cli.tracking",
     {
-        *("logger", "console", "formatting", "statistics", "sinks"),
-        *("csv_table", "csv_reader", "tensorboard"),  # always; by log.tensorboard
+        *("logger", "console", "display", "live", "formatting", "statistics", "sinks"),
+        *("csv_table", "csv_reader", "tensorboard", "hparams"),  # always; by log.tensorboard
     },
     "rl_cli.sinks",
     lambda cls: hasattr(cls, "write_row"),

@@ -29,7 +29,7 @@ def _updates(state):
 
 
 def _replay(state):
-    state["algo"]["buffer"].update(position=0, size=0)
+    state["algo"]["buffer"]["rows"] = _zero(state["algo"]["buffer"]["rows"])
 
 
 def _rollout(state):

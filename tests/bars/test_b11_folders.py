@@ -279,18 +279,19 @@ def test_a_foreign_folder_is_not_touched_for_a_lock(here):
     assert here.stat().st_mtime_ns == before
 
 
-def test_a_run_at_work_keeps_its_folder_from_a_second_one(here, tiny, capsys, monkeypatch):
+def test_a_run_at_work_keeps_its_folder_from_a_second_one(here, tiny, capsys, monkeypatch, request):
     """The commands: by run_dir, by resume; after a kill the run goes on."""
     args = ["env=cartpole", "hparams=none", *tiny, "total_timesteps=10000000", "run_dir=r"]
     code = "import sys; from rl_cli.cli.train import main; sys.argv[0] = 'rl-train'; main()"
     process = subprocess.Popen([sys.executable, "-c", code, *args], cwd=here)
+    request.addfinalizer(lambda: (process.kill(), process.wait()))
     deadline = time.monotonic() + 60
     while not any(Path("r/checkpoints").glob("*/manifest.json")):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     monkeypatch.setattr(sys, "argv", ["rl-train"])
     close, closed = VectorEnv.close, []
-    monkeypatch.setattr(VectorEnv, "close", lambda envs: closed.append(close(envs)))
+    monkeypatch.setattr(VectorEnv, "close", lambda envs: closed.append(1) or close(envs))
     for tries, second in enumerate((args, ["resume=r"]), start=1):
         assert rl_train.run(list(second)) == 2
         assert len(closed) == tries

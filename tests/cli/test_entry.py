@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import signal
-from types import SimpleNamespace
+import sys
+from types import ModuleType
 
 import pytest
 
@@ -18,7 +18,22 @@ def imports(monkeypatch):
     monkeypatch.setattr(terminal, "protect", lambda: None)
     monkeypatch.setattr("sys.argv", ["rl-train"])
     before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    yield lambda function: monkeypatch.setattr(importlib, "import_module", function)
+
+    class Importing(ModuleType):
+        """A module whose import is at work when `run` is asked for."""
+
+        def __getattr__(self, name):
+            if name != "run":
+                raise AttributeError(name)
+            return self.imported(self.__name__)
+
+    def when_imported(function):
+        for command in ("train", "evaluate", "play"):
+            module = Importing(f"rl_cli.cli.{command}")
+            module.imported = function
+            monkeypatch.setitem(sys.modules, module.__name__, module)
+
+    yield when_imported
     for signum, handler in before.items():
         signal.signal(signum, handler)
 
@@ -44,7 +59,7 @@ def test_signal_during_the_imports_gives_its_exit_code(imports, name, wrapped, c
 
 
 def test_exit_code_of_the_command_is_that_of_the_process(imports):
-    imports(lambda module: SimpleNamespace(run=lambda argv: 7))
+    imports(lambda module: lambda argv: 7)
     with pytest.raises(SystemExit) as ended:
         entry.evaluate()
     assert ended.value.code == 7

@@ -14,6 +14,7 @@ from safetensors.numpy import load_file
 
 from rl_cli.core.errors import UpdateInterrupted
 from rl_cli.engine import build_process
+from tests.conftest import FULL
 from tests.engine.test_compiler import inputs, make, needs_compiler, no_faster
 
 
@@ -162,7 +163,9 @@ def rows(folder):
 
 
 @needs_compiler
-@pytest.mark.parametrize(("algo", "name", "step"), [("dqn", "SIGINT", 100), ("ppo", "SIGTERM", 50)])
+@pytest.mark.parametrize(
+    ("algo", "name", "step"), [("dqn", "SIGINT", 100), ("ppo", "SIGTERM", 50)][: 1 + FULL]
+)
 def test_signal_while_compiling_saves_and_exits_within_two_seconds(
     here, tmp_path, algo, name, step
 ):

@@ -14,6 +14,7 @@ from rl_cli.engine import compiler as compiler_module
 from rl_cli.engine import inductor
 from rl_cli.engine.build_cache import find_compiler
 from rl_cli.engine.compiled_step import CompiledStep, OwnRuntime, TorchRuntime
+from tests.conftest import FULL
 from tests.engine.test_compiler import compiler, inputs, make, needs_compiler
 
 POINTER, LONG = ctypes.c_void_p, ctypes.c_int64
@@ -209,6 +210,7 @@ def test_steps_use_own_runtime():
 
 
 @needs_compiler
+@pytest.mark.skipif(not FULL, reason="a build with torch's headers takes 20 s; long form")
 def test_step_with_unknown_function_uses_torch_runtime(tmp_path, monkeypatch):
     """The function that is missing is removed from tensor_runtime.h for this test."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
