@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
 from rl_cli.core import terminal
-from rl_cli.core.errors import BadInput, RunError
+from rl_cli.core.errors import BadInput, RunError, plain
 from rl_cli.report import report as comparison
 from rl_cli.report import table
 from rl_cli.sweep import records
-from rl_cli.tracking.display import print_table
-from rl_cli.tracking.formatting import cell, duration, number
+from rl_cli.tracking.formatting import duration, joined, number
 
 
 def report(sweep: Path) -> int:
@@ -27,33 +25,59 @@ def report(sweep: Path) -> int:
         job["overrides"] = [o for o in job["overrides"] if o not in shared] or ["(as given)"]
     if shared:
         terminal.say(f"all jobs: {' '.join(sorted(shared))}")
-    print_table(_jobs_table(jobs))
+    terminal.say(*job_lines(jobs, shutil.get_terminal_size().columns))
     _compare(sweep)
     terminal.say(f"jobs: {sweep}")
     failures = {job["exit_code"] for job in jobs} - {0}
     return 0 if not failures else failures.pop() if len(failures) == 1 else 1
 
 
-def _jobs_table(jobs: list[dict[str, Any]]) -> Table:
-    jobs_table = Table(title="jobs", title_justify="left")
-    for column in ("job", "settings", "eval return", "time", "ended", "folder"):
-        jobs_table.add_column(column, overflow="fold")
-    for job in jobs:
-        value = "" if job["eval_return"] is None else number(job["eval_return"])
-        ended = (
-            cell(job["state"])
-            if job["exit_code"] == 0
-            else f"[red]{cell(job['state'])}[/]: {cell(job['reason'])}"
+COLUMNS = ("job", "return", "time", "ended", "run", "settings")
+INDENT = " " * 6
+
+
+def job_lines(jobs: list[dict[str, Any]], width: int) -> list[str]:
+    """A line per job; settings that do not fit, and the reason of a failure, are on lines of their own.
+
+    Args:
+        jobs: records of jobs, `overrides` without those that all jobs share.
+        width: of the terminal, in characters.
+
+    """
+    rows = [COLUMNS[:-1], *map(_words, jobs)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    heads = [
+        "  ".join(
+            word.ljust(size) if i >= LEFT_FROM else word.rjust(size)
+            for i, (word, size) in enumerate(zip(row, widths, strict=True))
         )
-        jobs_table.add_row(
-            str(job["job"]),
-            "\n".join(map(cell, job["overrides"])),
-            value,
-            duration(job["seconds"]),
-            ended,
-            cell(Path(job["run_dir"]).name),
-        )
-    return jobs_table
+        for row in rows
+    ]
+    settings = [[COLUMNS[-1]], *(job["overrides"] for job in jobs)]
+    fits = all(
+        len(head) + 2 + len(" ".join(words)) <= width
+        for head, words in zip(heads, settings, strict=True)
+    )
+    lines = []
+    for head, words, job in zip(heads, settings, [None, *jobs], strict=True):
+        if fits:
+            lines.append(f"{head}  {' '.join(words)}")
+        else:
+            inside = joined(words, width - len(INDENT)).splitlines()
+            lines += [head.rstrip(), *(INDENT + line for line in inside)]
+        if job is not None and job["exit_code"] != 0:
+            lines.append(INDENT + str(job["reason"]))
+    return lines
+
+
+LEFT_FROM = 3
+"""Columns from this one on are aligned to the left."""
+
+
+def _words(job: dict[str, Any]) -> tuple[str, ...]:
+    value = "" if job["eval_return"] is None else number(job["eval_return"])
+    run = plain(Path(job["run_dir"]).name)
+    return str(job["job"]), value, duration(job["seconds"]), plain(str(job["state"])), run
 
 
 def _compare(sweep: Path) -> None:
