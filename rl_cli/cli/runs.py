@@ -13,6 +13,7 @@ from rl_cli.core.errors import BadInput, RunError, plain
 from rl_cli.core.start_folder import relative
 from rl_cli.report import listing, run_data
 from rl_cli.report.listing import Entry
+from rl_cli.storage.run_folder import ROOT
 from rl_cli.tracking.formatting import number, size
 
 HELP = """rl-runs: list and delete runs
@@ -44,8 +45,21 @@ def run(argv: list[str]) -> int:
         found = _selected(listing.entries(run_data.find(places)), cfg)
         _show(found)
         if deletes and found:
-            code[0] = _delete(found, bool(cfg.yes))
+            code[0] = _delete(_inside(found, places), bool(cfg.yes))
     return code[0]
+
+
+def _inside(entries: list[Entry], places: list[Path]) -> list[Entry]:
+    """The runs below the named folders or runs/. A record of a sweep may name a run anywhere."""
+    roots = [place.resolve() for place in (*places, ROOT)]
+    found = []
+    for entry in entries:
+        if any(entry.folder.resolve().is_relative_to(root) for root in roots):
+            found.append(entry)
+        else:
+            folder = plain(relative(entry.folder))
+            terminal.warn(f"note: {folder} is kept: it is outside of the folders named")
+    return found
 
 
 def _selected(entries: list[Entry], cfg: RunsConfig) -> list[Entry]:
@@ -95,6 +109,8 @@ def _count(entries: list[Entry]) -> str:
 
 def _delete(entries: list[Entry], confirmed: bool) -> int:
     """Delete the runs after a question. -> exit code: 1 if one of them could not be deleted."""
+    if not entries:
+        return 0
     if not confirmed and not _confirm(f"Delete {_count(entries)}? [y/N] "):
         terminal.say("nothing was deleted")
         return 0

@@ -15,6 +15,8 @@ from rl_cli.storage.folder_lock import FolderLock
 from rl_cli.storage.untrusted import open_plain
 
 HEAD_BYTES = 1 << 12
+RUN = re.compile(rb"(?:format: \d+\n)?labels: ?.*\n(?:- .*\n)*algo:")
+"""The first lines of config.yaml of a run, as every version wrote them."""
 LABELS = re.compile(rb"^labels:\s*(?:\[([^,\]\n]+),([^,\]\n]+)\]|\n- (.+)\n- (.+)$)", re.MULTILINE)
 """The line of config.yaml with the names of algorithm and env; parsing the whole file takes 10 ms."""
 
@@ -43,13 +45,14 @@ class Entry:
 
 
 def entries(folders: Iterable[Path]) -> list[Entry]:
-    """An entry per run folder."""
-    return [_entry(folder) for folder in folders]
+    """An entry per run folder. Folders of other programs, which have a config.yaml too, are left out."""
+    heads = ((folder, _head(folder / "config.yaml")) for folder in folders)
+    return [_entry(folder, head) for folder, head in heads if RUN.match(head)]
 
 
-def _entry(folder: Path) -> Entry:
+def _entry(folder: Path, head: bytes) -> Entry:
     status = run_folder.read_status(folder)
-    algo, env = _labels(folder / "config.yaml")
+    algo, env = _labels(head)
     state, step, final = (status.get(key) for key in ("state", "step", "eval_return"))
     return Entry(
         folder,
@@ -62,13 +65,16 @@ def _entry(folder: Path) -> Entry:
     )
 
 
-def _labels(path: Path) -> tuple[str, str]:
+def _head(path: Path) -> bytes:
     try:
         with open_plain(path, 1 << 30) as file:
-            found = LABELS.search(file.read(HEAD_BYTES))
+            return file.read(HEAD_BYTES)
     except (OSError, ValueError):
-        found = None
-    if found is None:
+        return b""
+
+
+def _labels(head: bytes) -> tuple[str, str]:
+    if (found := LABELS.search(head)) is None:
         return "?", "?"
     words = [word.decode(errors="replace").strip(" '\"") for word in found.groups() if word]
     return plain(words[0]), plain(words[1])

@@ -7,7 +7,6 @@ import json
 import yaml
 
 CONFIG = {
-    "format": 4,
     "algo": {"name": "dqn", "gamma": 0.99, "hidden_sizes": [64, 64]},
     "env": {"id": "CartPole-v1", "kwargs": {}, "success_at": None},
     "total_timesteps": 300,
@@ -28,7 +27,7 @@ def write_run(folder, returns, seed=0, state="completed", labels=("dqn", "cartpo
         values: dotted keys with "__" in place of the dots -> value.
 
     """
-    config = json.loads(json.dumps(CONFIG)) | {"labels": list(labels), "seed": seed}
+    config = {"format": 4, "labels": list(labels)} | json.loads(json.dumps(CONFIG)) | {"seed": seed}
     for key, value in values.items():
         *path, leaf = key.split("__")
         node = config
@@ -36,7 +35,7 @@ def write_run(folder, returns, seed=0, state="completed", labels=("dqn", "cartpo
             node = node[name]
         node[leaf] = value
     folder.mkdir(parents=True)
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     status = {"state": state, "reason": "budget", "step": 300, "seconds": 3.0}
     (folder / "status.json").write_text(json.dumps(status))
     rows = [

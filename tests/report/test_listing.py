@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import json
 import sys
+from pathlib import Path
 
 import pytest
 
 from rl_cli.cli import runs as command
+from rl_cli.report import listing, run_data
 from rl_cli.storage.folder_lock import FolderLock
 from tests.report.folders import write_run
 
@@ -93,3 +95,35 @@ def test_links_are_not_followed(three, tmp_path_factory, capsys):
     assert "MB" not in capsys.readouterr().out
     assert (outside / "kept").exists()
     assert not (three / "a").exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "a: 1\n", "defaults: [_self_]\nalgo: dqn\n", "labels: [cat, dog]\n", "- labels\n", "\0"],
+)
+def test_folder_of_another_program_is_no_run(three, capsys, text):
+    """Its config.yaml is not one that rl-train wrote: nothing in the folder is deleted."""
+    other = three / "project"
+    other.mkdir()
+    (other / "config.yaml").write_text(text)
+    assert command.run(["delete", "yes=true"]) == 0
+    assert "deleted 3 of 3 runs" in capsys.readouterr().out
+    assert [path.name for path in three.iterdir()] == ["project"]
+
+
+def test_run_that_only_a_record_names_is_kept_outside_of_the_named_folders(three, here, capsys):
+    elsewhere = write_run(here / "elsewhere", {})
+    for name, folder in (("sweep", elsewhere), ("mine", three / "a")):
+        (here / name).mkdir()
+        (here / name / "job_0.json").write_text(json.dumps({"run_dir": str(folder)}))
+    assert command.run(["delete", "sweep", "mine", "yes=true"]) == 0
+    assert (elsewhere / "config.yaml").exists()
+    assert not (three / "a").exists()
+    assert "elsewhere is kept" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("version", [1, 2, 3, 4])
+def test_runs_of_every_version_are_listed(version):
+    folders = list(run_data.find([Path(__file__).parents[1] / "golden" / f"format_{version}"]))
+    assert folders
+    assert len(listing.entries(folders)) == len(folders)
