@@ -10,6 +10,7 @@ import torch
 from rl_cli.core.types import Rows
 from rl_cli.engine import build_cache, compiled_step
 from rl_cli.engine import compiler as compiler_module
+from tests.conftest import FULL
 from tests.engine.test_compiler import compiler, inputs, make, needs_compiler
 
 pytestmark = needs_compiler
@@ -28,7 +29,7 @@ def rows(name, batches):
     return given.table, torch.randint(50, (batches, 16)), rest
 
 
-@pytest.mark.parametrize("name", ["dqn", "ppo"])
+@pytest.mark.parametrize("name", ["dqn", "ppo"] if FULL else ["dqn"])
 def test_k_runs_in_one_call_equal_k_calls(name, monkeypatch):
     """To the bit; also in chunks of two runs, the last of one."""
     notes: list[str] = []
