@@ -30,6 +30,24 @@ def _change_folder():
     os.chdir("/")
 
 
+class Silent:
+    """A stream that does nothing but raise."""
+
+    def __getattr__(self, name):
+        raise RuntimeError(name)
+
+
+def _replace_output():
+    sys.stdout = sys.stderr = Silent()
+
+
+def _change_torch():
+    import torch
+
+    torch.set_grad_enabled(False)
+    torch.set_default_dtype(torch.float64)
+
+
 class Odd(gym.Env):
     """Episodes of ten steps; one observation (3,) float32, two actions, reward 1.
 
@@ -171,6 +189,11 @@ MAKE = {
     "no_actions": (lambda env: delattr(env, "action_space"), "no action_space"),
     "own_space": (lambda env: setattr(env, "observation_space", OwnSpace()), "no fixed size"),
     "own_actions": (lambda env: setattr(env, "action_space", OwnSpace()), "the action space of"),
+    "empty_space": (
+        lambda env: setattr(env, "observation_space", spaces.Box(0, 1, (0,))),
+        "no values",
+    ),
+    "empty_action": (lambda env: setattr(env, "action_space", spaces.Box(0, 1, (0,))), "no values"),
     "odd_space": (lambda env: setattr(env, "action_space", range(3)), "one of builtins.range"),
 }
 ACCEPTED = {
@@ -185,6 +208,10 @@ ACCEPTED = {
     "obs_int": obs(np.zeros(3, int)),
     "pixels_whole": obs(np.full((40, 40, 3), 7.0)),
     "discrete_float": obs(2.0),
+    "replaces_output": lambda r: (_replace_output(), *r)[1:],
+    "torch_state": lambda r: (_change_torch(), *r)[1:],
+    "forks": lambda r: (os.fork(), *r)[1:],
+    "forks_and_raises": lambda r: tuple(r) if os.fork() else _raise(ValueError("child")),
     "changes_folder": lambda r: (_change_folder(), *r)[1:],
 }
 

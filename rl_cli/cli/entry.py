@@ -66,9 +66,9 @@ def _main(command: Callable[[list[str]], int]) -> None:
     before = signal.getsignal(signal.SIGINT)
     if before != signal.SIG_IGN:  # the next imports may be interrupted, in silence
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from rl_cli.core import stop_signals, terminal
+    from rl_cli.core import ending, stop_signals, terminal
 
-    terminal.protect()
+    streams = terminal.protect()
     signal.signal(signal.SIGINT, before)
     try:
         with stop_signals.raising():
@@ -79,4 +79,6 @@ def _main(command: Callable[[list[str]], int]) -> None:
             raise
         code = 128 + stop_signals.signal_of(error)
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback while the interpreter ends
+    sys.stdout, sys.stderr = streams  # an env may have put its own in their place
+    ending.end_in_time(code)
     sys.exit(code)

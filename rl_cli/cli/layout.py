@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import textwrap
 from typing import Any
 
@@ -19,7 +18,7 @@ NAME = 26
 
 def columns() -> int:
     """Columns to use: those of the terminal, at most `WIDTH`."""
-    here = shutil.get_terminal_size((WIDTH, 24)).columns if sys.stdout.isatty() else WIDTH
+    here = shutil.get_terminal_size((WIDTH, 24)).columns if terminal.is_screen() else WIDTH
     return max(40, min(WIDTH, here))
 
 
@@ -29,7 +28,7 @@ def show(text: str) -> None:
     PAGER names the program.
     """
     size = shutil.get_terminal_size((WIDTH, 24))
-    if not sys.stdout.isatty() or text.count("\n") + 2 <= size.lines:
+    if not terminal.is_screen() or text.count("\n") + 2 <= size.lines:
         terminal.show(text)
         return
     import pydoc

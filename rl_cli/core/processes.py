@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from typing import Any, NoReturn
 
+from rl_cli.core import terminal
 from rl_cli.core.running_time import RunningTime
 
 END_TIMEOUT = 2.0
@@ -46,6 +47,32 @@ def no_silent_exit() -> Iterator[None]:
         yield
     finally:
         os._exit = original
+
+
+class _Forks:
+    """Counts the forks between this process and the one that imported this module."""
+
+    def __init__(self) -> None:
+        self.depth = 0
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._add)
+
+    def _add(self) -> None:
+        self.depth += 1
+
+
+forks = _Forks()
+
+
+def end_stray_child(depth: int) -> None:
+    """End this process if it was forked since `forks.depth` was `depth`.
+
+    A child process that an env forks and lets return would go on with the run beside its parent, and
+    write the same files.
+    """
+    if forks.depth != depth:
+        terminal.urgent("note: a process that the env forked came back from it, and was ended")
+        os._exit(1)
 
 
 def can_fork() -> bool:

@@ -146,8 +146,10 @@ def _is_ready(fd: int, deadline: float | None) -> bool:
     return bool(poll.poll(None if seconds is None else 1000 * seconds))
 
 
-def protect() -> None:
+def protect() -> tuple[Any, Any]:
     """Put guarded streams in place of sys.stdout and sys.stderr. Every command calls this first.
+
+    Returns them, for the end of the command: other code may have put streams of its own in their place.
 
     Descriptors 0 to 2 that are closed are opened on the null device: a file of the run would get their
     numbers, and with them what other code prints.
@@ -159,6 +161,7 @@ def protect() -> None:
             os.open(os.devnull, os.O_RDWR)  # the lowest free number
     sys.stdout, sys.stderr = _guarded(sys.stdout), _guarded(sys.stderr)
     threading.excepthook = _report_thread
+    return sys.stdout, sys.stderr
 
 
 def _guarded(stream: Any) -> Any:
@@ -170,6 +173,20 @@ def _report_thread(args: threading.ExceptHookArgs) -> None:
     if args.exc_value is not None and not isinstance(args.exc_value, OSError):
         name = args.thread.name if args.thread else "a thread"
         warn(f"{name} ended: {args.exc_type.__name__}: {args.exc_value}")
+
+
+def is_screen() -> bool:
+    """Whether standard output is a terminal."""
+    with contextlib.suppress(Exception):  # there is none, or an env has put its own here
+        return bool(sys.stdout.isatty())
+    return False
+
+
+def flush() -> None:
+    """Flush standard output and error, before a fork."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
 
 
 def say(*lines: str) -> None:
@@ -201,9 +218,7 @@ def _print(stream: Any, lines: tuple[str, ...] | list[str], wait: float | None) 
     if isinstance(stream, GuardedStream):
         stream.put(text, wait)
         return
-    with contextlib.suppress(
-        OSError, ValueError, AttributeError
-    ):  # AttributeError: there is no stream
+    with contextlib.suppress(Exception):  # there is no stream, or an env has put its own here
         encoding = stream.encoding or "utf-8"
         stream.write(text.encode(encoding, PLAIN_SIGNS_ERRORS).decode(encoding))
         stream.flush()

@@ -37,7 +37,7 @@ class Step:
         self.metric_names: tuple[str, ...] = ()  # known once the step has run or was traced
 
     def __call__(self, structure: Structure, *arguments: torch.Tensor) -> list[torch.Tensor]:
-        """Take the step, in place.
+        """Take the step, in place, whatever an env has set for the whole process.
 
         Args:
             structure: of the loss's inputs.
@@ -50,6 +50,13 @@ class Step:
             names are `metric_names`.
 
         """
+        if not torch.is_grad_enabled():
+            torch.set_grad_enabled(True)
+        if torch.get_default_dtype() is not torch.float32:
+            torch.set_default_dtype(torch.float32)
+        return self._take(structure, *arguments)
+
+    def _take(self, structure: Structure, *arguments: torch.Tensor) -> list[torch.Tensor]:
         flat, first_moment, second_moment, *others = arguments
         params = self.params if flat is self.flat else self.layout.leaves(flat)
         targets = [self.layout.views(others.pop(0))] if self.with_target else []

@@ -15,6 +15,7 @@ import numpy as np
 from gymnasium import spaces
 
 from rl_cli.core.errors import BadInput, EnvFault, NonFinite
+from rl_cli.core.processes import end_stray_child, forks
 
 Env = gym.Env[Any, Any]
 
@@ -45,13 +46,22 @@ class Checked(gym.Wrapper[Any, Any, Any, Any]):
         self.kind = space.dtype
 
     def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
-        result: Any = self.env.reset(**kwargs)
+        depth = forks.depth
+        try:
+            result: Any = self.env.reset(**kwargs)
+        finally:
+            end_stray_child(depth)
         if type(result) is not tuple or len(result) != 2:
             raise EnvFault(f"reset() of the env returned {_described(result)}", "", GYM)
         return conform(self.space, result[0]), info_of(result[1])
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        result: Any = self.env.step(action)
+        depth = forks.depth
+        try:
+            result: Any = self.env.step(action)
+        finally:
+            if forks.depth != depth:
+                end_stray_child(depth)
         if type(result) is not tuple or len(result) != 5:
             raise EnvFault(f"step() of the env returned {_described(result)}", "", GYM)
         obs, reward, terminated, truncated, info = result
@@ -64,6 +74,13 @@ class Checked(gym.Wrapper[Any, Any, Any, Any]):
         if truncated is not False and truncated is not True:
             truncated = flag_of(truncated, "truncated")
         return obs, reward, terminated, truncated, info if type(info) is dict else info_of(info)
+
+    def close(self) -> None:
+        depth = forks.depth
+        try:
+            self.env.close()
+        finally:
+            end_stray_child(depth)
 
 
 def reward_of(reward: Any) -> float:

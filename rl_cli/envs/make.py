@@ -15,6 +15,7 @@ from gymnasium import spaces
 
 from rl_cli.config.env import EnvConfig
 from rl_cli.core.errors import BadInput, RunError, did_you_mean, first_line
+from rl_cli.core.processes import end_stray_child, forks
 from rl_cli.core.start_folder import start_folder
 from rl_cli.envs import atari
 from rl_cli.envs.checked import Checked, require_spaces
@@ -63,12 +64,15 @@ def make_env(cfg: EnvConfig, render_mode: str | None = None, training: bool = Fa
             flattened, preprocessing that does not apply to the env; the env raised an exception.
 
     """
+    depth = forks.depth
     try:
         return _preprocess(_make(cfg, render_mode), cfg, training)
     except BaseException as error:  # third-party code may raise anything, also SystemExit
         if isinstance(error, RunError) or is_signal(error):
             raise
         raise _bad_input(error, cfg) from None
+    finally:
+        end_stray_child(depth)
 
 
 def _preprocess(env: Env, cfg: EnvConfig, training: bool) -> Env:

@@ -22,11 +22,15 @@ def spec_of(env: Env, cfg: EnvConfig) -> EnvSpec:
     """Shapes and types of observations and actions of an env that `make_env` made.
 
     Raises:
-        BadInput: the action space is not Discrete, MultiDiscrete (1-D) or Box.
+        BadInput: the action space is not Discrete, MultiDiscrete (1-D) or Box; a space has no values.
 
     """
     obs_shape = env.observation_space.shape
     assert obs_shape is not None
+    for name, space in (("observations", env.observation_space), ("actions", env.action_space)):
+        if 0 in (space.shape or ()):
+            what = f"{name} of {cfg.id} have no values: {space}"
+            raise BadInput(what, f"env.id={cfg.id}", "declare a space of at least one value")
     pixels = len(obs_shape) == 3
     return EnvSpec(
         obs_shape,

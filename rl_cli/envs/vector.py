@@ -12,11 +12,11 @@ from rl_cli.core.types import Episode, Recording, State, Transition
 from rl_cli.envs import episode_replay
 from rl_cli.envs.action_log import ActionLog, bytes_of
 from rl_cli.envs.atari import LIFE_LOST
+from rl_cli.envs.env_notes import notes_of
 from rl_cli.envs.episode_seeds import EpisodeSeeds
 from rl_cli.envs.fast_classic_control import is_fast, make_fast
 from rl_cli.envs.faults import close_all, env_fault, faults_at
 from rl_cli.envs.finite_checks import FiniteChecks
-from rl_cli.envs.image_note import image_note
 from rl_cli.envs.loaded_state import LoadedEnvs
 from rl_cli.envs.make import make_env
 from rl_cli.envs.normalization import make_normalizers
@@ -44,7 +44,7 @@ class VectorEnv:
         made = self._make_envs(cfg, len(seeds))
         self.num_envs, self.seeds, self.env_id = len(seeds), seeds, cfg.id
         self.spec = spec = spec_of(made[0], cfg)
-        self.notes = [note for note in [image_note(made[0])] if note]  # for the user
+        self.notes = notes_of(made[0])  # for the user
         inner, self.time_limit = without_time_limit(made)
         self.envs = [make_fast(env) for env in inner]
         self.episode_seeds = [  # fast envs draw from their own generator only

@@ -11,7 +11,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -63,7 +62,7 @@ class Pool(ABC, Generic[T]):
         """
         while len(self.running) >= self.size:
             self._wait()
-        sys.stdout.flush(), sys.stderr.flush()
+        terminal.flush()
         if self.signum is None:
             self._launch(number, job)
         return self.signum is None or number in self.running.values()
@@ -130,7 +129,7 @@ class ForkPool(Pool[T]):
                 terminal.warn_traceback()
         finally:  # in every case: the child must not continue as a second parent
             with contextlib.suppress(BaseException):
-                sys.stdout.flush(), sys.stderr.flush()
+                terminal.flush()
             os._exit(code)
 
     def _wait(self) -> None:

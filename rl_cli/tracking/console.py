@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 import shutil
-import sys
 import textwrap
 import time
 from collections.abc import Iterator, Mapping
@@ -182,7 +181,7 @@ class PlainMonitor(QuietMonitor):
 
 def fitted(text: str) -> str:
     """`text` broken between words to the width of the terminal; unchanged elsewhere."""
-    if not (sys.stdout and sys.stdout.isatty()):
+    if not terminal.is_screen():
         return text
     width = shutil.get_terminal_size().columns - 1
     indent = " " * (len(text) - len(text.lstrip()) + 4)

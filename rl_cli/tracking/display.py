@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping
 
 from rich.console import Console
 from rich.table import Table
 
 from rl_cli.config.run import Display
+from rl_cli.core import terminal
 from rl_cli.tracking.console import Monitor, PlainMonitor, QuietMonitor
 
 NOTEBOOKS = (
@@ -44,7 +44,7 @@ def redraws(environ: Mapping[str, str]) -> bool:
 
     False for pipes and files, notebooks, terminals without cursor movement, CI, and with NO_COLOR.
     """
-    if sys.stdout is None or not sys.stdout.isatty():
+    if not terminal.is_screen():
         return False
     if any(environ.get(name) for name in ("NO_COLOR", *NOTEBOOKS)):
         return False

@@ -38,6 +38,8 @@ def make_run_algorithm(cfg: RunConfig, envs: VectorEnv, earlier: Path | None) ->
 
     """
     torch.set_num_threads(cfg.threads)
+    torch.set_default_dtype(torch.float32)  # an env may have changed these for its own use
+    torch.set_grad_enabled(True)
     torch.manual_seed(cfg.seed)  # only an env or a plugin may draw from torch's own generator
     algo_cls = algos.load(cfg.algo.name)
     if earlier is not None and (kept := manifest.folders_in(earlier / "checkpoints")):

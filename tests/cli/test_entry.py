@@ -9,13 +9,14 @@ from types import ModuleType
 import pytest
 
 from rl_cli.cli import entry
-from rl_cli.core import stop_signals, terminal
+from rl_cli.core import ending, stop_signals, terminal
 
 
 @pytest.fixture
 def imports(monkeypatch):
     """A function that sets what happens when the command is imported."""
-    monkeypatch.setattr(terminal, "protect", lambda: None)
+    monkeypatch.setattr(terminal, "protect", lambda: (sys.stdout, sys.stderr))
+    monkeypatch.setattr(ending, "end_in_time", lambda code: None)
     monkeypatch.setattr("sys.argv", ["rl-train"])
     before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
 

@@ -6,7 +6,7 @@ import pytest
 from gymnasium import spaces
 
 from rl_cli.core.errors import BadInput
-from rl_cli.envs.image_note import image_note
+from rl_cli.envs.env_notes import image_note, one_action_note
 from rl_cli.envs.make import make_env
 from rl_cli.envs.spaces import action_decoder, spec_of
 from tests.algos.test_algorithms import env_config
@@ -142,3 +142,20 @@ def test_spaces_without_finite_bounds_cannot_be_scaled(space):
     with pytest.raises(BadInput) as caught:
         made(action=space, scale_actions=True)
     assert caught.value.where == "env.scale_actions=true"
+
+
+@pytest.mark.parametrize(
+    ("space", "is_one"),
+    [
+        (spaces.Discrete(1), True),
+        (spaces.Discrete(2), False),
+        (spaces.MultiDiscrete([1, 1]), True),
+        (spaces.MultiDiscrete([1, 2]), False),
+        (spaces.Box(1.0, 1.0, (2,)), True),
+        (spaces.Box(np.array([0, 1], np.float32), np.ones(2, np.float32)), False),
+    ],
+)
+def test_env_without_a_choice_is_named(space, is_one):
+    env = gym.Env()
+    env.action_space = space
+    assert (one_action_note(env) is not None) == is_one

@@ -1,4 +1,4 @@
-"""What to say about images that no convolutional network reads."""
+"""What to say about an env from which little or nothing can be learned as it is."""
 
 from __future__ import annotations
 
@@ -18,6 +18,22 @@ MIN_SIDE = 8
 WHAT_HELPS = (
     "the Nature CNN reads uint8 images of at least 36x36 pixels, (H, W), (H, W, C) or (C, H, W)"
 )
+
+
+def notes_of(env: gym.Env[Any, Any]) -> list[str]:
+    """Lines for the user about an env with its wrappers."""
+    return [note for note in (image_note(env), one_action_note(env)) if note is not None]
+
+
+def one_action_note(env: gym.Env[Any, Any]) -> str | None:
+    """The line for an env whose agent has no choice."""
+    space = env.action_space
+    is_one = (
+        (isinstance(space, spaces.Discrete) and space.n == 1)
+        or (isinstance(space, spaces.MultiDiscrete) and bool((space.nvec == 1).all()))
+        or (isinstance(space, spaces.Box) and bool((space.low == space.high).all()))
+    )
+    return f"the env has one action, {space}: there is nothing to learn" if is_one else None
 
 
 def image_note(env: gym.Env[Any, Any]) -> str | None:
