@@ -102,9 +102,6 @@ class Columns:
         self.tensors = BATCHES[row](*(torch.from_numpy(a) for a in self.arrays))
         self.single_rows = row(*(a[:, None] for a in self.arrays))  # [i] is a batch of row i
 
-    def refresh(self) -> None:
-        """Bring what `tensors` reads besides the rows up to date; here there is nothing."""
-
     def write_one(self, row: int, transition: Transition | Experience) -> None:
         """Write a transition of one env; takes half the time of `write` with a slice."""
         for array, value in zip(self.single_rows, transition, strict=True):

@@ -134,9 +134,6 @@ class FrameColumns:
         kind = FrameTransitions if self.row_type is Transition else FrameExperiences
         return kind(*map(torch.from_numpy, (self.frames, self.grown, *self.arrays)))
 
-    def refresh(self) -> None:
-        """See `Columns`."""
-
     def write_one(self, row: int, transition: Transition | Experience) -> None:
         """Write a transition of one env."""
         self._write_stacks(row, self.lanes[0], transition.obs[0], transition.next_obs[0])

@@ -83,7 +83,7 @@ class PrioritizedReplay(ReplayBuffer):
         self.set_pending()
         points = np.arange(batch_size) + rng.random((batches, batch_size))
         found = self.tree.find(points.ravel() * (self.tree.total / batch_size))
-        return Rows(self.columns.tensors, torch.from_numpy(found.reshape(batches, batch_size)))
+        return Rows(self.table(), torch.from_numpy(found.reshape(batches, batch_size)))
 
     def importance(self, positions: np.ndarray, beta: float) -> np.ndarray:
         """Importance weights (N P(i))^-beta, divided by the largest. (B,) -> (B,) float32."""

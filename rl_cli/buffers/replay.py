@@ -11,7 +11,7 @@ import torch
 from rl_cli.buffers.columns import Columns, Row
 from rl_cli.buffers.frame_columns import FrameColumns
 from rl_cli.buffers.memory_check import bytes_of_row
-from rl_cli.buffers.normalized_columns import NormalizedColumns, Statistics
+from rl_cli.buffers.normalized_table import NormalizedTable, Statistics
 from rl_cli.core import memory
 from rl_cli.core.fields import Fields, StateError
 from rl_cli.core.state import Blocks
@@ -75,6 +75,7 @@ class ReplayBuffer:
         memory.require("algo.buffer_size", capacity, size + extra_bytes)
         self.capacity, self.num_envs, self.device = capacity, spec.num_envs, device
         self.columns = _make_columns(capacity, spec, row, 1 if gatherer is None else gatherer.depth)
+        self.normalized: NormalizedTable | None = None
         self.position, self.size = 0, 0
         self.added = 0  # rows ever added
         self.reorderings = 0  # times that the rows were reordered
@@ -84,12 +85,16 @@ class ReplayBuffer:
     def normalize_samples(self, statistics: Statistics) -> None:
         """From now on rows are raw observations, which are normalized when they are sampled."""
         assert isinstance(self.columns, Columns)  # pixels have no statistics
-        self.columns = NormalizedColumns(self.columns, statistics)
+        self.normalized = NormalizedTable(self.columns, statistics)
 
     @property
     def holds_raw(self) -> bool:
         """Whether rows are raw observations, to be normalized when they are sampled."""
-        return isinstance(self.columns, NormalizedColumns)
+        return self.normalized is not None
+
+    def table(self) -> tuple[torch.Tensor, ...]:
+        """All rows, from which `Rows` gathers; with the statistics of now if they are normalized."""
+        return self.columns.tensors if self.normalized is None else self.normalized.refreshed()
 
     def add(self, transition: Transition) -> None:
         """Append a step of the first envs, a row per env, or the experiences that it completes."""
@@ -119,7 +124,7 @@ class ReplayBuffer:
 
         The next call with the same sizes writes its positions into the same arrays.
         """
-        shape, table = (batches, batch_size), self.columns.tensors
+        shape, table = (batches, batch_size), self.table()
         if shape not in self.draws or self.draws[shape][2].table is not table:
             positions = np.empty(shape, np.int64)
             self.draws[shape] = np.empty(shape), positions, Rows(table, torch.from_numpy(positions))

@@ -136,7 +136,7 @@ class InlineUpdates:
         """One update on each of `spec.batches` batches. -> whether all gradients are finite."""
         algo, numbers = self.algo, self.spec.numbers(step)
         algo.learner.write_scalars(self.scalars, algo.learning_rate(step), numbers)
-        self.replay.columns.refresh()  # as `ReplayBuffer.sample` does
+        self.replay.table()  # as `ReplayBuffer.sample` does
         outcome = self.run_updates(self.address, self.replay.size, self.rounds)
         if outcome not in (DONE, NOT_FINITE):
             raise RuntimeError("the compiled learning step failed")

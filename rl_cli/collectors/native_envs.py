@@ -237,7 +237,11 @@ def supports(algo: Algorithm[Any], envs: VectorEnv) -> bool:
     plain_buffer = type(buffer) is RolloutBuffer or (
         type(buffer) is ReplayBuffer and buffer.gatherer is None
     )
-    if not plain_buffer or type(getattr(buffer, "columns", None)) is not Columns:
+    if (
+        not plain_buffer
+        or envs.reports_raw
+        or type(getattr(buffer, "columns", None)) is not Columns
+    ):
         return False
     normalized = envs.obs_normalizer is not None or envs.reward_normalizer is not None
     return (

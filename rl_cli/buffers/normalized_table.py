@@ -1,4 +1,4 @@
-"""Columns whose observations are normalized when they are sampled.
+"""A table of rows whose observations are normalized when they are sampled.
 
 The statistics of observations change as long as a run lasts. A replay buffer keeps rows for a long time,
 so it stores observations as the env returned them, and an update normalizes its batch with the
@@ -80,30 +80,25 @@ def _gather(
     return rows
 
 
-class NormalizedColumns(Columns):
-    """`Columns` whose `tensors` is a table of raw observations and current statistics.
+class NormalizedTable:
+    """The rows of columns, and the current statistics of their observations.
 
     Args:
-        columns: whose memory is used.
+        columns: hold the raw rows.
         statistics: of the observations.
 
     """
 
     def __init__(self, columns: Columns, statistics: Statistics) -> None:
-        vars(self).update({k: v for k, v in vars(columns).items() if k != "tensors"})
         self.statistics = statistics
         mean, std = statistics.mean_and_std()
         self.mean, self.std = mean.copy(), std.copy()
         clip = torch.tensor(statistics.clip, dtype=torch.float64)
-        kind = NormalizedTransitions if len(self.names) == 6 else NormalizedExperiences
+        kind = NormalizedTransitions if len(columns.names) == 6 else NormalizedExperiences
         numbers = (torch.from_numpy(self.mean), torch.from_numpy(self.std), clip)
-        self.table = kind(*numbers, *columns.tensors)
+        self.rows = kind(*numbers, *columns.tensors)
 
-    @property
-    def tensors(self) -> NormalizedTransitions | NormalizedExperiences:  # type: ignore[override]
-        """The table, with the statistics of this moment."""
-        self.refresh()
-        return self.table
-
-    def refresh(self) -> None:
+    def refreshed(self) -> NormalizedTransitions | NormalizedExperiences:
+        """The table, always the same one, with the statistics of this moment."""
         self.mean[...], self.std[...] = self.statistics.mean_and_std()
+        return self.rows
