@@ -15,8 +15,8 @@ from rl_cli.storage.folder_lock import FolderLock
 from rl_cli.storage.untrusted import open_plain
 
 HEAD_BYTES = 1 << 12
-RUN = re.compile(rb"(?:format: \d+\n)?labels: ?.*\n(?:- .*\n)*algo:")
-"""The first lines of config.yaml of a run, as every version wrote them."""
+RUN = re.compile(rb"format: \d+\nlabels:|labels: ?.*\n(?:- .*\n)*algo:")
+"""The first lines of config.yaml of a run, as every version wrote them; early ones wrote no format."""
 LABELS = re.compile(rb"^labels:\s*(?:\[([^,\]\n]+),([^,\]\n]+)\]|\n- (.+)\n- (.+)$)", re.MULTILINE)
 """The line of config.yaml with the names of algorithm and env; parsing the whole file takes 10 ms."""
 

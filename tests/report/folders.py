@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-import yaml
+from rl_cli.config.labels import Labels
+from rl_cli.storage.run_folder import write_config
 
 CONFIG = {
     "algo": {"name": "dqn", "gamma": 0.99, "hidden_sizes": [64, 64]},
@@ -27,7 +28,8 @@ def write_run(folder, returns, seed=0, state="completed", labels=("dqn", "cartpo
         values: dotted keys with "__" in place of the dots -> value.
 
     """
-    config = {"format": 4, "labels": list(labels)} | json.loads(json.dumps(CONFIG)) | {"seed": seed}
+    first = Labels(*labels, "tuned: x", (f"seed={seed}", *values)).recorded()
+    config = first | json.loads(json.dumps(CONFIG)) | {"seed": seed}
     for key, value in values.items():
         *path, leaf = key.split("__")
         node = config
@@ -35,7 +37,7 @@ def write_run(folder, returns, seed=0, state="completed", labels=("dqn", "cartpo
             node = node[name]
         node[leaf] = value
     folder.mkdir(parents=True)
-    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    write_config(folder, config)
     status = {"state": state, "reason": "budget", "step": 300, "seconds": 3.0}
     (folder / "status.json").write_text(json.dumps(status))
     rows = [
