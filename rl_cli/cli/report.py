@@ -5,31 +5,45 @@ from __future__ import annotations
 from pathlib import Path
 
 from rl_cli.cli import hydra_errors, plain_keys
+from rl_cli.cli.layout import item, paragraph
 from rl_cli.config.commands import ReportConfig
 from rl_cli.config.schema import keys
 from rl_cli.core import terminal
 from rl_cli.core.errors import BadInput
 from rl_cli.core.start_folder import relative
 
-HELP = """rl-report: compare runs, from their folders alone
 
-  rl-report <folder> [<folder> ...] [output=<folder>] [threshold=<return>]
-
-A folder is a run, a sweep, or contains runs at any depth. Runs that differ only in the seed form a group.
-Prints a table, and writes report.html (one page that opens from disk) and report.csv.
-
-  output     folder of report.html and report.csv; default: the folder given, or with several runs/
-  threshold  return that counts as success; default: that of the runs (env.success_at, or the env's own)
-
-  rl-report runs                                    all runs
-  rl-report runs/ppo runs/dqn output=comparison     the first group of an env is the one compared with
-"""
+def _help() -> str:
+    return "\n".join((
+        "rl-report: compare runs, from their folders alone.",
+        "",
+        "  rl-report <folder> [<folder> ...] [<key>=<value> ...]",
+        "",
+        paragraph(
+            "A folder is a run, a sweep, or contains runs at any depth. Runs that differ only in the seed form "
+            "a group. Of the groups of an env, the others are compared with the first. Prints a table, and "
+            "writes report.html (one page that opens from disk) and report.csv."
+        ),
+        "",
+        item(
+            "output",
+            "folder of report.html and report.csv; default: the folder given, or runs/ if that is a run or "
+            "there are several",
+        ),
+        item(
+            "threshold",
+            "return that counts as success; default: that of the runs (env.success_at, or the env's own)",
+        ),
+        "",
+        "  rl-report runs",
+        "  rl-report runs/ppo runs/dqn output=comparison",
+    ))  # fmt: skip
 
 
 def run(argv: list[str]) -> int:
     """Run a command line. Returns the exit code."""
     if not argv or any(arg in ("-h", "--help") for arg in argv):
-        terminal.show(HELP)
+        terminal.show(_help())
         return 0 if argv else 2
     with hydra_errors.reported(argv, lambda: keys(ReportConfig)) as code:
         names, cfg = plain_keys.parse("rl-report", argv, ReportConfig)

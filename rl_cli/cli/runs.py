@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from rl_cli.cli import hydra_errors, plain_keys
+from rl_cli.cli.layout import item, paragraph
 from rl_cli.config.commands import RunsConfig
 from rl_cli.config.schema import keys
 from rl_cli.core import terminal
@@ -14,29 +17,36 @@ from rl_cli.core.start_folder import relative
 from rl_cli.report import listing, run_data
 from rl_cli.report.listing import Entry
 from rl_cli.storage.run_folder import ROOT
-from rl_cli.tracking.formatting import number, size
+from rl_cli.tracking.formatting import joined, number, size
 
-HELP = """rl-runs: list and delete runs
 
-  rl-runs [delete] [<folder> ...] [<key>=<value> ...]
-
-Lists the runs below the folders (default: runs), oldest first. `delete` deletes the runs listed, after a question.
-
-  algo, env, state          only runs of this algorithm, env or state (running, completed, interrupted, failed)
-  min_return, max_return    only completed runs with a final return in this range
-  sort                      name (default), return or size
-  last                      only the last n of the sorted list
-  yes                       true: delete without a question
-
-  rl-runs algo=ppo sort=return
-  rl-runs delete state=failed
-"""
+def _help() -> str:
+    return "\n".join((
+        "rl-runs: list and delete runs.",
+        "",
+        "  rl-runs [delete] [<folder> ...] [<key>=<value> ...]",
+        "",
+        paragraph(
+            "Lists the runs below the folders (default: runs), by name: names begin with the start time, "
+            "unless run_dir= named the folder. `delete` deletes the runs listed, after a question."
+        ),
+        "",
+        item("algo, env", "only runs of this algorithm or env"),
+        item("state", "only runs that are running, completed, interrupted or failed"),
+        item("min_return, max_return", "only completed runs with a final return in this range"),
+        item("sort", "name (default), return or size"),
+        item("last", "only the last n of the sorted list"),
+        item("yes", "true: delete without a question"),
+        "",
+        "  rl-runs algo=ppo sort=return",
+        "  rl-runs delete state=failed",
+    ))  # fmt: skip
 
 
 def run(argv: list[str]) -> int:
     """Run a command line. Returns the exit code."""
     if any(arg in ("-h", "--help") for arg in argv):
-        terminal.show(HELP)
+        terminal.show(_help())
         return 0
     with hydra_errors.reported(argv, lambda: keys(RunsConfig)) as code:
         names, cfg = plain_keys.parse("rl-runs", argv, RunsConfig)
@@ -85,17 +95,40 @@ COLUMNS = ("run", "algo", "env", "state", "step", "return", "size")
 NUMBERS = 4
 """Columns from this one on are aligned to the right."""
 
+INDENT = " " * 4
+
 
 def _show(entries: list[Entry]) -> None:
-    rows = [COLUMNS, *(_words(entry) for entry in entries)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        text = [
-            word.rjust(width) if i >= NUMBERS else word.ljust(width)
-            for i, (word, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        terminal.say("  ".join(text).rstrip())
+    width = shutil.get_terminal_size().columns if terminal.is_screen() else None
+    terminal.say(*lines([COLUMNS, *(_words(entry) for entry in entries)], width))
     terminal.say(f"{_count(entries)}, {size(sum(e.size for e in entries))}")
+
+
+def lines(rows: Sequence[tuple[str, ...]], width: int | None) -> list[str]:
+    """The rows of a table as lines. On a narrow terminal the name of a run has a line of its own.
+
+    Args:
+        rows: the heads of the columns, then a row per run.
+        width: of the terminal, in characters; None: no limit.
+
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    padded = [
+        [
+            word.rjust(size) if i >= NUMBERS else word.ljust(size)
+            for i, (word, size) in enumerate(zip(row, widths, strict=True))
+        ]
+        for row in rows
+    ]
+    if width is None or len("  ".join(padded[0])) <= width:
+        return ["  ".join(row).rstrip() for row in padded]
+    found = []
+    for row in padded:
+        rest = "  ".join(row[1:]).rstrip()
+        if len(rest) + len(INDENT) > width:
+            rest = joined([word.strip() for word in row[1:] if word.strip()], width - len(INDENT))
+        found += [row[0].rstrip(), *(INDENT + line for line in rest.splitlines())]
+    return found
 
 
 def _words(e: Entry) -> tuple[str, ...]:

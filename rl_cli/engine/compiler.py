@@ -45,7 +45,7 @@ class StepCompiler:
     Args:
         identity: everything that a function's arithmetic depends on besides the shapes of its
             arguments.
-        notify: receives a line when a library is built, and the reason if it cannot be.
+        notify: receives a line when the first library is built, and the reason if one cannot be.
         hyper_parameters: constants whose other values use the same library, see `hoisting`.
         interrupted: whether the run is asked to stop.
 
@@ -58,7 +58,7 @@ class StepCompiler:
         hyper_parameters: Collection[float] = (),
         interrupted: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.identity, self.notify = identity, notify
+        self.identity, self.notify = identity, functools.cache(notify)  # each line once
         self.hyper_parameters, self.interrupted = hyper_parameters, interrupted
 
     def __call__(

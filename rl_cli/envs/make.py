@@ -170,6 +170,9 @@ def _unknown_kwarg(error: BaseException, cfg: EnvConfig) -> BadInput | None:
     accepted = inspect.signature(make).parameters
     if any(p.kind is p.VAR_KEYWORD for p in accepted.values()):
         return None
+    if "render_mode" in first_line(error) and "render_mode" not in accepted:
+        what = f"{cfg.id} has no renderer: it takes no argument render_mode"
+        return BadInput(what, f"env.id={cfg.id}", "add the argument render_mode to the env")
     unknown = [name for name in cfg.kwargs if name not in accepted]
     if not unknown:
         return None

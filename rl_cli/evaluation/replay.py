@@ -171,10 +171,9 @@ def _report(
     manifest = agent.manifest
     how = "greedy" if cfg.greedy else "sampled"
     title = plain(f"{agent.algo.cfg.title} on {agent.env.id}, step {manifest.step:,}, {how}")
-    if cfg.display == "plain":
+    is_table = cfg.display in ("auto", "live") and print_table(summary_table(summary, title))
+    if cfg.display != "none" and not is_table:
         terminal.say(title, *(f"{name}: {value}" for name, value in summary_rows(summary)))
-    elif cfg.display != "none":
-        print_table(summary_table(summary, title))
     write_json(
         output / "evaluation.json",
         {

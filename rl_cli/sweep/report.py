@@ -11,6 +11,7 @@ from rl_cli.core.errors import BadInput, RunError, plain
 from rl_cli.report import report as comparison
 from rl_cli.report import table
 from rl_cli.sweep import records
+from rl_cli.tracking.console import say_fitted
 from rl_cli.tracking.formatting import duration, joined, number
 
 
@@ -24,7 +25,7 @@ def report(sweep: Path) -> int:
     for job in jobs:  # overrides common to all jobs are printed once
         job["overrides"] = [o for o in job["overrides"] if o not in shared] or ["(as given)"]
     if shared:
-        terminal.say(f"all jobs: {' '.join(sorted(shared))}")
+        say_fitted(f"all jobs: {' '.join(sorted(shared))}")
     terminal.say(*job_lines(jobs, shutil.get_terminal_size().columns))
     _compare(sweep)
     terminal.say(f"jobs: {sweep}")

@@ -18,6 +18,9 @@ from rl_cli.tracking.statistics import Summary
 
 STOPPING = "stopping: finishing the step and saving; a second signal ends the process at once"
 
+SEPARATOR, KEPT = "  ", "\N{NO-BREAK SPACE}"
+"""Between the values of a line, and within a value while lines are broken."""
+
 Episodes = tuple[int, int] | None
 """Finished training episodes and their budget, if they measure progress; else None."""
 
@@ -150,7 +153,7 @@ class PlainMonitor(QuietMonitor):
     def row(self, step: int, row: Mapping[str, float], always_print: bool = False) -> None:
         self.finished = int(row["rollout/episodes"])
         if self.rows.selects(self._progress(step)) or always_print:
-            self._line("  ".join([self._step(step), *describe_row(row, self.episodes)]))
+            self._line(SEPARATOR.join([self._step(step), *describe_row(row, self.episodes)]))
 
     def evaluation(self, step: int, summary: Summary, rank: str) -> None:
         if not self.evaluations.selects(self._progress(step)):
@@ -160,8 +163,8 @@ class PlainMonitor(QuietMonitor):
         if rank:
             self.unseen_best = ""
         best = rank or (f"best {self.unseen_best}" if self.unseen_best else "")
-        suffix = f"  ({best})" if best else ""
-        self._line(f"{self._step(step)}  {describe(summary)}{suffix}")
+        words = [self._step(step), describe(summary), *([f"({best})"] if best else [])]
+        self._line(SEPARATOR.join(words))
 
     def note(self, text: str) -> None:
         self._line(text)
@@ -176,15 +179,27 @@ class PlainMonitor(QuietMonitor):
         return f"step {step:,}/{self.budget:,}" if self.episodes is None else f"step {step:,}"
 
     def _line(self, text: str) -> None:
-        terminal.say(*fitted(escaped(text)).splitlines())
+        say_fitted(text)
+
+
+def say_fitted(text: str) -> None:
+    """Print a line, broken between words to the width of the terminal."""
+    terminal.say(*fitted(escaped(text)).splitlines())
 
 
 def fitted(text: str) -> str:
-    """`text` broken between words to the width of the terminal; unchanged elsewhere."""
+    """`text` broken to the width of the terminal: between values where it lists them, else between words.
+
+    Elsewhere it is not changed.
+    """
     if not terminal.is_screen():
         return text
     width = shutil.get_terminal_size().columns - 1
     indent = " " * (len(text) - len(text.lstrip()) + 4)
+    values = [part.replace(" ", KEPT) for part in text.lstrip().split(SEPARATOR)]
+    is_list = len(values) > 1 and not values[0].endswith(":")
+    if is_list and max(map(len, values)) + len(indent) <= width:
+        text = text[: len(indent) - 4] + SEPARATOR.join(values)
     lines = textwrap.wrap(
         text,
         max(width, 20),
@@ -192,4 +207,4 @@ def fitted(text: str) -> str:
         break_long_words=False,
         break_on_hyphens=False,
     )
-    return "\n".join(lines)
+    return "\n".join(lines).replace(KEPT, " ")

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from rl_cli.config.run import Display
@@ -23,6 +24,10 @@ DUMB = ("dumb", "unknown")
 """Values of TERM of terminals that cannot move the cursor."""
 
 
+WIDEST = 10_000
+"""Characters of a line on which every table has its natural width."""
+
+
 def make_monitor(display: Display) -> Monitor:
     """The monitor of `display`; auto: a live view where lines can be redrawn, else lines of text."""
     if display == "none":
@@ -34,9 +39,15 @@ def make_monitor(display: Display) -> Monitor:
     return LiveMonitor(Console(force_terminal=True))
 
 
-def print_table(table: Table) -> None:
-    """Print a table on standard output."""
-    Console().print(table)
+def print_table(table: Table) -> bool:
+    """Print a table on standard output, unless the terminal is too narrow. -> whether it was printed."""
+    console = Console()
+    width = Measurement.get(console, console.options.update(width=WIDEST), table).maximum
+    if console.is_terminal and width > console.width:
+        return False
+    console.width = max(width, console.width)
+    console.print(table)
+    return True
 
 
 def redraws(environ: Mapping[str, str]) -> bool:

@@ -36,6 +36,9 @@ LABELS, PADDING = 10, 2
 FRAME = 4
 """Columns of the panel's frame and its padding."""
 
+ECHO = 2
+"""Columns to the right of the frame, where a terminal shows ^C. In the frame's last line it would start a new one."""
+
 SPARKS = 48
 """Largest width of the curve of returns."""
 
@@ -119,13 +122,18 @@ class LiveMonitor:
             ProgressBar(self.budget, self.step, complete_style="cyan", finished_style="green"),
             f"{self.step:,} / {self.budget:,} {self.unit}",
         )
-        width = max(options.max_width - FRAME - LABELS - PADDING, 20)
+        width = max(options.max_width - ECHO - FRAME - LABELS - PADDING, 20)
         body = Table.grid(padding=(0, PADDING))
         body.add_column(style="dim", no_wrap=True, min_width=LABELS)
         body.add_column()
         for label, value in [*self._state(), *self._results(width), *self._numbers(width)]:
             body.add_row(label, value)
-        yield Panel(Group(bar, Text(), body), title=cell(self.title), title_align="left")
+        yield Panel(
+            Group(bar, Text(), body),
+            title=cell(self.title),
+            title_align="left",
+            width=options.max_width - ECHO,
+        )
 
     def _state(self) -> Iterator[tuple[str, RenderableType]]:
         """What the run does at the moment, if not training."""

@@ -14,7 +14,7 @@ from rl_cli.envs import trust
 from rl_cli.storage import run_folder
 from rl_cli.storage.manifest import best_step
 from rl_cli.storage.policy_only import has_state
-from rl_cli.tracking.console import fitted
+from rl_cli.tracking.console import say_fitted
 from rl_cli.tracking.formatting import describe, describe_training, duration, number, size
 from rl_cli.tracking.statistics import Summary
 
@@ -84,7 +84,7 @@ def print_completed(
         lines.append(f"trained: {describe_training(training)}")
     lines.append(f"folder:  {relative(folder)} ({size(run_folder.size_of(folder))})")
     for line in lines:
-        terminal.say(*fitted(line).splitlines())
+        say_fitted(line)
     words = (argument(here), *trust.required_arguments(cfg.env))
     terminal.say(f"replay:  {pasted('rl-eval', *words)}")
     terminal.say(f"record:  {pasted('rl-eval', *words, 'checkpoint=best', 'video=true')}")
@@ -98,7 +98,7 @@ def print_differences(differs: Sequence[str]) -> None:
     """Say that a run that was resumed may differ from an uninterrupted one."""
     if differs:
         count = f"{len(differs)} difference{'s' if len(differs) > 1 else ''}"
-        terminal.say(f"exact:   no; {count} in `resumed` of status.json, the first: {differs[0]}")
+        say_fitted(f"exact:   no; {count} in `resumed` of status.json, the first: {differs[0]}")
 
 
 def _print_videos(folder: Path) -> None:

@@ -13,6 +13,8 @@ import yaml
 
 from rl_cli.cli import evaluate as rl_eval
 from rl_cli.cli import play as rl_play
+from rl_cli.cli import report as rl_report
+from rl_cli.cli import runs as rl_runs
 from rl_cli.cli import train as rl_train
 from rl_cli.cli.layout import value_text
 from rl_cli.config.algorithm import AlgoConfig
@@ -99,7 +101,10 @@ def test_help_lists_every_choice_and_describes_every_key(invoke):
     assert re.search(r"^eval\.every +10000\n    int in \[0, inf\); env steps", out, re.MULTILINE)
 
 
-@pytest.mark.parametrize("main", [rl_train.run, rl_eval.run, rl_play.run])
+COMMANDS = [rl_train.run, rl_eval.run, rl_play.run, rl_report.run, rl_runs.run]
+
+
+@pytest.mark.parametrize("main", COMMANDS)
 def test_help_fits_80_columns(invoke, main):
     for words in (["--help"], ["-h", "algo=ppo", "env=lunarlander"]):
         _, out, _ = invoke(main, *words)

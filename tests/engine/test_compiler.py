@@ -127,6 +127,10 @@ def test_compiled_step_equals_plain_step(name, tmp_path, monkeypatch):
     assert len(notes) == 1
 
 
+def doubled(x):
+    return [2 * x]
+
+
 def junk(graph, arguments, scratch, threads, notify):
     """In place of `inductor.build`: a file that is not a library."""
     (scratch / "step.so").write_text("junk")
@@ -151,6 +155,19 @@ def test_damaged_library_is_rebuilt(tmp_path, monkeypatch):
     second.compile_with(compiler(notes))
     second.update(*inputs("dqn"), learning_rate=1e-3)
     assert notes[-1] == "the learning step runs uncompiled, slower: built again"
+
+
+@needs_compiler
+def test_two_libraries_of_a_run_are_announced_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(compiler_module, "build", junk)
+    notes = []
+    build_library = compiler(notes)
+    for size in (3, 4):
+        build_library(doubled, [torch.ones(size)], [0])
+    assert notes[0] == compiler_module.COMPILING
+    assert len(list((tmp_path / "rl-cli").glob("*.so"))) == 2  # both were built
+    assert notes.count(compiler_module.COMPILING) == 1
 
 
 FAMILIES = [

@@ -338,6 +338,28 @@ def test_env_that_cannot_be_made_raises_with_what_where_and_fix(env_id, changes,
     assert "\n" not in caught.value.what
 
 
+class NoRenderer(gym.Env):
+    """Its constructor takes no argument render_mode."""
+
+    observation_space, action_space = LINE, spaces.Discrete(2)
+
+    def __init__(self, length=5):
+        self.length = length
+
+
+gym.register("TestNoRenderer-v0", NoRenderer)
+
+
+def test_env_without_a_renderer_is_made_and_a_video_of_it_refused_in_plain_words():
+    cfg = env_config("TestNoRenderer-v0", kwargs={"length": 3})
+    assert make_env(cfg).unwrapped.length == 3
+    with pytest.raises(BadInput) as caught:
+        make_env(cfg, "rgb_array")
+    assert caught.value.what == (
+        "TestNoRenderer-v0 has no renderer: it takes no argument render_mode"
+    )
+
+
 @pytest.mark.parametrize(
     ("env_id", "error", "extra"),
     [

@@ -127,3 +127,25 @@ def test_runs_of_every_version_are_listed(version):
     folders = list(run_data.find([Path(__file__).parents[1] / "golden" / f"format_{version}"]))
     assert folders
     assert len(listing.entries(folders)) == len(folders)
+
+
+ROWS = [
+    command.COLUMNS,
+    ("20261126-141158_s0_dee8", "ppo", "cartpole", "completed", "60,000", "500.0", "431 kB"),
+    ("night", "reinforce", "lunarlander_continuous", "interrupted", "1,000,000", "", "11 MB"),
+]
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 90, 120])
+def test_no_word_of_the_list_is_broken_and_no_line_is_longer_than_the_terminal(width):
+    found = command.lines(ROWS, width)
+    assert max(map(len, found)) <= width
+    words = [word for row in ROWS for word in row if word]
+    assert " ".join(found).split() == " ".join(words).split()
+    assert (len(found) == len(ROWS)) == (width > 100)  # 101 characters are needed
+
+
+def test_list_that_is_not_on_a_terminal_has_a_line_per_run():
+    found = command.lines(ROWS, None)
+    assert [len(line.split()) for line in found] == [7, 8, 7]
+    assert found[1].index("500.0") + 5 == found[0].index("return") + 6  # numbers end together

@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -197,3 +198,41 @@ def test_command_prints_the_answer_and_writes_the_page_beside_the_runs(here, cap
     printed = capsys.readouterr().out
     assert "with probability 100%" in printed
     assert sorted(p.name for p in (here / "runs").glob("report.*")) == ["report.csv", "report.html"]
+
+
+def terminal_of(monkeypatch, columns):
+    """Standard output is a terminal with so many columns."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", str(columns))
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120, 200])
+def test_report_loses_no_value_and_breaks_no_word_on_a_terminal(here, capsys, monkeypatch, columns):
+    for algo, low in (("dqn", 1000.5), ("ppo", -2000.5)):
+        for seed in range(5):
+            folder, labels = here / "runs" / f"{algo}{seed}", (algo, "cartpole")
+            write_run(folder, {100: low + seed}, seed=seed, labels=labels, env__success_at=1002.0)
+    terminal_of(monkeypatch, columns)
+    monkeypatch.setenv("TERM", "xterm")
+    assert command.run(["runs"]) == 0
+    printed = re.sub("\x1b\\[[0-9;]*m", "", capsys.readouterr().out)
+    assert max(map(len, printed.splitlines())) <= columns
+    shown = " ".join(printed.split())
+    words = ["dqn", "ppo", "IQM [95% interval]", "1,002.5 [1,00", "-1,998.5 [-1,99", "P(better)"]
+    words += ["-2,000.5", "0% [0, 0]", "3/5", "0/5", "probability", "100%"]
+    assert [word for word in words if word not in shown] == []
+
+
+def test_table_in_a_pipe_has_the_width_that_it_needs(here, capsys, monkeypatch):
+    for seed in range(5):
+        write_run(
+            here / "runs" / f"b{seed}",
+            {100: 1234.5 + seed},
+            seed=seed,
+            labels=("a" * 16, "cartpole"),
+        )
+    monkeypatch.setenv("COLUMNS", "30")
+    assert command.run(["runs"]) == 0
+    printed = capsys.readouterr().out
+    assert "…" not in printed
+    assert "a" * 16 in printed

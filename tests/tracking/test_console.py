@@ -123,6 +123,20 @@ def test_best_evaluation_that_was_not_printed_is_told_with_the_next_one(capsys, 
     assert ends == ["  (best)", "  (best 7.000 at step 110)", "  (best)", ""]
 
 
+def test_values_are_not_broken_where_each_fits_a_line(monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    values = ["step 40,000/100,000", "eval return 500.0 ± 0 (20 episodes)", "(tied for best)"]
+    monkeypatch.setenv("COLUMNS", "60")
+    assert fitted("  ".join(values)).splitlines() == ["  ".join(values[:2]), f"    {values[2]}"]
+    monkeypatch.setenv("COLUMNS", "40")
+    assert fitted("  ".join(values)).splitlines() == [
+        values[0],
+        *(f"    {value}" for value in values[1:]),
+    ]
+    text = "final:   eval return 500.0 ± 0 (20 episodes)"  # a label and its text: no list
+    assert fitted(text).splitlines() == ["final:   eval return 500.0 ± 0 (20", "    episodes)"]
+
+
 def test_lines_on_a_terminal_are_broken_between_words(monkeypatch, capsys):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     line = "step 1,500/50,000  return 87.7  max 120.2  success 12%  9,876 steps/s  loss 0.123"
