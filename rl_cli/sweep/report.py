@@ -28,7 +28,7 @@ def report(sweep: Path) -> int:
         say_fitted(f"all jobs: {' '.join(sorted(shared))}")
     terminal.say(*job_lines(jobs, shutil.get_terminal_size().columns))
     _compare(sweep)
-    terminal.say(f"jobs: {sweep}")
+    terminal.say(f"jobs:  {sweep}")
     failures = {job["exit_code"] for job in jobs} - {0}
     return 0 if not failures else failures.pop() if len(failures) == 1 else 1
 

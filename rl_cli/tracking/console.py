@@ -182,28 +182,34 @@ class PlainMonitor(QuietMonitor):
         say_fitted(text)
 
 
-def say_fitted(text: str) -> None:
-    """Print a line, broken between words to the width of the terminal."""
-    terminal.say(*fitted(escaped(text)).splitlines())
+def say_fitted(text: str, indent: int | None = None) -> None:
+    """Print `text` on lines that fit the terminal; see `fitted`."""
+    terminal.say(*fitted(escaped(text), indent).splitlines())
 
 
-def fitted(text: str) -> str:
+def fitted(text: str, indent: int | None = None) -> str:
     """`text` broken to the width of the terminal: between values where it lists them, else between words.
 
     Elsewhere it is not changed.
+
+    Args:
+        text: a line.
+        indent: columns in front of the lines after the first, to break between words; None: four more than
+            in front of the first.
+
     """
     if not terminal.is_screen():
         return text
     width = shutil.get_terminal_size().columns - 1
-    indent = " " * (len(text) - len(text.lstrip()) + 4)
+    before = len(text) - len(text.lstrip())
     values = [part.replace(" ", KEPT) for part in text.lstrip().split(SEPARATOR)]
-    is_list = len(values) > 1 and not values[0].endswith(":")
-    if is_list and max(map(len, values)) + len(indent) <= width:
-        text = text[: len(indent) - 4] + SEPARATOR.join(values)
+    is_list = indent is None and len(values) > 1 and not values[0].endswith(":")
+    if is_list and max(map(len, values)) + before + 4 <= width:
+        text = text[:before] + SEPARATOR.join(values)
     lines = textwrap.wrap(
         text,
         max(width, 20),
-        subsequent_indent=indent,
+        subsequent_indent=" " * (before + 4 if indent is None else indent),
         break_long_words=False,
         break_on_hyphens=False,
     )

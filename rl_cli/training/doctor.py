@@ -23,6 +23,7 @@ from rl_cli.envs.vector_factory import make_envs
 from rl_cli.evaluation.frames import VideoUnavailable
 from rl_cli.evaluation.video import probe_renderer
 from rl_cli.evaluation.watchdog import Watchdog
+from rl_cli.tracking.console import say_fitted
 from rl_cli.tracking.formatting import duration
 from rl_cli.training.plugins import find_plugins
 
@@ -55,7 +56,7 @@ class Doctor:
             return self._examine(title)
 
     def _examine(self, title: str) -> list[str]:
-        terminal.say(title)
+        say_fitted(title)
         _report("versions", _versions())
         with self._noting():
             devices.require_driver(self.cfg.device)
@@ -221,4 +222,4 @@ def _note(text: str) -> None:
 
 
 def _report(what: str, value: str) -> None:
-    terminal.say(f"  {what:<15}{value}")
+    say_fitted(f"  {what:<15}{value}", indent=17)

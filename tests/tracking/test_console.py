@@ -135,6 +135,8 @@ def test_values_are_not_broken_where_each_fits_a_line(monkeypatch):
     ]
     text = "final:   eval return 500.0 ± 0 (20 episodes)"  # a label and its text: no list
     assert fitted(text).splitlines() == ["final:   eval return 500.0 ± 0 (20", "    episodes)"]
+    text = "  versions       Python 3.11.7, torch 2.13.0"  # a column, and its text from another on
+    assert fitted(text, indent=17).splitlines() == [text[:37], " " * 17 + "2.13.0"]
 
 
 def test_lines_on_a_terminal_are_broken_between_words(monkeypatch, capsys):
