@@ -142,6 +142,10 @@ class _Task:
         if hydra_cfg.mode != RunMode.MULTIRUN:
             run_cfg = algos.build_run_config(config)
             self._check_overrides(run_cfg, words)
+            if run_cfg.jobs > 1:
+                terminal.warn(
+                    f"note: jobs={run_cfg.jobs} has no effect without a sweep: -m or sweep="
+                )
             from rl_cli.training.experiment import train
 
             outcome = train(run_cfg, config, labels)

@@ -119,6 +119,8 @@ def test_typed_key_without_effect_is_noted_once(here, capsys, monkeypatch):
     assert notes(capsys) == [line]
     assert rl_train.run(["env.id=NoSuch-v0"]) == 2
     assert notes(capsys) == []
+    assert rl_train.run(["jobs=2", "env.id=NoSuch-v0"]) == 2
+    assert notes(capsys) == ["note: jobs=2 has no effect without a sweep: -m or sweep="]
     task = rl_train._Task(here)
     for replay in ("uniform", "proportional", "uniform"):  # as the jobs of a sweep
         cfg = typed("dqn", [f"algo.replay={replay}"]).algo
