@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -28,6 +29,16 @@ def _raise(error):
 
 def _change_folder():
     os.chdir("/")
+
+
+class NamedStep(NamedTuple):
+    """What a step returns, with names."""
+
+    obs: object
+    reward: float
+    terminated: bool
+    truncated: bool
+    info: dict
 
 
 class Silent:
@@ -202,6 +213,8 @@ ACCEPTED = {
     "reward_bool": field(1, True),
     "reward_numpy": field(1, np.float64(1.0)),
     "end_array": lambda r: (r[0], r[1], np.array([r[2]]), np.bool_(False), r[4]),
+    "named_tuple": lambda r: NamedStep(*r),
+    "step_list": list,
     "info_none": field(4, None),
     "obs_list": obs([0.0, 0.0, 0.0]),
     "obs_float64": obs(np.zeros(3)),

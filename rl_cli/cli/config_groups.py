@@ -168,8 +168,10 @@ def _read(group: str, name: str, folders: list[Path]) -> Any:
             loader = _FAST if folder == CONF else yaml.SafeLoader
             try:
                 return loader(path.read_text(encoding="utf-8")).get_single_data()
-            except RecursionError:
-                raise yaml.YAMLError("nested too deeply") from None
+            except UnicodeError:
+                raise
+            except (RecursionError, ValueError) as error:  # no number or date of Python's
+                raise yaml.YAMLError(str(error)) from None
     return None
 
 

@@ -47,5 +47,5 @@ def _value(kind: str, text: str) -> Any:
         return text
     try:
         return yaml.safe_load(text.replace("_", ""))
-    except (yaml.YAMLError, RecursionError):
+    except (yaml.YAMLError, RecursionError, ValueError):
         return text  # refused by the schema, which names the type

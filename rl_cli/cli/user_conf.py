@@ -163,6 +163,9 @@ class _File:
                 raise self.refusal("it may not set keys of Hydra", key, ON_THE_LINE)
         if any(part in CLASSES for part in parts):
             raise self.refusal("it may not name a class", key, "remove this key")
+        if key in ("run_dir", "resume") and self.group not in CHOSEN:
+            fix = "choose it in a file of conf/experiment, or on the command line"
+            raise self.refusal("it may not choose a run folder", f"{key}={value}", fix)
         if key == "env.id" and self.group not in ("env", *CHOSEN):
             fix = "set it in a file of conf/env, and choose that with env=<name>"
             raise self.refusal("it may not choose the env", f"{key}={value}", fix)

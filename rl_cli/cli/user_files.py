@@ -88,7 +88,7 @@ def _require_keys(path: Path, group: str) -> None:
         raise BadInput(
             f"this file is not UTF-8: {error}", relative(path), "save it in UTF-8"
         ) from None
-    with contextlib.suppress(yaml.YAMLError):  # reported by Hydra, with its line
+    with contextlib.suppress(yaml.YAMLError, ValueError):  # reported by Hydra, with its line
         if not isinstance(yaml.safe_load(text) or {}, dict):
             raise BadInput("this file has no keys", relative(path), "write lines of key: value")
     if group in GLOBAL and not _has_package_line(text):

@@ -108,7 +108,9 @@ def build(cls: type[T], values: Mapping[str, Any], prefix: str = "") -> T:
             raise BadInput("a value is not text in UTF-8", where, "write it in UTF-8") from None
         raise _explain(cls, error, prefix) from None
     except TypeError as error:  # a value of a type that YAML does not have
-        raise BadInput(str(error), prefix) from None
+        raise BadInput(
+            f"a value is not a number or text: {error}", prefix or "configuration", SEE_HELP
+        ) from None
 
 
 def _not_utf8(values: Mapping[str, Any], prefix: str) -> Iterator[str]:

@@ -8,6 +8,7 @@ construction and are not wrapped.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import gymnasium as gym
@@ -51,7 +52,7 @@ class Checked(gym.Wrapper[Any, Any, Any, Any]):
             result: Any = self.env.reset(**kwargs)
         finally:
             end_stray_child(depth)
-        if type(result) is not tuple or len(result) != 2:
+        if not isinstance(result, (tuple, list)) or len(result) != 2:
             raise EnvFault(f"reset() of the env returned {_described(result)}", "", GYM)
         return conform(self.space, result[0]), info_of(result[1])
 
@@ -62,7 +63,7 @@ class Checked(gym.Wrapper[Any, Any, Any, Any]):
         finally:
             if forks.depth != depth:
                 end_stray_child(depth)
-        if type(result) is not tuple or len(result) != 5:
+        if not isinstance(result, (tuple, list)) or len(result) != 5:
             raise EnvFault(f"step() of the env returned {_described(result)}", "", GYM)
         obs, reward, terminated, truncated, info = result
         if type(obs) is not np.ndarray or obs.shape != self.shape or obs.dtype != self.kind:
@@ -84,20 +85,31 @@ class Checked(gym.Wrapper[Any, Any, Any, Any]):
 
 
 def reward_of(reward: Any) -> float:
-    """A reward as a float: a number, or an array or tensor of one number. Raises EnvFault."""
-    if isinstance(reward, (float, int, np.floating, np.integer, np.bool_)):
-        return float(reward)
+    """A reward as a float: what `float` takes, except a text, or an array or tensor of one number.
+
+    Raises EnvFault.
+    """
     try:
+        is_array = hasattr(reward, "item") and not isinstance(reward, NOT_REWARDS)
+        value = reward.item() if is_array else reward
+        if not isinstance(value, NOT_REWARDS) and hasattr(value, "__float__"):
+            return float(value)
         found = np.asarray(reward)
-    except Exception:
-        found = np.empty((), object)
-    if found.size != 1 or found.dtype.kind not in "fiub":
-        raise EnvFault(
-            f"the env returned a reward that is not a number: {_described(reward)}",
-            "",
-            "return a float",
-        )
-    return float(found.reshape(()))
+        if found.size == 1 and not np.ma.is_masked(reward) and found.dtype.kind in "fiub":
+            return float(found.reshape(()))
+    except OverflowError:  # an integer beyond float64
+        return math.inf if reward > 0 else -math.inf
+    except Exception:  # not one number
+        pass
+    raise EnvFault(
+        f"the env returned a reward that is not a number: {_described(reward)}",
+        "",
+        "return a float",
+    )
+
+
+NOT_REWARDS = (np.ma.MaskedArray, np.timedelta64, np.datetime64, np.complexfloating, str, bytes)
+"""What `float` would take, or numpy would take for a number, without a value that is meant."""
 
 
 def flag_of(flag: Any, name: str) -> bool:
@@ -169,6 +181,8 @@ def _array(shape: tuple[int, ...], dtype: np.dtype[Any], obs: Any, name: str) ->
     """An array of this shape whose values an array of `dtype` can hold."""
     try:
         found = np.asarray(obs)
+        if np.ma.is_masked(obs):
+            raise ValueError("values are missing")
     except Exception:  # ragged lists, tensors on a GPU
         raise _other(name, _described(obs), f"an array of shape {shape}") from None
     if found.shape != shape:

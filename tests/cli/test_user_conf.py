@@ -75,6 +75,8 @@ REFUSED = {  # file below conf/ -> content, in what the message names
         ("hparams/ppo_corridor", f"{GLOBAL}env: {{id: 'evil:X-v0'}}", "env.id"),
         ("hparams/ppo_corridor", "# @package env\nid: evil:X-v0", "env.id"),
         ("algo/mine", f"{GLOBAL}env: {{id: 'evil:X-v0'}}", "env.id"),
+        ("hparams/ppo_corridor", f"{GLOBAL}run_dir: /somewhere", "run_dir"),
+        ("env/corridor", f"{GLOBAL}resume: somewhere", "resume"),
     ],
     "sizes": [
         ("env/corridor", "a0: &a0 [1, 1]\n" + "".join(

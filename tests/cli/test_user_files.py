@@ -107,3 +107,11 @@ def test_missing_config_dir_is_refused(invoke, here):
         assert code == 2
         assert "no such folder" in err
         assert "--config-dir" in err
+
+
+@pytest.mark.parametrize("value", ["9" * 5000, "2020-99-99", "!!binary aGVsbG8="])
+def test_value_that_no_key_takes_is_refused(write, invoke, value):
+    write("conf/experiment/mine.yaml", f"{PACKAGE}seed: {value}\n")
+    code, _, err = invoke(rl_train.run, "experiment=mine")
+    assert code == 2
+    assert len(err.splitlines()) == 3

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+from decimal import Decimal
+from fractions import Fraction
 
 import gymnasium as gym
 import numpy as np
@@ -51,6 +53,7 @@ def test_observation_that_fits_keeps_its_values(space, given, expected):
     [
         (BOX, np.zeros((2, 1)), "shape (2, 1); its space declares shape (2,)"),
         (BOX, [[0], [0, 1]], "a value of type list"),
+        (BOX, np.ma.array([0.5, 0.5], mask=[True, False]), "an array of dtype float64"),
         (BYTES, [0.5, 0], "with 0.5; its space declares dtype uint8"),
         (BYTES, [256, 0], "with 256"),
         (spaces.Box(-9, 9, (1,), np.int8), [-129], "with -129"),
@@ -81,6 +84,13 @@ def test_rewards_and_flags_of_one_number():
         assert type(reward_of(one)) is float
         assert reward_of(one) == 1.0
         assert flag_of(one, "terminated") is True
+    half, tracked = torch.tensor(1.0).bfloat16(), torch.tensor(1.0, requires_grad=True)
+    for one in (Decimal(1), Fraction(1), half, tracked, np.array(1, object)):
+        assert reward_of(one) == 1.0
+    assert reward_of(-(10**400)) == -np.inf
+    for missing in (np.ma.masked, np.ma.array([1.0], mask=[True]), np.timedelta64(1)):
+        with pytest.raises(EnvFault, match="not a number"):
+            reward_of(missing)
     for other in ("1", None, 1j, [1, 2], {}, np.array(["1"])):
         with pytest.raises(EnvFault, match="not a number"):
             reward_of(other)

@@ -149,3 +149,9 @@ def test_list_that_is_not_on_a_terminal_has_a_line_per_run():
     found = command.lines(ROWS, None)
     assert [len(line.split()) for line in found] == [7, 8, 7]
     assert found[1].index("500.0") + 5 == found[0].index("return") + 6  # numbers end together
+
+
+@pytest.mark.parametrize("value", ["9" * 5000, "2020-99-99", "x"])
+def test_value_that_is_no_number_is_refused(three, capsys, value):
+    assert command.run([f"last={value}"]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 3
