@@ -41,7 +41,13 @@ def make_monitor(display: Display) -> Monitor:
 
 def print_table(table: Table) -> bool:
     """Print a table on standard output, unless the terminal is too narrow. -> whether it was printed."""
-    console = Console()
+    try:
+        return _print_table(table, Console())
+    except Exception:  # an env has put a stream of its own in place of stdout
+        return False
+
+
+def _print_table(table: Table, console: Console) -> bool:
     width = Measurement.get(console, console.options.update(width=WIDEST), table).maximum
     if console.is_terminal and width > console.width:
         return False

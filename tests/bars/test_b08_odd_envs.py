@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.table import Table
 
 from rl_cli.cli import evaluate as rl_eval
 from rl_cli.config.env import EnvConfig
@@ -19,10 +20,11 @@ from rl_cli.core.errors import RunError
 from rl_cli.core.processes import no_silent_exit
 from rl_cli.evaluation import watchdog
 from rl_cli.evaluation.evaluator import Evaluator, evaluate
+from rl_cli.tracking.display import print_table
 from tests.bars.results import report
 from tests.config.test_config import compose
 from tests.conftest import FULL
-from tests.odd_envs import ACCEPTED, AT, CLOSE, MAKE, RESET, STEP, Odd
+from tests.odd_envs import ACCEPTED, AT, CLOSE, MAKE, RESET, STEP, Odd, Silent
 from tests.runs import train
 
 SHORT = [
@@ -191,3 +193,8 @@ def test_renderer_that_exits_costs_one_line(here, capfd, background):
     assert status()["state"] == "completed"
     assert "no videos: the env raised SystemExit: 0" in capfd.readouterr().err
     assert not list(Path("r/videos").glob("*"))
+
+
+def test_table_on_a_stream_of_an_env_raises_nothing(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", Silent())
+    assert not print_table(Table("column"))
