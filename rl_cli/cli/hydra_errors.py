@@ -188,7 +188,9 @@ def advise(name: str, known: dict[str, Key]) -> str:
         return advice
     leaf = plain.removeprefix("algo.")
     if owners := _owners(f"algo.{leaf}"):
-        return suggest(name, known) if f"algo.{leaf}" in known else f"algo.{leaf} is {owners}"
+        # known and refused: a sweep over algorithms of which one does not have it
+        is_elsewhere = plain in known or f"algo.{leaf}" not in known
+        return f"algo.{leaf} is {owners}" if is_elsewhere else suggest(name, known)
     for ours in other_names.ours_of(leaf):
         if owners := _owners(ours):
             return other_names.say(leaf, ours, owners)

@@ -80,6 +80,7 @@ def test_lost_terminal_ends_the_run_with_a_checkpoint(here, names, quiet):
                 os.kill(os.getpid(), signal.Signals[name])
 
         without_output()
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored where the tests run under nohup
         call_at("step", 150, send)
 
     command = [*short_run("dqn", "cartpole", here / "r")[:-2], f"quiet={quiet}", "run_dir=r"]

@@ -27,7 +27,7 @@ FAULTS = {  # fault: exit code and reason in the record of the job
     "raise": (1, "RuntimeError: env broke"),
     "exit0": (1, "SystemExit: 0"),
     "exit2": (1, "SystemExit: 2"),
-    "exit": (1, "the process ended by itself with code 0"),
+    "exit": (1, "the env raised SystemExit: 0"),
     "kill": (137, "killed by SIGKILL"),
     "memory": (1, "MemoryError"),
 }
