@@ -6,7 +6,7 @@
 # make test                                 run the tests (short form of the reliability tests), about six minutes
 # make lint                                 check format, lint and types
 # make check                                lint and test, as CI does
-# make bars                                 long form of the reliability tests (about an hour)
+# make bars                                 long form of the reliability tests (15 minutes on two processors)
 # make docs                                 build the documentation as a site in site/
 # make format                               format the code and fix what ruff can fix
 
