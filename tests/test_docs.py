@@ -314,6 +314,13 @@ def test_example_plugin_runs(words, workspace):
         assert functools.reduce(dict.__getitem__, key.split("."), recorded) == yaml.safe_load(value)
 
 
+def test_example_plugins_take_ten_lines_at_most():
+    pages = [text for page, text in blocks("python") if page.name == "CONTRIBUTING.md"]
+    shown = {NAMED_FILE.match(text)[1]: text.splitlines()[1:] for text in pages}
+    assert set(shown) == {"my_algos.py", "my_callbacks.py", "my_sinks.py", "example_buffer.py"}
+    assert all(sum(map(bool, lines)) <= 10 for lines in shown.values()), shown
+
+
 def test_example_buffer_resumes_exactly(workspace):
     """The Q-learning of tests/extension with the buffer that CONTRIBUTING shows."""
     example = REPO / "tests/extension/example"

@@ -23,6 +23,8 @@ class SinkContext(NamedTuple):
 class Sink(Protocol):
     """Writes the rows of a run to one destination. The constructor is `Class(context, **settings)`.
 
+    Every method has a default that does nothing, for subclasses.
+
     Raises:
         StorageError: by every method. The run continues; the sinks after this one do not receive the
             row, and this one should keep it and write it with the next row.

@@ -49,11 +49,13 @@ class QLearning(Algorithm[QLearningConfig]):
         return values.argmax(1).numpy()
 
     def update(self, step):
-        return self.learner.update(*self.buffer.batch(), learning_rate=self.cfg.learning_rate)
+        names = ("obs", "action", "reward", "next_obs", "terminated")
+        columns = [self.buffer.columns[name] for name in names]
+        return self.learner.update(*columns, learning_rate=self.cfg.learning_rate)
 
     def loss(self, params, obs, action, reward, next_obs, terminated):
         """(r + gamma max_a' Q(s', a') - Q(s, a))^2, without gradient through the target."""
         value = self.q(params, obs).gather(1, action[:, None]).squeeze(1)
-        bootstrap = self.q(params, next_obs).max(1).values * (1 - terminated)
+        bootstrap = self.q(params, next_obs).max(1).values * (1 - terminated.float())
         error = (reward + self.cfg.gamma * bootstrap).detach() - value
         return error.square().mean(), {"q": value.detach().mean()}
