@@ -7,6 +7,7 @@
 # make lint                                 check format, lint and types
 # make check                                lint and test, as CI does
 # make bars                                 long form of the reliability tests (15 minutes on two processors)
+# make services                             tests with Slurm, Ray and PostgreSQL, which it installs (Debian, as root)
 # make docs                                 build the documentation as a site in site/
 # make format                               format the code and fix what ruff can fix
 
@@ -22,7 +23,7 @@ TORCH_VERSION := $(shell sed -n 's/^torch==//p' constraints.txt)
 TORCH_INDEX := $(if $(TORCH),--index-url https://download.pytorch.org/whl/$(TORCH))
 TORCH_SIZE := $(if $(filter cpu,$(TORCH)),a download of 0.2 GB,0.2 GB for a CPU; several GB with CUDA, as on Linux without TORCH=cpu)
 
-.PHONY: train smoke test lint check bars docs format clean
+.PHONY: train smoke test lint check bars services docs format clean
 
 train: $(VENV)/ready
 	$(BIN)/rl-train $(ARGS)
@@ -48,6 +49,11 @@ check: lint test
 # docs/reliability.md quotes to benchmarks/bars.txt.
 bars: $(VENV)/ready-dev
 	RL_CLI_BARS=full RL_CLI_BARS_FILE=benchmarks/bars.txt $(BIN)/python -m pytest -q tests/bars tests/engine tests/collectors tests/algos tests/test_notebooks.py
+
+# Slurm and PostgreSQL come from Debian's packages; the servers are private and end with each test.
+services: $(VENV)/ready-dev
+	PYTHON=$(BIN)/python tests/services/install.sh
+	RL_CLI_SERVICES=1 $(BIN)/python -m pytest -q -n 0 tests/services
 
 format: $(VENV)/ready-dev
 	$(BIN)/ruff format .
