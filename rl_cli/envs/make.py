@@ -7,6 +7,7 @@ import copy
 import inspect
 import sys
 import warnings
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any, cast
 
@@ -64,9 +65,25 @@ def make_env(cfg: EnvConfig, render_mode: str | None = None, training: bool = Fa
             flattened, preprocessing that does not apply to the env; the env raised an exception.
 
     """
+    with as_bad_input(cfg):
+        return interface(*_with_dynamics(cfg, render_mode, training))
+
+
+def make_own_env(cfg: EnvConfig, render_mode: str | None = None) -> tuple[Env, EnvConfig]:
+    """Make an env with its own observations and actions, and what is left of `cfg` for `interface`.
+
+    Raises as `make_env`.
+    """
+    with as_bad_input(cfg):
+        return _with_dynamics(cfg, render_mode, training=False)
+
+
+@contextlib.contextmanager
+def as_bad_input(cfg: EnvConfig) -> Iterator[None]:
+    """Turn what the code of an env raises into BadInput."""
     depth = forks.depth
     try:
-        return _preprocess(_make(cfg, render_mode), cfg, training)
+        yield
     except BaseException as error:  # third-party code may raise anything, also SystemExit
         if isinstance(error, RunError) or is_signal(error):
             raise
@@ -75,12 +92,18 @@ def make_env(cfg: EnvConfig, render_mode: str | None = None, training: bool = Fa
         end_stray_child(depth)
 
 
-def _preprocess(env: Env, cfg: EnvConfig, training: bool) -> Env:
-    env, cfg = atari.preprocess(env, cfg, training)
+def _with_dynamics(
+    cfg: EnvConfig, render_mode: str | None, training: bool
+) -> tuple[Env, EnvConfig]:
+    """An env with the wrappers that change what a step is, and `cfg` without what is done."""
+    env, cfg = atari.preprocess(_make(cfg, render_mode), cfg, training)
     if cfg.id.startswith("BipedalWalker"):
         env = FreshWorld(env)
-    if cfg.frame_skip > 1:
-        env = ActionRepeat(env, cfg.frame_skip)
+    return ActionRepeat(env, cfg.frame_skip) if cfg.frame_skip > 1 else env, cfg
+
+
+def interface(env: Env, cfg: EnvConfig) -> Env:
+    """Add the wrappers that convert actions and observations; see `make_env`."""
     if cfg.scale_actions:
         env = scale_actions(env)
     if cfg.channels_first and is_channels_first(env.observation_space):

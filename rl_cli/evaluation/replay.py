@@ -8,51 +8,28 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
 import os
 import re
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from rl_cli import algos
 from rl_cli.config.commands import ReplayConfig
-from rl_cli.config.env import EnvConfig
-from rl_cli.config.schema import build
 from rl_cli.core import devices, terminal
 from rl_cli.core.errors import BadInput, plain
 from rl_cli.core.processes import no_silent_exit
 from rl_cli.core.start_folder import absolute, relative, remembered
 from rl_cli.core.types import Episode
 from rl_cli.envs.faults import note_of
-from rl_cli.envs.make import make_env
-from rl_cli.envs.normalization import ObservationNormalizer
-from rl_cli.envs.spaces import spec_of
-from rl_cli.envs.trust import require_confirmed
 from rl_cli.evaluation import video
+from rl_cli.evaluation.agent import Agent, load_agent
 from rl_cli.evaluation.evaluator import Evaluator, evaluate
 from rl_cli.evaluation.frames import VideoUnavailable
 from rl_cli.evaluation.watchdog import close_in_time
 from rl_cli.storage import checkpoint_reader
 from rl_cli.storage.atomic_files import write_json
-from rl_cli.storage.manifest import POLICY, Manifest
 from rl_cli.tracking.display import print_table
 from rl_cli.tracking.formatting import summary_rows, summary_table
 from rl_cli.tracking.statistics import summarise
-
-if TYPE_CHECKING:
-    from rl_cli.algos.base import Algorithm
-
-
-@dataclasses.dataclass(frozen=True)
-class Agent:
-    """A policy loaded from a checkpoint, with its env and observation statistics."""
-
-    algo: Algorithm[Any]
-    env: EnvConfig
-    normalizer: ObservationNormalizer | None
-    manifest: Manifest
 
 
 def replay(cfg: ReplayConfig) -> float:
@@ -75,6 +52,7 @@ def _replay(cfg: ReplayConfig) -> float:
     devices.require_driver(cfg.device)
     folder = checkpoint_reader.find(Path(cfg.run), str(cfg.checkpoint))
     agent = load_agent(folder, cfg.env, cfg.device)
+    _use_one_thread()
     output = absolute(
         Path(cfg.output) if cfg.output else _output_folder(absolute(folder), cfg, agent)
     )
@@ -84,7 +62,9 @@ def _replay(cfg: ReplayConfig) -> float:
         raise BadInput(
             f"cannot write here: {error.strerror}", f"output={output}", "output=<another folder>"
         ) from None
-    evaluator = Evaluator(agent.env, agent.normalizer, "human" if cfg.render == "human" else None)
+    evaluator = Evaluator(
+        agent.env_cfg, agent.normalizer, "human" if cfg.render == "human" else None
+    )
     try:
         episodes = evaluate(evaluator, agent.algo.predict, cfg.episodes, cfg.seed, cfg.greedy)
         _report(cfg, agent, folder, episodes, evaluator.success_at, output)
@@ -96,56 +76,10 @@ def _replay(cfg: ReplayConfig) -> float:
     return sum(e.episode_return for e in episodes) / len(episodes)
 
 
-def load_agent(folder: Path, env_changes: Mapping[str, Any], device: str) -> Agent:
-    """Build the policy of a checkpoint; only manifest.json and policy.safetensors are read.
-
-    Raises:
-        BadInput: a file is missing, modified, or does not fit the env; or the env imports a module
-            that the user has to name (see `envs.trust`).
-
-    """
-    manifest = checkpoint_reader.read_manifest(folder)
-    name = str(manifest.algo.get("name"))
-    algo_cfg = build(algos.config_class(name), manifest.algo, "algo")
-    env_cfg = build(EnvConfig, _merged(manifest.env, env_changes) | {"num_envs": 1}, "env")
-    require_confirmed(env_cfg, env_changes)
-    env = make_env(env_cfg)
-    spec = spec_of(env, env_cfg)
-    close_in_time(env)  # a problem is reported for the env that is evaluated
-    folder = absolute(folder)  # the env may have changed the current folder
-    import torch  # takes seconds; the checks above do not need it
-
-    from rl_cli.algos.factory import make_algorithm
-    from rl_cli.storage.policy_file import load_policy_arrays, refuse_other_sizes
+def _use_one_thread() -> None:
+    import torch
 
     torch.set_num_threads(1)  # fastest for a batch of one observation
-    algo_cls = algos.load(name)
-    refuse_other_sizes(algo_cls, algo_cfg, spec, [folder])
-    algo = make_algorithm(algo_cls, algo_cfg.to_replay(), spec, 1, manifest.seed, device)
-    normalizer = (
-        ObservationNormalizer(spec.obs_shape, env_cfg.clip_obs) if env_cfg.normalize_obs else None
-    )
-    limit = 8 * algo.learner.flat.numel() + 64 * math.prod(spec.obs_shape) + (1 << 20)
-    try:
-        load_policy_arrays(checkpoint_reader.read_policy(folder, manifest, limit), algo, normalizer)
-    except ValueError as error:
-        raise BadInput(
-            f"the weights do not fit this env: {error}",
-            str(folder / POLICY),
-            "evaluate it on the env that it was trained on",
-        ) from None
-    return Agent(algo, env_cfg, normalizer, manifest)
-
-
-def _merged(env: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(env) | {k: v for k, v in changes.items() if k != "kwargs"}
-    own, changed = env.get("kwargs", {}), changes.get("kwargs", {})
-    if not (isinstance(own, dict) and isinstance(changed, dict)):
-        raise BadInput(
-            "env.kwargs is a mapping", f"env.kwargs={changed}", "env.kwargs.<name>=<value>"
-        )
-    merged["kwargs"] = own | changed
-    return merged
 
 
 def _output_folder(checkpoint_folder: Path, cfg: ReplayConfig, agent: Agent) -> Path:
@@ -170,7 +104,7 @@ def _report(
     summary = summarise(episodes, success_at)
     manifest = agent.manifest
     how = "greedy" if cfg.greedy else "sampled"
-    title = plain(f"{agent.algo.cfg.title} on {agent.env.id}, step {manifest.step:,}, {how}")
+    title = plain(f"{agent.algo.cfg.title} on {agent.env_cfg.id}, step {manifest.step:,}, {how}")
     is_table = cfg.display in ("auto", "live") and print_table(summary_table(summary, title))
     if cfg.display != "none" and not is_table:
         terminal.say(title, *(f"{name}: {value}" for name, value in summary_rows(summary)))
@@ -180,7 +114,7 @@ def _report(
             "checkpoint": str(folder),
             "step": manifest.step,
             "algo": manifest.algo["name"],
-            "env": dataclasses.asdict(agent.env),
+            "env": dataclasses.asdict(agent.env_cfg),
             "greedy": cfg.greedy,
             "seeds": [cfg.seed, cfg.seed + cfg.episodes - 1],
             "summary": summary._asdict(),
@@ -205,7 +139,9 @@ def _record_videos(cfg: ReplayConfig, agent: Agent, output: Path) -> None:
         if path.is_symlink():  # the encoder would write to its target
             path.unlink()
     try:
-        video.record(agent.env, agent.normalizer, agent.algo.predict, paths, cfg.seed, cfg.greedy)
+        video.record(
+            agent.env_cfg, agent.normalizer, agent.algo.predict, paths, cfg.seed, cfg.greedy
+        )
     except VideoUnavailable as problem:
         terminal.warn(f"no video: {problem}")
         return
