@@ -1,69 +1,55 @@
-"""Measures learning: trains each case on seeds that were not used to choose hyper-parameters.
+"""Measures learning: trains shipped presets on seeds that no choice of values has seen.
 
-    python benchmarks/learning.py              every case, twenty seeds; completed runs are kept
-    python benchmarks/learning.py --case ppo_cartpole --seeds 5 6
+    python benchmarks/learning.py                         every case of this machine, ten seeds each
+    python benchmarks/learning.py ppo_cartpole --seeds 5  one case, its first five seeds
+    python benchmarks/learning.py --table                 the table and the picture again, from the JSON file
 
-Writes benchmarks/learning.json, docs/img/learning.png and the table in docs/results.md.
+A seed is one run (rl-train), whose best and last checkpoints are then evaluated (rl-eval, 100 greedy
+episodes). What is complete is kept under runs/learning and not run again, unless the configuration, the
+code that decides what is learned or a package changed. Writes benchmarks/learning.json, the table in
+docs/learning.md and docs/img/learning.png.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import platform
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-from pages import insert
+from learning_cases import CASES, EVAL_SEED, Case
+from learning_table import plot, table
+from learning_version import fingerprint, packages
+from pages import REPO, insert
 
-from rl_cli.tracking.statistics import iqm, iqm_interval
+from rl_cli.report.run_data import read_run
 
-REPO = Path(__file__).resolve().parents[1]
 RUNS = REPO / "runs" / "learning"
+RECORD = REPO / "benchmarks/learning.json"
 BIN = Path(sys.executable).parent
-SEEDS = list(range(414, 434))  # not used to choose values
-OTHER_SEEDS = {  # of cases whose values were changed after a look at SEEDS
-    "dqn_cartpole": list(range(454, 474)),
-    "dqn_mountaincar": list(range(474, 494)),
-}
-CASES = {  # name: (algo, env, target for the mean return of 100 greedy episodes, target share of seeds)
-    "dqn_mountaincar": ("dqn", "mountaincar", -110, 0.8),
-    "dqn_cartpole": ("dqn", "cartpole", 475, 1.0),
-    "ppo_cartpole": ("ppo", "cartpole", 475, 1.0),
-    "reinforce_cartpole": ("reinforce", "cartpole", 475, 0.8),
-    "ppo_lunarlander": ("ppo", "lunarlander", 200, 0.8),
-}
+
+Result = dict[str, Any]
 
 
-def measure(case: str, seed: int) -> dict[str, object]:
-    """Train one seed, then evaluate its best and its last checkpoint over 100 episodes each."""
-    algo, env, _, _ = CASES[case]
-    folder = RUNS / case / str(seed)
+def measure(name: str, case: Case, seed: int, key: str) -> Result:
+    """Train one seed, then evaluate its best and its last checkpoint."""
+    folder = RUNS / name / key / str(seed)
     if not _completed(folder):
-        args = [f"algo={algo}", f"env={env}", f"seed={seed}", "quiet=true", "video.every=0"]
-        call(["rl-train", *args, f"run_dir={folder}"])
-    status = json.loads((folder / "status.json").read_text())
-    result: dict[str, object] = {
-        "seed": seed,
-        "steps": status["step"],
-        "seconds": status["seconds"],
-    }
+        _train(case, seed, folder)
+    run = read_run(folder)
+    result: Result = {"seed": seed, "steps": run.step, "seconds": run.seconds}
     for which in ("best", "latest"):
-        out = folder.parent / f"{seed}_{which}"
-        if not (out / "evaluation.json").exists():
-            call(["rl-eval", str(folder), f"checkpoint={which}", f"output={out}"])
-        result[which] = json.loads((out / "evaluation.json").read_text())["summary"]["mean"]
-    print(case, result, flush=True)
+        summary = _evaluate(folder, which)
+        result[which], result["success_at"] = summary["mean"], summary["success_at"]
+    result["curve"] = [run.steps.tolist(), [round(value, 2) for value in run.returns.tolist()]]
+    shown = {k: v for k, v in result.items() if k != "curve"}
+    print(name, shown, flush=True)
     return result
-
-
-def call(command: list[str]) -> None:
-    subprocess.run([str(BIN / command[0]), *command[1:]], check=True, stdout=subprocess.DEVNULL)
 
 
 def _completed(folder: Path) -> bool:
@@ -71,89 +57,81 @@ def _completed(folder: Path) -> bool:
     return status.exists() and json.loads(status.read_text())["state"] == "completed"
 
 
-def table(results: dict[str, list[dict[str, float]]]) -> str:
-    lines = [
-        "| case | steps | target | seeds that reach it | best checkpoint: IQM [95 % interval] | lowest seed "
-        "| last checkpoint: IQM [95 % interval] | lowest seed | seconds a run |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for case, rows in results.items():
-        algo, env, goal, share = CASES[case]
-        best, last = (np.array([row[which] for row in rows]) for which in ("best", "latest"))
-        reached, seconds = int((best >= goal).sum()), np.median([row["seconds"] for row in rows])
-        lines.append(
-            f"| `algo={algo} env={env}` | {rows[0]['steps']:,} | {goal} on {share:.0%} "
-            f"| **{reached} of {len(rows)}** | {cell(best)} | {best.min():.1f} "
-            f"| {cell(last)} | {last.min():.1f} | {seconds:.0f} |"
-        )
-    return "\n".join(lines)
+def _train(case: Case, seed: int, folder: Path) -> None:
+    """Resume a run that was cut off; start again if it has no checkpoint."""
+    if (folder / "checkpoints").exists() and not _failed("rl-train", f"resume={folder}"):
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    words = [*case.words, f"seed={seed}", "quiet=true", "video.every=0", f"run_dir={folder}"]
+    if _failed("rl-train", *words):
+        raise SystemExit(f"rl-train {' '.join(words)} failed")
 
 
-def cell(returns: np.ndarray) -> str:
-    low, high = iqm_interval(returns)
-    return f"{float(iqm(returns)):.1f} [{low:.1f}, {high:.1f}]"
+def _evaluate(folder: Path, which: str) -> dict[str, Any]:
+    out = folder.parent / f"{folder.name}_{which}"
+    file = out / "evaluation.json"
+    if not file.exists():
+        words = [str(folder), f"checkpoint={which}", f"seed={EVAL_SEED}", f"output={out}"]
+        if _failed("rl-eval", *words):
+            raise SystemExit(f"rl-eval {' '.join(words)} failed")
+    summary: dict[str, Any] = json.loads(file.read_text())["summary"]
+    return summary
 
 
-def plot(results: dict[str, list[dict[str, float]]], path: Path) -> None:
-    """Plot evaluation returns over steps: a thin line per seed, a thick line for the interquartile mean."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(
-        1, len(results), figsize=(3.4 * len(results), 3), layout="constrained"
+def _failed(command: str, *words: str) -> bool:
+    done = subprocess.run(
+        [str(BIN / command), *words], check=False, cwd=REPO, stdout=subprocess.DEVNULL
     )
-    for axis, (case, rows) in zip(np.atleast_1d(axes), results.items(), strict=True):
-        algo, env, goal, _ = CASES[case]
-        curves = [curve(RUNS / case / str(row["seed"]) / "eval.csv") for row in rows]
-        for steps, returns in curves:
-            axis.plot(steps, returns, lw=0.6, alpha=0.35, color="tab:blue")
-        middle = [
-            float(iqm(np.array(column))) for column in zip(*(y for _, y in curves), strict=True)
-        ]
-        axis.plot(curves[0][0], middle, lw=2, color="tab:blue")
-        axis.axhline(goal, color="black", lw=0.8, ls=":")
-        axis.set(title=f"{algo} {env}", xlabel="env steps")
-        axis.grid(alpha=0.25)
-    np.atleast_1d(axes)[0].set_ylabel("evaluation return")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    return done.returncode != 0
 
 
-def curve(path: Path) -> tuple[list[int], list[float]]:
-    by_step: dict[int, list[float]] = {}
-    with path.open() as file:
-        for row in csv.DictReader(file):
-            by_step.setdefault(int(row["step"]), []).append(float(row["episode_return"]))
-    return list(by_step), [float(np.mean(v)) for v in by_step.values()]
+def record(name: str, results: list[Result], key: str) -> None:
+    """Replace the entry of one case in the JSON file."""
+    known = json.loads(RECORD.read_text()) if RECORD.exists() else {}
+    known[name] = {
+        "key": key,
+        "python": platform.python_version(),
+        "packages": packages(),
+        "results": results,
+    }
+    text = json.dumps({case: known[case] for case in CASES if case in known})
+    RECORD.write_text(text.replace('{"seed"', '\n  {"seed"').replace('}, "', '},\n "') + "\n")
+
+
+def write_pages() -> None:
+    known = {name: entry["results"] for name, entry in json.loads(RECORD.read_text()).items()}
+    insert("learning.md", "table", table(known))
+    plot(known, REPO / "docs/img/learning.png")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--case", nargs="*", default=list(CASES), choices=list(CASES))
-    parser.add_argument("--seeds", nargs="*", type=int, help="instead of the seeds of each case")
+    usual = [name for name, case in CASES.items() if not case.long]
+    parser.add_argument("cases", nargs="*", metavar="case", help=f"of {', '.join(CASES)}")
+    parser.add_argument("--seeds", type=int, default=10, help="fewer than ten write no page")
     parser.add_argument("--jobs", type=int, default=2, help="concurrent processes")
+    parser.add_argument("--table", action="store_true", help="only write the pages again")
     args = parser.parse_args()
-    with ThreadPoolExecutor(args.jobs) as pool:
-        futures = {
-            case: [
-                pool.submit(measure, case, seed)
-                for seed in args.seeds or OTHER_SEEDS.get(case, SEEDS)
-            ]
-            for case in args.case
-        }
-        results = {case: [f.result() for f in runs] for case, runs in futures.items()}
-    if args.case != list(CASES) or args.seeds:
-        print(table(results))
+    if unknown := set(args.cases) - set(CASES):
+        parser.error(f"no such case: {', '.join(sorted(unknown))}")
+    if args.table:
+        write_pages()
         return
-    packages = {name: version(name) for name in ("torch", "gymnasium", "numpy", "rl-cli")}
-    record = {"python": platform.python_version(), "packages": packages, "results": results}
-    (REPO / "benchmarks/learning.json").write_text(json.dumps(record, indent=1) + "\n")
-    plot(results, REPO / "docs/img/learning.png")
-    insert("results.md", "table", table(results), "end")
+    with ThreadPoolExecutor(args.jobs) as pool:
+        pending = {}
+        for name in args.cases or usual:
+            case, key = CASES[name], fingerprint(CASES[name].words)
+            seeds = case.seeds[: args.seeds]
+            runs = [pool.submit(measure, name, case, seed, key) for seed in seeds]
+            pending[name] = key, runs
+        for name, (key, runs) in pending.items():
+            results = [run.result() for run in runs]
+            print(table({name: results}), flush=True)
+            if len(results) == len(CASES[name].seeds):
+                record(name, results, key)
+                write_pages()
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from rl_cli.core import terminal
 from rl_cli.core.errors import BadInput
 
 LEGEND = (
-    "There are values for these algorithms. tuned: measured in docs/results.md; "
+    "There are values for these algorithms. tuned: over the bar in docs/learning.md; "
     + "; ".join(f"{text.split()[0]}: {text}" for text in STATUS.values() if " " in text)
     + "; untuned: the algorithm may not learn this env with them."
 )

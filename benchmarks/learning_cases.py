@@ -1,0 +1,81 @@
+"""The cases of benchmarks/learning.py: algorithm, env, steps, and the published result to compare with."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+EVAL_SEED = 90_000
+"""First of the 100 seeds of the evaluation; training evaluates on others."""
+FIRST_SEED = 9_000
+"""No choice of values looks at runs of this seed or a later one."""
+
+ZOO = "RL Zoo"
+SLM = "SLM Lab"
+RAI = "rl-algo-impls"
+TIANSHOU = "Tianshou"
+OWN = "own"
+
+
+class Case(NamedTuple):
+    """One row.
+
+    Attributes:
+        algo, env: of the shipped preset.
+        bar: mean return to reach; None: there is no published one.
+        source: of the bar; "own": our goal.
+        looks: how often values were changed after a look at this row. Each look uses up its seeds.
+        count: number of seeds.
+        long: run only if it is named, because a seed takes minutes or needs an extra.
+        extra: further overrides.
+
+    """
+
+    algo: str
+    env: str
+    bar: float | None
+    source: str
+    looks: int = 0
+    count: int = 10
+    long: bool = False
+    extra: tuple[str, ...] = ()
+
+    @property
+    def words(self) -> list[str]:
+        return [f"algo={self.algo}", f"env={self.env}", *self.extra]
+
+    @property
+    def seeds(self) -> list[int]:
+        first = FIRST_SEED + 10 * self.looks
+        return list(range(first, first + self.count))
+
+
+CASES = {
+    "dqn_cartpole": Case("dqn", "cartpole", 500.0, ZOO),
+    "dqn_mountaincar": Case("dqn", "mountaincar", -100.85, ZOO),
+    "dqn_acrobot": Case("dqn", "acrobot", -76.64, ZOO),
+    "dqn_lunarlander": Case("dqn", "lunarlander", 200.0, OWN),
+    "rainbow_cartpole": Case("rainbow", "cartpole", 500.0, ZOO),
+    "rainbow_mountaincar": Case("rainbow", "mountaincar", -100.85, ZOO),
+    "rainbow_acrobot": Case("rainbow", "acrobot", -69.14, ZOO),
+    "rainbow_lunarlander": Case("rainbow", "lunarlander", 200.0, OWN),
+    "ppo_cartpole": Case("ppo", "cartpole", 500.0, ZOO),
+    "ppo_mountaincar": Case("ppo", "mountaincar", -105.0, OWN),
+    "ppo_acrobot": Case("ppo", "acrobot", -73.51, ZOO),
+    "ppo_lunarlander": Case("ppo", "lunarlander", 270.0, OWN),
+    "ppo_lunarlander_continuous": Case("ppo", "lunarlander_continuous", 270.86, ZOO),
+    "ppo_pendulum": Case("ppo", "pendulum", -160.0, ZOO),
+    "ppo_mountaincar_continuous": Case("ppo", "mountaincar_continuous", 94.0, OWN),
+    "reinforce_cartpole": Case("reinforce", "cartpole", 499.0, OWN),
+    "reinforce_acrobot": Case("reinforce", "acrobot", -90.0, OWN),
+    "reinforce_lunarlander": Case("reinforce", "lunarlander", 150.0, OWN),
+    "ppo_bipedalwalker": Case("ppo", "bipedalwalker", 301.6, RAI, long=True),
+    "ppo_halfcheetah": Case("ppo", "halfcheetah", 5_784.0, TIANSHOU, long=True),
+    "ppo_hopper": Case("ppo", "hopper", 2_609.0, TIANSHOU, long=True),
+    "ppo_walker2d": Case("ppo", "walker2d", 3_588.0, TIANSHOU, long=True),
+    "ppo_ant": Case("ppo", "ant", 3_258.0, TIANSHOU, long=True),
+    "ppo_swimmer": Case("ppo", "swimmer", 281.0, OWN, long=True),
+    "ppo_humanoid": Case("ppo", "humanoid", 787.0, TIANSHOU, long=True),
+    "ppo_carracing": Case("ppo", "carracing", 850.0, OWN, count=3, long=True),
+    "ppo_pong": Case("ppo", "pong", -15.0, OWN, count=1, long=True),
+    "dqn_pong": Case("dqn", "pong", -15.0, OWN, count=1, long=True),
+}

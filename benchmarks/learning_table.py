@@ -1,0 +1,115 @@
+"""The table and the picture of docs/learning.md, from the results of benchmarks/learning.py."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from learning_cases import CASES, Case
+
+from rl_cli.report.comparison import Interval, iqm_of
+from rl_cli.tracking.statistics import iqm
+
+Results = Sequence[Mapping[str, Any]]
+
+HEAD = (
+    "| case | steps | bar | best checkpoint: IQM [95 % interval] | lowest seed | last checkpoint: IQM "
+    "[95 % interval] | lowest seed | solved | seconds | verdict |\n"
+    "|---|---|---|---|---|---|---|---|---|---|"
+)
+
+
+def table(known: Mapping[str, Results]) -> str:
+    """A row per case of `known`; the cases without results follow in one line."""
+    rows = [row(CASES[name], known[name]) for name in CASES if name in known]
+    missing = [f"`{name}`" for name in CASES if name not in known]
+    ending = [f"\nNot measured: {', '.join(missing)}."] if len(known) > 1 and missing else []
+    return "\n".join([HEAD, *rows, *ending])
+
+
+def row(case: Case, results: Results) -> str:
+    best, last = returns(results, "best"), returns(results, "latest")
+    bar = "" if case.bar is None else f"{number(case.bar)} ({case.source})"
+    seconds = float(np.median([each["seconds"] for each in results]))
+    cells = [
+        f"`{' '.join(case.words)}`", f"{results[0]['steps']:,}", bar,
+        shown(iqm_of(best)), number(float(best.min())),
+        shown(iqm_of(last)), number(float(last.min())),
+        solved(results), f"{seconds:.0f}", verdict(case, results),
+    ]  # fmt: skip
+    return f"| {' | '.join(cells)} |"
+
+
+def returns(results: Results, which: str) -> np.ndarray:
+    """(S,) mean returns of a checkpoint, by seed."""
+    return np.array([each[which] for each in results], dtype=np.float64)
+
+
+def verdict(case: Case, results: Results) -> str:
+    """Whether the lower ends of the intervals of the best and the last checkpoint reach the bar."""
+    best, last = (reached(case, returns(results, which)) for which in ("best", "latest"))
+    if case.bar is None:
+        return ""
+    return "**over**" if best and last else "best over, last below" if best else "below"
+
+
+def reached(case: Case, values: np.ndarray) -> bool:
+    """Whether the lower end of the interval is at least the bar; without an interval, the IQM."""
+    found = iqm_of(values)
+    low = found.value if math.isnan(found.low) else found.low
+    return case.bar is not None and low >= case.bar - 1e-9
+
+
+def solved(results: Results) -> str:
+    """Seeds whose best checkpoint reaches the env's threshold on average."""
+    threshold = results[0]["success_at"]
+    if threshold is None:
+        return ""
+    return f"{int((returns(results, 'best') >= threshold).sum())} of {len(results)}"
+
+
+def shown(found: Interval) -> str:
+    if math.isnan(found.low):
+        return number(found.value)
+    return f"{number(found.value)} [{number(found.low)}, {number(found.high)}]"
+
+
+def number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.1f}"
+
+
+def plot(known: Mapping[str, Results], path: Path) -> None:
+    """Evaluation returns over steps: a thin line per seed, a thick line for the interquartile mean."""
+    known = {name: known[name] for name in CASES if name in known and known[name][0]["curve"]}
+    if not known:
+        return
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    columns = min(len(known), 4)
+    rows = math.ceil(len(known) / columns)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(3.4 * columns, 2.6 * rows), layout="constrained", squeeze=False
+    )
+    for axis in axes.flat[len(known) :]:
+        axis.axis("off")
+    for axis, (name, results) in zip(axes.flat, known.items(), strict=False):
+        curves = [each["curve"] for each in results]
+        for steps, values in curves:
+            axis.plot(steps, values, lw=0.6, alpha=0.35, color="tab:blue")
+        middle = [
+            float(iqm(np.array(column))) for column in zip(*(y for _, y in curves), strict=True)
+        ]
+        axis.plot(curves[0][0], middle, lw=2, color="tab:blue")
+        if CASES[name].bar is not None:
+            axis.axhline(CASES[name].bar, color="black", lw=0.8, ls=":")
+        axis.set_title(f"{CASES[name].algo} {CASES[name].env}", fontsize=9)
+        axis.tick_params(labelsize=7)
+        axis.grid(alpha=0.25)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=90)
