@@ -184,7 +184,10 @@ def test_training_command_runs(words, workspace, run_folder, capfd):
     is_shown = {"--help", "--cfg", "--completion", "--doctor"} & set(words)
     if "--doctor" in words:
         words += ["compile=false", "video.episodes=0"]
-    if any(word.startswith("resume=<") for word in words):
+    again = any(word.startswith("reproduce=<") for word in words)
+    if again:
+        words = [*run_folder(words), "quiet=true"]
+    elif any(word.startswith("resume=<") for word in words):
         words = [*run_folder(words), "total_timesteps=400", "quiet=true"]
     elif not is_shown:
         words = shortened(words)
@@ -194,7 +197,7 @@ def test_training_command_runs(words, workspace, run_folder, capfd):
         return
     records = [json.loads(path.read_text()) for path in workspace.glob("**/status.json")]
     swept = [word for word in words if "," in word and "[" not in word]  # two values each
-    assert [record["state"] for record in records] == ["completed"] * 2 ** len(swept)
+    assert [record["state"] for record in records] == ["completed"] * 2 ** (len(swept) + again)
 
 
 @pytest.mark.parametrize("words", commands("rl-eval"))

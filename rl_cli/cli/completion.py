@@ -104,7 +104,7 @@ def _keys(word: str, known: dict[str, Key]) -> list[str]:
 
 def _values(key: str, start: str, known: dict[str, Key], folders: list[Path]) -> list[str]:
     """Values of a key that begin with a text."""
-    if key in ("resume", "run"):
+    if key in ("resume", "reproduce", "run"):
         return _runs(start)
     if key in FILES:
         return _paths(start)

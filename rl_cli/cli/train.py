@@ -19,17 +19,15 @@ from rl_cli.cli import (
     hydra_errors,
     option_forms,
     presets,
+    recorded_runs,
     user_files,
 )
 from rl_cli.cli.arguments import is_asked, value_of
 from rl_cli.config.algorithm import AlgoConfig
 from rl_cli.config.labels import Labels
 from rl_cli.config.run import RunConfig
-from rl_cli.config.schema import SEE_HELP, keys
 from rl_cli.core import stop_signals, terminal
-from rl_cli.core.command_line import override, pasted
 from rl_cli.core.errors import BadInput, plain
-from rl_cli.storage import run_names
 
 if TYPE_CHECKING:
     from rl_cli.sweep.sweep import Job
@@ -70,7 +68,9 @@ def run(argv: list[str]) -> int:
         if DOCTOR in argv:
             code[0] = _examine(words)
         elif value_of(words, "resume") not in (None, "auto", "null"):
-            code[0] = _resume(words)
+            code[0] = recorded_runs.resume(words)
+        elif value_of(words, "reproduce") is not None:
+            code[0] = recorded_runs.reproduce(words)
         else:
             code[0] = _launch(words)
     return code[0]
@@ -221,66 +221,3 @@ def _refuse_no_learning(cfg: RunConfig, words: list[str]) -> None:
             f"algo.learning_starts={typed} total_timesteps={cfg.total_timesteps}",
             "a smaller algo.learning_starts, or a larger total_timesteps",
         )
-
-
-def _resume(argv: list[str]) -> int:
-    """Resume an interrupted run with its recorded configuration.
-
-    Raises:
-        BadInput: an argument would change what the run is.
-
-    """
-    typed_run = hydra_errors.unquoted(value_of(argv, "resume") or "")
-    folder = Path(run_names.note_run(typed_run, f"resume={typed_run}"))
-    if folder == Path():
-        raise BadInput("no folder is named", "resume=", "rl-train resume=<run folder>")
-    from rl_cli.envs import trust
-    from rl_cli.training import experiment, resume
-
-    config, labels = resume.recorded(folder)
-    typed = _overrides_of_resume(argv, labels, folder)
-    for name, value in typed.items():
-        _set(config, name, value)
-    config |= {"resume": str(folder), "run_dir": None, "jobs": 1}
-    cfg = algos.build_run_config(config)
-    typed_env: dict[str, Any] = {}
-    for name, value in typed.items():
-        if name.startswith("env."):
-            _set(typed_env, name.removeprefix("env."), value)
-    trust.require_confirmed(cfg.env, typed_env)
-    return experiment.train(cfg, config, labels).exit_code
-
-
-def _overrides_of_resume(argv: list[str], labels: Labels, folder: Path) -> dict[str, Any]:
-    """Keys and values typed besides `resume=`, without those that repeat the run's own groups."""
-    known, typed = keys(RunConfig), dict[str, Any]()
-    own = {("algo", labels[0]), ("env", labels[1])}
-    for arg in argv:
-        key, equals, value = arg.partition("=")
-        if key in ("resume", "run_dir") or (key, value) in own:
-            continue
-        if not equals or key in config_groups.GROUPS:
-            raise BadInput(
-                "a resumed run keeps its configuration",
-                arg,
-                pasted("rl-train", override("resume", str(folder))),
-            )
-        open_keys = ("algo.", "env.kwargs.", "callbacks.", "log.sinks.")
-        if key not in known and not key.startswith(open_keys):
-            raise BadInput(f"unknown key {key}", arg, hydra_errors.advise(key, known))
-        name, parsed = hydra_errors.parsed(arg, known)
-        typed[name] = compose.resolved(parsed)
-    return typed
-
-
-def _set(config: dict[str, Any], key: str, value: Any) -> None:
-    """Set a value by its dotted key. Raises BadInput if a part of the key is no group."""
-    *path, leaf = key.split(".")
-    node = config
-    for i, part in enumerate(path):
-        node = node.setdefault(part, {})
-        if not isinstance(node, dict):
-            raise BadInput(
-                f"{'.'.join(path[: i + 1])} is not a group of keys", f"{key}={value}", SEE_HELP
-            )
-    node[leaf] = value

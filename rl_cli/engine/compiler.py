@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +131,11 @@ def source_digest(*modules: Any) -> str:
 
     Each file is read once: it may be edited while the process runs with what it held before.
     """
-    files = [Path(m.__file__) for m in modules if getattr(m, "__file__", None)]
+    return files_digest([Path(m.__file__) for m in modules if getattr(m, "__file__", None)])
+
+
+def files_digest(files: Iterable[Path]) -> str:
+    """Digest of this package's source and of other files, each of which is read once."""
     parts = [_package_digest(), *map(_file_digest, files)]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 

@@ -99,12 +99,13 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def write_atomic(path: Path, content: bytes | Iterable[bytes]) -> None:
+def write_atomic(path: Path, content: bytes | Iterable[bytes], synced: bool = True) -> None:
     """Replace a file in one step and sync it; the old content is kept after an error.
 
     Args:
         path: of the file.
         content: the bytes, or an iterator of chunks, which may read the old content.
+        synced: False: do not wait for the disk; after a power failure the file may be empty.
 
     Raises:
         StorageError: it cannot be written.
@@ -115,9 +116,11 @@ def write_atomic(path: Path, content: bytes | Iterable[bytes]) -> None:
     with storing(path, len(content) if isinstance(content, bytes) else None):
         try:
             write_new(part, chunks)
-            sync(part)
+            if synced:
+                sync(part)
             part.replace(path)
-            sync_folder(path.parent)
+            if synced:
+                sync_folder(path.parent)
         except BaseException:
             part.unlink(missing_ok=True)
             raise

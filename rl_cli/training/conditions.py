@@ -9,7 +9,8 @@ import functools
 import os
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,12 +20,21 @@ import torch
 from rl_cli.algos.base import Algorithm
 from rl_cli.config.env import EnvConfig
 from rl_cli.core.errors import plain
-from rl_cli.engine.compiler import source_digest
+from rl_cli.engine.compiler import files_digest
 from rl_cli.envs.make import defining_module
 from rl_cli.storage.checkpoint_writer import package_version
 
 PACKAGES = {"mujoco": "mujoco", "ale_py": "ale-py", "Box2D": "box2d"}
 """Module of an env -> the package that it comes from, if it is not gymnasium."""
+
+OWN = ("rl_cli", "gymnasium")
+"""Packages whose versions are recorded anyway."""
+
+INSTALLED = ("site-packages", "dist-packages")
+"""Folders of installed packages: there a version stands for the source."""
+
+MAX_FILES = 2_000
+"""Source files of a package that are hashed."""
 
 STEERING = (
     "ATEN_CPU_",
@@ -55,9 +65,10 @@ HASHES = {
 def conditions(algo: Algorithm[Any], env: EnvConfig) -> dict[str, str]:
     """Names and values of what may decide the bits of this run, in this process."""
     module = defining_module(env)
+    of_env, of_algo = [] if module is None else [module], _modules_of(algo)
     forward_compiler, step_compiler = algo.learner.compilers
     found = {
-        **{name: package_version(name) for top, name in PACKAGES.items() if top in sys.modules},
+        **packages(algo, env),
         "python": f"{sys.version_info.major}.{sys.version_info.minor}",
         "platform": f"{platform.system()} {platform.machine()}",
         "libc": _libc(),
@@ -68,10 +79,55 @@ def conditions(algo: Algorithm[Any], env: EnvConfig) -> dict[str, str]:
         "environment": _environment() or "nothing",
         "compiler": forward_compiler,
         "step compiler": step_compiler,
-        "source": source_digest(*_modules_of(algo)),
-        "env source": "" if module is None else source_digest(module),
+        "source": files_digest(_files(of_algo)),
+        "env source": files_digest(_files(of_env)) if of_env else "",
     }
     return {name: value for name, value in found.items() if value}
+
+
+def packages(algo: Algorithm[Any], env: EnvConfig) -> dict[str, str]:
+    """Versions of the installed packages, other than `OWN`, of the env and the algorithm."""
+    found = {name: package_version(name) for top, name in PACKAGES.items() if top in sys.modules}
+    of_env = defining_module(env)
+    for module in [*([of_env] if of_env else []), *_modules_of(algo)]:
+        top = module.__name__.partition(".")[0]
+        if top not in OWN and _is_installed(module):
+            for name in _distributions(top):
+                found[name] = package_version(name)
+    return found
+
+
+def _is_installed(module: ModuleType) -> bool:
+    return any(part in INSTALLED for part in Path(getattr(module, "__file__", None) or "").parts)
+
+
+@functools.cache
+def _distributions(top: str) -> tuple[str, ...]:
+    """Installed distributions that contain a top-level module."""
+    try:  # most are called like their module; the search through all packages takes half a second
+        return (str(metadata.distribution(top.replace("_", "-")).metadata["Name"]),)
+    except metadata.PackageNotFoundError:
+        return tuple(sorted(set(metadata.packages_distributions().get(top, ()))))
+
+
+def _files(modules: Iterable[ModuleType]) -> list[Path]:
+    """Source files of the modules; of a package that is not installed, all of them."""
+    found: dict[Path, None] = {}
+    for module in modules:
+        name = module.__name__.partition(".")[0]
+        top, file = sys.modules.get(name), getattr(module, "__file__", None)
+        package = Path(getattr(top, "__file__", None) or "")
+        is_own = name in OWN or name in sys.stdlib_module_names
+        if top and package.name == "__init__.py" and not is_own and not _is_installed(top):
+            found |= dict.fromkeys(_package_files(package.parent))
+        elif file:
+            found[Path(file)] = None
+    return list(found)
+
+
+@functools.cache
+def _package_files(folder: Path) -> tuple[Path, ...]:
+    return tuple(sorted(folder.rglob("*.py"))[:MAX_FILES])
 
 
 def different(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:

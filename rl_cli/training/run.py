@@ -26,6 +26,7 @@ from rl_cli.storage.policy_only import drop_buffers
 from rl_cli.training.build import Parts, Run
 from rl_cli.training.exactness import moved_schedules
 from rl_cli.training.outcome import Outcome, print_completed, print_differences, print_interrupted
+from rl_cli.training.provenance import Provenance
 from rl_cli.training.signals import Interruption
 from rl_cli.training.trainer import INTERRUPTED
 
@@ -54,6 +55,7 @@ class Experiment:
         parts, run: of the run.
         folder: of the run.
         interruption: the signals that ask it to stop.
+        provenance: what the run records about itself.
 
     """
 
@@ -63,10 +65,12 @@ class Experiment:
         run: Run,
         folder: Path,
         interruption: Interruption,
+        provenance: Provenance,
     ) -> None:
         self.cfg, self.algo, self.monitor = parts.cfg, parts.algo, parts.monitor
         self.run, self.trainer, self.state = run, run.trainer, run.trainer.state
         self.folder, self.interruption, self.labels = folder, interruption, parts.labels
+        self.provenance = provenance
         self.resumptions: list[dict[str, Any]] = []
 
     def go(self, changed: Mapping[str, Any] | None) -> Outcome:
@@ -80,9 +84,11 @@ class Experiment:
         if changed is not None:
             self._record_resumption(changed)
         self._write_status("running", "")
+        changes = self.provenance.start(self.state.step)
+        self.algo.learner.when_decided(self._step_decided)
         try:
             with self.interruption.listening(), Watchdog(self.cfg.step_timeout).watching():
-                self._announce()
+                self._announce(changes)
                 gc.freeze()  # objects created so far are not garbage until the run ends
                 reason = self.trainer.train()
                 if reason != INTERRUPTED:
@@ -99,7 +105,10 @@ class Experiment:
         self._report_completion(outcome)
         return outcome
 
-    def _announce(self) -> None:
+    def _record_compiled(self) -> None:
+        self.provenance.decide(self.algo.learner.is_compiled)
+
+    def _announce(self, changes: list[str]) -> None:
         most, step = self.cfg.total_episodes, self.state.step
         progress = None if most is None else (self.state.episodes, most)
         facts = {
@@ -117,6 +126,8 @@ class Experiment:
             self.monitor.note(f"the run is not bit-exact: {'; '.join(exactness.earlier)}")
         if exactness.now:
             self._note_inexact()
+        if changes:
+            self.monitor.note(f"since the start before: {'; '.join(changes)}")
 
     def _note_inexact(self) -> None:
         reasons = "; ".join(self.run.exactness.now.values())
@@ -131,16 +142,16 @@ class Experiment:
         changes = {key: list(values) for key, values in changed.items()}
         now = {"step": self.state.step, "changed": changes, **self._exact()}
         self.resumptions = [*(before if isinstance(before, list) else []), now]
-        self.algo.learner.when_decided(self._compare_steps)
 
     def _exact(self) -> dict[str, Any]:
         differs = self.run.exactness.differs
         return {"exact": False, "differs": differs} if differs else {"exact": True}
 
-    def _compare_steps(self) -> None:
-        """A step of a resumed run was compiled, or could not be: correct what was said at its start."""
+    def _step_decided(self) -> None:
+        """A step was compiled, or could not be: record it, and correct what a resumed run said at its start."""
+        self._record_compiled()
         exactness = self.run.exactness
-        if not exactness.compare_steps(self.algo.learner):
+        if not self.resumptions or not exactness.compare_steps(self.algo.learner):
             return
         if exactness.now:
             self._note_inexact()
@@ -192,6 +203,7 @@ class Experiment:
             seconds=round(seconds, 2),
             compiled=self.algo.learner.is_compiled is True,
         )
+        self._record_compiled()
         step, folder = self.state.step, str(self.folder)
         return Outcome(0, "completed", reason, step, folder, summary.mean, seconds)
 

@@ -26,6 +26,7 @@ FILES = {  # file -> cases in the short form
     "eval.csv": 2,
     "config.yaml": 4,
     "status.json": 2,
+    "provenance.json": 2,
     "best.json": 2,
 }
 LONG = 250

@@ -10,7 +10,7 @@ import pytest
 
 from rl_cli import algos
 from rl_cli.algos.factory import make_algorithm
-from rl_cli.cli import config_groups, hydra_errors
+from rl_cli.cli import config_groups, hydra_errors, recorded_runs
 from rl_cli.cli import train as rl_train
 from rl_cli.config.schema import keys
 from rl_cli.core.errors import BadInput
@@ -53,7 +53,7 @@ def typed(algo, words):
     """The typed configuration of a command line without tuned values."""
     config, known = copy.deepcopy(plain_values(algo)), hydra_errors.training_keys([f"algo={algo}"])
     for word in words:
-        rl_train._set(config, *hydra_errors.parsed(word, known))
+        recorded_runs.set_value(config, *hydra_errors.parsed(word, known))
     return algos.build_run_config(config)
 
 

@@ -1,10 +1,12 @@
 """A resumed run says that it is exact only if nothing is known that makes it differ."""
 
+import importlib
 import json
 import shutil
 from types import SimpleNamespace
 
 import pytest
+import scipy
 import torch
 
 from rl_cli.algos import dqn
@@ -64,6 +66,26 @@ def algorithm():
     algo = object.__new__(dqn.DQN)
     vars(algo).update(base, buffer=SimpleNamespace())
     return algo
+
+
+def test_every_file_of_a_package_that_is_not_installed_is_part_of_its_source(tmp_path, monkeypatch):
+    package = tmp_path / "lab_of_mine"
+    package.mkdir()
+    for name in ("__init__", "rules", "helpers"):
+        (package / f"{name}.py").write_text("x = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    rules = importlib.import_module("lab_of_mine.rules")
+    names = [path.name for path in conditions._files([rules])]
+    assert names == ["__init__.py", "helpers.py", "rules.py"]
+    assert [path.name for path in conditions._files([json])] == ["__init__.py"]  # Python's own
+
+
+def test_version_of_an_installed_package_of_the_env_is_a_condition(monkeypatch):
+    module = SimpleNamespace(__name__="scipy.stats", __file__="/x/site-packages/scipy/stats.py")
+    monkeypatch.setattr(conditions, "defining_module", lambda env: module)
+    assert conditions.packages(algorithm(), None)["scipy"] == scipy.__version__
+    assert conditions._distributions("yaml") == ("PyYAML",)
+    assert conditions._distributions("no_such_module") == ()
 
 
 @pytest.mark.parametrize(

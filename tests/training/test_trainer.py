@@ -79,7 +79,8 @@ def test_run_writes_the_documented_files(here):
         here, "r", *overrides, "checkpoint.every=100", "video.every=200", "quiet=true"
     )
     assert sorted(p.name for p in folder.iterdir()) == [
-        "checkpoints", "config.yaml", "eval.csv", "metrics.csv", "status.json", "tb", "videos",
+        "checkpoints", "config.yaml", "eval.csv", "metrics.csv", "provenance.json", "status.json", "tb",
+        "videos",
     ]  # fmt: skip
     assert [int(r["step"]) for r in rows(folder / "metrics.csv")] == [100, 200, 300, 400]
     evaluations = rows(folder / "eval.csv")
