@@ -34,74 +34,20 @@ from rl_cli.config.ppo import PPOConfig
 from rl_cli.config.run import RunConfig
 from rl_cli.config.schema import keys
 from tests.bars.kill_points import run_digests
-from tests.conftest import MODULES, REPO
+from tests.conftest import REPO
+from tests.documentation import (
+    CPU_ONLY,
+    EXTRAS,
+    NAMED_FILE,
+    PAGES,
+    PROJECT,
+    blocks,
+    commands,
+    missing_extra,
+    shortened,
+    write_files,
+)
 from tests.report.folders import write_run
-
-PAGES = [REPO / "README.md", REPO / "CONTRIBUTING.md", *sorted((REPO / "docs").glob("*.md"))]
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
-NAMED_FILE = re.compile(r"(?:# @package _global_\n)?# ([\w./]+\.(?:py|yaml|toml))\n")
-PROJECT = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]
-EXTRAS = PROJECT["optional-dependencies"]
-TINY = {
-    "total_timesteps": "300",
-    "eval.every": "150",
-    "eval.episodes": "1",
-    "log.every": "100",
-    "checkpoint.every": "100",
-    "video.episodes": "0",
-    "log.tensorboard": "false",
-    "quiet": "true",
-    "compile": "false",
-}
-NEEDS_EXTRA = {
-    r"env=(halfcheetah|hopper|walker2d|ant|swimmer|humanoid)\b": "mujoco",
-    r"env=(pong|breakout|space_invaders|atari)|env\.id=(ALE/|\w+NoFrameskip)": "atari",
-}
-
-
-CPU_ONLY = ("--index-url", "https://download.pytorch.org/whl/cpu")
-"""Options of pip for a build of torch without CUDA; the Makefile has the same index."""
-
-
-def blocks(*languages):
-    """(page, text) of each fenced block in one of the languages."""
-    for page in PAGES:
-        for language, text in BLOCK.findall(page.read_text()):
-            if language in languages:
-                yield page, text
-
-
-def commands(*programs):
-    """Words of each command of the programs, without comments; a repeated command comes once."""
-    seen = set()
-    for page, text in blocks("sh"):
-        for line in text.splitlines():
-            words = tuple(shlex.split(line, comments=True))
-            if words and words[0] in programs and words not in seen:
-                seen.add(words)
-                yield pytest.param(list(words), id=f"{page.name}: {' '.join(words)}")
-
-
-def is_typed(key, words):
-    return any(word.lstrip("+").startswith(f"{key}=") for word in words)
-
-
-def shortened(words):
-    """A command with a tiny budget; lists of a sweep are cut to two values."""
-    words = [re.sub(r"^([\w./]+=[^,\[{]+,[^,\[{]+),[^\[{]*$", r"\1", word) for word in words]
-    if "sweep=seeds" in words:
-        words.append("seed=0,1")
-    always = ("total_timesteps", "quiet", "video.episodes", "compile")
-    return words + [f"{k}={v}" for k, v in TINY.items() if k in always or not is_typed(k, words)]
-
-
-def write_files(folder):
-    """Write each block that starts with a comment naming its file."""
-    for _, text in blocks("python", "yaml", "toml"):
-        if match := NAMED_FILE.match(text):
-            path = folder / match[1]
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
 
 
 @pytest.fixture
@@ -161,14 +107,6 @@ def run_folder(runs, workspace):
         return [re.sub(r"checkpoints/\d+", f"checkpoints/{step}", word) for word in words]
 
     return placed
-
-
-def missing_extra(words):
-    """The extra that a command needs and this machine lacks, or None."""
-    for pattern, extra in NEEDS_EXTRA.items():
-        if re.search(pattern, " ".join(words)) and not importlib.util.find_spec(MODULES[extra]):
-            return extra
-    return None
 
 
 PLUGIN = re.compile(r"algo=clipped|callbacks\.|log\.sinks\.")  # from a package of CONTRIBUTING
