@@ -18,7 +18,7 @@ LAYERS = [  # a package imports packages of the layers above its own line, and i
     {"buffers", "tracking"},
     {"algos"},
     {"collectors", "evaluation"},
-    {"training"},
+    {"training", "export"},
     {"report"},
     {"sweep"},
     {"cli"},

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from rl_cli import export
 from rl_cli.cli.arguments import FLAGS, FLAGS_WITH_VALUE
 from rl_cli.cli.config_groups import CONF, GROUPS, members, user_folders
 from rl_cli.cli.hydra_errors import training_keys
-from rl_cli.config.commands import PlayConfig, ReplayConfig
+from rl_cli.config.commands import ExportConfig, PlayConfig, ReplayConfig
 from rl_cli.config.schema import Key, keys
 from rl_cli.core import terminal
 from rl_cli.core.errors import BadInput
@@ -26,7 +27,7 @@ _rl_cli() {
     COMPREPLY=($("${COMP_WORDS[0]}" --complete bash "${COMP_LINE:0:COMP_POINT}" 2>/dev/null))
     [[ ${COMPREPLY[0]} == *[=./] ]] && compopt -o nospace
 }
-complete -F _rl_cli rl-train rl-eval rl-play
+complete -F _rl_cli rl-train rl-eval rl-play rl-export
 """
 
 ZSH = """\
@@ -35,13 +36,16 @@ _rl_cli() {
     found=(${(f)"$("$words[1]" --complete zsh "${(j: :)words[1,CURRENT]}" 2>/dev/null)"})
     compadd -S '' -- $found
 }
-compdef _rl_cli rl-train rl-eval rl-play
+compdef _rl_cli rl-train rl-eval rl-play rl-export
 """
 
 SCRIPTS = {"bash": BASH, "zsh": ZSH}
 
 RUNS = 50
 """Runs that are offered, those that started last."""
+
+OF_A_RUN = ("rl-eval", "rl-export")
+"""Commands whose first word is a run."""
 
 FILES = ("run_dir", "output", "algo.prefill", "hydra.sweep.dir")
 """Keys whose values are paths of any kind."""
@@ -80,13 +84,14 @@ def candidates(line: str) -> list[str]:
     if word.startswith("-"):
         flags = (*FLAGS, *FLAGS_WITH_VALUE, "--doctor", "--completion")
         return [flag for flag in flags if flag.startswith(word) and flag.startswith("--")]
-    places = _runs(word) if command == "rl-eval" and not any("=" not in w for w in before) else []
+    places = _runs(word) if command in OF_A_RUN and not any("=" not in w for w in before) else []
     return places + _keys(word, known)
 
 
 def _known(command: str, before: list[str]) -> dict[str, Key]:
     commands: dict[str, Callable[[], dict[str, Key]]] = {
         "rl-eval": lambda: keys(ReplayConfig),
+        "rl-export": lambda: keys(ExportConfig),
         "rl-play": lambda: keys(PlayConfig) | {"env": Key("name", "", "")},
     }
     return commands.get(command, lambda: training_keys(before))()
@@ -108,6 +113,8 @@ def _values(key: str, start: str, known: dict[str, Key], folders: list[Path]) ->
         return _runs(start)
     if key in FILES:
         return _paths(start)
+    if key == "format" and key in known:
+        return [name for name in export.names() if name.startswith(start)]
     if key in GROUPS and key in known:
         every = members(key, folders)
     else:

@@ -40,6 +40,17 @@ def play() -> None:
     _main(command)
 
 
+def export() -> None:
+    """rl-export; the process exits with the exit code."""
+
+    def command(argv: list[str]) -> int:
+        from rl_cli.cli.export import run
+
+        return run(argv)
+
+    _main(command)
+
+
 def report() -> None:
     """rl-report; the process exits with the exit code."""
 

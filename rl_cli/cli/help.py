@@ -12,7 +12,7 @@ from rl_cli.cli.arguments import FLAGS_WITH_VALUE, value_of
 from rl_cli.cli.config_groups import CONF, algorithm_of, user_folders
 from rl_cli.cli.help_topics import choices, default_values
 from rl_cli.cli.layout import item, key_entry, paragraph, show
-from rl_cli.config.commands import PlayConfig, ReplayConfig
+from rl_cli.config.commands import ExportConfig, PlayConfig, ReplayConfig
 from rl_cli.config.run import RunSettings
 from rl_cli.config.schema import Key, keys
 from rl_cli.core import terminal
@@ -53,6 +53,20 @@ rl-eval: evaluate a checkpoint.
   rl-eval <run> env.kwargs.enable_wind=true       in a modified env
 
 <run>: a run folder, latest, or the beginning of its name.
+"""
+
+EXPORT = """\
+rl-export: write the policy of a run in formats that other programs read.
+
+  rl-export <run> format=onnx                     best checkpoint as one ONNX file
+  rl-export <run> format=c,html                   a C header, a page with the agent
+  rl-export <run> format=hub hub.push=me/my-agent
+                                                  push to the Hugging Face Hub
+  rl-export <run> format=minari minari.episodes=50
+                                                  a dataset of 50 episodes
+
+<run>: a run folder, latest, or the beginning of its name. onnx, pt2 and c print
+the largest difference from the policy over recorded observations.
 """
 
 PLAY = """\
@@ -140,6 +154,16 @@ def eval_help() -> str:
     """The text of `rl-eval --help`."""
     entries = _entries(keys(ReplayConfig), default_values("eval.yaml"))
     return "\n".join([EVAL, "keys, with their default values", "", *entries])
+
+
+def export_help() -> str:
+    """The text of `rl-export --help`."""
+    from rl_cli import export
+
+    formats = [item(name, text) for name, text in export.summaries().items()]
+    entries = _entries(keys(ExportConfig), default_values("export.yaml"))
+    head = [EXPORT, "formats: format=<name>[,<name>...]", *formats, ""]
+    return "\n".join([*head, "keys, with their default values", "", *entries])
 
 
 def play_help(argv: list[str]) -> str:

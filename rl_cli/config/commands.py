@@ -1,4 +1,4 @@
-"""Keys of rl-eval and rl-play."""
+"""Keys of rl-eval, rl-play, rl-export, rl-report and rl-runs."""
 
 from __future__ import annotations
 
@@ -47,6 +47,25 @@ class PlayConfig:
     )
     output: Folder | None = Field(description="folder for recordings; null: runs/play/<env>/…")
     env: EnvConfig
+
+
+@schema
+class ExportConfig:
+    """Keys of rl-export."""
+
+    run: Folder | None = Field(description="run folder, or one of its checkpoint folders")
+    format: str | None = Field(description="formats to write, separated by commas")
+    checkpoint: Int | str = Field(description="best, latest, or a step number")
+    output: Folder | None = Field(
+        description="folder to write into; null: runs/exports/<run>_step<n>"
+    )
+    observations: Int = Field(
+        ge=1, description="recorded observations on which the export is compared with the policy"
+    )
+    seed: Int = Field(ge=0, description="of the episodes that hub and minari play; the first one's")
+    env: dict[str, Any] = Field(
+        description="env keys that replace those of the run, e.g. env.kwargs.*"
+    )
 
 
 @schema

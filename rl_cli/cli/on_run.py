@@ -1,0 +1,96 @@
+"""The command line of a program that reads one run: rl-eval and rl-export."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable
+from typing import Any
+
+from rl_cli.cli import completion, compose, hydra_errors
+from rl_cli.cli.arguments import check_flags, is_asked, plain_overrides, split_flags
+from rl_cli.cli.numbers import expanded
+from rl_cli.cli.option_forms import check_forms
+from rl_cli.config.schema import Key, keys, suggest
+from rl_cli.core import terminal
+from rl_cli.core.errors import BadInput
+from rl_cli.storage import run_names
+
+
+def run(
+    program: str,
+    argv: list[str],
+    schema: type[Any],
+    help_text: Callable[[], str],
+    task: Callable[[dict[str, Any]], object],
+    free: Callable[[], str] = lambda: r"env\.",
+) -> int:
+    """Run a command line. Returns the exit code.
+
+    Args:
+        program: rl-eval or rl-export; its default values are conf/<eval or export>.yaml.
+        argv: the command line.
+        schema: of the keys.
+        help_text: the text of --help.
+        task: called with the composed values; `run` is a path.
+        free: regular expression of keys that are added to the values, without a schema.
+
+    """
+    if argv[:1] == [completion.ASK] and len(argv) == 3:
+        return completion.answer(*argv[1:])
+    if not argv or is_asked(argv):
+        from rl_cli.cli.layout import show
+
+        show(help_text())
+        return 0 if argv else 2
+    if "--version" in argv:
+        from rl_cli import __version__
+
+        terminal.say(f"rl-cli {__version__}")
+        return 0
+    return _execute(program, argv, keys(schema), free, task)
+
+
+def _execute(
+    program: str,
+    argv: list[str],
+    known: dict[str, Key],
+    free: Callable[[], str],
+    task: Callable[[dict[str, Any]], object],
+) -> int:
+    flags, words = split_flags(argv)
+    paths = [word.removeprefix("run=") for word in words if _is_path(word)]
+    others = [word for word in words if not _is_path(word)]
+    with hydra_errors.reported(others, lambda: known) as code:
+        check_forms(program, argv, lambda: known, paths=True)
+        check_flags(flags)
+        may_add = free()
+        overrides = plain_overrides(others, lambda: known, may_add, lambda key: suggest(key, known))
+        runs = paths + [word for word in overrides if word.startswith("run=")]
+        if len(runs) > 1 or {"-m", "--multirun"} & set(flags):
+            verb = {"rl-eval": "evaluates", "rl-export": "exports"}[program]
+            raise BadInput(f"{program} {verb} one run at a time", " ".join(words), "name one run")
+        named = functools.partial(_task, path=paths[0] if paths else None, task=task)
+        added = [
+            f"++{word}" if re.match(may_add, word) else word
+            for word in expanded(overrides, lambda: known)
+        ]
+        compose.run_hydra(program.removeprefix("rl-"), flags + added, named)
+    return code[0]
+
+
+def _is_path(arg: str) -> bool:
+    """Whether an argument is the run's path. It is not passed to Hydra, which would parse it.
+
+    Hydra would read run=20261126 as a number.
+    """
+    return "=" not in arg.split("/")[0] or re.fullmatch(r"run=[0-9][\w\-]*", arg) is not None
+
+
+def _task(cfg: Any, path: str | None, task: Callable[[dict[str, Any]], object]) -> object:
+    values = compose.values(cfg)
+    if path is not None:
+        values["run"] = path
+    if isinstance(values.get("run"), str):
+        values["run"] = run_names.note_run(values["run"], f"run={values['run']}")
+    return task(values)

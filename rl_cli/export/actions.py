@@ -1,0 +1,81 @@
+"""From the actions of a policy to those that an env takes: offsets, clipping, scaling, dtype."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from gymnasium import wrappers as w
+
+from rl_cli.envs.spaces import action_decoder
+from rl_cli.envs.wrappers import Env
+from rl_cli.export.graph import Graph
+
+
+class ActionPath:
+    """What happens to an action between the policy and `env.step` of the env as gymnasium made it.
+
+    Args:
+        env: as `make_env` made it; with `env.scale_actions` it has a wrapper that maps [-1, 1] to the bounds.
+        scales: whether it has.
+
+    """
+
+    def __init__(self, env: Env, scales: bool) -> None:
+        self.space = self.target = env.action_space
+        self.decode = action_decoder(env.action_space)
+        self.scale: Callable[[Any], Any] | None = None
+        while scales and isinstance(env, gym.Wrapper):
+            if isinstance(env, w.TransformAction):
+                self.scale, self.target = env.func, env.env.action_space
+                break
+            env = env.env
+
+    def __call__(self, actions: np.ndarray) -> np.ndarray:
+        """Actions of the policy (B, *action_shape) -> actions of the env (B, ...)."""
+        decoded = self.decode(actions)
+        return np.array([self.scale(a) for a in decoded] if self.scale else decoded)
+
+    def finish_discrete(self, graph: Graph, scores: int, sizes: tuple[int, ...]) -> None:
+        """Add the actions with the largest scores (sum of sizes,) to a graph, as its outputs."""
+        space = cast(spaces.Discrete | spaces.MultiDiscrete, self.space)
+        begins = np.cumsum([0, *sizes]).tolist()
+        picks = [
+            graph.argmax(graph.part(scores, begin, begin + size))
+            for begin, size in zip(begins, sizes, strict=False)
+        ]
+        action = picks[0] if isinstance(space, spaces.Discrete) else graph.stack(picks)
+        start = getattr(space, "start", 0)
+        if np.any(start):
+            action = graph.with_constant("add", action, start)
+        graph.outputs = {"action": graph.cast(action, space.dtype), "scores": scores}
+
+    def finish_box(self, graph: Graph, action: int) -> None:
+        """Add clipped and scaled actions to a graph, as its output."""
+        space = cast(spaces.Box, self.space)
+        action = graph.cast(action, np.result_type(np.float32, space.dtype))
+        action = _clipped(graph, action, space)
+        action = graph.cast(action, space.dtype)
+        if self.scale is not None:
+            action = self._scaled(graph, graph.cast(action, np.float64))
+        graph.outputs = {"action": action}
+
+    def _scaled(self, graph: Graph, action: int) -> int:
+        """The same as `envs.wrappers.scale_actions`."""
+        target = cast(spaces.Box, self.target)
+        low, high = target.low.astype(np.float64), target.high.astype(np.float64)
+        action = graph.with_constant("divide", graph.with_constant("add", action, 1.0), 2.0)
+        action = graph.with_constant("multiply", action, high - low)
+        action = graph.with_constant("add", action, low)
+        if np.issubdtype(target.dtype, np.integer):
+            action = graph.elementwise("round", action)
+        return graph.cast(_clipped(graph, action, target), target.dtype)
+
+
+def _clipped(graph: Graph, x: int, space: spaces.Box) -> int:
+    if np.isfinite(space.low).any():
+        x = graph.with_constant("maximum", x, space.low)
+    return graph.with_constant("minimum", x, space.high) if np.isfinite(space.high).any() else x

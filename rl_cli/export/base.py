@@ -1,0 +1,154 @@
+"""What an exporter is, and what it receives."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rl_cli.core import terminal
+from rl_cli.core.start_folder import relative
+from rl_cli.core.types import Arrays
+from rl_cli.envs.make import make_env
+from rl_cli.evaluation.replay import Agent
+from rl_cli.evaluation.watchdog import close_in_time
+from rl_cli.export.actions import ActionPath
+from rl_cli.export.comparison import Difference, compare
+from rl_cli.export.recording import Recorded, record
+from rl_cli.export.tracing import Traced, trace
+
+
+@dataclasses.dataclass
+class Context:
+    """What an exporter may use. The parts are computed when they are first read.
+
+    Args:
+        agent: the policy of a checkpoint, its env and its observation statistics.
+        checkpoint: folder of the checkpoint.
+        output: existing folder to write into.
+        observations: number of recorded observations.
+        seed: of the first episode that a format plays itself.
+
+    """
+
+    agent: Agent
+    checkpoint: Path
+    output: Path
+    observations: int
+    seed: int
+
+    @functools.cached_property
+    def recorded(self) -> Recorded:
+        """Observations of the policy in its env."""
+        return record(self.agent, self.observations)
+
+    @functools.cached_property
+    def path(self) -> ActionPath:
+        """From the actions of the policy to those of the env."""
+        env = make_env(self.agent.env)
+        path = ActionPath(env, self.agent.env.scale_actions)
+        close_in_time(env)
+        return path
+
+    @functools.cached_property
+    def traced(self) -> Traced:
+        """The policy as a graph."""
+        return trace(self.agent, self.path, self.recorded.obs.dtype)
+
+    def actions(self, obs: np.ndarray) -> np.ndarray:
+        """The trained policy: observations (B, *obs_shape) before normalisation -> actions of the env."""
+        return self.path(self.agent.algo.predict(self._normalized(obs), None))
+
+    def _normalized(self, obs: np.ndarray) -> np.ndarray:
+        normalizer = self.agent.normalizer
+        return obs if normalizer is None else normalizer(obs)
+
+    def compare(self, exported: Callable[[np.ndarray], Mapping[str, np.ndarray]]) -> Difference:
+        """Compare an exported policy with the trained one on the recorded observations.
+
+        Args:
+            exported: observations (B, *obs_shape) -> `action` and, of discrete actions, `scores`.
+
+        Raises:
+            RunError: they differ by more than rounding does.
+
+        """
+        traced, obs = self.traced, self.recorded.obs
+        rows = [
+            obs[i : i + 1] for i in range(len(obs))
+        ]  # one by one, as the policy acts in its env
+        reference: Arrays = {"action": np.concatenate([self.actions(row) for row in rows])}
+        if (scores := traced.scores) is not None:
+            found = [scores(self._normalized(row)) for row in rows]
+            reference["scores"] = np.concatenate(found)
+        return compare(exported(obs), reference)
+
+    def facts(self) -> dict[str, Any]:
+        """What a reader of the exported file has to know, as JSON values."""
+        agent, graph = self.agent, self.traced.graph
+        env = agent.env
+        return {
+            "env": env.id,
+            "algo": agent.algo.cfg.title,
+            "step": agent.manifest.step,
+            "observation": f"{graph.obs.dtype} {list(graph.obs.shape)}",
+            "action": f"{graph.action.dtype} {list(graph.action.shape)}",
+            "before": before_policy(env),
+        }
+
+
+def before_policy(env: Any) -> list[str]:
+    """What the caller does to the env's observations before the policy, in this order."""
+    steps = []
+    if env.frame_skip > 1:
+        steps.append(f"repeat each action {env.frame_skip} times")
+    if env.grayscale:
+        steps.append("convert frames to grey (gymnasium: GrayscaleObservation)")
+    if env.resize is not None:
+        steps.append(f"resize frames to {env.resize} x {env.resize} (ResizeObservation)")
+    if env.frame_stack > 1:
+        steps.append(f"stack the last {env.frame_stack} observations, the oldest first")
+    return steps
+
+
+class Exporter(ABC):
+    """Writes a policy in one format. The name of its module, or of its entry point, is the name of the format.
+
+    Further arguments of a subclass are settings: `opset` of the format onnx is typed `onnx.opset=18`.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+
+    @abstractmethod
+    def export(self) -> list[Path]:
+        """Write the files and compare them with the policy. -> what was written, the main file first.
+
+        Raises:
+            BadInput: the policy cannot be expressed in this format, or a package is missing.
+            RunError: what was written does not do what the policy does.
+
+        """
+
+    def report(self, difference: Difference, by: str) -> None:
+        """Print the comparison. Args: by: what ran the exported policy."""
+        terminal.say(f"{difference.text()} ({by}, {self.context.recorded.origin})")
+
+    def unchecked(self, why: str) -> None:
+        """Say that the exported policy was not run."""
+        terminal.warn(f"note: not compared with the policy: {why}")
+
+
+def written(paths: list[Path]) -> None:
+    """Print what was written."""
+    for path in paths:
+        size = path.stat().st_size if path.is_file() else 0
+        shown = (
+            f" ({size / 1e6:,.2f} MB)" if size >= 10_000 else f" ({size:,} bytes)" if size else ""
+        )
+        terminal.say(f"written: {relative(path)}{shown}")

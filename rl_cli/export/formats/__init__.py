@@ -1,0 +1,1 @@
+"""One file per format: a subclass of `export.base.Exporter`."""

@@ -1,0 +1,182 @@
+"""A policy as a graph of a few operations, which the exporters translate.
+
+Values have the shape of one row, without the batch. The graph owns its weights. `run` evaluates it in
+NumPy and is the definition of what each operation means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Value(NamedTuple):
+    """One value of a graph, and how it is computed from earlier ones."""
+
+    op: str
+    inputs: tuple[int, ...]  # positions of values in the graph
+    shape: tuple[int, ...]  # of one row
+    dtype: np.dtype[Any]
+    arrays: tuple[np.ndarray, ...] = ()  # weights
+    numbers: tuple[int, ...] = ()  # sizes, strides, positions
+
+
+class Graph:
+    """Values in the order in which they are computed. The first one is the observation.
+
+    Attributes:
+        values: the values.
+        outputs: name -> position of a value: `action`, and `scores` of discrete actions.
+
+    """
+
+    def __init__(self, obs_shape: tuple[int, ...], obs_dtype: np.dtype[Any]) -> None:
+        self.values = [Value("input", (), obs_shape, np.dtype(obs_dtype))]
+        self.outputs: dict[str, int] = {}
+
+    @property
+    def obs(self) -> Value:
+        """The observation."""
+        return self.values[0]
+
+    @property
+    def action(self) -> Value:
+        """What `env.step` takes."""
+        return self.values[self.outputs["action"]]
+
+    @property
+    def size(self) -> int:
+        """Number of weights."""
+        return sum(array.size for value in self.values for array in value.arrays)
+
+    def _add(self, value: Value) -> int:
+        self.values.append(value)
+        return len(self.values) - 1
+
+    def cast(self, x: int, dtype: Any) -> int:
+        """The same numbers in another dtype; cut towards zero for integers."""
+        value = self.values[x]
+        if value.dtype == dtype:
+            return x
+        return self._add(Value("cast", (x,), value.shape, np.dtype(dtype)))
+
+    def with_constant(self, op: str, x: int, constant: Any) -> int:
+        """Elementwise `add`, `subtract`, `multiply`, `divide`, `minimum` or `maximum` with an array."""
+        value = self.values[x]
+        array = np.broadcast_to(np.asarray(constant, value.dtype), value.shape)
+        return self._add(Value(op, (x,), value.shape, value.dtype, (np.ascontiguousarray(array),)))
+
+    def elementwise(self, op: str, x: int) -> int:
+        """`relu`, `tanh` or `round` (half to even)."""
+        value = self.values[x]
+        return self._add(Value(op, (x,), value.shape, value.dtype))
+
+    def linear(self, x: int, weight: np.ndarray, bias: np.ndarray) -> int:
+        """(inputs,) -> (outputs,)."""
+        dtype = self.values[x].dtype
+        return self._add(Value("linear", (x,), bias.shape, dtype, (weight, bias)))
+
+    def conv(self, x: int, weight: np.ndarray, bias: np.ndarray, stride: int) -> int:
+        """Convolution without padding. (C, H, W) -> (outputs, h, w)."""
+        _, height, width = self.values[x].shape
+        out, _, rows, columns = weight.shape
+        shape = (out, (height - rows) // stride + 1, (width - columns) // stride + 1)
+        dtype = self.values[x].dtype
+        return self._add(Value("conv", (x,), shape, dtype, (weight, bias), (stride,)))
+
+    def reshape(self, x: int, shape: tuple[int, ...]) -> int:
+        """The same numbers in another shape."""
+        value = self.values[x]
+        if value.shape == shape:
+            return x
+        return self._add(Value("reshape", (x,), shape, value.dtype))
+
+    def part(self, x: int, begin: int, end: int) -> int:
+        """x[begin:end] of a vector."""
+        value = self.values[x]
+        if (begin, end) == (0, *value.shape):
+            return x
+        return self._add(Value("part", (x,), (end - begin,), value.dtype, (), (begin, end)))
+
+    def dueling(self, value: int, advantage: int, actions: int, atoms: int) -> int:
+        """V + A - mean A (Wang et al. 2016, eq. 9). (atoms,), (actions * atoms,) -> (actions * atoms,)."""
+        shape, dtype = self.values[advantage].shape, self.values[advantage].dtype
+        return self._add(Value("dueling", (value, advantage), shape, dtype, (), (actions, atoms)))
+
+    def expectation(self, x: int, support: np.ndarray) -> int:
+        """Means of categoricals with logits x over a support (K,). (A * K,) -> (A,)."""
+        value, atoms = self.values[x], len(support)
+        shape = (value.shape[0] // atoms,)
+        return self._add(Value("expectation", (x,), shape, value.dtype, (support,), (atoms,)))
+
+    def group_mean(self, x: int, atoms: int) -> int:
+        """Means of `atoms` numbers each. (A * K,) -> (A,)."""
+        value = self.values[x]
+        shape = (value.shape[0] // atoms,)
+        return self._add(Value("group_mean", (x,), shape, value.dtype, (), (atoms,)))
+
+    def argmax(self, x: int) -> int:
+        """The first position of the largest number. (A,) -> ()."""
+        return self._add(Value("argmax", (x,), (), np.dtype(np.int64)))
+
+    def stack(self, parts: Sequence[int]) -> int:
+        """Numbers (), () ... -> (k,)."""
+        dtype = self.values[parts[0]].dtype
+        return self._add(Value("stack", tuple(parts), (len(parts),), dtype))
+
+    def run(self, obs: np.ndarray) -> dict[str, np.ndarray]:
+        """Evaluate in NumPy. (B, *obs_shape) -> (B, *shape) of each output."""
+        found: list[np.ndarray] = []
+        for value in self.values:
+            inputs = [obs] if value.op == "input" else [found[i] for i in value.inputs]
+            found.append(OPERATIONS[value.op](value, *inputs))
+        return {name: found[position] for name, position in self.outputs.items()}
+
+
+def _conv(value: Value, x: np.ndarray) -> np.ndarray:
+    (weight, bias), (stride,) = value.arrays, value.numbers
+    windows = np.lib.stride_tricks.sliding_window_view(x, weight.shape[2:], (2, 3))
+    picked = windows[:, :, ::stride, ::stride]  # (B, C, h, w, rows, columns)
+    out = np.tensordot(picked, weight, ([1, 4, 5], [1, 2, 3])) + bias
+    return np.ascontiguousarray(out.transpose(0, 3, 1, 2))
+
+
+def _dueling(value: Value, state: np.ndarray, advantage: np.ndarray) -> np.ndarray:
+    advantage = advantage.reshape(-1, *value.numbers)
+    centred = advantage - advantage.mean(1, keepdims=True)
+    summed: np.ndarray = state[:, None] + centred
+    return summed.reshape(len(state), -1)
+
+
+def _expectation(value: Value, x: np.ndarray) -> np.ndarray:
+    logits = x.reshape(len(x), -1, *value.numbers)
+    weights = np.exp(logits - logits.max(-1, keepdims=True))
+    means: np.ndarray = weights.dot(value.arrays[0]) / weights.sum(-1)
+    return means
+
+
+OPERATIONS: dict[str, Callable[..., Any]] = {
+    "input": lambda value, x: np.asarray(x, value.dtype),
+    "cast": lambda value, x: x.astype(value.dtype),
+    "add": lambda value, x: x + value.arrays[0],
+    "subtract": lambda value, x: x - value.arrays[0],
+    "multiply": lambda value, x: x * value.arrays[0],
+    "divide": lambda value, x: x / value.arrays[0],
+    "minimum": lambda value, x: np.minimum(x, value.arrays[0]),
+    "maximum": lambda value, x: np.maximum(x, value.arrays[0]),
+    "round": lambda value, x: np.rint(x),
+    "relu": lambda value, x: np.maximum(x, 0),
+    "tanh": lambda value, x: np.tanh(x),
+    "linear": lambda value, x: x.dot(value.arrays[0].T) + value.arrays[1],
+    "conv": _conv,
+    "reshape": lambda value, x: x.reshape(len(x), *value.shape),
+    "part": lambda value, x: x[:, value.numbers[0] : value.numbers[1]],
+    "dueling": _dueling,
+    "expectation": _expectation,
+    "group_mean": lambda value, x: x.reshape(len(x), -1, *value.numbers).mean(-1),
+    "argmax": lambda value, x: x.argmax(-1),
+    "stack": lambda value, *parts: np.stack(parts, -1),
+}
+"""Name of an operation -> function of the value and its inputs (B, ...)."""

@@ -1,0 +1,153 @@
+"""The graph of a trained policy: from the observation of the env to the action that the env takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rl_cli.algos.policies import QPolicy, StochasticPolicy
+from rl_cli.core.errors import BadInput
+from rl_cli.core.types import Arrays
+from rl_cli.envs.normalization import ObservationNormalizer
+from rl_cli.evaluation.replay import Agent
+from rl_cli.export.actions import ActionPath
+from rl_cli.export.graph import Graph
+from rl_cli.models import return_distributions as returns_of
+from rl_cli.models.action_distributions import Categorical
+from rl_cli.models.gaussians import GSDE, FixedGaussian, Gaussian, StateDependentGaussian
+from rl_cli.models.networks import MLP, Identity, LatentMLP, NatureCNN
+from rl_cli.models.q_heads import Dueling, NoisyMLP
+
+
+class Traced(NamedTuple):
+    """A policy as a graph."""
+
+    graph: Graph
+    scores: Callable[[np.ndarray], np.ndarray] | None
+    """The policy's own Q-values or logits (B, A) of normalised observations; None: no discrete actions."""
+
+
+def trace(agent: Agent, path: ActionPath, obs_dtype: np.dtype[Any]) -> Traced:
+    """The graph of an agent's greedy policy.
+
+    Args:
+        agent: policy and observation statistics.
+        path: from the policy's actions to those of the env.
+        obs_dtype: of observations before normalisation.
+
+    Raises:
+        BadInput: the policy has a part that no graph can express; the error names it.
+
+    """
+    algo: Any = agent.algo
+    arrays = {name: value.numpy() for name, value in algo.policy_state().items()}
+    graph = Graph(algo.spec.obs_shape, obs_dtype)
+    x = _normalized(graph, agent.normalizer)
+    policy = getattr(algo, "policy", None)
+    if type(policy) is QPolicy:
+        net = policy.net
+        out = _head(graph, net.head, arrays, _encoded(graph, net.encoder, arrays, x))
+        scores = _expected(graph, net.returns, out)
+        path.finish_discrete(graph, scores, (net.num_actions,))
+
+        def q_values(obs: np.ndarray) -> np.ndarray:
+            found = policy.learner.forward(net.encoder, net.head, obs)
+            return net.returns.mean_in_numpy(found)
+
+        return Traced(graph, q_values)
+    if type(policy) is StochasticPolicy:
+        actor = policy.net
+        encoded = _encoded(graph, actor.obs_encoder, arrays, x)
+        out = _head(graph, actor.policy_net, arrays, encoded)
+        if type(actor.distribution) is Categorical:
+            path.finish_discrete(graph, out, actor.distribution.sizes)
+            return Traced(
+                graph, lambda obs: policy.learner.forward(actor.obs_encoder, actor.policy_net, obs)
+            )
+        _finish_gaussian(graph, actor.distribution, out, path)
+        return Traced(graph, None)
+    raise _unsupported(algo if policy is None else policy)
+
+
+def _normalized(graph: Graph, normalizer: ObservationNormalizer | None) -> int:
+    """The input of the network. Statistics are float64, as in `ObservationNormalizer`."""
+    if normalizer is None:
+        return 0
+    mean, std = normalizer.mean_and_std()
+    x = graph.with_constant("subtract", graph.cast(0, np.float64), mean)
+    x = graph.with_constant("divide", x, std)
+    x = graph.with_constant("maximum", x, -normalizer.clip)
+    return graph.cast(graph.with_constant("minimum", x, normalizer.clip), np.float32)
+
+
+def _encoded(graph: Graph, encoder: object, arrays: Arrays, x: int) -> int:
+    if type(encoder) is Identity:
+        return x
+    if type(encoder) is NatureCNN:
+        x = graph.with_constant("divide", graph.cast(x, np.float32), 255.0)
+        for i, (_, _, stride) in enumerate(encoder.LAYERS):
+            x = graph.elementwise("relu", graph.conv(x, *_layer(arrays, encoder.name, i), stride))
+        x = graph.reshape(x, (encoder.flat,))
+        last = len(encoder.LAYERS)
+        return graph.elementwise("relu", graph.linear(x, *_layer(arrays, encoder.name, last)))
+    raise _unsupported(encoder)
+
+
+def _layer(arrays: Arrays, name: str, number: int) -> tuple[np.ndarray, np.ndarray]:
+    return arrays[f"{name}.{number}.weight"], arrays[f"{name}.{number}.bias"]
+
+
+def _head(graph: Graph, head: object, arrays: Arrays, x: int) -> int:
+    """The outputs of a head; of `LatentMLP` without the features that it appends for gSDE."""
+    if type(head) in (MLP, LatentMLP, NoisyMLP):  # noisy layers use their mean weights
+        assert isinstance(head, MLP)
+        for i, (weight, bias) in enumerate(head.layers):
+            x = graph.linear(x, arrays[weight], arrays[bias])
+            if i < len(head.layers) - 1:
+                x = graph.elementwise("tanh" if head.tanh else "relu", x)
+        return x
+    if type(head) is Dueling:
+        if head.trunk is not None:
+            x = _head(graph, head.trunk, arrays, x)
+            x = graph.elementwise("tanh" if head.tanh else "relu", x)
+        value = _head(graph, head.value, arrays, x)
+        advantage = _head(graph, head.advantage, arrays, x)
+        return graph.dueling(value, advantage, head.actions, head.atoms)
+    raise _unsupported(head)
+
+
+def _expected(graph: Graph, returns: object, out: int) -> int:
+    """Q-values from the outputs of a Q-network."""
+    if type(returns) is returns_of.Expectation:
+        return out
+    if type(returns) is returns_of.Categorical:
+        return graph.expectation(out, returns.support)
+    if type(returns) is returns_of.Quantiles:
+        return graph.group_mean(out, returns.atoms)
+    raise _unsupported(returns)
+
+
+def _finish_gaussian(graph: Graph, distribution: object, out: int, path: ActionPath) -> None:
+    if type(distribution) not in (Gaussian, FixedGaussian, StateDependentGaussian, GSDE):
+        raise _unsupported(distribution)
+    assert isinstance(distribution, Gaussian)
+    mean = graph.part(out, 0, distribution.actions)
+    if (squash := distribution.squash) is not None:
+        mean = graph.with_constant("multiply", graph.elementwise("tanh", mean), squash.half)
+        mean = graph.with_constant("add", mean, squash.middle)
+    path.finish_box(graph, graph.reshape(mean, distribution.shape))
+
+
+def _unsupported(part: object) -> BadInput:
+    kind = type(part)
+    return BadInput(
+        f"the policy contains {kind.__qualname__} of {kind.__module__}, which no format can express",
+        f"format=<{'|'.join(GRAPH_FORMATS)}>",
+        "use format=hub, or evaluate the policy from Python",
+    )
+
+
+GRAPH_FORMATS = ("onnx", "pt2", "c", "html")
+"""Formats that need the graph, for messages."""
