@@ -2,42 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
-from gymnasium import wrappers as w
 
-from rl_cli.envs.spaces import action_decoder
-from rl_cli.envs.wrappers import Env
 from rl_cli.export.graph import Graph
 
 
 class ActionPath:
-    """What happens to an action between the policy and `env.step` of the env as gymnasium made it.
+    """What `Interface.actions` does, as values of a graph.
 
     Args:
-        env: as `make_env` made it; with `env.scale_actions` it has a wrapper that maps [-1, 1] to the bounds.
-        scales: whether it has.
+        space: of the actions of the policy.
+        target: of the actions of the env.
+        scales: whether the actions are mapped from [-1, 1] to the bounds of `target`.
 
     """
 
-    def __init__(self, env: Env, scales: bool) -> None:
-        self.space = self.target = env.action_space
-        self.decode = action_decoder(env.action_space)
-        self.scale: Callable[[Any], Any] | None = None
-        while scales and isinstance(env, gym.Wrapper):
-            if isinstance(env, w.TransformAction):
-                self.scale, self.target = env.func, env.env.action_space
-                break
-            env = env.env
-
-    def __call__(self, actions: np.ndarray) -> np.ndarray:
-        """Actions of the policy (B, *action_shape) -> actions of the env (B, ...)."""
-        decoded = self.decode(actions)
-        return np.array([self.scale(a) for a in decoded] if self.scale else decoded)
+    def __init__(self, space: gym.Space[Any], target: gym.Space[Any], scales: bool) -> None:
+        self.space, self.target, self.scales = space, target, scales
 
     def finish_discrete(self, graph: Graph, scores: int, sizes: tuple[int, ...]) -> None:
         """Add the actions with the largest scores (sum of sizes,) to a graph, as its outputs."""
@@ -59,7 +44,7 @@ class ActionPath:
         action = graph.cast(action, np.result_type(np.float32, space.dtype))
         action = _clipped(graph, action, space)
         action = graph.cast(action, space.dtype)
-        if self.scale is not None:
+        if self.scales:
             action = self._scaled(graph, graph.cast(action, np.float64))
         graph.outputs = {"action": action}
 

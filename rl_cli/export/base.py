@@ -14,10 +14,7 @@ import numpy as np
 from rl_cli.core import terminal
 from rl_cli.core.start_folder import relative
 from rl_cli.core.types import Arrays
-from rl_cli.envs.make import make_env
-from rl_cli.evaluation.replay import Agent
-from rl_cli.evaluation.watchdog import close_in_time
-from rl_cli.export.actions import ActionPath
+from rl_cli.evaluation.agent import Agent
 from rl_cli.export.comparison import Difference, compare
 from rl_cli.export.recording import Recorded, record
 from rl_cli.export.tracing import Traced, trace
@@ -48,21 +45,13 @@ class Context:
         return record(self.agent, self.observations)
 
     @functools.cached_property
-    def path(self) -> ActionPath:
-        """From the actions of the policy to those of the env."""
-        env = make_env(self.agent.env)
-        path = ActionPath(env, self.agent.env.scale_actions)
-        close_in_time(env)
-        return path
-
-    @functools.cached_property
     def traced(self) -> Traced:
         """The policy as a graph."""
-        return trace(self.agent, self.path, self.recorded.obs.dtype)
+        return trace(self.agent)
 
     def actions(self, obs: np.ndarray) -> np.ndarray:
         """The trained policy: observations (B, *obs_shape) before normalisation -> actions of the env."""
-        return self.path(self.agent.algo.predict(self._normalized(obs), None))
+        return np.array(self.agent.interfaces[0].actions(self.agent.predict(obs, None)))
 
     def _normalized(self, obs: np.ndarray) -> np.ndarray:
         normalizer = self.agent.normalizer
@@ -91,7 +80,7 @@ class Context:
     def facts(self) -> dict[str, Any]:
         """What a reader of the exported file has to know, as JSON values."""
         agent, graph = self.agent, self.traced.graph
-        env = agent.env
+        env = agent.env_cfg
         return {
             "env": env.id,
             "algo": agent.algo.cfg.title,

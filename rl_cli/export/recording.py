@@ -10,9 +10,8 @@ from rl_cli.core import terminal
 from rl_cli.core.errors import RunError, first_line, plain
 from rl_cli.core.seeding import globals_kept
 from rl_cli.envs.faults import env_fault, is_signal
-from rl_cli.envs.make import make_env
+from rl_cli.evaluation.agent import Agent
 from rl_cli.evaluation.evaluator import Evaluator
-from rl_cli.evaluation.replay import Agent
 from rl_cli.evaluation.watchdog import close_in_time
 
 SEED = 20_000
@@ -58,16 +57,15 @@ def record(agent: Agent, count: int) -> Recorded:
 
 def _played(agent: Agent, count: int) -> Recorded:
     rows: list[np.ndarray] = []
-    normalizer, algo = agent.normalizer, agent.algo
 
     def policy(obs: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
         if len(rows) == count:
             raise _Enough
         rows.append(obs[0].copy())
-        return algo.predict(obs if normalizer is None else normalizer(obs), rng)
+        return agent.predict(obs, rng)
 
     # without a normaliser, so that it passes on what the env returns
-    evaluator = Evaluator(agent.env, None)
+    evaluator = Evaluator(agent.env_cfg, None)
     episodes = 0
     try:
         with globals_kept():
@@ -88,14 +86,7 @@ def _played(agent: Agent, count: int) -> Recorded:
 
 
 def _sampled(agent: Agent) -> Recorded:
-    env = make_env(agent.env)
-    space, spec = env.observation_space, agent.algo.spec
-    close_in_time(env)
+    space = agent.interfaces[0].env.observation_space
     space.seed(SEED)
-    dtype = np.result_type(np.dtype(space.dtype), np.float32)
-    if spec.obs_dtype == "uint8":
-        dtype = np.dtype(np.uint8)
-    elif not agent.env.normalize_obs:
-        dtype = np.dtype(np.float32)
-    rows = np.stack([np.asarray(space.sample(), dtype) for _ in range(SAMPLES)])
+    rows = np.stack([np.asarray(space.sample(), agent.dtype) for _ in range(SAMPLES)])
     return Recorded(rows, f"{SAMPLES} samples of the observation space")

@@ -74,11 +74,13 @@ def run(cfg: ExportConfig, settings: Mapping[str, Mapping[str, Any]]) -> None:
 def _export(cfg: ExportConfig, chosen: Mapping[str, Mapping[str, Any]]) -> None:
     factories = export.REGISTRY.factories(chosen)  # refuses settings before torch is imported
     folder = checkpoint_reader.find(Path(str(cfg.run)), str(cfg.checkpoint))
-    from rl_cli.evaluation.replay import load_agent
+    from rl_cli.evaluation.agent import load_agent
     from rl_cli.export.base import Context, written
 
     agent = load_agent(folder, cfg.env, "cpu")
-    output = absolute(Path(cfg.output) if cfg.output else _output_folder(absolute(folder)))
+    output = absolute(
+        Path(cfg.output) if cfg.output else _output_folder(absolute(folder), agent.manifest.step)
+    )
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -90,7 +92,7 @@ def _export(cfg: ExportConfig, chosen: Mapping[str, Mapping[str, Any]]) -> None:
         written(make(context).export())
 
 
-def _output_folder(checkpoint: Path) -> Path:
+def _output_folder(checkpoint: Path, step: int) -> Path:
     """A folder outside the run folder, which may be read-only, named by run and step."""
     run = checkpoint.resolve().parent.parent.name
-    return Path("runs") / "exports" / re.sub(r"[^\w.\-]", "_", f"{run}_step{int(checkpoint.name)}")
+    return Path("runs") / "exports" / re.sub(r"[^\w.\-]", "_", f"{run}_step{step}")

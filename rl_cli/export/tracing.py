@@ -11,7 +11,7 @@ from rl_cli.algos.policies import QPolicy, StochasticPolicy
 from rl_cli.core.errors import BadInput
 from rl_cli.core.types import Arrays
 from rl_cli.envs.normalization import ObservationNormalizer
-from rl_cli.evaluation.replay import Agent
+from rl_cli.evaluation.agent import Agent
 from rl_cli.export.actions import ActionPath
 from rl_cli.export.graph import Graph
 from rl_cli.models import return_distributions as returns_of
@@ -29,13 +29,11 @@ class Traced(NamedTuple):
     """The policy's own Q-values or logits (B, A) of normalised observations; None: no discrete actions."""
 
 
-def trace(agent: Agent, path: ActionPath, obs_dtype: np.dtype[Any]) -> Traced:
+def trace(agent: Agent) -> Traced:
     """The graph of an agent's greedy policy.
 
     Args:
         agent: policy and observation statistics.
-        path: from the policy's actions to those of the env.
-        obs_dtype: of observations before normalisation.
 
     Raises:
         BadInput: the policy has a part that no graph can express; the error names it.
@@ -43,7 +41,10 @@ def trace(agent: Agent, path: ActionPath, obs_dtype: np.dtype[Any]) -> Traced:
     """
     algo: Any = agent.algo
     arrays = {name: value.numpy() for name, value in algo.policy_state().items()}
-    graph = Graph(algo.spec.obs_shape, obs_dtype)
+    graph = Graph(agent.spec.obs_shape, agent.dtype)
+    path = ActionPath(
+        agent.interfaces[0].env.action_space, agent.action_space, agent.env_cfg.scale_actions
+    )
     x = _normalized(graph, agent.normalizer)
     policy = getattr(algo, "policy", None)
     if type(policy) is QPolicy:

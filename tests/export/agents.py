@@ -10,10 +10,10 @@ import torch
 from gymnasium import spaces
 
 from rl_cli import algos
-from rl_cli.envs.make import make_env
+from rl_cli.envs.make import make_env, make_own_env
 from rl_cli.envs.normalization import ObservationNormalizer
 from rl_cli.envs.spaces import spec_of
-from rl_cli.evaluation.replay import Agent
+from rl_cli.evaluation.agent import Agent
 from rl_cli.export.base import Context
 from rl_cli.storage.manifest import Manifest
 from tests.algos.test_algorithms import env_config, settings
@@ -91,7 +91,9 @@ def make_agent(algo_name, env_id, env=None, seed=0, **algo):
         rng = np.random.default_rng(seed)
         normalizer.observe(1.0 + 3.0 * rng.normal(size=(50, *spec.obs_shape)))
     manifest = Manifest(4, 7, 0, {"name": algo_name}, {}, None, {}, {})
-    return Agent(made_algo, cfg, normalizer, manifest)
+    own, left = make_own_env(cfg)
+    spaces_of = own.observation_space, own.action_space
+    return Agent(made_algo, cfg, normalizer, manifest, spaces_of, left)
 
 
 def make_context(agent, folder, observations=100):
