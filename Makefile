@@ -8,6 +8,7 @@
 # make check                                lint and test, as CI does
 # make bars                                 long form of the reliability tests (15 minutes on two processors)
 # make services                             tests with Slurm, Ray and PostgreSQL, which it installs (Debian, as root)
+# make learning                             train a few presets and compare them with docs/learning.md, ten minutes
 # make docs                                 build the documentation as a site in site/
 # make format                               format the code and fix what ruff can fix
 
@@ -48,12 +49,15 @@ check: lint test
 # Runs every case of tests/bars and of the tests that have a long form, and writes the counts that
 # docs/reliability.md quotes to benchmarks/bars.txt.
 bars: $(VENV)/ready-dev
-	RL_CLI_BARS=full RL_CLI_BARS_FILE=benchmarks/bars.txt $(BIN)/python -m pytest -q tests/bars tests/engine tests/collectors tests/algos tests/test_notebooks.py
+	RL_CLI_BARS=full RL_CLI_BARS_FILE=benchmarks/bars.txt $(BIN)/python -m pytest -q tests/bars tests/engine tests/collectors tests/algos tests/test_notebooks.py tests/test_learning.py
 
 # Slurm and PostgreSQL come from Debian's packages; the servers are private and end with each test.
 services: $(VENV)/ready-dev
 	PYTHON=$(BIN)/python tests/services/install.sh
 	RL_CLI_SERVICES=1 $(BIN)/python -m pytest -q -n 0 tests/services
+
+learning: $(VENV)/ready-dev
+	$(BIN)/python benchmarks/learning.py --quick
 
 format: $(VENV)/ready-dev
 	$(BIN)/ruff format .

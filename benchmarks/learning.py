@@ -3,6 +3,7 @@
     python benchmarks/learning.py                         every case of this machine, ten seeds each
     python benchmarks/learning.py ppo_cartpole --seeds 5  one case, its first five seeds
     python benchmarks/learning.py --table                 the table and the picture again, from the JSON file
+    python benchmarks/learning.py --quick                 a few cases on six other seeds: as recorded, or not
 
 A seed is one run (rl-train), whose best and last checkpoints are then evaluated (rl-eval, 100 greedy
 episodes). What is complete is kept under runs/learning and not run again, unless the configuration, the
@@ -13,16 +14,19 @@ docs/learning.md and docs/img/learning.png.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from learning_cases import CASES, EVAL_SEED, Case
+from learning_check import FIRST_SEED, QUICK, SEEDS, check
 from learning_table import plot, table
 from learning_version import fingerprint, packages
 from pages import REPO, insert
@@ -99,39 +103,73 @@ def record(name: str, results: list[Result], key: str) -> None:
 
 
 def write_pages() -> None:
-    known = {name: entry["results"] for name, entry in json.loads(RECORD.read_text()).items()}
+    known = results_of(RECORD)
     insert("learning.md", "table", table(known))
     plot(known, REPO / "docs/img/learning.png")
 
 
-def main() -> None:
+def quick(recorded: dict[str, list[Result]], names: Sequence[str], jobs: int) -> bool:
+    """Train cases on a few seeds and compare them with the record. -> whether all are as expected."""
+    seeds = list(range(FIRST_SEED, FIRST_SEED + SEEDS))
+    with_record = [name for name in names if name in recorded]
+    found = check(recorded, dict(measured(dict.fromkeys(with_record, seeds), jobs)))
+    print(*found, sep="\n")
+    return all(each.expected for each in found)
+
+
+def measured(seeds: Mapping[str, Sequence[int]], jobs: int) -> Iterator[tuple[str, list[Result]]]:
+    """Results of cases, `jobs` runs at a time; each case as soon as it is complete."""
+    with ThreadPoolExecutor(jobs) as pool:
+        pending = {
+            name: [pool.submit(measure, name, CASES[name], seed, key(name)) for seed in of]
+            for name, of in seeds.items()
+        }
+        try:
+            for name, runs in pending.items():
+                yield name, [run.result() for run in runs]
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+@functools.cache
+def key(name: str) -> str:
+    return fingerprint(CASES[name].words)
+
+
+def results_of(path: Path) -> dict[str, list[Result]]:
+    """Results by case of a JSON file."""
+    return {name: entry["results"] for name, entry in json.loads(path.read_text()).items()}
+
+
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    usual = [name for name, case in CASES.items() if not case.long]
     parser.add_argument("cases", nargs="*", metavar="case", help=f"of {', '.join(CASES)}")
     parser.add_argument("--seeds", type=int, default=10, help="fewer than ten write no page")
     parser.add_argument("--jobs", type=int, default=2, help="concurrent processes")
     parser.add_argument("--table", action="store_true", help="only write the pages again")
+    parser.add_argument("--quick", action="store_true", help="compare with the record")
     args = parser.parse_args()
     if unknown := set(args.cases) - set(CASES):
         parser.error(f"no such case: {', '.join(sorted(unknown))}")
+    return args
+
+
+def main() -> None:
+    args = arguments()
     if args.table:
         write_pages()
         return
-    with ThreadPoolExecutor(args.jobs) as pool:
-        pending = {}
-        for name in args.cases or usual:
-            case, key = CASES[name], fingerprint(CASES[name].words)
-            seeds = case.seeds[: args.seeds]
-            runs = [pool.submit(measure, name, case, seed, key) for seed in seeds]
-            pending[name] = key, runs
-        for name, (key, runs) in pending.items():
-            results = [run.result() for run in runs]
-            print(table({name: results}), flush=True)
-            if len(results) == len(CASES[name].seeds):
-                record(name, results, key)
-                write_pages()
+    if args.quick:
+        sys.exit(not quick(results_of(RECORD), args.cases or QUICK, args.jobs))
+    usual = [name for name, case in CASES.items() if not case.long]
+    seeds = {name: CASES[name].seeds[: args.seeds] for name in args.cases or usual}
+    for name, results in measured(seeds, args.jobs):
+        print(table({name: results}), flush=True)
+        if len(results) == len(CASES[name].seeds):
+            record(name, results, key(name))
+            write_pages()
 
 
 if __name__ == "__main__":

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import json
+import itertools
 import sys
 
 import numpy as np
 import pytest
 
-from tests.conftest import REPO
+from tests.conftest import FULL, REPO
 
 sys.path.insert(0, str(REPO / "benchmarks"))
+import learning
 import learning_version
 from learning_cases import CASES, EVAL_SEED, Case
+from learning_check import FALSE_ALARMS, FIRST_SEED, QUICK, SEEDS, check, lower
 from learning_table import table, verdict
 
-KNOWN = {
-    name: entry["results"]
-    for name, entry in json.loads((REPO / "benchmarks/learning.json").read_text()).items()
-}
+KNOWN = learning.results_of(learning.RECORD)
 
 
 def results(best, last):
@@ -74,3 +73,42 @@ def test_comments_and_docstrings_are_no_code():
     other = 'def f():\n    return "other"\n'
     assert learning_version.without_words(plain) == learning_version.without_words(worded)
     assert learning_version.without_words(plain) != learning_version.without_words(other)
+
+
+def test_p_value_is_the_share_of_orders_that_rank_as_low():
+    assert lower(np.arange(3.0), np.arange(3.0, 6.0)) == pytest.approx(1 / 20)
+    assert lower(np.array([0.0, 1, 3]), np.array([2.0, 4, 5])) == pytest.approx(2 / 20)
+    assert lower(np.full(4, 500.0), np.full(5, 500.0)) == 1  # only ties
+    assert lower(np.array([1.0, 2]), np.array([2.0, 2])) == pytest.approx(1 / 2)
+
+
+def test_check_rarely_fails_by_chance_and_finds_what_does_not_learn():
+    """Every order of the pooled seeds is one outcome of chance: count those that fail."""
+    orders = [lower(np.array(low), np.array(high)) for low, high in splits(6, 2)]
+    for level in (1 / 15, 0.1, 0.3):
+        assert np.mean([p <= level for p in orders]) <= level
+    broken = [{"best": -200.0 + i / 100} for i in range(SEEDS)]
+    recorded = [{"best": -100.0 - i} for i in range(10)]
+    names = [f"case {i}" for i in range(len(QUICK))]
+    new = dict.fromkeys(names, recorded[2:4]) | {"case 1": broken}
+    found = check(dict.fromkeys(names, recorded), new)
+    assert [each.case for each in found if not each.expected] == ["case 1"]
+
+
+def splits(n, m):
+    """Ways to split 0, ..., n - 1 into m values and the others."""
+    for of in itertools.combinations(range(n), m):
+        yield list(of), sorted(set(range(n)) - set(of))
+
+
+def test_seeds_of_the_check_are_those_of_no_row():
+    assert not any(
+        FIRST_SEED <= seed < FIRST_SEED + SEEDS for c in CASES.values() for seed in c.seeds
+    )
+
+
+@pytest.mark.skipif(not FULL, reason="trains for minutes")
+def test_presets_learn_as_recorded():
+    """Fails by chance with a probability of at most FALSE_ALARMS each time that bits of training change."""
+    assert FALSE_ALARMS <= 1e-3
+    assert learning.quick(KNOWN, ["ppo_cartpole", "reinforce_cartpole", "dqn_cartpole"], jobs=1)
