@@ -48,28 +48,36 @@ def trace(agent: Agent) -> Traced:
     x = _normalized(graph, agent.normalizer)
     policy = getattr(algo, "policy", None)
     if type(policy) is QPolicy:
-        net = policy.net
-        out = _head(graph, net.head, arrays, _encoded(graph, net.encoder, arrays, x))
-        scores = _expected(graph, net.returns, out)
-        path.finish_discrete(graph, scores, (net.num_actions,))
-
-        def q_values(obs: np.ndarray) -> np.ndarray:
-            found = policy.learner.forward(net.encoder, net.head, obs)
-            return net.returns.mean_in_numpy(found)
-
-        return Traced(graph, q_values)
+        return _of_q_network(graph, policy, arrays, x, path)
     if type(policy) is StochasticPolicy:
-        actor = policy.net
-        encoded = _encoded(graph, actor.obs_encoder, arrays, x)
-        out = _head(graph, actor.policy_net, arrays, encoded)
-        if type(actor.distribution) is Categorical:
-            path.finish_discrete(graph, out, actor.distribution.sizes)
-            return Traced(
-                graph, lambda obs: policy.learner.forward(actor.obs_encoder, actor.policy_net, obs)
-            )
-        _finish_gaussian(graph, actor.distribution, out, path)
-        return Traced(graph, None)
+        return _of_actor(graph, policy, arrays, x, path)
     raise _unsupported(algo if policy is None else policy)
+
+
+def _of_q_network(
+    graph: Graph, policy: QPolicy, arrays: Arrays, x: int, path: ActionPath
+) -> Traced:
+    net = policy.net
+    out = _head(graph, net.head, arrays, _encoded(graph, net.encoder, arrays, x))
+    path.finish_discrete(graph, _expected(graph, net.returns, out), (net.num_actions,))
+
+    def q_values(obs: np.ndarray) -> np.ndarray:
+        return net.returns.mean_in_numpy(policy.learner.forward(net.encoder, net.head, obs))
+
+    return Traced(graph, q_values)
+
+
+def _of_actor(
+    graph: Graph, policy: StochasticPolicy, arrays: Arrays, x: int, path: ActionPath
+) -> Traced:
+    net = policy.net
+    encoded = _encoded(graph, net.obs_encoder, arrays, x)
+    out = _head(graph, net.policy_net, arrays, encoded)
+    if type(net.distribution) is not Categorical:
+        _finish_gaussian(graph, net.distribution, out, path)
+        return Traced(graph, None)
+    path.finish_discrete(graph, out, net.distribution.sizes)
+    return Traced(graph, lambda obs: policy.learner.forward(net.obs_encoder, net.policy_net, obs))
 
 
 def _normalized(graph: Graph, normalizer: ObservationNormalizer | None) -> int:
