@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from rl_cli.config.schema import Int, Scalar, schema
+from rl_cli.config.schema import Int, Scalar, TypeText, schema
 from rl_cli.core.errors import BadInput
 
 
@@ -18,6 +20,41 @@ def _named(value: str) -> str:
 
 EnvId = Annotated[str, AfterValidator(_named)]
 
+SUM = "sum:"
+"""Prefix of an entry of `env.log_info` whose values are summed over an episode."""
+
+
+def _info_key(value: str) -> str:
+    if not value.removeprefix(SUM).strip() or not value.isprintable() or len(value) > 100:
+        raise ValueError(f"a key of info has 1 to 100 printable characters; got {value!r}")
+    return value
+
+
+WRAPPER = re.compile(r"[\w.]+:[A-Za-z_][\w.]*")
+"""module:Class."""
+
+
+_WRAPPERS = TypeText("[module:Class | {wrapper: module:Class, ...}, ...]")
+
+
+def _wrapper(value: Any) -> Any:
+    name, _ = parts_of_wrapper(value)
+    if not isinstance(name, str) or not WRAPPER.fullmatch(name):
+        raise ValueError(
+            f"a wrapper is module:Class or {{wrapper: module:Class, ...}}, not {value}"
+        )
+    return value
+
+
+def parts_of_wrapper(entry: str | Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """An entry of `env.wrappers` as its name and its arguments."""
+    if isinstance(entry, str):
+        return entry, {}
+    return entry.get("wrapper"), {k: v for k, v in entry.items() if k != "wrapper"}
+
+
+WrapperEntry = Annotated[str | dict[str, Scalar | list[Scalar]], AfterValidator(_wrapper)]
+
 
 @schema
 class EnvConfig:
@@ -26,6 +63,10 @@ class EnvConfig:
     id: EnvId = Field(description="gymnasium id; module:Id-v0 imports the module that registers it")
     kwargs: dict[str, Scalar | list[Scalar]] = Field(
         description="arguments of the env: env.kwargs.enable_wind=true"
+    )
+    wrappers: Annotated[list[WrapperEntry], _WRAPPERS] = Field(
+        description="wrappers around the env, the first one innermost; other keys of an entry are its "
+        "arguments"
     )
     num_envs: Int = Field(ge=1, le=4096, description="number of training envs")
     reseed_episodes: bool = Field(
@@ -74,8 +115,13 @@ class EnvConfig:
     episodic_life: bool = Field(
         description="Atari: in training, the loss of a life counts as terminated"
     )
+    log_info: list[Annotated[str, AfterValidator(_info_key)]] = Field(
+        description="keys of info that are logged: its last value in an episode, or with sum:<key> the "
+        "sum over the episode"
+    )
     success_at: float | None = Field(
-        description="return that counts as success; null: the env's registered threshold"
+        description="return that counts as success; null: the env's registered threshold. Not used where "
+        "info has is_success or success"
     )
 
     def __post_init__(self) -> None:

@@ -24,6 +24,7 @@ GROUPS: dict[str, Values] = {
     "env": {
         **{"reseed_episodes": False, "sign_reward": False},
         **{"atari": False, "noop_max": 0, "fire_reset": False, "episodic_life": False},
+        **{"wrappers": [], "log_info": []},
         **{"channels_first": False, "scale_actions": False},
     },
     "eval": {"every_episodes": 0},

@@ -5,8 +5,9 @@ Shapes: T rollout length, N envs, B batch size, A actions (or action dimensions)
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, cast
 
 import numpy as np
@@ -142,10 +143,12 @@ class Rows(NamedTuple):
 
 
 class Episode(NamedTuple):
-    """A finished episode: sum of raw rewards, and number of steps."""
+    """A finished episode: sum of raw rewards, number of steps, and what the env said of it."""
 
     episode_return: float
     length: int
+    success: bool | None = None  # None: the env does not say
+    info: Mapping[str, float] = MappingProxyType({})  # values of env.log_info
 
 
 class Recording(NamedTuple):

@@ -6,6 +6,7 @@ before each episode, so that an episode is determined by its start state and its
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 from gymnasium import Space, spaces
@@ -24,6 +25,11 @@ class EpisodeSeeds:
         env: made by gymnasium, with its wrappers.
 
     """
+
+    @classmethod
+    def of(cls, envs: Sequence[Any], slow: Sequence[Any]) -> list[EpisodeSeeds | None]:
+        """One for each env that is not a fast version of `slow`; those draw from their own generator only."""
+        return [cls(env) if env is other else None for env, other in zip(envs, slow, strict=True)]
 
     def __init__(self, env: Any) -> None:
         self.spaces = _spaces_of(env)

@@ -17,10 +17,10 @@ from gymnasium import spaces
 from rl_cli.config.env import EnvConfig
 from rl_cli.core.errors import BadInput, RunError, did_you_mean, first_line
 from rl_cli.core.processes import end_stray_child, forks
-from rl_cli.core.start_folder import start_folder
 from rl_cli.envs import atari
 from rl_cli.envs.checked import Checked, require_spaces
 from rl_cli.envs.faults import is_signal
+from rl_cli.envs.user_wrappers import apply_wrappers, import_from_here
 from rl_cli.envs.wrappers import (
     ActionRepeat,
     Env,
@@ -121,9 +121,8 @@ def interface(env: Env, cfg: EnvConfig) -> Env:
 
 
 def _make(cfg: EnvConfig, render_mode: str | None) -> Env:
-    here = str(start_folder())
-    if ":" in cfg.id and here not in sys.path:
-        sys.path.append(here)  # where the module may be
+    if ":" in cfg.id:
+        import_from_here()
     _register_extras(cfg.id)
     for name, instead in RESERVED_KWARGS.items():
         if name in cfg.kwargs:
@@ -139,6 +138,7 @@ def _make(cfg: EnvConfig, render_mode: str | None) -> Env:
             **cast(dict[str, Any], cfg.kwargs),
         )
         _give_own_spaces(env.unwrapped)
+    env = apply_wrappers(require_spaces(env, cfg.id), cfg)
     return Checked(require_spaces(env, cfg.id))
 
 

@@ -21,6 +21,7 @@ from rl_cli.core.errors import EnvFault, NonFinite
 from rl_cli.core.types import EnvSpec, State
 from rl_cli.envs.action_log import bytes_of
 from rl_cli.envs.atari import LIFE_LOST
+from rl_cli.envs.episode_info import success_of
 from rl_cli.envs.faults import env_fault
 from rl_cli.envs.make import make_env
 from rl_cli.envs.vector import VectorEnv
@@ -36,13 +37,19 @@ OK, ERROR = b".", b"!"
 class SharedArrays:
     """Arrays in memory that forked processes share, one row per env."""
 
-    def __init__(self, num_envs: int, spec: EnvSpec, obs_dtype: np.dtype[Any]) -> None:
+    def __init__(
+        self, num_envs: int, spec: EnvSpec, obs_dtype: np.dtype[Any], log_info: int
+    ) -> None:
         self.obs = _shared((num_envs, *spec.obs_shape), obs_dtype)
         self.action = _shared((num_envs, *spec.action.shape), np.dtype(spec.action.dtype))
         self.reward = _shared((num_envs,), np.dtype(np.float64))
         self.terminated = _shared((num_envs,), np.dtype(bool))  # also by the loss of a life
         self.truncated = _shared((num_envs,), np.dtype(bool))
         self.ended = _shared((num_envs,), np.dtype(bool))  # the episode is over: reset the env
+        self.info = _shared(
+            (num_envs, log_info), np.dtype(np.float64)
+        )  # as InfoLog.read returns it
+        self.success = _shared((num_envs,), np.dtype(np.int8))  # -1: the env does not say
         self.busy = _shared((num_envs,), np.dtype(bool))  # code of this env is running
 
 
@@ -66,7 +73,7 @@ class WorkerVectorEnv(VectorEnv):
 
     def __init__(self, cfg: EnvConfig, seeds: list[int], workers: int, timeout: float) -> None:
         super().__init__(cfg, seeds)
-        self.shared = SharedArrays(self.num_envs, self.spec, self.raw.dtype)
+        self.shared = SharedArrays(self.num_envs, self.spec, self.raw.dtype, len(cfg.log_info))
         self.timeout = timeout or None
         shares = np.array_split(np.arange(self.num_envs), workers)
         self.workers = [_Worker(cfg, share.tolist(), self) for share in shares]
@@ -95,7 +102,12 @@ class WorkerVectorEnv(VectorEnv):
             self.returns[i] += reward
             self.lengths[i] += 1
             truncated[i] = shared.truncated[i] or self.lengths[i] >= self.time_limit
-        return np.flatnonzero(shared.ended[:n] | truncated[:n]).tolist()
+            if self.infos.keys:
+                self.infos.add(i, shared.info[i])
+        ended: list[int] = np.flatnonzero(shared.ended[:n] | truncated[:n]).tolist()
+        for i in ended:
+            self.infos.end(i, None if shared.success[i] < 0 else bool(shared.success[i]))
+        return ended
 
     def reset_env(self, i: int, seed: int | None, draws: int) -> tuple[np.ndarray, State]:
         request = json.dumps({"env": i, "seed": seed, "draws": draws})
@@ -272,6 +284,10 @@ class _WorkerLoop:
         obs, reward, terminated, truncated, info = self.envs.envs[index].step(choice)
         shared.obs[i], shared.reward[i], shared.truncated[i] = obs, reward, truncated
         shared.ended[i] = terminated or truncated
+        success = success_of(info)
+        shared.success[i] = -1 if success is None else success
+        if self.cfg.log_info:
+            shared.info[i] = self.envs.infos.read(info)
         life_lost = self.cfg.episodic_life and bool(info.get(LIFE_LOST))
         shared.terminated[i] = terminated or life_lost
         shared.busy[i] = False

@@ -1,7 +1,8 @@
 """Which env settings a run folder may provide, and which the user must repeat.
 
 A run folder is untrusted data. An env id that imports a module, and a string argument of an env's
-constructor, which may be used as the name of a file or a class, must be given on the command line.
+constructor, which may be used as the name of a file or a class, must be given on the command line. So must
+the wrappers of an env.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ def require_confirmed(recorded: EnvConfig, given: Mapping[str, Any]) -> None:
 
     """
     kwargs = given.get("kwargs")
-    named = {"id" if "id" in given else "", *(kwargs if isinstance(kwargs, Mapping) else ())}
+    named = {key for key in ("id", "wrappers") if key in given}
+    named |= {f"kwargs.{name}" for name in (kwargs if isinstance(kwargs, Mapping) else ())}
     missing = [word for key, word in _to_confirm(recorded).items() if key not in named]
     if missing:
         raise BadInput(
@@ -48,13 +50,15 @@ def required_arguments(recorded: EnvConfig) -> list[str]:
 
 
 def _to_confirm(env: EnvConfig) -> dict[str, str]:
-    """Key of env.kwargs or "id" -> the argument to give."""
+    """Key of `env` -> the argument to give."""
     found = {"id": override("env.id", env.id)} if ":" in env.id else {}
+    if env.wrappers:
+        found["wrappers"] = override("env.wrappers", env.wrappers)
     known = _is_known(env.id)
     for key, value in env.kwargs.items():
         texts = [v for v in (value if isinstance(value, list) else [value]) if isinstance(v, str)]
         if not all(known and re.fullmatch(r"[A-Za-z0-9_+\-]{0,99}", text) for text in texts):
-            found[key] = override(f"env.kwargs.{key}", value)
+            found[f"kwargs.{key}"] = override(f"env.kwargs.{key}", value)
     return found
 
 

@@ -13,6 +13,7 @@ from rl_cli.envs import episode_replay
 from rl_cli.envs.action_log import ActionLog, bytes_of
 from rl_cli.envs.atari import LIFE_LOST
 from rl_cli.envs.env_notes import notes_of
+from rl_cli.envs.episode_info import InfoLog, success_of
 from rl_cli.envs.episode_seeds import EpisodeSeeds
 from rl_cli.envs.fast_classic_control import is_fast, make_fast
 from rl_cli.envs.faults import close_all, env_fault, faults_at
@@ -42,33 +43,29 @@ class VectorEnv:
         # the constructor of an env may draw, too
         seeding.seed_globals(seeding.draw_seed(seeds[0], -1))
         made = self._make_envs(cfg, len(seeds))
-        self.num_envs, self.seeds, self.env_id = len(seeds), seeds, cfg.id
+        self.num_envs, self.seeds, self.env_id = (n := len(seeds)), seeds, cfg.id
         self.spec = spec = spec_of(made[0], cfg)
         self.notes = notes_of(made[0])  # for the user
         inner, self.time_limit = without_time_limit(made)
         self.envs = [make_fast(env) for env in inner]
-        self.episode_seeds = [  # fast envs draw from their own generator only
-            EpisodeSeeds(slow) if env is slow else None
-            for env, slow in zip(self.envs, inner, strict=True)
-        ]
+        self.episode_seeds = EpisodeSeeds.of(self.envs, inner)
         self.decode = action_decoder(made[0].action_space, is_fast(self.envs[0]))
         self.always_finite = all(getattr(env, "always_finite", False) for env in self.envs)
         dtype = raw_dtype(made[0], cfg, spec)
         self.finite_checks = FiniteChecks(spec, dtype)
         self.episodes: list[Episode] = []  # finished since the last take_episodes()
         self.recordings: list[Recording] = []  # of the same episodes, if recorded
-        self.keep_finished = False  # set by record_episodes()
+        self.keep_finished = self.reports_raw = False  # set by record_episodes(), report_raw()
         self.reseed, self.episode_numbers = cfg.reseed_episodes, [0] * len(seeds)
-        made_of = cfg, spec.obs_shape, self.num_envs
-        self.obs_normalizer, self.reward_normalizer = make_normalizers(*made_of)
+        self.obs_normalizer, self.reward_normalizer = make_normalizers(cfg, spec.obs_shape, n)
         self.sign_reward, self.episodic_life = cfg.sign_reward, cfg.episodic_life
-        shape = (self.num_envs, *spec.obs_shape)
-        self.raw = np.empty(shape, dtype)  # observations to act on, not normalized
-        self.spare = np.empty(shape, dtype)  # the next step writes here
+        self.infos = InfoLog(cfg.log_info, n)
+        shape = (n, *spec.obs_shape)
+        # observations to act on, not normalized; the next step writes to `spare`
+        self.raw, self.spare = np.empty(shape, dtype), np.empty(shape, dtype)
         self.obs = self.raw  # observations to act on, normalized
-        dtypes = (np.float64, np.float32, bool, bool)  # raw reward, reward, terminated, truncated
-        self.outcome = tuple(np.empty(self.num_envs, dtype) for dtype in dtypes)
-        self.reports_raw = False  # set by report_raw()
+        # raw reward, reward, terminated, truncated
+        self.outcome = tuple(np.empty(n, kind) for kind in (np.float64, np.float32, bool, bool))
         self.magnitude = 0.0  # sum of the absolute rewards of the last step
         self._add_episode_records()
 
@@ -121,9 +118,8 @@ class VectorEnv:
             self.outcome if n == self.num_envs else [a[:n] for a in self.outcome]
         )
         if not self.always_finite:
-            obs = self.spare if n == self.num_envs else self.spare[:n]
-            args = (obs, raw_reward, self.magnitude, action, self._location)
-            self.finite_checks.check_step(*args)
+            results = self.spare[:n], raw_reward, self.magnitude
+            self.finite_checks.check_step(*results, action, self._location)
         obs, next_obs = self._move_on(n)
         if self.reward_normalizer:
             reward = self.reward_normalizer(raw_reward, terminated | truncated)
@@ -150,7 +146,7 @@ class VectorEnv:
         """Step each env and write `spare`, `outcome`, `magnitude`. -> envs whose episode ended."""
         next_raw, (rewards, _, terminated, truncated) = self.spare, self.outcome
         envs, returns, lengths, actions = self.envs, self.returns, self.lengths, self.actions
-        episodic_life = self.episodic_life
+        episodic_life, infos = self.episodic_life, self.infos if self.infos.keys else None
         size, data = actions[0].row_bytes, bytes_of(action, self.spec.action)
         ended, i, total = [], 0, 0.0
         try:
@@ -162,8 +158,11 @@ class VectorEnv:
                 total += abs(reward)
                 lengths[i] += 1
                 cut = cut or lengths[i] >= self.time_limit
+                if infos:
+                    infos.add(i, infos.read(info))
                 if done or cut:
                     ended.append(i)
+                    self.infos.end(i, success_of(info))
                 if episodic_life and info.get(LIFE_LOST):
                     done = True
                 rewards[i], terminated[i], truncated[i] = reward, done, cut
@@ -238,8 +237,7 @@ class VectorEnv:
             last = episode_replay.replay(env, start_state, self.decode(rows), own)
             obs = np.asarray(last, self.raw.dtype)
         shared = self.num_envs > 1 and "globals" in start_state
-        drew = shared and seeding.globals_drawn_since(cast(int, start_state["globals"]))
-        return obs, drew
+        return obs, shared and seeding.globals_drawn_since(cast(int, start_state["globals"]))
 
     def _location(self, i: int, action: np.ndarray | None = None, completed: bool = True) -> str:
         """Where in the run env i is, for an error message. `action` is None at a reset."""
@@ -252,7 +250,7 @@ class VectorEnv:
         """Note the episodes that ended and reset their envs; the transition's arrays stay valid."""
         self.raw, self.obs = self.raw.copy(), self.obs.copy()
         for i in ended:
-            episode = Episode(float(self.returns[i]), self.lengths[i])
+            episode = Episode(float(self.returns[i]), self.lengths[i], *self.infos.take(i))
             self.episodes.append(episode)
             if self.keep_finished:
                 recording = Recording(episode, self.start_states[i], self.actions[i].rows())
@@ -307,6 +305,7 @@ class VectorEnv:
             "obs": self.obs,
             "returns": np.array(self.returns, np.float64),
             "lengths": np.array(self.lengths),
+            "info": self.infos.values,
             "reward": self.reward_normalizer.state_dict() if self.reward_normalizer else {},
         }
 
@@ -324,6 +323,7 @@ class VectorEnv:
         self.start_states, self.reset_order = loaded.start_states, loaded.order
         self.episode_numbers = loaded.numbers
         self.returns, self.lengths = loaded.returns, loaded.lengths
+        self.infos.load(loaded.fields.get("info", [{}] * self.num_envs))
         self.inexact = {}
         for i in self.reset_order:
             self.actions[i].refill(loaded.actions[i], self.lengths[i])

@@ -11,6 +11,7 @@ import numpy as np
 from rl_cli.config.env import EnvConfig
 from rl_cli.core.seeding import globals_kept, seed_globals
 from rl_cli.core.types import Episode
+from rl_cli.envs.episode_info import InfoLog, success_of
 from rl_cli.envs.episode_seeds import EpisodeSeeds
 from rl_cli.envs.fast_classic_control import is_fast, make_fast
 from rl_cli.envs.faults import close_env, env_fault
@@ -52,7 +53,7 @@ class Evaluator:
             seed_globals(0)  # the constructor of an env may draw
             env: Env = make_env(cfg, render_mode)
         self.seeds: EpisodeSeeds | None = EpisodeSeeds(env)
-        self.success_at = success_threshold(env, cfg)
+        self.success_at, self.infos = success_threshold(env, cfg), InfoLog(cfg.log_info, 1)
         spec = spec_of(env, cfg)._replace(num_envs=1)
         self.obs_dtype = raw_dtype(env, cfg, spec)
         self.normalizer, self.checks = normalizer, FiniteChecks(spec, self.obs_dtype)
@@ -80,19 +81,23 @@ class Evaluator:
         if self.seeds is not None:
             self.seeds.start(seed)
         obs, _ = self.env.reset(seed=seed)
-        total, length, over = 0.0, 0, False
+        total, length, over, info = 0.0, 0, False, dict[str, Any]()
+        self.infos.take(0)  # of an episode that an error ended
         if frames is not None:
             frames.write(self.env.render())
         while not over:
             action = policy(self._batch(obs), rng)
-            obs, reward, terminated, truncated, _ = self.env.step(self.decode(action)[0])
+            obs, reward, terminated, truncated, info = self.env.step(self.decode(action)[0])
             if not self.always_finite:
                 check_reward(reward, lambda: "")  # `evaluate` adds the place
             total, length = total + float(reward), length + 1
             over = terminated or truncated or length >= self.limit
+            if self.infos.keys:
+                self.infos.add(0, self.infos.read(info))
             if frames is not None:
                 frames.write(self.env.render())
-        return Episode(total, length)
+        self.infos.end(0, success_of(info))
+        return Episode(total, length, *self.infos.take(0))
 
     def _batch(self, obs: Any) -> np.ndarray:
         row = np.asarray(obs, self.obs_dtype)[None]

@@ -12,6 +12,7 @@ import os
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 from rl_cli.config.commands import ReplayConfig
 from rl_cli.core import devices, terminal
@@ -120,6 +121,7 @@ def _report(
             "summary": summary._asdict(),
             "episodes": [
                 {"seed": cfg.seed + i, "return": e.episode_return, "length": e.length}
+                | _reported(e)
                 for i, e in enumerate(episodes)
             ],
         },
@@ -129,6 +131,12 @@ def _report(
             f"checkpoint: {relative(folder)}",
             f"results:    {relative(output / 'evaluation.json')}",
         )
+
+
+def _reported(episode: Episode) -> dict[str, Any]:
+    """What the env said of an episode."""
+    values: dict[str, Any] = {} if episode.success is None else {"success": episode.success}
+    return values | ({"info": dict(episode.info)} if episode.info else {})
 
 
 def _record_videos(cfg: ReplayConfig, agent: Agent, output: Path) -> None:

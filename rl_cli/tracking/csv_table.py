@@ -40,7 +40,8 @@ class CsvSink:
         self, step: int, episodes: Sequence[Episode], seed: int, row: Mapping[str, float]
     ) -> None:
         rows = (
-            dict(zip(EVALUATIONS, (step, i, seed + i, *episode), strict=True))
+            dict(zip(EVALUATIONS, (step, i, seed + i, *episode[:2]), strict=True))
+            | _reported(episode)
             for i, episode in enumerate(episodes)
         )
         self.evaluations.append(*rows)
@@ -57,6 +58,12 @@ class CsvSink:
 
     def close(self) -> None:
         """No file is open between two calls."""
+
+
+def _reported(episode: Episode) -> dict[str, float]:
+    """Further columns of an evaluation episode: what the env said of it."""
+    values = {} if episode.success is None else {"success": int(episode.success)}
+    return values | {f"info/{key}": value for key, value in episode.info.items()}
 
 
 class CsvTable:

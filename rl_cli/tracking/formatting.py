@@ -96,8 +96,18 @@ def describe_training(summary: Mapping[str, float]) -> str:
         f"mean length {summary['mean_length']:,.1f}"
     )
     if "success_rate" in summary:  # not that of an evaluation: of the untrained agent too
-        text += f"; {summary['success_rate']:.0%} of them, while learning and exploring, reached {summary['success_at']:g}"
+        text += f"; {summary['success_rate']:.0%} of them, while learning and exploring, "
+        at = summary.get("success_at")
+        text += "were a success" if at is None else f"reached {at:g}"
     return text
+
+
+def success_means(summary: Summary) -> str:
+    """What the success rate of a summary counts, in parentheses; empty without a rate."""
+    if summary.success_rate is None:
+        return ""
+    at = summary.success_at
+    return " (as info says)" if at is None else f" (return >= {at:g})"
 
 
 def number(value: float) -> str:
@@ -146,8 +156,7 @@ def summary_rows(summary: Summary) -> list[tuple[str, str]]:
     interval = f"[{summary.iqm_low:.2f}, {summary.iqm_high:.2f}]"
     success = "success rate", "no threshold; set env.success_at"
     if summary.success_rate is not None:
-        reached = f"success rate (return >= {summary.success_at:g})"
-        success = reached, f"{summary.success_rate:.0%}"
+        success = f"success rate{success_means(summary)}", f"{summary.success_rate:.0%}"
     return [
         ("episodes", f"{summary.episodes}"),
         ("mean return", f"{summary.mean:.2f}"),

@@ -14,7 +14,13 @@ from rl_cli.core.errors import NonFinite
 from rl_cli.core.fields import Fields, StateError, integer, number, shown
 from rl_cli.core.types import Episode, Metrics
 from rl_cli.tracking.sinks import Sink
-from rl_cli.tracking.statistics import MAX_RETURN, EpisodeTally, Summary
+from rl_cli.tracking.statistics import (
+    MAX_RETURN,
+    EpisodeTally,
+    Summary,
+    info_means,
+    success_rate,
+)
 
 MAX_NAME = 200
 """Characters of the name of a metric in a loaded state; it becomes a column."""
@@ -69,8 +75,10 @@ class Logger:
             row["rollout/episode_return"] = sum(returns) / count
             row["rollout/episode_return_max"] = max(returns)
             row["rollout/episode_length"] = sum(e.length for e in self.episodes) / count
-            if (goal := self.tally.success_at) is not None:
-                row["rollout/success_rate"] = sum(r >= goal for r in returns) / count
+            if (rate := success_rate(self.episodes, self.tally.success_at)) is not None:
+                row["rollout/success_rate"] = rate
+            means = info_means(self.episodes)
+            row |= {f"rollout/info/{key}": value for key, value in means.items()}
         if self.window:
             row["rollout/running_return"] = sum(self.window) / len(self.window)
         for name, values in self.collected.items():
@@ -107,6 +115,7 @@ class Logger:
             row["eval/best_return"] = best
         if summary.success_rate is not None:
             row["eval/success_rate"] = summary.success_rate
+        row |= {f"eval/info/{key}": value for key, value in info_means(episodes).items()}
         for sink in self.sinks:
             sink.write_evaluation(step, episodes, seed, row)
 
@@ -123,7 +132,7 @@ class Logger:
         """Metrics and episodes since the last row, counts over the run, and the steps of the last row."""
         return {
             "gathered": {name: _joined(values) for name, values in self.collected.items()},
-            "episodes": [list(e) for e in self.episodes],
+            "episodes": [_plain(e) for e in self.episodes],
             "tally": self.tally.state_dict(),
             "window": list(self.window),
             "row_at": self.row_step,
@@ -157,10 +166,25 @@ class Logger:
             sink.cut_after(self.row_step, self.evaluation_step)
 
 
+def _plain(episode: Episode) -> list[Any]:
+    """An episode for a checkpoint; without what the env did not say, as in earlier versions."""
+    reported = [episode.success, dict(episode.info)]
+    return [*episode[:2], *(reported if reported != [None, {}] else [])]
+
+
 def _episode(value: object) -> Episode:
     """An episode of a checkpoint. Raises StateError."""
-    total, length = Fields({"episode": value}).items("episode", 2)
-    return Episode(number(total, "return", -MAX_RETURN, MAX_RETURN), integer(length, "length", 0))
+    total, length, *reported = Fields({"episode": value}).items("episode")
+    episode = Episode(
+        number(total, "return", -MAX_RETURN, MAX_RETURN), integer(length, "length", 0)
+    )
+    if not reported:
+        return episode
+    success, info = Fields({"reported": reported}).items("reported", 2)
+    if success is not None and type(success) is not bool:
+        raise StateError(f"{shown(success)} is not whether an episode is a success")
+    values = Fields(info, "info")
+    return episode._replace(success=success, info={key: values.number(key) for key in info})
 
 
 def _joined(values: Sequence[torch.Tensor | np.ndarray]) -> torch.Tensor:

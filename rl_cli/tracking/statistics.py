@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -55,8 +56,30 @@ def iqm_interval(values: np.ndarray, level: float = 0.95, seed: int = 0) -> tupl
     return float(low), float(high)
 
 
+def is_success(episode: Episode, success_at: float | None) -> bool | None:
+    """What the env says, else whether the return is at least `success_at`; None: neither is known."""
+    if episode.success is not None or success_at is None:
+        return episode.success
+    return episode.episode_return >= success_at
+
+
+def success_rate(episodes: Iterable[Episode], success_at: float | None) -> float | None:
+    """Share of the episodes of which success is known; None: it is known of none."""
+    known = [x for x in (is_success(e, success_at) for e in episodes) if x is not None]
+    return sum(known) / len(known) if known else None
+
+
+def info_means(episodes: Sequence[Episode]) -> dict[str, float]:
+    """Mean of each value of `info` over the episodes that have it."""
+    found: dict[str, list[float]] = {}
+    for episode in episodes:
+        for key, value in episode.info.items():
+            found.setdefault(key, []).append(value)
+    return {key: sum(values) / len(values) for key, values in found.items()}
+
+
 def summarise(episodes: list[Episode], success_at: float | None = None) -> Summary:
-    """Summary of finished episodes. Success is a return of at least `success_at`."""
+    """Summary of finished episodes. See `is_success`."""
     returns = np.array([e.episode_return for e in episodes])
     low, high = iqm_interval(returns)
     return Summary(
@@ -70,8 +93,8 @@ def summarise(episodes: list[Episode], success_at: float | None = None) -> Summa
         min=float(returns.min()),
         max=float(returns.max()),
         mean_length=float(np.mean([e.length for e in episodes])),
-        success_rate=None if success_at is None else float((returns >= success_at).mean()),
-        success_at=success_at,
+        success_rate=success_rate(episodes, success_at),
+        success_at=None if any(e.success is not None for e in episodes) else success_at,
     )
 
 
@@ -89,6 +112,7 @@ class EpisodeTally:
         self.success_at = success_at
         self.count, self.steps, self.successes = 0, 0, 0
         self.mean, self.squares = 0.0, 0.0  # of the returns; sum of squared deviations
+        self.judged, self.reported = 0, 0  # episodes of which success is known; by the env
         self.missed = 0  # episodes whose returns are unknown (checkpoint format 1)
 
     def add(self, episode: Episode) -> None:
@@ -97,8 +121,10 @@ class EpisodeTally:
         before = self.mean
         self.mean += (value - before) / (self.count - self.missed)
         self.squares += (value - before) * (value - self.mean)
-        if self.success_at is not None and value >= self.success_at:
-            self.successes += 1
+        success = is_success(episode, self.success_at)
+        self.judged += success is not None
+        self.successes += bool(success)
+        self.reported += episode.success is not None
 
     def count_unknown(self, episodes: int) -> None:
         """Start from a number of episodes whose returns are unknown."""
@@ -115,13 +141,14 @@ class EpisodeTally:
         std = math.sqrt(self.squares / (known - 1)) if known > 1 else 0.0
         summary = {"episodes": known, "mean": self.mean, "std": std}
         summary["mean_length"] = self.steps / known
-        if self.success_at is not None:
-            summary["success_rate"] = self.successes / known
-            summary["success_at"] = self.success_at
+        if self.judged:
+            summary["success_rate"] = self.successes / self.judged
+            if self.success_at is not None and not self.reported:
+                summary["success_at"] = self.success_at
         return summary
 
     def state_dict(self) -> dict[str, float]:
-        names = ("count", "steps", "successes", "mean", "squares", "missed")
+        names = ("count", "steps", "successes", "judged", "reported", "mean", "squares", "missed")
         return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state: object) -> None:
@@ -129,7 +156,12 @@ class EpisodeTally:
         fields = Fields(state, "tally")
         self.count = fields.integer("count")
         self.missed = fields.integer("missed", 0, self.count)
-        self.successes = fields.integer("successes", 0, self.count)
+        known = self.count - self.missed  # earlier versions knew thresholds only
+        self.judged = fields.integer(
+            "judged", 0, self.count, 0 if self.success_at is None else known
+        )
+        self.reported = fields.integer("reported", 0, self.judged, 0)
+        self.successes = fields.integer("successes", 0, self.judged)
         self.steps = fields.integer("steps")
         self.mean = fields.number("mean", -MAX_RETURN, MAX_RETURN)
         self.squares = fields.number("squares", 0.0)

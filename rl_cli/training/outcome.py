@@ -15,7 +15,14 @@ from rl_cli.storage import run_folder
 from rl_cli.storage.manifest import best_step
 from rl_cli.storage.policy_only import has_state
 from rl_cli.tracking.console import say_fitted
-from rl_cli.tracking.formatting import describe, describe_training, duration, number, size
+from rl_cli.tracking.formatting import (
+    describe,
+    describe_training,
+    duration,
+    number,
+    size,
+    success_means,
+)
 from rl_cli.tracking.statistics import Summary
 
 
@@ -75,8 +82,7 @@ def print_completed(
     here = path_here(folder)
     why = "" if outcome.reason == "budget" else f" ({outcome.reason})"
     lines = [f"done: {outcome.step:,} steps in {duration(outcome.seconds)}{why}"]
-    reached = "" if summary.success_rate is None else f" (return >= {summary.success_at:g})"
-    lines.append(f"final:   {describe(summary)}{reached}")
+    lines.append(f"final:   {describe(summary)}{success_means(summary)}")
     if (step := best_step(folder / "checkpoints")) is not None:
         is_last = "the last one" if step == outcome.step else f"at step {step:,}"
         lines.append(f"best:    eval return {number(best_return)}, {is_last}")

@@ -54,6 +54,7 @@ class AdviceCallback(Callback):
         self.envs, self.predict, self.notify, self.trigger = envs, predict, notify, trigger
         self.rng, self.action = stream(seed, "advice"), envs.spec.action
         self.clipped = ClippedActions(self.action) if self.action.kind == "box" else None
+        self.checks_info = True  # once
 
     def start(self, state: RunState) -> None:
         self.trigger.restart(*state.served)
@@ -69,7 +70,13 @@ class AdviceCallback(Callback):
         return self.trigger.next_due(step)
 
     def run(self, state: RunState) -> None:
-        if not self.trigger.fire(state.step, state.episodes) or self.clipped is None:
+        if not self.trigger.fire(state.step, state.episodes):
+            return
+        if self.checks_info and state.episodes:
+            self.checks_info = False
+            if keys := self.envs.infos.missing():
+                self.notify(f"env.log_info: info has had no number named {', '.join(keys)} so far")
+        if self.clipped is None:
             return
         logs = self.envs.actions[:WATCHED_ENVS]
         note = self.clipped.add(np.concatenate([log.latest(SAMPLES) for log in logs]))
