@@ -142,6 +142,15 @@ def test_only_cli_imports_hydra():
             assert not tops_of(path) & {"hydra", "omegaconf"}, name_of(path)
 
 
+def test_plugins_of_hydra_are_small():
+    """Hydra executes each whenever any program of the same environment starts it."""
+    for path in sources("hydra_plugins"):
+        assert tops_of(path) <= {"dataclasses", "hydra", "rl_cli", "__future__"}, path.name
+        assert len(path.read_text().splitlines()) <= 60, path.name
+    code = "import hydra_plugins.rl_train.local, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=REPO, check=False).returncode == 0
+
+
 def test_config_loads_no_torch():
     """Neither itself nor through what it imports."""
     names = [f"rl_cli.config.{path.stem}" for path in (PACKAGE / "config").glob("[!_]*.py")]

@@ -8,13 +8,11 @@ import functools
 import os
 import re
 import shutil
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
 from rl_cli import algos
-from rl_cli.cli import user_conf
 from rl_cli.cli.arguments import check_flags, plain_overrides, split_flags, value_of
 from rl_cli.cli.config_groups import (
     CONF,
@@ -33,7 +31,8 @@ from rl_cli.core.errors import BadInput
 def run_hydra(config_name: str, argv: list[str], task: Callable[[Any], object]) -> None:
     """Compose `config_name` with the overrides and call `task` once per job.
 
-    A single run is composed here, once; `hydra.main` composes twice, and is used for everything else.
+    A single run is composed once; Hydra itself composes it twice, and runs everything else. If `task` has a
+    method `run_jobs`, our launchers call it with all jobs of a sweep.
 
     Raises:
         CompositionError: Hydra could not compose the configuration.
@@ -42,64 +41,53 @@ def run_hydra(config_name: str, argv: list[str], task: Callable[[Any], object]) 
 
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors instead of printing them
-    if not _needs_hydra_main(argv) and (cfg := _composed(config_name, argv)) is not None:
+    if not _needs_hydra(argv) and (cfg := _composed(config_name, argv)) is not None:
         task(cfg)
         return
-    import hydra
+    from rl_cli.cli import hydra_app
 
-    raised: list[Exception] = []
+    guarded = _GuardedJobs(task) if hasattr(task, "run_jobs") else _Guarded(task)
+    try:
+        hydra_app.run(config_name, argv, guarded)
+    except (BadInput, CompositionError):
+        raise
+    except Exception as error:
+        if guarded.raised is None:  # any error of Hydra's is about the command line
+            raise CompositionError from error
+    if guarded.raised is not None:
+        raise guarded.raised
 
-    def guarded(cfg: Any) -> object:
+
+class _Guarded:
+    """A task of Hydra's that keeps the first exception, for which Hydra would print its own message."""
+
+    def __init__(self, task: Callable[[Any], object]) -> None:
+        self.task = task
+        self.raised: Exception | None = None
+
+    def __call__(self, cfg: Any) -> object:
         try:
-            return task(cfg)
-        except Exception as error:  # raised below: Hydra would print its own message
-            raised.append(error)
+            return self.task(cfg)
+        except Exception as error:
+            self.raised = self.raised or error
             return None
 
-    sys.argv = [sys.argv[0], *argv]
-    try:
-        with _jobs_composed_once(), user_conf.checked():
-            hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(
-                guarded
-            )()
-    except BadInput:
-        raise
-    except Exception as error:  # any error of Hydra's is about the command line
-        raise CompositionError from error
-    if raised:
-        raise raised[0]
 
+class _GuardedJobs(_Guarded):
+    """A task that our launchers give all jobs of a sweep."""
 
-@contextlib.contextmanager
-def _jobs_composed_once() -> Iterator[None]:
-    """Skip Hydra's validation of a sweep, which composes every job a second time.
+    def run_jobs(self, *args: Any) -> Any:
+        try:
+            return cast(Any, self.task).run_jobs(*args)
+        except Exception as error:
+            self.raised = self.raised or error
+            raise
 
-    The validation is for launchers that compose jobs elsewhere. With the basic launcher all jobs are
-    composed before the first one starts.
-    """
-    from hydra.plugins.sweeper import Sweeper
-
-    original = Sweeper.validate_batch_is_legal
-
-    def validate(sweeper: Any, batch: Any) -> None:
-        # compared by name: Hydra recreates these classes when it searches for plugins
-        if [type(part).__name__ for part in (sweeper, sweeper.launcher)] != BASIC:
-            original(sweeper, batch)
-
-    name = "validate_batch_is_legal"
-    setattr(Sweeper, name, validate)
-    try:
-        yield
-    finally:
-        setattr(Sweeper, name, original)
-
-
-BASIC = ["BasicSweeper", "BasicLauncher"]
 
 HYDRA_RESOLVER = "${hydra:"
 
 
-def _needs_hydra_main(argv: list[str]) -> bool:
+def _needs_hydra(argv: list[str]) -> bool:
     """Whether a command line uses more of Hydra than the composition of one configuration."""
     flags, words = split_flags(argv)
     hydra_key = r"[+~]*(hydra(?!\.(sweep\.dir|searchpath)=)|sweep)\b"
@@ -107,21 +95,21 @@ def _needs_hydra_main(argv: list[str]) -> bool:
 
 
 def _composed(config_name: str, argv: list[str]) -> Any:
-    """The configuration of a single run; None: it may be a sweep, or needs `hydra.main`.
+    """The configuration of a single run; None: it may be a sweep, or needs Hydra's own start.
 
     Raises:
         CompositionError: it cannot be composed.
         BadInput: a file that is not shipped is refused.
 
     """
-    from hydra import compose, initialize_config_dir
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
     from omegaconf import OmegaConf, open_dict
 
+    from rl_cli.cli import hydra_app
+
     try:
-        with initialize_config_dir(str(CONF), version_base="1.3"), user_conf.checked():
-            cfg = compose(config_name, argv, return_hydra_config=True)
+        cfg = hydra_app.composed(config_name, argv)
     except BadInput:
         raise
     except Exception as error:
@@ -133,7 +121,7 @@ def _composed(config_name: str, argv: list[str]) -> Any:
         return None
     cfg.hydra.mode = RunMode.RUN
     ours = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
-    if HYDRA_RESOLVER in OmegaConf.to_yaml(ours):  # only `hydra.main` can resolve it
+    if HYDRA_RESOLVER in OmegaConf.to_yaml(ours):  # `compose` would resolve it wrongly
         return None
     HydraConfig.instance().set_config(cfg)
     with open_dict(cfg):

@@ -38,47 +38,14 @@ MAX_VALUES = 20_000
 Leaf = tuple[str, Any]  # dotted key, value that is no mapping
 
 
-@contextlib.contextmanager
-def checked() -> Iterator[None]:
-    """In the body Hydra refuses files that are not shipped and set what only the user may set.
-
-    The check is a wrapper of Hydra's own method, so it covers every file that a defaults list reaches.
-
-    Raises:
-        BadInput: names the file and the key.
-
-    """
-    from hydra._internal.config_repository import ConfigRepository
-    from hydra.core.object_type import ObjectType
-
-    original = ConfigRepository.load_config
-
-    def load(repository: Any, config_path: str) -> Any:
-        source = repository._find_object_source(config_path, ObjectType.CONFIG)
-        if source is None or _is_shipped(source):
-            return original(repository, config_path)
-        file = Path(source.path) / f"{config_path.removesuffix('.yaml')}.yaml"
-        if source.scheme() == "file":
-            _require_small(file)
-        result = original(repository, config_path)
-        _File(file, config_path).check(result)
-        return result
-
-    setattr(ConfigRepository, "load_config", load)  # noqa: B010  mypy refuses the assignment
-    try:
-        yield
-    finally:
-        setattr(ConfigRepository, "load_config", original)  # noqa: B010
-
-
-def _is_shipped(source: Any) -> bool:
+def is_shipped(source: Any) -> bool:
     """Whether a source of Hydra's search path is ours, Hydra's or a plugin's."""
     if source.scheme() == "file":
         return Path(source.path).resolve() == CONF.resolve()
     return bool(source.scheme() == "structured" or source.provider == "hydra")
 
 
-def _require_small(file: Path) -> None:
+def require_small(file: Path) -> None:
     """Refuse what would block or fill the memory when Hydra reads it; errors of YAML are Hydra's."""
     status = file.stat()  # of the target: a link to a file is the user's own business
     if (kind := special_kind(status.st_mode)) is not None:
@@ -104,6 +71,21 @@ def _size(node: yaml.Node, known: dict[int, int]) -> int:
         children = [child for part in parts for child in (part if type(part) is tuple else [part])]
         known[id(node)] = 1 + sum(_size(child, known) for child in children)
     return known[id(node)]
+
+
+def check(file: Path, config_path: str, result: Any) -> None:
+    """Refuse what a file that is not shipped may not contain.
+
+    Args:
+        file: the path.
+        config_path: its name for Hydra, such as env/corridor.
+        result: Hydra's ConfigResult.
+
+    Raises:
+        BadInput: names the file and the key.
+
+    """
+    _File(file, config_path).check(result)
 
 
 class _File:

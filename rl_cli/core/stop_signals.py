@@ -61,3 +61,32 @@ def raising() -> Iterator[None]:
     finally:
         for s, handler in zip(handled, before, strict=True):
             signal.signal(s, handler)
+
+
+_waiting: list[int] = []
+
+
+def _collect(signum: int, frame: FrameType | None) -> None:
+    if not (signum in _waiting and signum == SIGHUP):
+        _waiting.append(signum)
+
+
+@contextmanager
+def collected() -> Iterator[list[int]]:
+    """In the body stop signals are appended to the list, for a process that sends them on to its children."""
+    _waiting.clear()
+    handled = [s for s in STOP_SIGNALS if signal.getsignal(s) != signal.SIG_IGN]
+    before = [signal.signal(s, _collect) for s in handled]
+    try:
+        yield _waiting
+    finally:
+        for s, handler in zip(handled, before, strict=True):
+            signal.signal(s, handler)
+
+
+def raise_again() -> None:
+    """In a forked child: stop signals that its parent collects raise StopRequest here."""
+    _received.clear()
+    for s in STOP_SIGNALS:
+        if signal.getsignal(s) == _collect:
+            signal.signal(s, _raise)

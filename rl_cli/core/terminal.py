@@ -175,6 +175,20 @@ def _report_thread(args: threading.ExceptHookArgs) -> None:
         warn(f"{name} ended: {args.exc_type.__name__}: {args.exc_value}")
 
 
+def to_file(path: str) -> None:
+    """Append standard output and error of this process, and of those that it starts, to a file.
+
+    Nothing changes if the path is empty, is a link, or cannot be written.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
+    with contextlib.suppress(OSError):
+        handle = os.open(path, flags, 0o666)
+        for fd in (1, 2):
+            os.dup2(handle, fd)
+        os.close(handle)
+        sys.stdout, sys.stderr = (_guarded(os.fdopen(fd, "w", closefd=False)) for fd in (1, 2))
+
+
 def is_screen() -> bool:
     """Whether standard output is a terminal."""
     with contextlib.suppress(Exception):  # there is none, or an env has put its own here

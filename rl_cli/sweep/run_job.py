@@ -1,15 +1,17 @@
 """One job of a sweep: train, and write the record of how the run ended.
 
-Runs in a forked child process, or, where there is no fork, as `python -m rl_cli.sweep.run_job` with
-the job as JSON on standard input.
+Runs in a forked child process, or as `python -m rl_cli.sweep.run_job [<file>]` with the task as JSON in
+the file or on standard input.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,40 +19,15 @@ from rl_cli.config.labels import Labels
 from rl_cli.core import memory, processes, stop_signals, terminal
 from rl_cli.core.errors import RunError
 from rl_cli.storage.atomic_files import write_json
+from rl_cli.sweep.task import Task
 
 if TYPE_CHECKING:
     from rl_cli.training.outcome import Outcome
 
 
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """What a child process needs to know of its job; plain values that JSON can hold.
-
-    Args:
-        title: printed when the job starts; empty: nothing is printed.
-        config: of the run, with `run_dir` or `resume`.
-        labels: of the run.
-        concurrent: how many jobs run at the same time, which share the memory.
-        record: the fields of the job's record that are known before it starts.
-        path: of the record.
-        folder: of the run.
-
-    """
-
-    title: str
-    config: dict[str, Any]
-    labels: Labels
-    concurrent: int
-    record: dict[str, Any]
-    path: str
-    folder: str
-
-
 def run(task: Task) -> int:
     """Train and write the record. -> exit code."""
     memory.share_among(task.concurrent)
-    if task.title:
-        terminal.say(task.title)
     outcome = _guarded(task.config, task.labels)
     folder = task.folder if Path(task.folder).exists() else ""
     record = task.record | dataclasses.asdict(outcome) | {"run_dir": folder}
@@ -99,14 +76,23 @@ def import_modules(tensorboard: bool) -> None:
         import torch.utils.tensorboard  # noqa: F401
 
 
-def main() -> int:
-    """Entry point of a spawned job. -> exit code."""
+def main(argv: Sequence[str]) -> int:
+    """Entry point of a job in a new process. -> exit code.
+
+    Args:
+        argv: the path of a file with the task as JSON; empty: it comes on standard input.
+
+    """
     terminal.protect()
     processes.end_with_parent(signal.SIGTERM)
     with stop_signals.raising():
-        fields = json.load(sys.stdin)
-        return run(Task(**fields | {"labels": Labels.of(fields["labels"])}))
+        with open(argv[0], "rb") if argv else sys.stdin.buffer as source:
+            task = Task.of(json.load(source))
+        os.chdir(task.start)
+        os.environ.update(task.environment)
+        terminal.to_file(task.output)
+        return run(task)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -1,6 +1,7 @@
-"""Run the jobs of a sweep, each in its own process, with a record per job.
+"""Run jobs with an executor, with a record per job.
 
 sweep/job_0003.json   overrides of the job, run folder, exit code and reason
+sweep/job_0003.log    what the job printed, if anything
 
 A sweep started again in the same folder skips completed jobs and resumes interrupted ones. Jobs are
 identified by their configuration, not by their number.
@@ -8,27 +9,25 @@ identified by their configuration, not by their number.
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import json
+import contextlib
 import os
 import signal
-import sys
-from collections.abc import Callable
+import time
+from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from rl_cli import algos
-from rl_cli.config.labels import Labels
-from rl_cli.config.run import RunConfig
-from rl_cli.core import devices, processes, terminal
-from rl_cli.core.errors import BadInput
+from rl_cli.core import processes, stop_signals
+from rl_cli.core.errors import RunError
 from rl_cli.storage import run_folder
 from rl_cli.storage.atomic_files import write_json
-from rl_cli.sweep import records, run_job
-from rl_cli.sweep.process_pool import ForkPool, Pool, SpawnPool
+from rl_cli.sweep import progress, records
+from rl_cli.sweep.executor import Ended, Executor
+from rl_cli.sweep.job import RUNNING, WAITING, Job, JobState
+from rl_cli.sweep.output import Output
 from rl_cli.sweep.records import Record
-from rl_cli.training.resume import HOW
+from rl_cli.sweep.task import Task
+from rl_cli.sweep.view import View
 
 STORAGE = 4
 """Exit code of a run that could not write its files."""
@@ -36,165 +35,211 @@ STORAGE = 4
 KILLED = 128 + 9
 """Exit code of a process that SIGKILL ended; Windows has no name for the signal."""
 
+FINAL = (0, 2, 3)
+"""Exit codes of jobs that are not started again: complete, bad input, numbers that are not finite."""
 
-@dataclasses.dataclass
-class Job:
-    """One combination of a sweep."""
-
-    number: int
-    cfg: RunConfig
-    config: dict[str, Any]  # the same as composed, plain values
-    labels: Labels
-    overrides: list[str]
-    name: str  # the overrides that differ between jobs
-
-    @classmethod
-    def of(
-        cls,
-        number: int,
-        config: dict[str, Any],
-        labels: Labels,
-        overrides: list[str],
-        name: str,
-    ) -> Job:
-        """A job with its typed configuration.
-
-        Raises:
-            BadInput: what can be refused without making an env.
-
-        """
-        try:
-            cfg = algos.build_run_config(config)
-            devices.require_driver(cfg.device)
-        except BadInput as error:
-            error.where = f"{error.where} (job {number}; none was started)"
-            raise
-        return cls(number, cfg, config, labels, overrides, name)
-
-    def digest(self) -> str:
-        """Hash of the configuration, equal for jobs that would give the same run."""
-        content = {k: v for k, v in self.config.items() if k not in HOW} | {
-            "labels": self.labels[:2]
-        }
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+PROGRESS_SECONDS = 1.0
+"""How often the progress of running jobs is read."""
 
 
 class Sweep:
-    """Runs jobs in child processes, at most `size` at a time.
+    """Starts jobs, follows them, and keeps their records. A context manager: stop signals are sent on to jobs.
 
     Args:
-        folder: of the sweep, for the records.
-        size: jobs at a time.
+        folder: of the sweep, for the records; the caller holds its lock.
+        executor: runs the jobs.
+        view: shows them.
+        retries: how often a job that failed is started again, from its last checkpoint.
 
     Attributes:
         exit_code: 128 + n after signal n, else 0.
 
     """
 
-    def __init__(self, folder: Path, size: int) -> None:
-        self.folder, self.size, self.concurrent = folder, size, 1
-        self.paths: dict[int, Path] = {}  # number of a job of this start -> path of its record
-        self.known = _records(folder)
+    def __init__(self, folder: Path, executor: Executor, view: View, retries: int = 0) -> None:
+        self.folder, self.executor, self.view, self.retries = folder, executor, view, retries
         self.exit_code = 0
+        self.states: dict[int, JobState] = {}
+        self.waiting: deque[JobState] = deque()
+        self.running: dict[int, tuple[JobState, Output]] = {}
+        self.ended: list[JobState] = []  # not yet returned by `advance`
+        self.given_up: set[int] = set()  # numbers of jobs that `stop` ended
+        self.known = _records(folder)
+        self.progress_read = 0.0
+        self.signals: list[int] = []
+        self.sent = 0  # of the signals
+        self._stack = contextlib.ExitStack()
 
-    def run(self, jobs: list[Job]) -> None:
-        """Run the jobs that are not complete."""
-        self.concurrent = min(self.size, len(jobs))
-        start, pool = self._pool(jobs)
-        try:
+    def __enter__(self) -> Sweep:
+        self.signals = self._stack.enter_context(stop_signals.collected())
+        self._stack.callback(self.view.close)
+        self._stack.callback(self.executor.close)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def run(self, jobs: Sequence[Job]) -> None:
+        """Run the jobs that are not complete, until all have ended or a stop signal arrives."""
+        with self:
             for job in jobs:
-                if self.exit_code or pool.signum is not None:
-                    break
-                if (task := self._task(job)) is not None and not start(job.number, task):
-                    self._not_started(job, pool.signum or signal.SIGINT)
-        finally:
-            pool.drain()
-        if pool.signum is not None:
-            self.exit_code = 128 + pool.signum
+                self.add(job)
+            while self.is_busy:
+                self.advance(0.25)
 
-    def result(self, job: Job) -> float | None:
-        """The last evaluation of a job of this start, for a sweeper that optimizes it."""
-        value = records.load(self.paths[job.number]).get("eval_return")
-        return float(value) if isinstance(value, int | float) else None
+    @property
+    def is_busy(self) -> bool:
+        """Whether a job runs or waits."""
+        return bool(self.running or self.waiting or self.ended)
 
-    def _not_started(self, job: Job, signum: int) -> None:
-        """Record a job that a stop signal reached before it started."""
-        path = self.paths[job.number]
-        ended = {"exit_code": 128 + signum, "state": "interrupted", "reason": _name(signum)}
-        write_json(path, records.load(path) | ended)
+    def add(self, job: Job) -> JobState:
+        """Queue a job. One that is complete already is returned by the next `advance`."""
+        path, record = self._record_of(job)
+        state = JobState(job, path, record)
+        self.states[job.number] = state
+        if _is_complete(record):
+            state.state, state.is_complete_before = "completed", True
+            state.folder, state.eval_return = record["run_dir"], record["eval_return"]
+            self.ended.append(state)
+        else:
+            self.waiting.append(state)
+            if not record:  # an earlier one names the run to resume
+                record = self._new_record(state)
+                self._write(state, record | {"state": WAITING, "reason": "not started"})
+        self.view.add(state)
+        return state
 
-    def _pool(self, jobs: list[Job]) -> tuple[Callable[[int, run_job.Task], bool], Pool[Any]]:
-        """A function that starts a task, and the pool it starts it in."""
-        if processes.can_fork():
-            run_job.import_modules(any(job.config["log"]["tensorboard"] for job in jobs))
-            forked = ForkPool(self.size, self._ended, run_job.run)
-            return forked.start, forked
-        command = [sys.executable, "-m", run_job.__name__]
-        spawned = SpawnPool(self.size, self._ended, command)
-        return lambda number, task: spawned.start(number, dataclasses.asdict(task)), spawned
+    def stop(self, number: int) -> None:
+        """Have a job end: one that waits is not started; one that runs saves a checkpoint. It is not repeated."""
+        self.given_up.add(number)
+        if number in self.running:
+            self.executor.send(number, signal.SIGTERM)
+        self.waiting = deque(state for state in self.waiting if state.number != number)
 
-    def _task(self, job: Job) -> run_job.Task | None:
-        """Write the record of a job that starts. None: it is complete already."""
-        digest = job.digest()
-        path, earlier = self._record_of(job, digest)
-        self.paths[job.number] = path
-        if _is_complete(earlier):
-            terminal.say(f"[{job.number}] {job.name}: complete, {earlier['run_dir']}")
-            return None
-        quiet = job.cfg.shown == "none" or self.size > 1
-        config = {**job.config, "quiet": quiet}
-        if folder := _to_resume(earlier):
-            config["resume"] = folder
+    def advance(self, seconds: float) -> list[JobState]:
+        """Start what can be started, wait up to `seconds`. -> jobs that have ended since the last call."""
+        self._send_signals()
+        while self.waiting and self.executor.free() > 0 and not self.signals:
+            self._start(self.waiting.popleft())
+        if self.running:
+            for end in self.executor.wait(0.0 if self.ended else seconds):
+                self._end(end)
+        self._send_signals()
+        if self.signals:
+            self.waiting.clear()
+        for number, (_, output) in self.running.items():
+            self.view.output(number, output.read())
+        self._read_progress()
+        self.view.refresh()
+        ended, self.ended = self.ended, []
+        return ended
+
+    def _send_signals(self) -> None:
+        """Send the signals that have arrived on to all jobs, each once."""
+        for signum in self.signals[self.sent :]:
+            self.sent += 1
+            self.exit_code = self.exit_code or 128 + signum
+            self.view.stopping(signum)
+            for number in self.running:
+                self.executor.send(number, signum)
+
+    def _start(self, state: JobState) -> None:
+        job, record = state.job, self._new_record(state)
+        if folder := _to_resume(state.record, is_retry=state.attempts > 0):
+            state.began_at = progress.read(Path(folder)).step
         else:
             folder = str(run_folder.new_name(*job.labels[:2], job.cfg.seed))
-            config["run_dir"] = folder
-        record = {
-            **{"overrides": job.overrides, "labels": list(job.labels[:2])},
-            **{"seed": job.cfg.seed, "config": digest, "run_dir": folder},
-            "earlier": _attempts(earlier),
-        }
-        unfinished = {"exit_code": 1, "state": "running", "reason": "did not end"}
-        write_json(path, record | {"eval_return": None, "seconds": 0.0, "step": 0} | unfinished)
-
-        return run_job.Task(
-            title="" if job.cfg.shown == "none" else f"[{job.number}] {job.name}",
-            config=config,
+        state.folder, state.state, state.step = folder, RUNNING, state.began_at
+        state.attempts, state.began = state.attempts + 1, time.monotonic()
+        record["run_dir"] = folder
+        self._write(state, record | {"state": RUNNING, "reason": "did not end"})
+        output = Output(state.path.with_suffix(".log"))
+        task = Task(
+            config={**job.config, "quiet": True, "run_dir": folder, "resume": "auto"},
             labels=job.labels,
-            concurrent=self.concurrent,
+            concurrent=self.executor.side_by_side,
             record=record,
-            path=str(path),
+            path=str(state.path.absolute()),
             folder=folder,
+            start=str(Path.cwd()),
+            output=str(output.path.absolute()),
         )
+        self.running[job.number] = state, output
+        self.view.changed(state)
+        try:
+            self.executor.start(job.number, task)
+        except OSError as error:
+            self._end(Ended(job.number, 1, f"it cannot be started: {error}"))
 
-    def _record_of(self, job: Job, digest: str) -> tuple[Path, Record]:
+    def _new_record(self, state: JobState) -> Record:
+        """The fields that are known before a job starts; how earlier attempts ended."""
+        job = state.job
+        return {
+            **{"overrides": job.overrides, "labels": list(job.labels[:2])},
+            **{"seed": job.cfg.seed, "config": job.digest(), "run_dir": ""},
+            "earlier": _attempts(state.record),
+            **{"eval_return": None, "seconds": 0.0, "step": 0, "exit_code": 1},
+        }
+
+    def _record_of(self, job: Job) -> tuple[Path, Record]:
         """The path of a job's record, and its record from an earlier start, if any."""
-        known = self.known.get(digest, [])
+        known = self.known.get(job.digest(), [])
         if known:
             return known.pop(0)
-        number = job.number
-        while os.path.lexists(path := self.folder / f"job_{number:04d}.json"):
+        number, taken = job.number, {state.path for state in self.states.values()}
+        while os.path.lexists(path := self.folder / f"job_{number:04d}.json") or path in taken:
             number += 1  # of another job, from a sweep with other values
         return path, {}
 
-    def _ended(self, number: int, code: int) -> None:
-        path = self.paths[number]
-        record = records.load(path)
-        if record.get("state") == "running":  # the process ended before it wrote the record
-            state, reason = "failed", f"the process ended by itself with code {code}"
-            if code - 128 in processes.STOP_SIGNALS:  # before it could handle the signal
-                state, reason = "interrupted", _name(code - 128)
-            elif code > 128:
-                reason = f"killed by {_name(code - 128)}"
-            if code == KILLED:
-                reason += ", which the system sends when it is out of memory"
-            write_json(path, record | {"exit_code": code or 1, "state": state, "reason": reason})
-            record = records.load(path)
-        failed = record.get("exit_code")
-        if failed or self.size > 1:
-            ended = f"{record['state']}: {record['reason']}" if failed else "done"
-            terminal.say(f"[{number}] {ended}")
-        if record.get("state") == "interrupted":
-            self.exit_code = int(record["exit_code"])
+    def _end(self, end: Ended) -> None:
+        state, output = self.running.pop(end.number)
+        self.view.output(end.number, output.finish())
+        record = records.load(state.path) or dict(state.record)
+        if record.get("state") == RUNNING:  # the process ended before it wrote the record
+            self._write(state, record | _how_it_ended(end))
+        else:
+            state.record = record
+        state.state, state.eval_return = state.record["state"], state.record.get("eval_return")
+        if isinstance(step := state.record.get("step"), int):
+            state.step = max(state.step, step)
+        is_final = state.record["exit_code"] in FINAL or end.number in self.given_up or self.signals
+        if is_final or state.attempts > self.retries:
+            self.ended.append(state)
+        else:
+            self.waiting.append(state)
+        self.view.changed(state)
+        if state in self.waiting:
+            state.state = WAITING
+
+    def _write(self, state: JobState, record: Record) -> None:
+        """Write a record. One that cannot be written is kept in memory; the jobs go on."""
+        state.record = record
+        try:
+            write_json(state.path, record)
+        except RunError as error:
+            self.view.output(state.number, [f"its record is not written: {error.what}"])
+
+    def _read_progress(self) -> None:
+        if not self.view.is_live or time.monotonic() - self.progress_read < PROGRESS_SECONDS:
+            return
+        self.progress_read = time.monotonic()
+        for state, _ in self.running.values():
+            found = progress.read(Path(state.folder))
+            state.step = max(state.step, found.step)
+            if found.eval_return is not None:
+                state.eval_return = found.eval_return
+
+
+def _how_it_ended(end: Ended) -> Record:
+    """The end of a job whose process wrote no record of it, from the exit code of the process."""
+    code, state, reason = end.code, "failed", f"the process ended by itself with code {end.code}"
+    if code - 128 in processes.STOP_SIGNALS:  # before it could handle the signal
+        state, reason = "interrupted", _name(code - 128)
+    elif code > 128:
+        reason = f"killed by {_name(code - 128)}"
+    if code == KILLED:
+        reason += ", which the system sends when it is out of memory"
+    return {"exit_code": code or 1, "state": state, "reason": end.reason or reason}
 
 
 def _records(folder: Path) -> dict[str, list[tuple[Path, Record]]]:
@@ -213,23 +258,26 @@ def _is_complete(record: Record) -> bool:
     return run_folder.read_status(Path(record["run_dir"])).get("state") == "completed"
 
 
-def _to_resume(record: Record) -> str | None:
-    """The run folder of a job that was interrupted, killed or had no disk space.
+def _to_resume(record: Record, is_retry: bool = False) -> str | None:
+    """The run folder of a job that was interrupted, killed or had no disk space; of any that is repeated.
 
-    A job that failed by an error starts again in a new folder: resumed, it would fail again.
+    At another start of the sweep, a job that failed by an error starts in a new folder: its code may have
+    changed since then.
     """
     code = record.get("exit_code", 0)
-    stopped = record.get("state") in ("running", "interrupted") or code > 128 or code == STORAGE
+    stopped = record.get("state") in (RUNNING, "interrupted") or code > 128 or code == STORAGE
     folder = record.get("run_dir") or ""
-    return folder if stopped and (Path(folder) / "config.yaml").exists() else None
+    return folder if (stopped or is_retry) and (Path(folder) / "config.yaml").exists() else None
 
 
 def _attempts(record: Record) -> list[Record]:
     """How earlier attempts of the job ended, the oldest first."""
     if not record:
         return []
-    kept = {k: record.get(k) for k in ("run_dir", "state", "reason", "exit_code")}
-    return [*record.get("earlier", []), kept]
+    earlier: list[Record] = record.get("earlier", [])
+    if record.get("state") == WAITING:
+        return earlier
+    return [*earlier, {k: record.get(k) for k in ("run_dir", "state", "reason", "exit_code")}]
 
 
 def _name(signum: int) -> str:

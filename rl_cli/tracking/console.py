@@ -187,6 +187,11 @@ def say_fitted(text: str, indent: int | None = None) -> None:
     terminal.say(*fitted(escaped(text), indent).splitlines())
 
 
+def warn_fitted(text: str) -> None:
+    """As `say_fitted`, on standard error."""
+    terminal.warn(*fitted(escaped(text)).splitlines())
+
+
 def fitted(text: str, indent: int | None = None) -> str:
     """`text` broken to the width of the terminal: between values where it lists them, else between words.
 

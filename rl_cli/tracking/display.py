@@ -32,11 +32,16 @@ def make_monitor(display: Display) -> Monitor:
     """The monitor of `display`; auto: a live view where lines can be redrawn, else lines of text."""
     if display == "none":
         return QuietMonitor()
-    if display == "plain" or (display == "auto" and not redraws(os.environ)):
+    if not is_live(display):
         return PlainMonitor()
     from rl_cli.tracking.live import LiveMonitor
 
     return LiveMonitor(Console(force_terminal=True))
+
+
+def is_live(display: Display) -> bool:
+    """Whether `display` asks for a view that is redrawn, given where stdout leads."""
+    return display == "live" or (display == "auto" and redraws(os.environ))
 
 
 def print_table(table: Table) -> bool:

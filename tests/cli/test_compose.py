@@ -60,24 +60,6 @@ def test_experiment_file_can_define_a_sweep(chosen, here):
     ]
 
 
-def test_sweep_composes_each_job_once(here, monkeypatch):
-    """Hydra's validation, which composes them again, is off during the sweep and then restored."""
-    from hydra._internal.config_loader_impl import ConfigLoaderImpl
-    from hydra.plugins.sweeper import Sweeper
-
-    made, original = [], ConfigLoaderImpl.load_sweep_config
-    before = Sweeper.validate_batch_is_legal
-
-    def counted(self, master_config, sweep_overrides):
-        made.append(sweep_overrides)
-        return original(self, master_config, sweep_overrides)
-
-    monkeypatch.setattr(ConfigLoaderImpl, "load_sweep_config", counted)
-    assert [cfg.seed for cfg in composed("-m", "seed=1,2,3")] == [1, 2, 3]
-    assert len(made) == 3
-    assert Sweeper.validate_batch_is_legal is before
-
-
 @pytest.mark.parametrize(
     ("preset", "word"),
     [
@@ -86,9 +68,9 @@ def test_sweep_composes_each_job_once(here, monkeypatch):
         ("seed: 1", "run_dir=${hydra:job.name}_mine"),
     ],
 )
-def test_configuration_that_needs_hydra_main_is_left_to_it(here, preset, word):
+def test_configuration_that_needs_hydra_is_left_to_it(here, preset, word):
     """`compose` alone would resolve ${hydra:...} wrongly, and would not apply env_set."""
     (here / "conf/experiment").mkdir(parents=True)
     (here / "conf/experiment/mine.yaml").write_text(f"# @package _global_\n{preset}\n")
     words = ["experiment=mine", f"hydra.searchpath=[file://{here}/conf]", *([word] if word else [])]
-    assert compose._needs_hydra_main(words) or compose._composed("config", words) is None
+    assert compose._needs_hydra(words) or compose._composed("config", words) is None

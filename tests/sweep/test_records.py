@@ -85,7 +85,9 @@ def test_record_of_an_earlier_version_is_read(tmp_path):
     assert records.load(path)["overrides"] == []
 
 
-@pytest.mark.parametrize("name", ["job_0000.json", ".lock", ".lock.soft", "multirun.yaml"])
+@pytest.mark.parametrize(
+    "name", ["job_0000.json", "job_0000.log", ".lock", ".lock.soft", "multirun.yaml"]
+)
 @pytest.mark.parametrize("kind", ["link", "dangling link", "pipe", "device"])
 def test_special_file_in_the_folder_of_a_sweep_is_refused(here, capsys, name, kind):
     """Nothing behind a link is created or changed, and a pipe does not block."""

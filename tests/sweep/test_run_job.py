@@ -7,6 +7,7 @@ import json
 import pytest
 
 from rl_cli import algos
+from rl_cli.config.labels import Labels
 from rl_cli.core import memory
 from rl_cli.core.errors import NonFinite
 from rl_cli.sweep import run_job
@@ -25,7 +26,8 @@ def job(here, monkeypatch):
 
         monkeypatch.setattr(experiment, "train", train)
         record = {"seed": 3, "run_dir": "r"}
-        task = run_job.Task("", {}, ("dqn", "cartpole"), 1, record, str(here / "job.json"), "r")
+        labels, path = Labels("dqn", "cartpole"), str(here / "job.json")
+        task = run_job.Task({}, labels, 1, record, path, folder="r", start=str(here))
         return run_job.run(task), json.loads((here / "job.json").read_text())
 
     (here / "r").mkdir()
