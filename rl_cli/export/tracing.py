@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -27,6 +27,9 @@ class Traced(NamedTuple):
     graph: Graph
     scores: Callable[[np.ndarray], np.ndarray] | None
     """The policy's own Q-values or logits (B, A) of normalised observations; None: no discrete actions."""
+
+    kind: Literal["q", "logits", "none"]
+    """What the scores are."""
 
 
 def trace(agent: Agent) -> Traced:
@@ -64,7 +67,7 @@ def _of_q_network(
     def q_values(obs: np.ndarray) -> np.ndarray:
         return net.returns.mean_in_numpy(policy.learner.forward(net.encoder, net.head, obs))
 
-    return Traced(graph, q_values)
+    return Traced(graph, q_values, "q")
 
 
 def _of_actor(
@@ -75,9 +78,13 @@ def _of_actor(
     out = _head(graph, net.policy_net, arrays, encoded)
     if type(net.distribution) is not Categorical:
         _finish_gaussian(graph, net.distribution, out, path)
-        return Traced(graph, None)
+        return Traced(graph, None, "none")
     path.finish_discrete(graph, out, net.distribution.sizes)
-    return Traced(graph, lambda obs: policy.learner.forward(net.obs_encoder, net.policy_net, obs))
+
+    def logits(obs: np.ndarray) -> np.ndarray:
+        return policy.learner.forward(net.obs_encoder, net.policy_net, obs)
+
+    return Traced(graph, logits, "logits")
 
 
 def _normalized(graph: Graph, normalizer: ObservationNormalizer | None) -> int:

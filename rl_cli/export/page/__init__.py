@@ -1,0 +1,1 @@
+"""The page of format=html: its text, styles and scripts."""
