@@ -30,7 +30,7 @@ from rl_cli.storage import checkpoint_reader
 from rl_cli.storage.atomic_files import write_json
 from rl_cli.tracking.display import print_table
 from rl_cli.tracking.formatting import summary_rows, summary_table
-from rl_cli.tracking.statistics import summarise
+from rl_cli.tracking.statistics import Summary, summarise
 
 
 def replay(cfg: ReplayConfig) -> float:
@@ -109,28 +109,47 @@ def _report(
     is_table = cfg.display in ("auto", "live") and print_table(summary_table(summary, title))
     if cfg.display != "none" and not is_table:
         terminal.say(title, *(f"{name}: {value}" for name, value in summary_rows(summary)))
-    write_json(
-        output / "evaluation.json",
-        {
-            "checkpoint": str(folder),
-            "step": manifest.step,
-            "algo": manifest.algo["name"],
-            "env": dataclasses.asdict(agent.env_cfg),
-            "greedy": cfg.greedy,
-            "seeds": [cfg.seed, cfg.seed + cfg.episodes - 1],
-            "summary": summary._asdict(),
-            "episodes": [
-                {"seed": cfg.seed + i, "return": e.episode_return, "length": e.length}
-                | _reported(e)
-                for i, e in enumerate(episodes)
-            ],
-        },
-    )
+    values = evaluation_values(agent, str(folder), episodes, summary, cfg.seed, cfg.greedy)
+    write_json(output / "evaluation.json", values)
     if cfg.display != "none":
         terminal.say(
             f"checkpoint: {relative(folder)}",
             f"results:    {relative(output / 'evaluation.json')}",
         )
+
+
+def evaluation_values(
+    agent: Agent,
+    checkpoint: str,
+    episodes: list[Episode],
+    summary: Summary,
+    seed: int,
+    greedy: bool,
+) -> dict[str, Any]:
+    """The content of evaluation.json.
+
+    Args:
+        agent: what was evaluated.
+        checkpoint: its folder.
+        episodes: episode i was reset with seed + i.
+        summary: of the episodes.
+        seed: of the first episode.
+        greedy: whether the most likely actions were taken.
+
+    """
+    return {
+        "checkpoint": checkpoint,
+        "step": agent.manifest.step,
+        "algo": agent.manifest.algo["name"],
+        "env": dataclasses.asdict(agent.env_cfg),
+        "greedy": greedy,
+        "seeds": [seed, seed + len(episodes) - 1],
+        "summary": summary._asdict(),
+        "episodes": [
+            {"seed": seed + i, "return": e.episode_return, "length": e.length} | _reported(e)
+            for i, e in enumerate(episodes)
+        ],
+    }
 
 
 def _reported(episode: Episode) -> dict[str, Any]:

@@ -93,7 +93,7 @@ class Context:
 
 def before_policy(env: Any) -> list[str]:
     """What the caller does to the env's observations before the policy, in this order."""
-    steps = []
+    steps = [f"wrap the env in {wrapper}" for wrapper in env.wrappers]
     if env.frame_skip > 1:
         steps.append(f"repeat each action {env.frame_skip} times")
     if env.grayscale:

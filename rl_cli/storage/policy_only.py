@@ -48,20 +48,32 @@ def drop_buffers(folder: Path) -> None:
 
 def _keep_policy(checkpoint: Path, manifest: Manifest) -> None:
     part = checkpoint.parent / f".{checkpoint.name}.part"
-    files = {POLICY: manifest.files[POLICY]}
     with storing(checkpoint):
         shutil.rmtree(part, ignore_errors=True)
-        part.mkdir()
         try:
-            shutil.copyfile(checkpoint / POLICY, part / POLICY)
-            kept = dataclasses.replace(manifest, format=FORMAT, files=files)
-            write_new(part / MANIFEST, [encode(kept)])
-            sync_files([part / POLICY, part / MANIFEST])
-            sync_folder(part)
+            copy_policy(checkpoint, manifest, part)
             publish(part, checkpoint)
         except BaseException:
             shutil.rmtree(part, ignore_errors=True)
             raise
+
+
+def copy_policy(checkpoint: Path, manifest: Manifest, target: Path) -> None:
+    """Write a checkpoint without its state, which can be evaluated but not resumed.
+
+    Args:
+        checkpoint: the folder to copy from.
+        manifest: its manifest.
+        target: the folder to create.
+
+    """
+    target.mkdir(parents=True)
+    shutil.copyfile(checkpoint / POLICY, target / POLICY)
+    files = {POLICY: manifest.files[POLICY]}
+    kept = dataclasses.replace(manifest, format=FORMAT, files=files)
+    write_new(target / MANIFEST, [encode(kept)])
+    sync_files([target / POLICY, target / MANIFEST])
+    sync_folder(target)
 
 
 def has_state(folder: Path) -> bool:

@@ -123,7 +123,7 @@ def _refuse_changes(env: Any, cfg: Any) -> None:
         for name, value, plain in (
             ("kinematics_integrator", getattr(env, "kinematics_integrator", "euler"), "euler"),
             ("sutton_barto_reward", getattr(env, "_sutton_barto_reward", False), False),
-            ("wrappers", getattr(cfg, "wrappers", []) or [], []),
+            ("wrappers", cfg.wrappers, []),
         )
         if value != plain
     ]
