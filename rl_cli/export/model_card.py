@@ -13,7 +13,6 @@ from rl_cli.envs.trust import required_arguments
 from rl_cli.evaluation.agent import Agent
 from rl_cli.tracking.statistics import Summary
 
-
 TEXT = """\
 ---
 {fields}---
