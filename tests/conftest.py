@@ -35,6 +35,12 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch):
+    """Reports draw no pictures, which takes a second, unless a test asks for them."""
+    monkeypatch.setattr("rl_cli.report.pictures.available", lambda: False)
+
+
 @pytest.fixture
 def command(here):
     """A function that runs rl-train, rl-eval or rl-play as a process in an empty current folder."""

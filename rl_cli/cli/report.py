@@ -10,7 +10,6 @@ from rl_cli.config.commands import ReportConfig
 from rl_cli.config.schema import keys
 from rl_cli.core import terminal
 from rl_cli.core.errors import BadInput
-from rl_cli.core.start_folder import relative
 
 
 def _help() -> str:
@@ -22,7 +21,8 @@ def _help() -> str:
         paragraph(
             "A folder is a run, a sweep, or contains runs at any depth. Runs that differ only in the seed form "
             "a group. Of the groups of an env, the others are compared with the first. Prints a table, and "
-            "writes report.html (one page that opens from disk) and report.csv."
+            "writes report.html (one page that opens from disk), report.csv and, with matplotlib, its charts as "
+            "report-*.png."
         ),
         "",
         item(
@@ -33,6 +33,11 @@ def _help() -> str:
         item(
             "threshold",
             "return that counts as success; default: that of the runs (env.success_at, or the env's own)",
+        ),
+        item(
+            "pictures",
+            "true: write the charts as PNG; false: do not; default: if matplotlib is installed "
+            "(pip install 'rl-cli[plots]')",
         ),
         "",
         "  rl-report runs",
@@ -50,12 +55,12 @@ def run(argv: list[str]) -> int:
         if not names:
             raise BadInput("no folder is named", " ".join(argv), "rl-report runs")
         folders = [Path(name) for name in names]
-        from rl_cli.report import report, table  # imports numpy
+        from rl_cli.report import pictures, report, table  # imports numpy
 
+        pictures.require(cfg.pictures)
         found = report.make(folders, cfg.threshold)
         table.show(found)
         single = len(folders) == 1 and not (folders[0] / "config.yaml").exists()
         target = Path(cfg.output or (folders[0] if single else "runs"))
-        for path in report.write(found, target):
-            terminal.say(f"{path.suffix[1:] + ':':<8} {relative(path)}")
+        table.show_files(report.write(found, target, cfg.pictures))
     return code[0]

@@ -78,6 +78,9 @@ class ReportConfig:
     threshold: float | None = Field(
         description="return that counts as success; null: that of the runs"
     )
+    pictures: bool | None = Field(
+        description="write the charts as PNG; null: if matplotlib is installed"
+    )
 
 
 @schema

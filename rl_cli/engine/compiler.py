@@ -140,6 +140,11 @@ def files_digest(files: Iterable[Path]) -> str:
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
+def content_digest(files: Iterable[Path]) -> str:
+    """Digest of the contents of files, each of which is read once."""
+    return hashlib.sha256(b"\0".join(map(_file_digest, files))).hexdigest()
+
+
 @functools.cache
 def _package_digest() -> bytes:
     package = Path(__file__).parents[1]

@@ -17,6 +17,7 @@ from rl_cli.tracking.statistics import iqm
 MIN_SEEDS = 5
 """Runs from which on an interval is given. The percentile bootstrap of fewer is far too narrow."""
 REPEATS = 2_000
+PROFILE_REPEATS = 500
 SEED = 0
 BLOCK = 1 << 22
 """Values drawn at a time, to bound memory: 32 MiB."""
@@ -70,18 +71,32 @@ def improvement(ours: np.ndarray, theirs: np.ndarray) -> Interval:
         theirs: (m,) results, likewise.
 
     """
-    x, y = finite(ours), finite(theirs)
-    if not len(x) or not len(y):
+    return mean_improvement([(ours, theirs)])
+
+
+def mean_improvement(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> Interval:
+    """`improvement` averaged over envs, resampled within each env. An env without results is left out.
+
+    Args:
+        pairs: per env, the results of both methods.
+
+    """
+    known = [(finite(x), finite(y)) for x, y in pairs]
+    known = [(x, y) for x, y in known if len(x) and len(y)]
+    if not known:
         return NOTHING
-    value = float(_pairs(x[None], y[None])[0])
-    if min(len(x), len(y)) < MIN_SEEDS:
+    value = float(np.mean([_pairs(x[None], y[None])[0] for x, y in known]))
+    if min(min(len(x), len(y)) for x, y in known) < MIN_SEEDS:
         return Interval(value, math.nan, math.nan)
     rng = np.random.default_rng(SEED)
-    found = [
-        _pairs(rng.choice(x, size=(count, len(x))), rng.choice(y, size=(count, len(y))))
-        for count in _blocks(len(x) + len(y), REPEATS)
-    ]
-    low, high = np.quantile(np.concatenate(found), [0.025, 0.975])
+    total = np.zeros(REPEATS)
+    for x, y in known:
+        found = [
+            _pairs(rng.choice(x, size=(count, len(x))), rng.choice(y, size=(count, len(y))))
+            for count in _blocks(len(x) + len(y), REPEATS)
+        ]
+        total += np.concatenate(found)
+    low, high = np.quantile(total / len(known), [0.025, 0.975])
     return Interval(value, float(low), float(high))
 
 
@@ -126,22 +141,67 @@ def time_to(events: Sequence[tuple[float, bool]]) -> Threshold:
         events: per run, the time and whether the event happened; False: the run ended then.
 
     """
-    survival, median = 1.0, math.inf
+    times, reached = share_reached(events)
+    over = np.flatnonzero(1 - reached <= 0.5)
+    median = float(times[over[0]]) if len(over) else math.inf
+    return Threshold(sum(happened for _, happened in events), len(events), median)
+
+
+def share_reached(events: Sequence[tuple[float, bool]]) -> tuple[np.ndarray, np.ndarray]:
+    """Share of runs that have reached an event by each time: 1 - the Kaplan-Meier estimate.
+
+    Args:
+        events: as for `time_to`.
+
+    Returns:
+        (k,) times of events, increasing, and the share from each of them on.
+
+    """
+    survival, times, shares = 1.0, list[float](), list[float]()
     for time in sorted({t for t, happened in events if happened}):
         at_risk = sum(t >= time for t, _ in events)
         survival *= 1 - sum(happened and t == time for t, happened in events) / at_risk
-        if survival <= 0.5:
-            median = time
-            break
-    return Threshold(sum(happened for _, happened in events), len(events), median)
+        times.append(time)
+        shares.append(1 - survival)
+    return np.array(times), np.array(shares)
 
 
 def profile(scores: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
     """Performance profile: share of (n,) scores above each of (k,) thresholds."""
-    known = np.sort(finite(scores))
-    if not len(known):
-        return np.full(len(thresholds), math.nan)
-    above: np.ndarray = 1 - np.searchsorted(known, thresholds, side="right") / len(known)
+    return stratified_profile([scores], thresholds)[0]
+
+
+def stratified_profile(
+    strata: Sequence[np.ndarray], thresholds: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Performance profile of several envs, each of which counts the same, and its 95 % interval.
+
+    Args:
+        strata: one array of scores per env; NaN values are left out, and envs without scores.
+        thresholds: (k,), increasing.
+
+    Returns:
+        (k,) shares, and the lower and upper bounds; NaN: no scores, or too few for an interval.
+
+    """
+    known = [np.sort(v) for v in (finite(values) for values in strata) if len(v)]
+    nothing = np.full(len(thresholds), math.nan)
+    if not known:
+        return nothing, nothing, nothing
+    shares: np.ndarray = np.mean([_above(v, thresholds) for v in known], axis=0)
+    if min(len(v) for v in known) < MIN_SEEDS:
+        return shares, nothing, nothing
+    rng = np.random.default_rng(SEED)
+    draws = np.zeros((PROFILE_REPEATS, len(thresholds)))
+    for values in known:
+        drawn = np.sort(rng.choice(values, size=(PROFILE_REPEATS, len(values))), axis=1)
+        draws += np.array([_above(row, thresholds) for row in drawn]) / len(known)
+    low, high = np.quantile(draws, [0.025, 0.975], axis=0)
+    return shares, low, high
+
+
+def _above(ordered: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    above: np.ndarray = 1 - np.searchsorted(ordered, thresholds, side="right") / len(ordered)
     return above
 
 

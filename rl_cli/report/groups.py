@@ -46,30 +46,61 @@ class Group:
 
 
 def group(runs: Iterable[RunData]) -> list[Group]:
-    """Group runs by algorithm, env, and every key that changes learning or measurement.
+    """Group runs by algorithm, env, every key that changes learning or measurement, and the user's own source.
 
     A key is part of a group's `settings` if its value differs between two groups of the same algorithm
     and env. Of runs of one seed in one group, the one that was evaluated up to the latest step counts.
     """
     members: dict[tuple[object, ...], list[RunData]] = {}
     for run in runs:
-        values = sorted((key, repr(value)) for key, value in run.config.items() if _counts(key))
+        values = sorted((key, repr(value)) for key, value in _learning(run).items())
         members.setdefault((run.algo, run.env, *values), []).append(run)
     groups = list(members.values())
-    return [_make(found, _differing(found[0], groups)) for found in groups]
+    differing = _differing_keys([found[0] for found in groups])
+    return [_make(found, _settings(found[0], differing)) for found in groups]
 
 
 def _counts(key: str) -> bool:
     return key not in NOT_LEARNING and not key.startswith(NOT_LEARNING_GROUPS)
 
 
-def _differing(run: RunData, groups: Sequence[Sequence[RunData]]) -> dict[str, Value]:
-    peers = [g[0].config for g in groups if (g[0].algo, g[0].env) == (run.algo, run.env)]
-    every = {key: None for config in peers for key in config if _counts(key)}
+def _learning(run: RunData) -> dict[str, Value]:
+    """The values that separate groups: of keys, and digests of an algorithm or env of the user's own."""
+    values = {key: value for key, value in run.config.items() if _counts(key)}
+    return values | {f"{what} source": digest[:8] for what, digest in run.sources.items()}
+
+
+def _differing_keys(first: Sequence[RunData]) -> Mapping[tuple[str, str], Sequence[str]]:
+    """(algorithm, env) -> keys whose values differ between its groups, given the first run of each group."""
+    peers: dict[tuple[str, str], list[dict[str, Value]]] = {}
+    for run in first:
+        peers.setdefault((run.algo, run.env), []).append(_learning(run))
     return {
-        key: run.config.get(key)
-        for key in every
-        if any(config.get(key) != run.config.get(key) for config in peers)
+        pair: [
+            key
+            for key in dict.fromkeys(k for values in found for k in values)
+            if len({repr(values.get(key)) for values in found}) > 1
+        ]
+        for pair, found in peers.items()
+    }
+
+
+def _settings(run: RunData, differing: Mapping[tuple[str, str], Sequence[str]]) -> dict[str, Value]:
+    values = _learning(run)
+    return {key: values.get(key) for key in differing[run.algo, run.env]}
+
+
+def difference(run: RunData, first: RunData) -> dict[str, tuple[Value, Value]]:
+    """Keys of a run's configuration, other than the seed, whose values differ from those of another run.
+
+    Returns:
+        key -> value of the run, value of the other.
+
+    """
+    return {
+        key: (run.config.get(key), first.config.get(key))
+        for key in {**first.config, **run.config}
+        if key not in ("seed", "run_dir", "typed") and run.config.get(key) != first.config.get(key)
     }
 
 

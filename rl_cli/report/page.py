@@ -11,7 +11,7 @@ import json
 import math
 import os
 import string
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from rl_cli.report import across, curves, wording
+from rl_cli.report import across, curves, groups, run_data, wording
 from rl_cli.report.comparison import Threshold
 from rl_cli.report.groups import Group
 from rl_cli.report.run_data import RunData
@@ -29,33 +29,60 @@ MAX_SEED_CURVES = 3_000
 """Curves of single runs in one page; with more of them only the curves of groups are drawn."""
 
 
-def render(title: str, made: str, rows: Sequence[Row], notes: Sequence[str], folder: Path) -> str:
-    """The page.
+def describe(made: str, rows: Sequence[Row], notes: Sequence[str], folder: Path) -> dict[str, Any]:
+    """What the page shows, as plain values and arrays.
 
     Args:
-        title: of the page.
         made: when and from what it was made.
         rows: of the groups.
         notes: how to read it, and what was left out.
         folder: in which the page will lie, for relative links.
 
     """
-    each = sum(len(row.group.runs) for row in rows) <= MAX_SEED_CURVES
+    count = sum(len(row.group.runs) for row in rows)
+    each = count <= MAX_SEED_CURVES
+    if not each:
+        notes = [*notes, f"Curves of single runs are drawn for up to {MAX_SEED_CURVES:,} runs."]
     envs = list(dict.fromkeys(row.group.env for row in rows))
-    data = {
+    machines = _Machines()
+    runs = [_run(run, row.group, folder, each, machines) for row in rows for run in row.group.runs]
+    return {
         "made": made,
         "envs": [_env([row for row in rows if row.group.env == env], each) for env in envs],
         "across": across.describe(rows),
-        "runs": [_run(run, row.group, folder) for row in rows for run in row.group.runs],
+        "runs": runs,
+        "machines": machines.known,
         "notes": list(notes),
     }
+
+
+class _Machines:
+    """Machines and versions of runs, each once."""
+
+    def __init__(self) -> None:
+        self.known: list[dict[str, Any]] = []
+        self.places: dict[tuple[Any, ...], int] = {}
+
+    def place(self, run: RunData) -> int | None:
+        """Index in `known`; None: not recorded."""
+        if not run.machine and not run.versions:
+            return None
+        key = (run.machine, *run.versions.items())
+        if key not in self.places:
+            self.places[key] = len(self.known)
+            self.known.append({"machine": run.machine, "versions": dict(run.versions)})
+        return self.places[key]
+
+
+def render(title: str, data: Mapping[str, Any]) -> str:
+    """The page of what `describe` returns."""
     assets = files("rl_cli.report") / "assets"
     text = {name: (assets / name).read_text(encoding="utf-8") for name in ASSETS}
     return string.Template(text["page.html"]).substitute(
         title=html.escape(title),
         data=embedded(data),
         css=text["page.css"],
-        js=text["page.js"],
+        js=text["charts.js"] + text["page.js"],
         uplot_css=text["uPlot.min.css"],
         uplot_js=text["uPlot.iife.min.js"],
         uplot_license=text["uPlot.LICENSE"],
@@ -63,7 +90,7 @@ def render(title: str, made: str, rows: Sequence[Row], notes: Sequence[str], fol
 
 
 ASSETS = (
-    "page.html", "page.css", "page.js", "uPlot.min.css", "uPlot.iife.min.js", "uPlot.LICENSE",
+    "page.html", "page.css", "charts.js", "page.js", "uPlot.min.css", "uPlot.iife.min.js", "uPlot.LICENSE",
 )  # fmt: skip
 
 
@@ -115,11 +142,13 @@ def _group(row: Row, each: bool) -> dict[str, Any]:
         "seconds": _threshold(row.seconds),
         "improvement": row.improvement,
         "needed": row.seeds_needed,
+        "reached": None if row.reached is None else dict(zip("xy", row.reached, strict=True)),
         "curve": {
             "x": curve.steps,
             "y": curve.value,
             "low": curve.low,
             "high": curve.high,
+            "runs": curve.seeds,
             "each": [{"name": f"seed {run.seed}", "y": values} for run, values in seeds],
         },
     }
@@ -129,9 +158,11 @@ def _threshold(found: Threshold | None) -> dict[str, Any] | None:
     return None if found is None else found._asdict()
 
 
-def _run(run: RunData, group: Group, folder: Path) -> dict[str, Any]:
+def _run(
+    run: RunData, group: Group, folder: Path, each: bool, machines: _Machines
+) -> dict[str, Any]:
     videos = sorted((run.folder / "videos").glob("step_*.mp4"))
-    return {
+    shown = {
         "folder": run.folder.name,
         "href": _link(run.folder, folder) + "/",
         "env": run.env,
@@ -144,7 +175,13 @@ def _run(run: RunData, group: Group, folder: Path) -> dict[str, Any]:
         "step": run.step,
         "seconds": run.seconds,
         "videos": [_link(video, folder) for video in videos],
+        "machine": machines.place(run),
+        "differs": groups.difference(run, group.runs[0]),
     }
+    if each:
+        evaluated = run_data.thinned(np.column_stack([run.steps, run.returns]).astype(float))
+        shown["training"], shown["evaluations"] = run.training.T, evaluated.T
+    return shown
 
 
 def _link(path: Path, folder: Path) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rl_cli.core.errors import BadInput
-from rl_cli.report import groups, page, run_data, summary, wording
+from rl_cli.report import groups, page, pictures, run_data, summary, wording
 from rl_cli.report.run_data import RunData
 from rl_cli.report.summary import Row
 from rl_cli.storage.atomic_files import storing, write_atomic
@@ -64,20 +64,36 @@ def _read(places: Sequence[Path]) -> tuple[list[RunData], list[str]]:
     return runs, left_out
 
 
-def write(report: Report, folder: Path) -> list[Path]:
-    """Write report.html and report.csv. -> the files. Raises StorageError."""
+def write(report: Report, folder: Path, drawn: bool | None = None) -> list[Path]:
+    """Write report.html, report.csv and a picture per chart. -> the files.
+
+    Args:
+        report: what to write.
+        folder: into which.
+        drawn: whether to draw pictures, which needs matplotlib; None: if it is installed.
+
+    Raises:
+        BadInput: `drawn` without matplotlib.
+        StorageError: a file cannot be written.
+
+    """
+    drawn = pictures.require(drawn)
     now = datetime.datetime.now().strftime("%Y-%m-%d %H:%M")
     count = sum(len(row.group.runs) for row in report.rows)
     made = f"{now}, {count:,} runs in {len(report.rows)} groups"
-    text = page.render(
-        report.title, made, report.rows, [*wording.METHODS, *report.left_out], folder
-    )
+    data = page.describe(made, report.rows, [*wording.METHODS, *report.left_out], folder)
     with storing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    written = [folder / "report.html", folder / "report.csv"]
-    write_atomic(written[0], text.encode())
-    write_atomic(written[1], _csv(report.rows).encode())
-    return written
+    content = {
+        "report.html": page.render(report.title, data).encode(),
+        "report.csv": _csv(report.rows).encode(),
+    }
+    for name, text in content.items():
+        write_atomic(folder / name, text)
+    drawings = pictures.draw(data) if drawn else {}
+    for name, png in drawings.items():
+        write_atomic(folder / name, png)
+    return [folder / name for name in [*content, *drawings]]
 
 
 COLUMNS = (

@@ -6,7 +6,6 @@ read is reported and left out.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import math
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from rl_cli.core.errors import BadInput, plain
-from rl_cli.storage import run_folder
+from rl_cli.storage import provenance_file, run_folder
 from rl_cli.storage.untrusted import MAX_JSON_BYTES, MAX_YAML_BYTES, parse_json, parse_yaml, read
 from rl_cli.tracking import csv_reader
 
@@ -43,6 +42,11 @@ class RunData:
         steps: (E,) int64, increasing; the step of each evaluation.
         returns: (E,) float64, mean return of each evaluation.
         seconds_at: (E,) float64, training time at each evaluation; NaN: not recorded.
+        skipped: rows of evaluations without a finite return, which are left out.
+        training: (P, 2) float64, steps and returns of training episodes, at most MAX_POINTS of them.
+        machine: host, processor and system; empty: not recorded.
+        versions: package -> version.
+        sources: digests of an algorithm and an env of the user's own.
 
     """
 
@@ -59,6 +63,11 @@ class RunData:
     steps: np.ndarray
     returns: np.ndarray
     seconds_at: np.ndarray
+    skipped: int
+    training: np.ndarray
+    machine: str
+    versions: Mapping[str, str]
+    sources: Mapping[str, str]
 
     @property
     def final(self) -> float:
@@ -138,7 +147,9 @@ def read_run(folder: Path) -> RunData:
     (algo, env), seed, values = _config(folder / "config.yaml")
     status = run_folder.read_status(folder)
     seconds = _number(status.get("seconds"))
-    steps, returns = _evaluations(folder / "eval.csv")
+    steps, returns, skipped = _evaluations(folder / "eval.csv")
+    training, seconds_at = _metrics(folder / "metrics.csv", steps)
+    start = (provenance_file.read_starts(folder) or [provenance_file.Start()])[0]
     return RunData(
         folder=folder,
         algo=algo,
@@ -152,8 +163,27 @@ def read_run(folder: Path) -> RunData:
         success_at=_success_at(status, values),
         steps=steps,
         returns=returns,
-        seconds_at=_seconds_at(folder / "metrics.csv", steps),
+        seconds_at=seconds_at,
+        skipped=skipped,
+        training=training,
+        machine=_machine(start.machine),
+        versions=_shared(tuple(start.packages.items())),
+        sources=start.sources,
     )
+
+
+def _machine(found: Mapping[str, str]) -> str:
+    """Host, processor and system in one line."""
+    count = found.get("processors", "")
+    kind = found.get("processor", "")
+    words = [found.get("host", ""), f"{count} x {kind}" if count and kind else kind]
+    return ", ".join(word for word in [*words, found.get("system", "")] if word)
+
+
+@functools.lru_cache(maxsize=256)
+def _shared(items: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
+    """One mapping for all runs that have the same one."""
+    return dict(items)
 
 
 SEED = re.compile(rb"^seed: (\d{1,10})$", re.MULTILINE)
@@ -218,39 +248,67 @@ def _text(value: Any) -> str:
     return plain(value) if isinstance(value, str) else ""
 
 
-def _evaluations(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Step and mean return of each evaluation, (E,) each. Raises BadInput."""
+def _evaluations(path: Path) -> tuple[np.ndarray, np.ndarray, int]:
+    """Step and mean return of each evaluation, (E,) each; number of rows left out. Raises BadInput."""
     sums: dict[int, list[float]] = {}
+    skipped = 0
     for step, value in _columns(path, "step", "episode_return"):
+        if step is None or value is None:
+            skipped += 1
+            continue
         entry = sums.setdefault(int(step), [0.0, 0])
         entry[0] += value
         entry[1] += 1
     steps = sorted(sums)
     means = [sums[step][0] / sums[step][1] for step in steps]
-    return np.array(steps, dtype=np.int64), np.array(means, dtype=np.float64)
+    return np.array(steps, dtype=np.int64), np.array(means, dtype=np.float64), skipped
 
 
-def _seconds_at(path: Path, steps: np.ndarray) -> np.ndarray:
-    """Training time at each of the steps, (E,), interpolated between rows of metrics.csv; NaN: unknown."""
-    if not (rows := sorted(_columns(path, "step", "time/elapsed"))):
-        return np.full(len(steps), np.nan)
-    known, seconds = np.array(rows).T
-    at: np.ndarray = np.interp(steps, known, np.maximum.accumulate(seconds))
-    return at
+def _metrics(path: Path, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Training curve, (P, 2), and training time at each of the steps, (E,), interpolated; NaN: unknown."""
+    curve, times = list[tuple[float, float]](), list[tuple[float, float]]()
+    for step, value, seconds in _columns(path, "step", "rollout/episode_return", "time/elapsed"):
+        if step is not None and value is not None:
+            curve.append((step, value))
+        if step is not None and seconds is not None:
+            times.append((step, seconds))
+    training = thinned(np.array(sorted(curve), dtype=np.float64).reshape(-1, 2))
+    if not times:
+        return training, np.full(len(steps), np.nan)
+    known, seconds_at = np.array(sorted(times)).T
+    return training, np.interp(steps, known, np.maximum.accumulate(seconds_at))
 
 
-def _columns(path: Path, *names: str) -> Iterator[tuple[float, ...]]:
-    """Columns of a table of numbers. Raises BadInput if it is no table.
+MAX_POINTS = 60
+"""Points of a training curve that are kept; neighbouring rows are averaged."""
 
-    Rows without one of the values, or with one that is not finite, are skipped.
+
+def thinned(curve: np.ndarray) -> np.ndarray:
+    """At most MAX_POINTS points of a curve (P, 2): means of neighbouring ones."""
+    if len(curve) <= MAX_POINTS:
+        return curve
+    return np.array([part.mean(axis=0) for part in np.array_split(curve, MAX_POINTS)])
+
+
+def _columns(path: Path, *names: str) -> Iterator[tuple[float | None, ...]]:
+    """Columns of a table of numbers; None: no value, or one that is not finite. No file: no rows.
+
+    Raises:
+        BadInput: it is no table.
+
     """
     try:
         for row in csv_reader.rows(path):
-            with contextlib.suppress(KeyError, ValueError):
-                values = tuple(float(row[name]) for name in names)
-                if all(abs(value) <= MAX_NUMBER for value in values):
-                    yield values
+            yield tuple(_finite(row.get(name, "")) for name in names)
     except FileNotFoundError:
         return
     except (OSError, ValueError) as error:
         raise BadInput(f"cannot be read: {error}", str(path), "restore it") from None
+
+
+def _finite(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if abs(value) <= MAX_NUMBER else None

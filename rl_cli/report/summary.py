@@ -26,6 +26,7 @@ class Row:
         threshold: return that counts as success; None: there is none.
         solved: runs whose last evaluation reached the threshold; None: there is no threshold.
         steps, seconds: until an evaluation reached the threshold; None: there is no threshold.
+        reached: steps, and share of the runs that had reached the threshold by each; None: there is none.
         improvement: probability that a run is better than one of the first group of the same env.
         seeds_needed: per group, to show the difference from that group.
 
@@ -40,6 +41,7 @@ class Row:
     solved: int | None
     steps: Threshold | None
     seconds: Threshold | None
+    reached: tuple[np.ndarray, np.ndarray] | None
     improvement: Interval | None
     seeds_needed: int | None
 
@@ -47,6 +49,12 @@ class Row:
     def count(self) -> int:
         """Runs with a result."""
         return int(np.isfinite(self.finals).sum())
+
+    @property
+    def ends(self) -> tuple[int, int] | None:
+        """Lowest and highest step of a last evaluation, of the runs with a result; None: there are none."""
+        last = [int(run.steps[-1]) for run in self.group.runs if math.isfinite(run.final)]
+        return (min(last), max(last)) if last else None
 
     @property
     def seeds(self) -> str:
@@ -85,6 +93,8 @@ def _row(
     reached = (
         None if threshold is None else [_first_at(run.returns, threshold) for run in group.runs]
     )
+    steps = None if reached is None else _events([run.steps for run in group.runs], reached)
+    seconds = None if reached is None else _events([run.seconds_at for run in group.runs], reached)
     return Row(
         group,
         finals,
@@ -93,8 +103,9 @@ def _row(
         float(known.max()) if len(known) else math.nan,
         threshold,
         None if threshold is None else int((known >= threshold).sum()),
-        None if reached is None else _time([run.steps for run in group.runs], reached),
-        None if reached is None else _time([run.seconds_at for run in group.runs], reached),
+        None if steps is None else comparison.time_to(steps),
+        None if seconds is None else comparison.time_to(seconds),
+        None if steps is None else comparison.share_reached(steps),
         None if against is None else comparison.improvement(finals, against),
         None if against is None else comparison.seeds_needed(finals, against),
     )
@@ -111,11 +122,14 @@ def _first_at(returns: np.ndarray, threshold: float) -> int | None:
     return int(hits[0]) if len(hits) else None
 
 
-def _time(times: Sequence[np.ndarray], reached: Sequence[int | None]) -> Threshold:
-    """Of steps or seconds; a run without an evaluation has been observed for no time."""
+def _events(times: Sequence[np.ndarray], reached: Sequence[int | None]) -> list[tuple[float, bool]]:
+    """Of steps or seconds: per run when it reached the threshold, or until when it was observed without.
+
+    A run without an evaluation has been observed for no time.
+    """
     events = []
     for values, i in zip(times, reached, strict=True):
         time = (values[-1] if i is None else values[i]) if len(values) else 0.0
         if math.isfinite(time):
             events.append((float(time), i is not None))
-    return comparison.time_to(events)
+    return events

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich import box
 from rich.markup import escape
 from rich.table import Table
 
 from rl_cli.core import terminal
+from rl_cli.core.start_folder import relative
 from rl_cli.report.comparison import Threshold
 from rl_cli.report.report import Report
 from rl_cli.report.summary import Row
@@ -44,6 +46,17 @@ def show(report: Report) -> None:
         say_fitted(answer(rows))
     for note in report.left_out:
         say_fitted(note)
+
+
+def show_files(paths: Sequence[Path]) -> None:
+    """Print where the files of a report are; pictures in one line."""
+    pictures = [path for path in paths if path.suffix == ".png"]
+    for path in paths:
+        if path not in pictures:
+            terminal.say(f"{path.suffix[1:] + ':':<9} {relative(path)}")
+    if pictures:
+        where = relative(pictures[0].parent / "report-*.png")
+        terminal.say(f"pictures: {where} ({len(pictures)})")
 
 
 def _table(env: str, rows: list[Row], names: list[str]) -> Table:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rl_cli.report.comparison import MIN_SEEDS, Interval, improvement, seeds_needed
 from rl_cli.report.summary import Row
@@ -46,12 +46,15 @@ def answer(rows: Sequence[Row]) -> str:
 
 def _difference(best: Row, second: Row) -> str:
     found = improvement(best.finals, second.finals)
+    needed = seeds_needed(best.finals, second.finals)
     if not math.isfinite(found.low):
-        return f"Too few seeds to tell: at least {MIN_SEEDS} runs of each are needed"
+        more = (
+            "" if needed is None else f"; about {max(needed, MIN_SEEDS):,} by the spread of these"
+        )
+        return f"Too few seeds to tell: at least {MIN_SEEDS} runs of each are needed{more}"
     chance = f"A run of the first is better than one of the second with probability {share(found)}"
     if found.low > 0.5:
         return chance
-    needed = seeds_needed(best.finals, second.finals)
     more = f"; about {needed:,} seeds each would be needed" if needed else ""
     return f"{chance}: these runs show no difference{more}"
 
@@ -63,14 +66,17 @@ METHODS = (
     "evaluation frequency do not separate groups.",
     "Steps and time to the threshold: Kaplan-Meier median over runs; a run that never reached it "
     "counts as observed until its end. In brackets: runs that reached it.",
+    "P(better): probability that a run of the group has a higher final return than one of the first group; "
+    "ties count one half. Seeds to show it: per group, for the observed difference of means to be found "
+    "with a power of 80 % at a level of 5 % (normal approximation).",
     "Curves: IQM over seeds of evaluations, interpolated between a run's own evaluations; runs that did "
-    "not complete are included up to their last evaluation.",
+    "not complete are included up to their last evaluation, and the number of runs is shown at the pointer.",
 )
 """How to read a report."""
 
 
 def counts(rows: Sequence[Row]) -> list[str]:
-    """Groups that are too small, and runs that are not counted."""
+    """Groups that are too small, runs that are not counted, and what runs of a group do not share."""
     text = []
     if any(0 < row.count < MIN_SEEDS for row in rows):
         text.append(f"Groups of fewer than {MIN_SEEDS} runs with a result have no interval.")
@@ -78,4 +84,41 @@ def counts(rows: Sequence[Row]) -> list[str]:
         text.append(
             f"Runs that repeat a seed of their group: {repeated}; the one that got furthest counts."
         )
-    return text
+    every = [run for row in rows for run in row.group.runs]
+    if skipped := [run.skipped for run in every if run.skipped]:
+        text.append(
+            f"Evaluation rows without a finite return, left out: {sum(skipped):,} in {len(skipped):,} runs."
+        )
+    if len({run.machine for run in every} - {""}) > 1:
+        text.append("Times were measured on different machines.")
+    lines = [*_lengths(rows), *_versions(rows)]
+    more = [f"{len(lines) - MAX_LINES} more such lines."] if len(lines) > MAX_LINES else []
+    return [*text, *lines[:MAX_LINES], *more]
+
+
+MAX_LINES = 12
+"""Lines about single groups; more are counted."""
+
+
+def _lengths(rows: Sequence[Row]) -> Iterator[str]:
+    for row in rows:
+        if row.ends is not None and row.ends[0] < row.ends[1]:
+            low, high = row.ends
+            yield (
+                f"{row.group.name}: the runs end at steps {low:,} to {high:,}; each counts with its own last "
+                "evaluation."
+            )
+
+
+def _versions(rows: Sequence[Row]) -> Iterator[str]:
+    """Packages of which runs that are averaged had several versions."""
+    mixed: dict[tuple[str, ...], list[str]] = {}
+    for row in rows:
+        known = [run.versions for run in row.group.runs if run.versions]
+        for name in dict.fromkeys(key for versions in known for key in versions):
+            found = sorted({versions[name] for versions in known if name in versions})
+            if len(found) > 1:
+                mixed.setdefault((name, *found), []).append(row.group.name)
+    for (name, *found), groups in mixed.items():
+        more = f" and {len(groups) - 2} more" if len(groups) > 2 else ""
+        yield f"Runs of {name} {', '.join(found)} are averaged: {', '.join(groups[:2])}{more}."

@@ -43,6 +43,7 @@ class Start:
         machine: host, system, processor, number of processors.
         packages: name -> version.
         conditions: what may decide bits (`training.conditions`).
+        sources: digests of an algorithm and an env that are the user's own, by what they are.
         compiled: whether the learning step was compiled; None: there was no update.
         differs: what differs from the start before, in words.
 
@@ -56,6 +57,7 @@ class Start:
     machine: Mapping[str, str] = dataclasses.field(default_factory=dict)
     packages: Mapping[str, str] = dataclasses.field(default_factory=dict)
     conditions: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    sources: Mapping[str, str] = dataclasses.field(default_factory=dict)
     compiled: bool | None = None
     differs: Sequence[str] = ()
 
@@ -95,6 +97,7 @@ def _start(value: Mapping[str, Any]) -> Start:
         machine=_mapping(value.get("machine")),
         packages=_mapping(value.get("packages")),
         conditions=_mapping(value.get("conditions")),
+        sources=_mapping(value.get("sources")),
         compiled=compiled if isinstance(compiled, bool) else None,
         differs=_texts(value.get("differs")),
     )

@@ -14,7 +14,7 @@ Record = dict[str, Any]
 
 PATTERN = "job_*.json"
 
-FILES = (PATTERN, "job_*.log", ".lock*", "report.*", "multirun.yaml")
+FILES = (PATTERN, "job_*.log", ".lock*", "report.*", "report-*.png", "multirun.yaml")
 """What a sweep writes directly into its folder; Hydra writes the last."""
 
 TEXTS = ("state", "reason", "config", "run_dir")

@@ -86,8 +86,7 @@ def _compare(sweep: Path) -> None:
     try:
         found = comparison.make([sweep])
         table.show(found)
-        for path in comparison.write(found, sweep):
-            terminal.say(f"{path.suffix[1:] + ':':<6} {path}")
+        table.show_files(comparison.write(found, sweep))
     except BadInput:  # no job got as far as a run folder
         return
     except RunError as error:

@@ -20,7 +20,7 @@ import torch
 from rl_cli.algos.base import Algorithm
 from rl_cli.config.env import EnvConfig
 from rl_cli.core.errors import plain
-from rl_cli.engine.compiler import files_digest
+from rl_cli.engine.compiler import content_digest, files_digest
 from rl_cli.envs.make import defining_module
 from rl_cli.storage.checkpoint_writer import package_version
 
@@ -95,6 +95,19 @@ def packages(algo: Algorithm[Any], env: EnvConfig) -> dict[str, str]:
             for name in _distributions(top):
                 found[name] = package_version(name)
     return found
+
+
+def own_sources(algo: Algorithm[Any], env: EnvConfig) -> dict[str, str]:
+    """Digests of the source of an algorithm and an env that are the user's own, by what they are."""
+    of_env = defining_module(env)
+    modules = {"algorithm": _modules_of(algo), "env": [] if of_env is None else [of_env]}
+    own = {what: _files(filter(_is_own, found)) for what, found in modules.items()}
+    return {what: content_digest(files) for what, files in own.items() if files}
+
+
+def _is_own(module: ModuleType) -> bool:
+    top = module.__name__.partition(".")[0]
+    return top not in OWN and top not in sys.stdlib_module_names and not _is_installed(module)
 
 
 def _is_installed(module: ModuleType) -> bool:

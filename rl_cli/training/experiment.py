@@ -116,7 +116,7 @@ def _envs_of(cfg: RunConfig) -> Iterator[tuple[VectorEnv, Evaluator]]:
 def _experiment(made: Made, folder: Path, saved: resume.Saved | None, resumed: bool) -> Experiment:
     """Build a run in its folder."""
     from rl_cli.training.build import Parts, build
-    from rl_cli.training.conditions import conditions, packages
+    from rl_cli.training.conditions import conditions, own_sources, packages
     from rl_cli.training.provenance import Provenance
     from rl_cli.training.run import Experiment
     from rl_cli.training.signals import Interruption
@@ -126,7 +126,8 @@ def _experiment(made: Made, folder: Path, saved: resume.Saved | None, resumed: b
     interruption = Interruption(monitor)
     parts = Parts(cfg, algo, envs, evaluator, monitor, interruption, plugins, labels)
     run = build(parts, folder, saved, resumed)
-    provenance = Provenance(folder, conditions(algo, cfg.env), packages(algo, cfg.env))
+    describe = (conditions, packages, own_sources)
+    provenance = Provenance(folder, *(what(algo, cfg.env) for what in describe))
     return Experiment(parts, run, folder, interruption, provenance)
 
 

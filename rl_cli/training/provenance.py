@@ -36,11 +36,19 @@ class Provenance:
         folder: of the run.
         found: conditions of this process (`conditions.conditions`).
         packages: versions of the packages of env and algorithm.
+        sources: digests of those that are the user's own (`conditions.own_sources`).
 
     """
 
-    def __init__(self, folder: Path, found: Mapping[str, str], packages: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        found: Mapping[str, str],
+        packages: Mapping[str, str],
+        sources: Mapping[str, str],
+    ) -> None:
         self.folder, self.found, self.packages = folder, found, packages
+        self.sources = sources
         self.starts: list[Start] = []
 
     def start(self, step: int) -> list[str]:
@@ -52,7 +60,7 @@ class Provenance:
         """
         earlier = read_starts(self.folder)
         git = git_state(start_folder())
-        new = _describe(step, self.found, self.packages, git)
+        new = self._describe(step, git)
         before = earlier[-1] if earlier else None
         changes = [] if before is None else differences(before, new)
         others = (
@@ -67,34 +75,32 @@ class Provenance:
         write_starts(self.folder, self.starts)
         return changes
 
+    def _describe(self, step: int, git: GitState | None) -> Start:
+        known = {**{name: package_version(name) for name in PACKAGES}, **self.packages}
+        return Start(
+            step=step,
+            time=datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+            command=[os.path.basename(sys.argv[0]), *sys.argv[1:]],
+            folder=str(start_folder()),
+            git={} if git is None else _git_fields(git),
+            machine={
+                "host": platform.node(),
+                "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+                "processor": self.found.get("processor", ""),
+                "processors": str(os.cpu_count() or 0),
+            },
+            packages={"python": platform.python_version()}
+            | {name: version for name, version in known.items() if version != "unknown"},
+            conditions=dict(self.found),
+            sources=dict(self.sources),
+        )
+
     def decide(self, compiled: bool | None) -> None:
         """Record whether the learning step is compiled. A failure to write it is no reason to end a run."""
         if self.starts and self.starts[-1].compiled != compiled:
             self.starts[-1] = dataclasses.replace(self.starts[-1], compiled=compiled)
             with contextlib.suppress(RunError):
                 write_starts(self.folder, self.starts)
-
-
-def _describe(
-    step: int, found: Mapping[str, str], packages: Mapping[str, str], git: GitState | None
-) -> Start:
-    known = {**{name: package_version(name) for name in PACKAGES}, **packages}
-    return Start(
-        step=step,
-        time=datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-        command=[os.path.basename(sys.argv[0]), *sys.argv[1:]],
-        folder=str(start_folder()),
-        git={} if git is None else _git_fields(git),
-        machine={
-            "host": platform.node(),
-            "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-            "processor": found.get("processor", ""),
-            "processors": str(os.cpu_count() or 0),
-        },
-        packages={"python": platform.python_version()}
-        | {name: version for name, version in known.items() if version != "unknown"},
-        conditions=dict(found),
-    )
 
 
 def _git_fields(git: GitState) -> dict[str, object]:

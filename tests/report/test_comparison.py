@@ -83,6 +83,79 @@ def test_time_to_threshold_is_scipys_survival_median():
     assert found.median == (reference[0] if len(reference) else math.inf)
 
 
+def test_share_reached_is_scipys_kaplan_meier_estimate():
+    times = RNG.integers(1, 30, size=40)
+    happened = RNG.random(40) < 0.6
+    survival = stats.ecdf(stats.CensoredData.right_censored(times, ~happened)).sf
+    at, shares = comparison.share_reached(list(zip(times, happened, strict=True)))
+    assert shares == pytest.approx(1 - survival.evaluate(at))
+    assert set(at) == set(times[happened])
+
+
+def rliable_bootstrap(strata, statistic, repeats, rng):
+    """Percentile interval as rliable computes it: runs are drawn with replacement within each task."""
+    found = [
+        statistic([values[rng.integers(len(values), size=len(values))] for values in strata])
+        for _ in range(repeats)
+    ]
+    return np.percentile(found, [2.5, 97.5])
+
+
+def test_stratified_interval_is_that_of_rliables_formula():
+    strata = [RNG.normal(k, 1 + k, size=8) for k in range(3)]
+    found = comparison.stratified_iqm(strata, repeats=4_000)
+
+    def aggregate(drawn):
+        return stats.trim_mean(np.concatenate(drawn), 0.25)
+
+    assert found.value == pytest.approx(aggregate(strata))
+    reference = rliable_bootstrap(strata, aggregate, 1_500, np.random.default_rng(1))
+    assert [found.low, found.high] == pytest.approx(list(reference), abs=0.12)
+
+
+def test_improvement_over_envs_is_the_mean_of_mann_whitney_and_has_rliables_interval():
+    pairs = [(RNG.normal(k / 2, 1, size=7), RNG.normal(0, 1, size=9)) for k in range(3)]
+    found = comparison.mean_improvement([*pairs, (np.array([math.nan]), np.arange(5.0))])
+
+    def probability(x, y):
+        return stats.mannwhitneyu(x, y).statistic / (len(x) * len(y))
+
+    assert found.value == pytest.approx(np.mean([probability(x, y) for x, y in pairs]))
+    strata = [values for pair in pairs for values in pair]
+
+    def aggregate(drawn):
+        return np.mean(
+            [(x[:, None] > y).mean() for x, y in zip(drawn[::2], drawn[1::2], strict=True)]
+        )
+
+    reference = rliable_bootstrap(strata, aggregate, 2_000, np.random.default_rng(1))
+    assert [found.low, found.high] == pytest.approx(list(reference), abs=0.03)
+
+
+def test_profile_over_envs_is_rliables_mean_over_tasks_with_its_interval():
+    strata = [RNG.normal(k, 1, size=6) for k in range(2)]
+    tau = np.linspace(-1, 2, 7)
+    shares, low, high = comparison.stratified_profile([*strata, np.array([math.nan])], tau)
+    reference = np.mean([stats.ecdf(values).sf.evaluate(tau) for values in strata], axis=0)
+    assert shares == pytest.approx(reference)
+    bounds = rliable_bootstrap(
+        *(strata, lambda drawn: (drawn[0] > tau[3]).mean() / 2 + (drawn[1] > tau[3]).mean() / 2),
+        *(2_000, np.random.default_rng(1)),
+    )
+    assert [low[3], high[3]] == pytest.approx(list(bounds), abs=0.09)
+    assert np.isnan(comparison.stratified_profile([strata[0], strata[1][:4]], tau)[1]).all()
+    assert np.isnan(comparison.stratified_profile([], tau)[0]).all()
+
+
+def test_seeds_needed_give_the_power_that_is_said():
+    x, y = RNG.normal(0.6, 1, size=10), RNG.normal(0, 1, size=10)
+    count = comparison.seeds_needed(x, y)
+    shift, spread = abs(x.mean() - y.mean()), math.sqrt((x.var(ddof=1) + y.var(ddof=1)) / 2)
+    trials = RNG.normal(0, spread, size=(2, 4_000, count))
+    found = stats.ttest_ind(trials[0] + shift, trials[1], axis=1).pvalue < 0.05
+    assert found.mean() == pytest.approx(0.8, abs=0.04)
+
+
 def test_profile_is_the_share_above_each_threshold():
     shares = comparison.profile(np.array([0.1, 0.5, 0.5, 0.9, math.nan]), np.array([0, 0.5, 0.9]))
     assert shares.tolist() == [1.0, 0.25, 0.0]

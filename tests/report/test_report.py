@@ -8,12 +8,14 @@ import math
 import re
 import sys
 
+import cv2
 import numpy as np
 import pytest
 
 from rl_cli.cli import report as command
 from rl_cli.core.errors import BadInput
-from rl_cli.report import curves, groups, page, report, run_data
+from rl_cli.report import across, curves, groups, page, pictures, report, run_data, wording
+from rl_cli.storage.provenance_file import Start, write_starts
 from tests.report.folders import write_run
 
 
@@ -117,6 +119,96 @@ def test_threshold_and_failed_runs_are_counted(tmp_path):
     assert (row.solved, row.worst, row.best, row.iqm.value) == (1, 20.0, 50.0, 35.0)
     # reached at 100 (c) and 200 (a), b is observed until 200: S(100) = 2/3, S(200) = 1/3
     assert row.steps == (2, 3, 200)
+
+
+def test_a_difference_needs_seeds_and_the_number_is_said(tmp_path):
+    for seed in range(2):
+        write_run(tmp_path / f"a{seed}", {100: 10.0 + seed}, seed=seed)
+        write_run(tmp_path / f"b{seed}", {100: 11.0 + seed}, seed=seed, algo__gamma=0.9)
+    text = wording.answer(report.make([tmp_path]).rows)
+    assert (
+        "Too few seeds to tell: at least 5 runs of each are needed; about 8" in text
+    )  # 2 * 2.8² / 2
+
+
+def test_what_runs_of_a_group_do_not_share_is_said(tmp_path):
+    for seed, (last, torch) in enumerate([(200, "2.12"), (300, "2.13")]):
+        folder = write_run(tmp_path / f"a{seed}", {100: 1.0, last: 2.0}, seed=seed)
+        start = Start(machine={"host": f"n{seed}"}, packages={"torch": torch, "numpy": "2"})
+        write_starts(folder, [start])
+    with (tmp_path / "a0" / "eval.csv").open("a") as file:
+        file.write("200,9,9,nan,10\n200,9,9,inf,10\n")
+    notes = " ".join(report.make([tmp_path]).left_out)
+    assert "dqn on cartpole: the runs end at steps 200 to 300" in notes
+    assert "Runs of torch 2.12, 2.13 are averaged: dqn on cartpole." in notes
+    assert "numpy" not in notes
+    assert "Times were measured on different machines." in notes
+    assert "without a finite return, left out: 2 in 1 runs" in notes
+
+
+def test_runs_of_other_sources_of_the_user_are_not_averaged(tmp_path):
+    for seed, digest in enumerate(["a" * 64, "b" * 64]):
+        folder = write_run(tmp_path / f"a{seed}", {100: 1.0}, seed=seed)
+        write_starts(folder, [Start(sources={"env": digest})])
+    rows = report.make([tmp_path]).rows
+    assert [row.group.method for row in rows] == [
+        "dqn env source=aaaaaaaa",
+        "dqn env source=bbbbbbbb",
+    ]
+
+
+def test_training_curve_is_thinned_to_means():
+    curve = np.column_stack([np.arange(600.0), np.arange(600.0) % 10])
+    found = run_data.thinned(curve)
+    assert found.shape == (run_data.MAX_POINTS, 2)
+    assert found[0].tolist() == [4.5, 4.5]  # of ten rows
+
+
+def test_completed_run_counts_after_its_end_in_the_curve_of_sample_efficiency(tmp_path):
+    for env in ("cartpole", "acrobot"):
+        write_run(tmp_path / f"{env}0", {100: 0.0, 1000: 8.0}, labels=("dqn", env))
+        write_run(tmp_path / f"{env}1", {100: 2.0}, seed=1, labels=("dqn", env))
+        short = {100: 10.0}
+        write_run(tmp_path / f"{env}2", short, seed=2, state="failed", labels=("dqn", env))
+    found = across.describe(report.make([tmp_path]).rows)
+    (method,) = found["methods"]
+    assert [found["steps"][0], found["steps"][-1]] == pytest.approx([100, 1000])
+    # returns are scaled by 10; of 0, 0.2, 1 the IQM is 0.3 (weights 0.25, 1, 0.25 of 1.5); then of 0.8, 0.2
+    assert method["efficiency"]["y"][0] == pytest.approx(0.3)
+    assert method["efficiency"]["y"][-1] == pytest.approx(0.5)
+
+
+def test_pictures_are_drawn_where_matplotlib_is(here, capsys, monkeypatch):
+    pytest.importorskip("matplotlib")
+    for env in ("cartpole", "a $x_1$/../b"):
+        for seed in range(2):
+            at = 3.0 if env == "cartpole" else None
+            returns = {100: 1.0, 200: 2.0 + seed}
+            folder = here / "runs" / f"{env[0]}{seed}"
+            write_run(folder, returns, seed=seed, labels=("dqn", env), env__success_at=at)
+    assert command.run(["runs", "pictures=true"]) == 2
+    text = capsys.readouterr().err
+    assert "pip install 'rl-cli[plots]'" in text
+    monkeypatch.setattr(pictures, "available", lambda: True)
+    assert command.run(["runs", "pictures=false"]) == 0
+    assert list(here.glob("runs/*.png")) == []
+    assert command.run(["runs"]) == 0
+    names = sorted(path.name for path in (here / "runs").glob("*.png"))
+    assert names == sorted(
+        f"report-{name}.png"
+        for name in (
+            "a_x_1_b",
+            "a_x_1_b-solved",
+            "cartpole",
+            "cartpole-solved",
+            "efficiency",
+            "profile",
+        )
+    )
+    image = cv2.imread(str(here / "runs" / "report-cartpole.png"))
+    assert image.shape == (600, 960, 3)
+    blue = (np.abs(image.astype(int) - [178, 114, 0]).max(axis=2) < 20).sum()  # the line, BGR
+    assert blue > 500
 
 
 def test_unreadable_folder_is_left_out_and_named(tmp_path):

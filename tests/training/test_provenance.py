@@ -137,7 +137,7 @@ def test_first_start_is_kept_of_many(tmp_path):
 
 
 def test_full_disk_at_the_end_does_not_end_a_run(tmp_path, monkeypatch):
-    found = provenance.Provenance(tmp_path, {}, {})
+    found = provenance.Provenance(tmp_path, {}, {}, {})
     found.start(0)
 
     def fail(*_, **__):

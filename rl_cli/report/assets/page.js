@@ -1,143 +1,20 @@
-"use strict";
-// Draws the report from the JSON in #data (rl_cli/report/page.py). Text from run folders is only ever set as
-// textContent, never as HTML.
-const data = JSON.parse(document.getElementById("data").textContent);
-const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a6d3b", "#7f7f7f"];  // Okabe and Ito
-const colour = (i) => COLOURS[i % COLOURS.length];
+// Tables and sections of the report from the JSON in #data (rl_cli/report/page.py).
 const ROWS = 200;  // of the table of runs before "show all"
 
-function element(tag, properties = {}, ...children) {
-  const node = Object.assign(document.createElement(tag), properties);
-  node.append(...children);
-  return node;
-}
-
-function number(value) {
-  if (value === null || value === undefined) return "–";
-  const size = Math.abs(value);
-  if (size >= 10000) return Math.round(value).toLocaleString("en");
-  return Number(value.toPrecision(size >= 1000 ? 5 : 4)).toLocaleString("en", {maximumFractionDigits: 4});
-}
-
-const interval = ([value, low, high]) =>
-  value === null ? "–" : low === null ? number(value) : `${number(value)} [${number(low)}, ${number(high)}]`;
-
-const share = ([value, low, high]) => value === null ? "–" : `${Math.round(100 * value)} %` +
-  (low === null ? "" : ` [${Math.round(100 * low)}, ${Math.round(100 * high)}]`);
-
-function duration(seconds) {
-  if (seconds === null) return "–";
-  if (seconds < 100) return `${number(seconds)} s`;
-  const minutes = Math.round(seconds / 60);
-  return minutes < 100 ? `${minutes} min` : `${(minutes / 60).toFixed(1)} h`;
-}
-
-function time(threshold) {
-  if (!threshold) return "–";
-  const median = threshold.median === null ? "not by half" : number(threshold.median);
-  return `${median} (${threshold.reached} of ${threshold.runs})`;
-}
-
-// ---- charts -------------------------------------------------------------------------------------
-
-const charts = [];
-const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-
-class Chart {
-  // lines: [{name, colour, x, y, low, high, each: [{name, y}]}]
-  constructor(parent, lines, {label, unit, seeds}) {
-    this.lines = lines; this.label = label; this.unit = unit;
-    this.shown = lines.map(() => true); this.each = false; this.outputs = [];
-    this.box = parent.appendChild(element("div", {className: "chart"}));
-    this.legend = this.box.appendChild(element("div", {className: "legend"}));
-    this.canvas = this.box.appendChild(element("div"));
-    lines.forEach((line, i) => this.legend.append(this.toggle(line, i)));
-    if (seeds) {
-      const box = element("input", {type: "checkbox", className: "seeds", onchange: () => { this.each = box.checked; this.draw(); }});
-      this.legend.append(element("label", {}, box, " each seed"));
-    }
-    this.box.append(element("p", {className: "hint", textContent: "Drag to zoom, double-click to reset, point to read values."}));
-    new ResizeObserver(() => this.plot && this.plot.width !== this.width() && this.plot.setSize(this.size())).observe(this.box);
-    charts.push(this);
-    this.draw();
-  }
-
-  toggle(line, i) {
-    const box = element("input", {type: "checkbox", checked: true, onchange: () => { this.shown[i] = box.checked; this.draw(); }});
-    const swatch = element("span", {className: "swatch"});
-    swatch.style.background = line.colour;
-    this.outputs[i] = element("output");
-    return element("label", {}, box, " ", swatch, line.name, this.outputs[i]);
-  }
-
-  width() { return Math.max(260, this.box.clientWidth - 14); }
-  size() { return {width: this.width(), height: Math.min(380, Math.max(240, this.width() * 0.42))}; }
-
-  draw() {
-    const tables = [], series = [{}], bands = [];
-    this.first = [];  // line -> index of its series
-    this.lines.forEach((line, i) => {
-      const columns = [line.x, line.y], at = series.length;
-      this.first[i] = at;
-      series.push({show: this.shown[i], stroke: line.colour, width: 2, points: {show: line.x.length === 1}});
-      if (line.low && line.low.some((v) => v !== null)) {
-        columns.push(line.high, line.low);
-        for (let k = 0; k < 2; k++) series.push({show: this.shown[i], stroke: "transparent", width: 0, points: {show: false}});
-        bands.push({series: [at + 1, at + 2], fill: line.colour + "26"});
-      }
-      for (const seed of this.each ? line.each : []) {
-        columns.push(seed.y);
-        series.push({show: this.shown[i], stroke: line.colour + "88", width: 1, dash: [4, 3], points: {show: false}});
-      }
-      tables.push(columns);
-    });
-    const axis = {stroke: style("--soft"), grid: {stroke: style("--line"), width: 1}, ticks: {stroke: style("--line")}};
-    if (this.plot) this.plot.destroy();
-    this.plot = new uPlot({
-      ...this.size(), series, bands, legend: {show: false}, scales: {x: {time: false}},
-      axes: [{...axis, label: this.unit, labelSize: 22}, {...axis, label: this.label, size: 62, labelSize: 22}],
-      hooks: {setCursor: [(plot) => this.read(plot)]},
-    }, uPlot.join(tables, tables.map((t) => t.map(() => 1))), this.canvas);
-  }
-
-  // The values at the cursor, interpolated where another group was evaluated.
-  read(plot) {
-    const at = plot.cursor.idx;
-    this.outputs.forEach((output, i) => {
-      const value = at === null || at === undefined ? null : between(plot.data[0], plot.data[this.first[i]], at);
-      output.textContent = value === null ? "" : number(value);
-    });
-  }
-}
-
-function between(x, y, at) {
-  const known = (v) => v !== null && v !== undefined;
-  let left = at, right = at;
-  while (left >= 0 && !known(y[left])) left--;
-  while (right < y.length && !known(y[right])) right++;
-  if (left < 0 || right >= y.length) return null;
-  return left === right ? y[at] : y[left] + (y[right] - y[left]) * (x[at] - x[left]) / (x[right] - x[left]);
-}
-
-function redraw() { for (const chart of charts) chart.draw(); }
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
-matchMedia("print").addEventListener("change", redraw);
-
 // ---- tables -------------------------------------------------------------------------------------
+
+// On a narrow screen a row is a block, and each cell shows the head of its column.
+function labelled(cell, head) { cell.dataset.head = head; return cell; }
 
 function table(head, rows) {
   const node = element("table");
   node.append(element("thead", {}, element("tr", {}, ...head.map((text) => element("th", {scope: "col"}, text)))));
   const body = node.appendChild(element("tbody"));
-  for (const row of rows) body.append(element("tr", {}, ...row.map((cell) => element("td", {}, cell))));
+  for (const row of rows) body.append(element("tr", {}, ...row.map((cell, i) => labelled(element("td", {}, cell), head[i]))));
   return element("div", {className: "wide"}, node);
 }
 
-function swatched(text, i) {
-  const swatch = element("span", {className: "swatch"});
-  swatch.style.background = colour(i);
-  return element("span", {}, swatch, text);
-}
+const swatched = (text, i) => element("span", {}, swatch(colour(i)), text);
 
 // A point per seed, the IQM and its interval, on one scale for all groups of an env.
 function strip(group, i, low, high) {
@@ -162,12 +39,12 @@ function groupsTable(env) {
   const every = env.groups.flatMap((g) => [...g.finals, ...g.iqm]).filter((v) => v !== null);
   const low = Math.min(...every), high = Math.max(...every);
   const solved = env.threshold !== null;
-  const head = ["group", "final return, IQM [95 %]", "each seed", "worst", "seeds",
-    ...(solved ? [`solved (≥ ${number(env.threshold)})`, "steps to it", "time to it"] : []),
-    ...(env.groups.length > 1 ? ["P(better than first)", "seeds to show it"] : [])];
+  const head = ["group", "IQM of\u00a0final returns [95\u00a0%]", "each seed", "worst", "seeds",
+    ...(solved ? [`solved (≥\u00a0${number(env.threshold)})`, "steps and time to\u00a0it"] : []),
+    ...(env.groups.length > 1 ? ["P(better)", "seeds to show it"] : [])];
   return table(head, env.groups.map((g, i) => [
     swatched(g.method, i), interval(g.iqm), strip(g, i, low, high), number(g.worst), g.seeds,
-    ...(solved ? [`${g.solved} of ${g.count}`, time(g.steps), g.seconds && g.seconds.median !== null ? duration(g.seconds.median) : "–"] : []),
+    ...(solved ? [`${g.solved} of ${g.count}`, time(g.steps, g.seconds)] : []),
     ...(env.groups.length > 1 ? [g.improvement ? share(g.improvement) : "–", g.needed === null ? "–" : number(g.needed)] : []),
   ]));
 }
@@ -175,19 +52,40 @@ function groupsTable(env) {
 function drawEnv(env) {
   const section = element("section", {}, element("h2", {textContent: env.env}), groupsTable(env));
   document.getElementById("envs").append(section);
-  const lines = env.groups.map((g, i) => ({name: g.method, colour: colour(i), ...g.curve})).filter((line) => line.x.length);
-  if (lines.length) new Chart(section, lines, {label: "evaluation return", unit: "env steps", seeds: lines.some((line) => line.each.length > 1)});
+  const named = (g, i) => ({name: g.method, colour: colour(i)});
+  const lines = env.groups.map((g, i) => ({...named(g, i), ...g.curve})).filter((line) => line.x.length);
+  if (!lines.length) return;
+  section.append(element("h3", {textContent: "Learning curves"}));
+  new Chart(section, lines, {label: "evaluation return", unit: "env steps", seeds: lines.some((line) => line.each.length > 1)});
+  const reached = env.groups.map((g, i) => ({...named(g, i), ...staircase(g)})).filter((line) => line.x);
+  if (!reached.some((line) => line.x.length > 2)) return;
+  const what = env.threshold === null ? "its threshold" : number(env.threshold);
+  section.append(element("h3", {textContent: `Runs that reached ${what}`}));
+  new Chart(section, reached, {label: "share of runs", unit: "env steps", stepped: true, range: [0, 1]});
+}
+
+// Of a group: the share of runs from step 0 to its last evaluation.
+function staircase(group) {
+  if (!group.reached || !group.curve.x.length) return {};
+  const {x, y} = group.reached;
+  return {x: [0, ...x.filter((v) => v > 0), group.curve.x.at(-1) + 1e-6], y: [0, ...y.filter((_, k) => x[k] > 0), y.length ? y.at(-1) : 0]};
 }
 
 function drawAcross(across) {
-  const section = document.getElementById("across");
+  const section = document.getElementById("across"), several = across.methods.length > 1;
   section.hidden = false;
-  section.append(element("h2", {textContent: `Over ${across.envs.length} envs`}),
-    element("p", {className: "soft", textContent: across.note}),
-    table(["method", "runs", "scaled return, IQM [95 %]"], across.methods.map((m, i) => [swatched(m.method, i), String(m.runs), interval(m.iqm)])),
-    element("h3", {textContent: "Performance profile"}));
-  new Chart(section, across.methods.map((m, i) => ({name: m.method, colour: colour(i), x: across.tau, y: m.profile, each: []})),
-    {label: "share of runs above", unit: "scaled return", seeds: false});
+  const missing = across.missing.length ? ` Not on every env, and left out: ${across.missing.join("; ")}.` : "";
+  const note = "Returns are scaled per env: 0 is the lowest and 1 the highest mean return of an evaluation in this report. Every env counts " +
+    "the same in P(better) and in the profile. Intervals: bootstrap stratified by env." + missing;
+  const head = ["method", "runs", "IQM of scaled returns [95\u00a0%]", ...(several ? ["P(better than first)"] : [])];
+  section.append(element("h2", {textContent: `Over ${across.envs.length} envs`}), element("p", {className: "soft", textContent: note}),
+    table(head, across.methods.map((m, i) => [swatched(m.method, i), String(m.runs), interval(m.iqm), ...(several ? [m.improvement ? share(m.improvement) : "–"] : [])])));
+  const lines = (part, x) => across.methods.map((m, i) => ({name: m.method, colour: colour(i), x, ...m[part]}));
+  section.append(element("h3", {textContent: "Performance profile"}));
+  new Chart(section, lines("profile", across.tau), {label: "share of runs above", unit: "scaled return", range: [0, 1]});
+  section.append(element("h3", {textContent: "Sample efficiency"}),
+    element("p", {className: "soft", textContent: "The scaled return that was reached with so many steps. After its end a completed run counts with its last return."}));
+  new Chart(section, lines("efficiency", across.steps), {label: "scaled return, IQM", unit: "env steps", log: true});
 }
 
 // ---- runs ---------------------------------------------------------------------------------------
@@ -203,8 +101,46 @@ function runRow(run) {
   const videos = element("span");
   run.videos.forEach((href, k) => videos.append(element("a", {href, textContent: `${k + 1}`}), " "));
   const ended = element("span", {title: run.reason, textContent: run.state});
-  const cells = [folder, run.env, run.method, String(run.seed), ended, number(run.final), number(run.best), number(run.step), duration(run.seconds), videos];
-  return element("tr", {}, ...cells.map((cell, i) => element("td", {className: i < 3 ? "text" : ""}, cell)));
+  const open = element("button", {className: "open", type: "button", textContent: "▸", title: "curve, video, configuration, machine"});
+  open.setAttribute("aria-label", `details of ${run.folder}`);
+  open.setAttribute("aria-expanded", "false");
+  const cells = [element("span", {}, open, folder), run.env, run.method, String(run.seed), ended, number(run.final), number(run.best), number(run.step), duration(run.seconds), videos];
+  const row = element("tr", {}, ...cells.map((cell, i) => labelled(element("td", {className: i < 3 ? "text" : ""}, cell), COLUMNS[i][0])));
+  let shown = null;
+  open.onclick = () => {
+    if (shown) { if (shown.chart) shown.chart.remove(); shown.row.remove(); shown = null; }
+    else { shown = runDetails(run); row.after(shown.row); if (shown.draw) shown.chart = shown.draw(); }
+    open.textContent = shown ? "▾" : "▸";
+    open.setAttribute("aria-expanded", String(Boolean(shown)));
+  };
+  return row;
+}
+
+function runDetails(run) {
+  const cell = element("td", {colSpan: COLUMNS.length}), box = cell.appendChild(element("div", {className: "details"}));
+  const curve = element("div", {className: "curve"}), facts = element("div", {className: "facts"});
+  box.append(curve, facts);
+  if (run.reason) facts.append(element("p", {textContent: `${run.state}: ${run.reason}`}));
+  if (run.videos.length) facts.append(element("video", {controls: true, preload: "metadata", src: run.videos.at(-1)}));
+  facts.append(differences(run), machine(run));
+  const lines = [["training episodes", run.training, colour(5)], ["evaluations", run.evaluations, colour(0)]]
+    .filter(([, points]) => points && points[0].length).map(([name, [x, y], shade]) => ({name, colour: shade, x, y}));
+  const draw = () => new Chart(curve, lines, {label: "return", unit: "env steps", height: 0.8});
+  return {row: element("tr", {className: "more"}, cell), draw: lines.length ? draw : null};
+}
+
+function differences(run) {
+  const keys = Object.keys(run.differs), text = (v) => v === null ? "null" : String(v);
+  if (!keys.length) return element("p", {className: "soft", textContent: "Configuration: that of the first run of the group, except the seed."});
+  return element("div", {}, element("p", {className: "soft", textContent: "Configuration that differs from the first run of the group:"}),
+    table(["key", "this run", "first run"], keys.map((key) => [key, ...run.differs[key].map(text)])));
+}
+
+function machine(run) {
+  if (run.machine === null) return element("p", {className: "soft", textContent: "Machine and versions: not recorded."});
+  const {machine, versions} = data.machines[run.machine];
+  const list = Object.entries(versions).map(([name, version]) => `${name} ${version}`).join(", ");
+  return element("p", {className: "soft", textContent: `Machine: ${machine}. Versions: ${list}.`});
 }
 
 function drawRuns() {
@@ -224,6 +160,9 @@ function drawRuns() {
   more.onclick = () => { limit = Infinity; fill(); };
   details.append(element("div", {className: "wide"}, element("table", {}, element("thead", {}, element("tr", {}, ...head)), body)), more);
   document.getElementById("runs").append(details);
+  let before = false;
+  addEventListener("beforeprint", () => { before = details.open; details.open = true; });
+  addEventListener("afterprint", () => { details.open = before; });
   fill();
 }
 

@@ -1,0 +1,153 @@
+"""The charts of a report as PNG files, for slides and papers. Drawn by matplotlib, an optional package."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rl_cli.core.errors import BadInput
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COLOURS = (
+    "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a6d3b", "#7f7f7f",
+)  # fmt: skip
+"""Okabe and Ito; the page uses the same."""
+
+SIZE, DPI = (6.4, 4.0), 150
+"""Inches and dots per inch: 960 x 600 pixels."""
+
+MAX_PICTURES = 40
+"""More are not drawn."""
+
+MAX_NAME = 40
+"""Characters of an env in a file name, and of a method in a legend."""
+
+
+def require(drawn: bool | None) -> bool:
+    """Whether pictures are drawn. Raises BadInput if they are asked for and matplotlib is missing."""
+    if drawn and not available():
+        raise BadInput("pictures need matplotlib", "pictures=true", "pip install 'rl-cli[plots]'")
+    return available() if drawn is None else drawn
+
+
+def available() -> bool:
+    """Whether matplotlib is installed."""
+    return importlib.util.find_spec("matplotlib") is not None
+
+
+def draw(data: Mapping[str, Any]) -> dict[str, bytes]:
+    """File name -> PNG of each chart of `page.describe`."""
+    found: dict[str, bytes] = {}
+    for i, env in enumerate(data["envs"]):
+        if len(found) >= MAX_PICTURES:
+            break
+        name = re.sub(r"[^\w-]+", "_", env["env"], flags=re.ASCII)[:MAX_NAME].strip("_") or "env"
+        name = f"{name}_{i}" if f"report-{name}.png" in found else name
+        groups = env["groups"]
+        lines = [{**g["curve"], "name": g["method"]} for g in groups]
+        found[f"report-{name}.png"] = _picture(
+            lines, env["env"], "env steps", "evaluation return", threshold=env["threshold"]
+        )
+        steps = [{**g["reached"], "name": g["method"]} for g in groups if g["reached"]]
+        if any(len(line["x"]) for line in steps):
+            found[f"report-{name}-solved.png"] = _picture(
+                [_staircase(line, groups) for line in steps],
+                f"{env['env']}: runs that reached {env['threshold'] or 'their threshold'}",
+                *("env steps", "share of runs"),
+                steps=True,
+            )
+    return found | ({} if data["across"] is None else _across(data["across"]))
+
+
+def _across(found: Mapping[str, Any]) -> dict[str, bytes]:
+    title = f"{len(found['envs'])} envs"
+    parts = {
+        name: [{"x": found[x], **m[name], "name": m["method"]} for m in found["methods"]]
+        for name, x in (("profile", "tau"), ("efficiency", "steps"))
+    }
+    return {
+        "report-profile.png": _picture(
+            parts["profile"], title, "scaled return", "share of runs above"
+        ),
+        "report-efficiency.png": _picture(
+            *(parts["efficiency"], title, "env steps", "scaled return, IQM"),
+            log=True,
+        ),
+    }
+
+
+def _staircase(line: Mapping[str, Any], groups: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Shares from step 0 to the last evaluation of any group."""
+    end = max(float(g["curve"]["x"][-1]) for g in groups if len(g["curve"]["x"]))
+    y = [0.0, *line["y"]]
+    return {**line, "x": [0.0, *line["x"], end], "y": [*y, y[-1]]}
+
+
+def _picture(
+    lines: Sequence[Mapping[str, Any]],
+    title: str,
+    x_label: str,
+    y_label: str,
+    threshold: float | None = None,
+    steps: bool = False,
+    log: bool = False,
+) -> bytes:
+    """A PNG of lines {name, x, y, low, high}; `low` and `high` are the bounds of a band."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter
+
+    figure = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for i, line in enumerate(lines):
+        _line(axes, line, COLOURS[i % len(COLOURS)], steps)
+    if threshold is not None:
+        axes.axhline(threshold, color="#888888", linewidth=0.8, linestyle=":")
+    axes.set(title=_literal(title), xlabel=x_label, ylabel=y_label)
+    if log:
+        axes.set_xscale("log")
+    if steps:  # shares
+        axes.set_ylim(-0.02, 1.02)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    if lines:
+        axes.legend(frameon=False, fontsize="small")
+    out = io.BytesIO()
+    figure.savefig(out, format="png", metadata={"Software": "rl-cli"})
+    return out.getvalue()
+
+
+def _line(axes: Axes, line: Mapping[str, Any], colour: str, steps: bool) -> None:
+    x, y = np.asarray(line["x"], float), np.asarray(line["y"], float)
+    marker = "o" if np.isfinite(y).sum() == 1 else ""
+    style = "steps-post" if steps else "default"
+    name = line["name"]
+    label = _literal(name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…")
+    axes.plot(x, y, color=colour, label=label, drawstyle=style, marker=marker)
+    if "low" in line:
+        low, high = np.asarray(line["low"], float), np.asarray(line["high"], float)
+        if not all(map(math.isnan, low)):
+            axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
+
+
+def _short(value: float) -> str:
+    """12k, 1.5M."""
+    for size, letter in ((1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:g}{letter}"
+    return f"{value:g}"
+
+
+def _literal(text: str) -> str:
+    """A text that matplotlib does not read as a formula; a label that begins with _ would be hidden."""
+    return " " * text.startswith("_") + text.replace("$", r"\$")
