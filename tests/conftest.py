@@ -83,7 +83,7 @@ def tiny():
 
 
 PIP_LINE = re.compile(r'pip install [^"]*"(?:rl-cli|\.)\[(\w+)\]"')
-MODULES = {"mujoco": "mujoco", "atari": "ale_py"}
+MODULES = {"mujoco": "mujoco", "atari": "ale_py", "minatar": "minatar"}
 
 
 def of_this_machine(mistakes):

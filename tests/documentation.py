@@ -29,6 +29,7 @@ TINY = {
 }
 NEEDS_EXTRA = {
     r"env=(halfcheetah|hopper|walker2d|ant|swimmer|humanoid)\b": "mujoco",
+    r"env=minatar_|env\.id=MinAtar/": "minatar",
     r"env=(pong|breakout|space_invaders|atari)|env\.id=(ALE/|\w+NoFrameskip)": "atari",
 }
 

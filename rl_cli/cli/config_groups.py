@@ -107,7 +107,7 @@ def choices_implied(argv: list[str], folders: list[Path]) -> list[str]:
 
 def family(env_id: str) -> str:
     """The group without an id that fits an env id."""
-    if env_id.startswith("ALE/"):
+    if env_id.removeprefix("ale_py:").startswith("ALE/"):
         return "atari"
     return "atari_noframeskip" if re.search("NoFrameskip-v[0-9]+$", env_id) else "custom"
 

@@ -15,11 +15,13 @@ import gymnasium as gym
 from gymnasium import spaces
 
 from rl_cli.config.env import EnvConfig
+from rl_cli.core.command_line import override
 from rl_cli.core.errors import BadInput, RunError, did_you_mean, first_line
 from rl_cli.core.processes import end_stray_child, forks
-from rl_cli.envs import atari
+from rl_cli.envs import atari, minatar
 from rl_cli.envs.checked import Checked, require_spaces
 from rl_cli.envs.faults import is_signal
+from rl_cli.envs.packages import described, module_of, too_new_mujoco
 from rl_cli.envs.user_wrappers import apply_wrappers, import_from_here
 from rl_cli.envs.wrappers import (
     ActionRepeat,
@@ -34,7 +36,7 @@ from rl_cli.envs.wrappers import (
     stack_pixels,
 )
 
-EXTRAS = {"mujoco": "mujoco", "ale": "atari", "atari": "atari"}
+EXTRAS = {"mujoco": "mujoco", "ale": "atari", "minatar": "minatar", "atari": "atari"}
 """Word in gymnasium's error message -> extra of this project that installs the package."""
 
 RESERVED_KWARGS = {
@@ -162,8 +164,8 @@ def _bad_input(error: BaseException, cfg: EnvConfig) -> BadInput:
             return BadInput(
                 f"{cfg.id} needs a package: {reason}", where, _pip_line(first_line(error))
             )
-        case gym.error.NamespaceNotFound() if cfg.id.startswith("ALE/"):
-            return BadInput(what, where, _pip_line("atari"))
+        case gym.error.NamespaceNotFound() if extra := _extra_of(cfg.id):
+            return BadInput(what, where, _pip_line(extra))
         case gym.error.UnregisteredEnv() | gym.error.DeprecatedEnv():
             is_atari = "NoFrameskip" in cfg.id
             fix = _pip_line("atari") if is_atari else _suggest_env(cfg.id)
@@ -172,13 +174,15 @@ def _bad_input(error: BaseException, cfg: EnvConfig) -> BadInput:
             return BadInput(what.partition(" (")[0], where, _suggest_env(cfg.id))
         case ImportError():
             fix = "install the package, or run from the folder that contains the module"
+            if extra := _extra_of(cfg.id.removeprefix("ale_py:")):
+                fix = _pip_line(extra)
             return BadInput(f"{cfg.id} could not be imported: {what}", where, fix)
     if unknown := _unknown_kwarg(error, cfg):
         return unknown
     return BadInput(
-        f"{cfg.id} cannot be made: {type(error).__name__}: {what}",
+        f"{cfg.id} cannot be made: {described(error)}",
         f"env.kwargs={dict(cfg.kwargs)}" if cfg.kwargs else where,
-        "see the documentation of the env for its arguments",
+        too_new_mujoco(error) or "see the documentation of the env for its arguments",
     )
 
 
@@ -208,7 +212,15 @@ def _unknown_kwarg(error: BaseException, cfg: EnvConfig) -> BadInput | None:
     )
 
 
+def _extra_of(env_id: str) -> str | None:
+    """The extra of this project with the package of an env id, by its namespace."""
+    return {"ALE": "atari", "MinAtar": "minatar"}.get(env_id.partition("/")[0])
+
+
 def _register_extras(env_id: str) -> None:
+    if env_id.startswith("MinAtar/"):
+        minatar.register()
+    env_id = env_id.removeprefix("ale_py:")
     if env_id.startswith("ALE/") or "NoFrameskip" in env_id:
         try:
             import ale_py  # type: ignore[import-not-found,unused-ignore]
@@ -226,6 +238,8 @@ def _pip_line(message: str) -> str:
 
 
 def _suggest_env(env_id: str) -> str:
+    if ":" not in env_id and (module := module_of(env_id)) is not None:
+        return f"import the module that registers it: {override('env.id', f'{module}:{env_id}')}"
     known = [spec for spec in gym.registry if not spec.startswith(("phys2d/", "tabular/"))]
     match = did_you_mean(env_id, known)
     return match or "use an id in gymnasium.envs.registry, or module:Id-v0"
