@@ -215,7 +215,7 @@ def test_every_command_is_of_a_tested_program():
         if shlex.split(line, comments=True)
     }
     assert programs <= {
-        "rl-train", "rl-eval", "rl-play", "rl-report", "rl-runs", "make", "pip", "tensorboard", "python",
+        "rl-train", "rl-eval", "rl-play", "rl-export", "rl-report", "rl-runs", "make", "pip", "tensorboard", "python", "cc",
     }  # fmt: skip
 
 
@@ -258,7 +258,9 @@ def test_example_plugin_runs(words, workspace):
 def test_example_plugins_take_ten_lines_at_most():
     pages = [text for page, text in blocks("python") if page.name == "CONTRIBUTING.md"]
     shown = {NAMED_FILE.match(text)[1]: text.splitlines()[1:] for text in pages}
-    assert set(shown) == {"my_algos.py", "my_callbacks.py", "my_sinks.py", "example_buffer.py"}
+    assert set(shown) == {
+        "my_algos.py", "my_callbacks.py", "my_sinks.py", "my_exporters.py", "example_buffer.py",
+    }  # fmt: skip
     assert all(sum(map(bool, lines)) <= 10 for lines in shown.values()), shown
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import sys
 from types import SimpleNamespace
 
@@ -15,37 +13,12 @@ import yaml
 
 from rl_cli.cli import evaluate as rl_eval
 from rl_cli.cli import export as rl_export
-from rl_cli.cli import train as rl_train
 from rl_cli.core.errors import BadInput, RunError
 from rl_cli.export import base, names
 from rl_cli.export.formats.hub import Hub
 from rl_cli.export.formats.minari import Minari
 from rl_cli.storage.checkpoint_reader import read_manifest
 from tests.export.agents import make_agent, make_context
-
-RUN = [
-    *("algo=dqn", "env=cartpole", "run_dir=run", "total_timesteps=150", "algo.learning_starts=100"),
-    *("eval.every=100", "eval.episodes=1", "checkpoint.every=100", "video.episodes=0"),
-    *("log.tensorboard=false", "quiet=true", "compile=false"),
-]
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("trained")
-    before = os.getcwd()
-    os.chdir(folder)
-    try:
-        assert rl_train.run(RUN) == 0
-    finally:
-        os.chdir(before)
-    return folder / "run"
-
-
-@pytest.fixture
-def run(trained, here):
-    shutil.copytree(trained, here / "run")
-    return here
 
 
 def test_hub_folder_is_read_back_and_says_what_it_does(run, monkeypatch, capsys):
