@@ -31,11 +31,13 @@ class TrainTask:
 
     Attributes:
         exit_code: of the run; of a sweep, 128 + n after signal n, else 0.
+        left: lines about jobs that go on after a stop signal.
 
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.exit_code = folder, 0
+        self.left: list[str] = []
         self.notes: set[str] = set()  # printed so far
 
     def __call__(self, cfg: Any) -> float | None:
@@ -96,12 +98,12 @@ class TrainTask:
         cfg = jobs[0].cfg
         tensorboard = any(job.cfg.log.tensorboard for job in jobs)
         size = min(cfg.jobs, len(jobs))
+        made = executor(Wanted(size, self.folder, tensorboard=tensorboard))
         if cfg.shown != "none":
-            say_start(self.folder, len(jobs), size, common)
-        wanted = Wanted(size, self.folder, tensorboard=tensorboard)
-        sweep = Sweep(self.folder, executor(wanted), make_view(cfg.shown))
+            say_start(self.folder, len(jobs), made.described(len(jobs)), common)
+        sweep = Sweep(self.folder, made, make_view(cfg.shown))
         sweep.run(jobs)
-        self.exit_code = sweep.exit_code
+        self.exit_code, self.left = sweep.exit_code, sweep.left
         return sweep.states
 
     def _job(self, found: JobConfig) -> Job:

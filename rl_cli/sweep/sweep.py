@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
-from rl_cli.core import processes, stop_signals
+from rl_cli.core import stop_signals
 from rl_cli.core.errors import RunError
 from rl_cli.storage import run_folder
 from rl_cli.storage.atomic_files import write_json
@@ -31,9 +31,6 @@ from rl_cli.sweep.view import View
 
 STORAGE = 4
 """Exit code of a run that could not write its files."""
-
-KILLED = 128 + 9
-"""Exit code of a process that SIGKILL ended; Windows has no name for the signal."""
 
 FINAL = (0, 2, 3)
 """Exit codes of jobs that are not started again: complete, bad input, numbers that are not finite."""
@@ -53,12 +50,14 @@ class Sweep:
 
     Attributes:
         exit_code: 128 + n after signal n, else 0.
+        left: lines about jobs that go on after the signal, in a scheduler; empty: none does.
 
     """
 
     def __init__(self, folder: Path, executor: Executor, view: View, retries: int = 0) -> None:
         self.folder, self.executor, self.view, self.retries = folder, executor, view, retries
         self.exit_code = 0
+        self.left: list[str] = []
         self.states: dict[int, JobState] = {}
         self.waiting: deque[JobState] = deque()
         self.running: dict[int, tuple[JobState, Output]] = {}
@@ -101,6 +100,8 @@ class Sweep:
             state.state, state.is_complete_before = "completed", True
             state.folder, state.eval_return = record["run_dir"], record["eval_return"]
             self.ended.append(state)
+        elif record and self.executor.adopt(job.number, path):
+            self._follow(state)
         else:
             self.waiting.append(state)
             if not record:  # an earlier one names the run to resume
@@ -139,6 +140,10 @@ class Sweep:
         for signum in self.signals[self.sent :]:
             self.sent += 1
             self.exit_code = self.exit_code or 128 + signum
+            if self.executor.outlives:
+                self.left = self.left or self.executor.farewell()
+                self.running.clear()
+                continue
             self.view.stopping(signum)
             for number in self.running:
                 self.executor.send(number, signum)
@@ -171,6 +176,13 @@ class Sweep:
         except OSError as error:
             self._end(Ended(job.number, 1, f"it cannot be started: {error}"))
 
+    def _follow(self, state: JobState) -> None:
+        """Go on with a job that an earlier start of the sweep left to the executor."""
+        state.state, state.folder, state.attempts = RUNNING, state.record["run_dir"], 1
+        state.began_at = state.step = progress.read(Path(state.folder)).step
+        state.began = time.monotonic()
+        self.running[state.number] = state, Output(state.path.with_suffix(".log"))
+
     def _new_record(self, state: JobState) -> Record:
         """The fields that are known before a job starts; how earlier attempts ended."""
         job = state.job
@@ -196,7 +208,7 @@ class Sweep:
         self.view.output(end.number, output.finish())
         record = records.load(state.path) or dict(state.record)
         if record.get("state") == RUNNING:  # the process ended before it wrote the record
-            self._write(state, record | _how_it_ended(end))
+            self._write(state, record | end.as_record())
         else:
             state.record = record
         state.state, state.eval_return = state.record["state"], state.record.get("eval_return")
@@ -228,18 +240,6 @@ class Sweep:
             state.step = max(state.step, found.step)
             if found.eval_return is not None:
                 state.eval_return = found.eval_return
-
-
-def _how_it_ended(end: Ended) -> Record:
-    """The end of a job whose process wrote no record of it, from the exit code of the process."""
-    code, state, reason = end.code, "failed", f"the process ended by itself with code {end.code}"
-    if code - 128 in processes.STOP_SIGNALS:  # before it could handle the signal
-        state, reason = "interrupted", _name(code - 128)
-    elif code > 128:
-        reason = f"killed by {_name(code - 128)}"
-    if code == KILLED:
-        reason += ", which the system sends when it is out of memory"
-    return {"exit_code": code or 1, "state": state, "reason": end.reason or reason}
 
 
 def _records(folder: Path) -> dict[str, list[tuple[Path, Record]]]:
@@ -278,10 +278,3 @@ def _attempts(record: Record) -> list[Record]:
     if record.get("state") == WAITING:
         return earlier
     return [*earlier, {k: record.get(k) for k in ("run_dir", "state", "reason", "exit_code")}]
-
-
-def _name(signum: int) -> str:
-    try:
-        return signal.Signals(signum).name
-    except ValueError:
-        return f"signal {signum}"

@@ -107,8 +107,8 @@ def make_view(display: Display) -> View:
     return PlainView()
 
 
-def say_start(folder: Path, count: int, at_a_time: int, common: Sequence[str]) -> None:
-    """Print what all jobs of a sweep share."""
-    say_fitted(f"sweep: {count} job{'s' if count > 1 else ''}, {at_a_time} at a time, in {folder}")
+def say_start(folder: Path, count: int, where: str, common: Sequence[str]) -> None:
+    """Print where the jobs of a sweep run (`Executor.described`), and what all of them share."""
+    say_fitted(f"sweep: {count} job{'s' if count > 1 else ''}, {where}; records in {folder}")
     if common and count > 1:
         say_fitted("all:   " + "  ".join(common), indent=7)

@@ -209,3 +209,44 @@ def test_jobs_are_named_by_the_words_that_differ():
     one = dataclasses.replace(job(0), overrides=["env=cartpole", "algo.gamma=0.9"])
     assert name_all([one], ["env=cartpole", "algo.gamma=interval(0.9,1)"]) == ["env=cartpole"]
     assert one.name == "algo.gamma=0.9"
+
+
+class Scheduler(Script):
+    """Its tasks go on when the sweep ends."""
+
+    outlives = True
+
+    def __init__(self, ends, known=()):
+        super().__init__(ends)
+        self.known = set(known)
+
+    def adopt(self, number, path):
+        if number in self.known:
+            self.running.append(number)
+            self.tasks.append((number, SimpleNamespace(path=path, record={})))
+        return number in self.known
+
+    def farewell(self):
+        return [f"{len(self.running)} go on"]
+
+
+def test_signal_leaves_the_jobs_of_a_scheduler_and_another_start_follows_them(here):
+    """Two jobs were left, one of which the scheduler has lost meanwhile: it alone is started again."""
+    Path("sweep").mkdir()
+
+    def stopped(task):
+        os.kill(os.getpid(), signal.SIGINT)
+        return DONE
+
+    first = Scheduler({0: [stopped], 1: [DONE], 2: [DONE]})
+    sweep = Sweep(Path("sweep"), first, QuietView())
+    sweep.run([job(n) for n in (0, 1, 2)])
+    assert (sweep.exit_code, sweep.left, first.sent) == (130, ["1 go on"], [])
+    assert [r["state"] for r in records().values()] == ["completed", "running", "waiting"]
+    Path("sweep/job_0000.json").unlink()
+    second = Scheduler({0: [DONE], 1: [DONE], 2: [DONE]}, known=[1])
+    again = Sweep(Path("sweep"), second, QuietView())
+    again.run([job(n) for n in (0, 1, 2)])
+    assert [n for n, task in second.tasks if isinstance(task, SimpleNamespace)] == [1]
+    assert [r["state"] for r in records().values()] == ["completed"] * 3
+    assert again.exit_code == 0
