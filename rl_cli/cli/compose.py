@@ -210,6 +210,7 @@ def prepare(argv: list[str]) -> list[str]:
             check_member(group, name.strip(), folders)
     refuse_another_algorithm(argv, folders)
     out = [re.sub(rf"^({OPEN_KEYS}(\.|=))", r"++\1", arg) for arg in overrides]
+    out = [re.sub(r"^gpus=([^\[\]'\"]*\w)$", r"gpus=[\1]", arg) for arg in out]  # no sweep
     out += choices_implied(argv, folders)
     out += search_path(argv, folders)
     if value_of(argv, "hydra.sweep.dir") is None:

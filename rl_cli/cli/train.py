@@ -105,8 +105,12 @@ def _launch(argv: list[str]) -> int:
         typed = value_of(argv, "hydra.sweep.dir") is not None
         words = argv if typed else [*argv, override("hydra.sweep.dir", str(folder))]
         terminal.say(*task.left, f"look again: {pasted('rl-train', *words)}")
-    if records.paths(folder):  # written here or by a launcher's processes
+    elif task.exit_code and records.paths(folder):
+        from rl_cli.sweep.report import say_stopped
+
+        say_stopped(folder, argv)
+    elif records.paths(folder):  # written here or by a launcher's processes
         from rl_cli.sweep.report import report
 
-        return task.exit_code or report(folder)
+        return report(folder)
     return task.exit_code

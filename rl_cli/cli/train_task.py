@@ -12,7 +12,7 @@ from rl_cli.cli.arguments import value_of
 from rl_cli.cli.job_config import JobConfig
 from rl_cli.config.algorithm import AlgoConfig
 from rl_cli.config.run import RunConfig
-from rl_cli.core import terminal
+from rl_cli.core import processors, terminal
 from rl_cli.core.errors import BadInput, RunError, plain
 from rl_cli.core.stop_signals import StopRequest
 
@@ -49,10 +49,15 @@ class TrainTask:
         if hydra.mode == RunMode.MULTIRUN:
             return self._run_here(JobConfig.of(int(hydra.job.num), cfg, hydra, words))
         found = JobConfig.of(0, cfg, hydra, words)
+        if (
+            found.values.get("threads") == "auto"
+        ):  # recorded as a number, so that the run resumes with it
+            found.values["threads"] = processors.share(1)
         run_cfg = algos.build_run_config(found.values)
         self._check_overrides(run_cfg, words)
-        if run_cfg.jobs > 1:
-            terminal.warn(f"note: jobs={run_cfg.jobs} has no effect without a sweep: -m or sweep=")
+        for key, none in {"jobs": 1, "retries": 0, "gpus": ()}.items():
+            if (value := value_of(words, key)) is not None and getattr(run_cfg, key) != none:
+                terminal.warn(f"note: {key}={value} has no effect without a sweep: -m or sweep=")
         from rl_cli.training.experiment import train
 
         outcome = train(run_cfg, found.values, found.labels())
@@ -97,11 +102,12 @@ class TrainTask:
 
         cfg = jobs[0].cfg
         tensorboard = any(job.cfg.log.tensorboard for job in jobs)
-        size = min(cfg.jobs, len(jobs))
-        made = executor(Wanted(size, self.folder, tensorboard=tensorboard))
+        size = min(max(cfg.jobs, len(cfg.gpus)), len(jobs))
+        made = executor(Wanted(size, self.folder, cfg.gpus, tensorboard))
         if cfg.shown != "none":
             say_start(self.folder, len(jobs), made.described(len(jobs)), common)
-        sweep = Sweep(self.folder, made, make_view(cfg.shown))
+        _note_threads(cfg.threads, made.side_by_side)
+        sweep = Sweep(self.folder, made, make_view(cfg.shown), cfg.retries)
         sweep.run(jobs)
         self.exit_code, self.left = sweep.exit_code, sweep.left
         return sweep.states
@@ -146,6 +152,15 @@ class TrainTask:
             if key in typed and note not in self.notes:
                 self.notes.add(note)
                 terminal.warn(plain(note))
+
+
+def _note_threads(threads: int | str, jobs: int) -> None:
+    """Say that jobs will slow each other down, if they have more threads than there are processors."""
+    there = processors.available()
+    if isinstance(threads, int) and threads > 1 and threads * jobs > there:
+        terminal.warn(
+            f"note: {jobs} jobs of threads={threads} share {there} processors; threads=auto divides them"
+        )
 
 
 def _result(state: JobState) -> float | Exception:

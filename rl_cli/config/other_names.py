@@ -148,7 +148,7 @@ _RUN: tuple[_Row, ...] = (
     (
         "device",
         "device=cuda, or device=cpu",
-        "gpu cuda use_cuda use_gpu gpus accelerator device_id no_cuda",
+        "gpu cuda use_cuda use_gpu accelerator device_id no_cuda",
     ),
     ("threads", "CPU threads of torch", "num_threads n_threads torch_threads"),
     ("compile", "", "torch_compile jit"),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from rl_cli.config.algorithm import AlgoConfig
 from rl_cli.config.env import EnvConfig
-from rl_cli.config.schema import Device, Folder, Int, Scalar, build, schema
+from rl_cli.config.schema import Device, Folder, Gpu, Int, Scalar, TypeText, build, schema
 from rl_cli.core.errors import BadInput
 
 
@@ -90,6 +90,10 @@ class StopConfig:
     window: Int = Field(ge=1, description="training episodes averaged for stop.train_return")
 
 
+Threads = Annotated[
+    Annotated[Int, Field(ge=1, le=256)] | Literal["auto"], TypeText("int in [1, 256] | auto")
+]
+
 Display = Literal["auto", "live", "plain", "none"]
 """Where a run is shown; see `tracking.display`."""
 
@@ -111,8 +115,9 @@ class RunSettings:
     device: Device = Field(
         description="device of the networks; auto: cuda for pixels if available, else cpu"
     )
-    threads: Int = Field(
-        ge=1, le=256, description="CPU threads of torch; 1 is fastest for small networks"
+    threads: Threads = Field(
+        description="CPU threads of torch; 1 is fastest for small networks; auto: the "
+        "processors, divided by the jobs of a sweep that run at a time. The number is recorded"
     )
     compile: bool | Literal["auto"] = Field(
         description="compile the learning step with a C++ compiler, cached in ~/.cache/rl-cli; "
@@ -140,6 +145,15 @@ class RunSettings:
     jobs: Int = Field(
         ge=1, le=256, description="runs of a sweep at the same time, each in its own process"
     )
+    retries: Int = Field(
+        ge=0,
+        le=100,
+        description="how often a run of a sweep that failed is started again, from its last checkpoint",
+    )
+    gpus: tuple[Gpu, ...] = Field(
+        description="GPUs of a sweep, gpus=0,1; each run sees one of them, and at least as many run "
+        "at a time as there are GPUs; empty: every run sees all"
+    )
     env: EnvConfig
     eval: EvalConfig
     checkpoint: CheckpointConfig
@@ -163,6 +177,12 @@ class RunSettings:
                 f"step_timeout is less than {MIN_STEP_TIMEOUT:g} s",
                 f"step_timeout={self.step_timeout:g}",
                 f"step_timeout=0 for never, or at least {MIN_STEP_TIMEOUT:g}: step_timeout=10",
+            )
+        if len(set(self.gpus)) < len(self.gpus):
+            raise BadInput(
+                "a GPU is named twice",
+                f"gpus={','.join(self.gpus)}",
+                "jobs=<runs at a time> puts several runs on one GPU: gpus=0,1 jobs=4",
             )
         workers, envs = self.workers, self.env.num_envs
         if workers > envs:

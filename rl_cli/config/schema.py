@@ -77,6 +77,19 @@ def _device(value: str) -> str:
 Device = Annotated[str, AfterValidator(_device), _DEVICES]
 
 
+def _gpu(value: object) -> object:
+    """A device for CUDA_VISIBLE_DEVICES: a number, or the name of a GPU or of a part of it."""
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if not isinstance(text, str) or not re.fullmatch(r"[0-9]{1,3}|(GPU|MIG)-[\w/-]{1,100}", text):
+        raise ValueError(
+            "a GPU is a number, or a name such as GPU-<uuid>, as nvidia-smi -L shows it"
+        )
+    return text
+
+
+Gpu = Annotated[str, BeforeValidator(_gpu), TypeText("gpu")]
+
+
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(Field,))
 def schema(cls: type[T]) -> type[T]:
     """A frozen dataclass that refuses unknown keys, implicit conversions and NaN.

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from rl_cli.report.run_data import RunData, Value
 
 NOT_LEARNING = (
-    "seed", "run_dir", "resume", "jobs", "quiet", "display", "device", "threads", "compile",
+    "seed", "run_dir", "resume", "jobs", "retries", "gpus", "quiet", "display", "device", "threads", "compile",
     "workers", "step_timeout", "format", "labels", "preset", "typed", "algo.name",
 )  # fmt: skip
 """Keys that do not change what is learned or how it is measured, up to rounding."""

@@ -27,7 +27,12 @@ class Job:
     config: dict[str, Any]  # the same as composed, plain values
     labels: Labels
     overrides: list[str]
-    name: str = ""  # what is particular to the job
+    own: list[str] = dataclasses.field(default_factory=list)  # overrides particular to the job
+
+    @property
+    def name(self) -> str:
+        """What is particular to the job."""
+        return " ".join(self.own)
 
     @classmethod
     def of(
@@ -56,7 +61,7 @@ class Job:
 
 
 def name_all(jobs: Sequence[Job], typed: Sequence[str]) -> list[str]:
-    """Name each job by the overrides that not all jobs share. -> the others.
+    """Find the overrides that are particular to each job. -> the others.
 
     Args:
         jobs: of one sweep.
@@ -68,7 +73,7 @@ def name_all(jobs: Sequence[Job], typed: Sequence[str]) -> list[str]:
     else:
         common = set(typed)
     for job in jobs:
-        job.name = " ".join(word for word in job.overrides if word not in common)
+        job.own = [word for word in job.overrides if word not in common]
     return [word for word in jobs[0].overrides if word in common] if jobs else []
 
 

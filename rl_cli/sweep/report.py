@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rl_cli.core import terminal
+from rl_cli.core.command_line import override, pasted
 from rl_cli.core.errors import BadInput, RunError, plain
 from rl_cli.report import report as comparison
 from rl_cli.report import table
@@ -31,6 +32,15 @@ def report(sweep: Path) -> int:
     terminal.say(f"jobs:  {sweep}")
     failures = {job["exit_code"] for job in jobs} - {0}
     return 0 if not failures else failures.pop() if len(failures) == 1 else 1
+
+
+def say_stopped(sweep: Path, argv: list[str]) -> None:
+    """Say how far a sweep was when a signal stopped it, and the command that goes on with it."""
+    states = [records.load(path).get("state") for path in records.paths(sweep)]
+    terminal.say(f"stopped: {states.count('completed')} of {len(states)} jobs are complete")
+    words = [word for word in argv if not word.startswith("hydra.sweep.dir=")]
+    again = override("hydra.sweep.dir", str(sweep))
+    terminal.say(f"go on:   {pasted('rl-train', *words, again)}")
 
 
 COLUMNS = ("job", "return", "time", "ended", "run", "settings")

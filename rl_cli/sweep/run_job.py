@@ -6,6 +6,7 @@ the file or on standard input.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -16,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rl_cli.config.labels import Labels
-from rl_cli.core import memory, processes, stop_signals, terminal
+from rl_cli.core import memory, processes, processors, stop_signals, terminal
 from rl_cli.core.errors import RunError
+from rl_cli.storage import run_folder
 from rl_cli.storage.atomic_files import write_json
 from rl_cli.sweep.task import Task
 
@@ -28,11 +30,21 @@ if TYPE_CHECKING:
 def run(task: Task) -> int:
     """Train and write the record. -> exit code."""
     memory.share_among(task.concurrent)
-    outcome = _guarded(task.config, task.labels)
+    outcome = _guarded(_with_threads(task), task.labels)
     folder = task.folder if Path(task.folder).exists() else ""
     record = task.record | dataclasses.asdict(outcome) | {"run_dir": folder}
     write_json(Path(task.path), record)
     return outcome.exit_code
+
+
+def _with_threads(task: Task) -> dict[str, Any]:
+    """The configuration with `threads=auto` as a number: that of the run if it resumes, else this machine's."""
+    if task.config.get("threads") != "auto":
+        return task.config
+    threads: Any = processors.share(task.concurrent)
+    with contextlib.suppress(RunError):
+        threads = run_folder.read_config(Path(task.folder)).get("threads", threads)
+    return task.config | {"threads": threads}
 
 
 def _guarded(config: dict[str, Any], labels: Labels) -> Outcome:

@@ -28,6 +28,7 @@ from rl_cli.sweep.output import Output
 from rl_cli.sweep.records import Record
 from rl_cli.sweep.task import Task
 from rl_cli.sweep.view import View
+from rl_cli.tracking.console import STOPPING
 
 STORAGE = 4
 """Exit code of a run that could not write its files."""
@@ -129,7 +130,7 @@ class Sweep:
         if self.signals:
             self.waiting.clear()
         for number, (_, output) in self.running.items():
-            self.view.output(number, output.read())
+            self._show(number, output.read())
         self._read_progress()
         self.view.refresh()
         ended, self.ended = self.ended, []
@@ -205,7 +206,7 @@ class Sweep:
 
     def _end(self, end: Ended) -> None:
         state, output = self.running.pop(end.number)
-        self.view.output(end.number, output.finish())
+        self._show(end.number, output.finish())
         record = records.load(state.path) or dict(state.record)
         if record.get("state") == RUNNING:  # the process ended before it wrote the record
             self._write(state, record | end.as_record())
@@ -230,6 +231,10 @@ class Sweep:
             write_json(state.path, record)
         except RunError as error:
             self.view.output(state.number, [f"its record is not written: {error.what}"])
+
+    def _show(self, number: int, lines: Sequence[str]) -> None:
+        """Show what a job printed; that it stops was said once for all."""
+        self.view.output(number, [line for line in lines if line != STOPPING])
 
     def _read_progress(self) -> None:
         if not self.view.is_live or time.monotonic() - self.progress_read < PROGRESS_SECONDS:

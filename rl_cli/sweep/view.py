@@ -1,4 +1,4 @@
-"""What a sweep shows while it runs. This file: the interface, lines of text, and nothing."""
+"""What a sweep shows while it runs. This file: the interface, lines of text, and nothing; live.py: a table."""
 
 from __future__ import annotations
 
@@ -104,7 +104,11 @@ def make_view(display: Display) -> View:
         return QuietView()
     if not is_live(display):
         return PlainView()
-    return PlainView()
+    from rich.console import Console
+
+    from rl_cli.sweep.live import LiveView
+
+    return LiveView(Console(force_terminal=True))
 
 
 def say_start(folder: Path, count: int, where: str, common: Sequence[str]) -> None:

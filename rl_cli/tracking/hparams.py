@@ -28,7 +28,18 @@ ALWAYS_DIFFER = ("algo", "env", "seed")
 ATARI = ("env.atari", "env.noop_max", "env.fire_reset", "env.episodic_life")
 """Keys that have no effect on other envs."""
 
-WITHOUT_EFFECT = ("run_dir", "resume", "display", "quiet", "jobs", "log", "video", "checkpoint")
+WITHOUT_EFFECT = (
+    "run_dir",
+    "resume",
+    "display",
+    "quiet",
+    "jobs",
+    "retries",
+    "gpus",
+    "log",
+    "video",
+    "checkpoint",
+)
 """Keys and groups of keys that change no result; they are not shown if they were typed."""
 
 

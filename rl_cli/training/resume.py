@@ -25,7 +25,7 @@ AUTO = "auto"
 
 RESTORE = "restore the checkpoint, or move it out of the folder to resume from an earlier one"
 
-HOW = ("resume", "run_dir", "jobs", "display", "quiet")
+HOW = ("resume", "run_dir", "jobs", "retries", "gpus", "display", "quiet")
 """Keys of how a run is started, which do not change its result. They are not recorded."""
 
 MAY_CHANGE = (
@@ -168,7 +168,8 @@ def recorded(folder: Path) -> tuple[dict[str, Any], Labels]:
     """
     config = run_folder.read_config(folder)
     labels = Labels.from_record(config)
-    how = {"resume": None, "run_dir": None, "jobs": 1, "display": "auto", "quiet": False}
+    how: dict[str, Any] = {"retries": 0, "gpus": []}
+    how |= {"resume": None, "run_dir": None, "jobs": 1, "display": "auto", "quiet": False}
     return how | migrations.run(config), labels
 
 

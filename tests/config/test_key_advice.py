@@ -12,6 +12,7 @@ from rl_cli import algos
 from rl_cli.algos.factory import make_algorithm
 from rl_cli.cli import config_groups, hydra_errors, recorded_runs
 from rl_cli.cli import train as rl_train
+from rl_cli.cli.train_task import TrainTask
 from rl_cli.config.schema import keys
 from rl_cli.core.errors import BadInput
 from rl_cli.core.types import ActionSpec, EnvSpec
@@ -121,7 +122,9 @@ def test_typed_key_without_effect_is_noted_once(here, capsys, monkeypatch):
     assert notes(capsys) == []
     assert rl_train.run(["jobs=2", "env.id=NoSuch-v0"]) == 2
     assert notes(capsys) == ["note: jobs=2 has no effect without a sweep: -m or sweep="]
-    task = rl_train._Task(here)
+    assert rl_train.run(["retries=1", "gpus=0,1", "env.id=NoSuch-v0"]) == 2
+    assert [line.split()[1] for line in notes(capsys)] == ["retries=1", "gpus=[0,1]"]
+    task = TrainTask(here)
     for replay in ("uniform", "proportional", "uniform"):  # as the jobs of a sweep
         cfg = typed("dqn", [f"algo.replay={replay}"]).algo
         task._note_without_effect(cfg, [f"algo.replay={replay}", "algo.priority_alpha=0.5"])

@@ -8,7 +8,7 @@ import pytest
 
 from rl_cli import algos
 from rl_cli.config.labels import Labels
-from rl_cli.core import memory
+from rl_cli.core import memory, processors
 from rl_cli.core.errors import NonFinite
 from rl_cli.sweep import run_job
 from rl_cli.training import experiment
@@ -50,3 +50,22 @@ def test_every_end_of_a_run_becomes_a_record(job, capfd, error, code, state, rea
     assert (record["state"], record["reason"]) == (state, reason)
     assert (record["seed"], record["run_dir"]) == (3, "r")
     assert ("Traceback" in capfd.readouterr().err) == isinstance(error, ZeroDivisionError)
+
+
+def test_threads_auto_is_the_share_of_a_job_or_what_its_run_had(here, monkeypatch):
+    """Deterministic: processors divided by the jobs at a time; a resumed run keeps its number."""
+    monkeypatch.setattr(processors, "available", lambda: 8)
+    labels, path = Labels("dqn", "cartpole"), str(here / "job.json")
+
+    def threads(value, concurrent, folder="none"):
+        config = {"threads": value}
+        task = run_job.Task(config, labels, concurrent, {}, path, folder=folder, start=str(here))
+        return run_job._with_threads(task)["threads"]
+
+    assert [threads("auto", n) for n in (1, 2, 3, 8, 20)] == [8, 4, 2, 1, 1]
+    assert threads(3, 4) == 3
+    (here / "r").mkdir()
+    assert threads("auto", 4, "r") == 2
+    (here / "r/config.yaml").write_text("format: 1\nthreads: 5\nalgo: {name: dqn}\n")
+    assert threads("auto", 4, "r") == 5
+    assert processors.number_of("auto") == 8

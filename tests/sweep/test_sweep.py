@@ -72,7 +72,7 @@ def broken(task):
 def job(number):
     cfg = SimpleNamespace(seed=number)
     words = ["env=cartpole", f"seed={number}"]
-    return Job(number, cfg, {"seed": number}, Labels("dqn", "cartpole"), words, f"seed={number}")
+    return Job(number, cfg, {"seed": number}, Labels("dqn", "cartpole"), words, [f"seed={number}"])
 
 
 def records(folder="sweep"):

@@ -1,0 +1,22 @@
+"""Processors of this machine, divided among concurrent runs."""
+
+from __future__ import annotations
+
+import os
+
+
+def available() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def share(runs: int) -> int:
+    """Threads of each of `runs` concurrent runs: the processors divided by their number, at least 1."""
+    return max(1, available() // runs)
+
+
+def number_of(threads: int | str) -> int:
+    """Threads that `threads=` stands for in a run alone on this machine."""
+    return threads if isinstance(threads, int) else share(1)
