@@ -113,7 +113,7 @@ def test_at_most_size_jobs_run_at_a_time(tmp_path):
 
         return run
 
-    assert max(forked(2, [job(str(i)) for i in range(6)]).values()) == 2
+    assert max(forked(2, [job(str(i)) for i in range(6)]).values()) in (1, 2)
 
 
 @pytest.mark.parametrize("kind", ["fork", "spawn"])
