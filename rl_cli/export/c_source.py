@@ -105,24 +105,50 @@ def _linear(graph: Graph, i: int, value: Value) -> Iterator[str]:
 
 def _conv(graph: Graph, i: int, value: Value) -> Iterator[str]:
     channels, height, width = graph.values[value.inputs[0]].shape
-    (_, h, w), (_, _, rows, columns), (stride,) = (
-        value.shape,
-        value.arrays[0].shape,
-        value.numbers,
-    )
-    x = f"v{value.inputs[0]}"
+    (_, h, w), (_, _, rows, columns) = value.shape, value.arrays[0].shape
+    stride, padding = value.numbers
     yield f"for (int o = 0; o < {value.shape[0]}; ++o)"
     yield f"  for (int r = 0; r < {h}; ++r)"
     yield f"    for (int c = 0; c < {w}; ++c) {{"
     yield f"      float sum = policy_w{i}_1[o];"
     yield f"      const float *w = policy_w{i}_0 + o * {channels * rows * columns};"
     yield f"      for (int k = 0; k < {channels}; ++k)"
-    yield f"        for (int y = 0; y < {rows}; ++y) {{"
-    yield f"          const float *line = {x} + (k * {height} + r * {stride} + y) * {width} + c * {stride};"
-    yield f"          for (int z = 0; z < {columns}; ++z) sum += *w++ * line[z];"
-    yield "        }"
+    yield f"        for (int y = r * {stride} - {padding}; y < r * {stride} - {padding} + {rows}; ++y)"
+    yield f"          for (int x = c * {stride} - {padding}; x < c * {stride} - {padding} + {columns}; ++x, ++w)"
+    inside = f"if (y >= 0 && y < {height} && x >= 0 && x < {width}) " if padding else ""
+    yield f"            {inside}sum += *w * v{value.inputs[0]}[(k * {height} + y) * {width} + x];"
     yield f"      v{i}[(o * {h} + r) * {w} + c] = sum;"
     yield "    }"
+
+
+def _max_pool(graph: Graph, i: int, value: Value) -> Iterator[str]:
+    channels, height, width = graph.values[value.inputs[0]].shape
+    (_, h, w), (size, stride, padding) = value.shape, value.numbers
+    yield f"for (int k = 0; k < {channels}; ++k)"
+    yield f"  for (int r = 0; r < {h}; ++r)"
+    yield f"    for (int c = 0; c < {w}; ++c) {{"
+    yield "      float top = -INFINITY;"
+    yield f"      for (int y = r * {stride} - {padding}; y < r * {stride} - {padding} + {size}; ++y)"
+    yield f"        for (int x = c * {stride} - {padding}; x < c * {stride} - {padding} + {size}; ++x)"
+    yield f"          if (y >= 0 && y < {height} && x >= 0 && x < {width}) {{"
+    yield f"            const float z = v{value.inputs[0]}[(k * {height} + y) * {width} + x];"
+    yield "            if (z > top) top = z;"
+    yield "          }"
+    yield f"      v{i}[(k * {h} + r) * {w} + c] = top;"
+    yield "    }"
+
+
+def _sum(graph: Graph, i: int, value: Value) -> Iterator[str]:
+    x, y = value.inputs
+    yield f"for (int i = 0; i < {math.prod(value.shape)}; ++i) v{i}[i] = v{x}[i] + v{y}[i];"
+
+
+def _concat(graph: Graph, i: int, value: Value) -> Iterator[str]:
+    begin = 0
+    for part in value.inputs:
+        (size,) = graph.values[part].shape
+        yield f"for (int i = 0; i < {size}; ++i) v{i}[{begin} + i] = v{part}[i];"
+        begin += size
 
 
 def _dueling(graph: Graph, i: int, value: Value) -> Iterator[str]:
@@ -182,6 +208,9 @@ LOOPS: dict[str, Callable[[Graph, int, Value], Iterator[str]]] = {
     "tanh": _elementwise("tanh{f}(x)"),
     "linear": _linear,
     "conv": _conv,
+    "max_pool": _max_pool,
+    "sum": _sum,
+    "concat": _concat,
     "dueling": _dueling,
     "expectation": _expectation,
     "group_mean": _group_mean,

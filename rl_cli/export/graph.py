@@ -78,13 +78,33 @@ class Graph:
         dtype = self.values[x].dtype
         return self._add(Value("linear", (x,), bias.shape, dtype, (weight, bias)))
 
-    def conv(self, x: int, weight: np.ndarray, bias: np.ndarray, stride: int) -> int:
-        """Convolution without padding. (C, H, W) -> (outputs, h, w)."""
-        _, height, width = self.values[x].shape
-        out, _, rows, columns = weight.shape
-        shape = (out, (height - rows) // stride + 1, (width - columns) // stride + 1)
-        dtype = self.values[x].dtype
-        return self._add(Value("conv", (x,), shape, dtype, (weight, bias), (stride,)))
+    def conv(
+        self, x: int, weight: np.ndarray, bias: np.ndarray, stride: int, padding: int = 0
+    ) -> int:
+        """Convolution with zeros around the image. (C, H, W) -> (outputs, h, w)."""
+        value, (out, _, rows, columns) = self.values[x], weight.shape
+        shape = (out, *_window_counts(value, (rows, columns), stride, padding))
+        numbers = (stride, padding)
+        return self._add(Value("conv", (x,), shape, value.dtype, (weight, bias), numbers))
+
+    def max_pool(self, x: int, size: int, stride: int, padding: int) -> int:
+        """The largest number of each window; the padding does not count. (C, H, W) -> (C, h, w)."""
+        value = self.values[x]
+        shape = (value.shape[0], *_window_counts(value, (size, size), stride, padding))
+        return self._add(Value("max_pool", (x,), shape, value.dtype, (), (size, stride, padding)))
+
+    def sum(self, x: int, y: int) -> int:
+        """Two values of the same shape, added."""
+        value = self.values[x]
+        return self._add(Value("sum", (x, y), value.shape, value.dtype))
+
+    def concat(self, parts: Sequence[int]) -> int:
+        """Vectors, one after the other."""
+        if len(parts) == 1:
+            return parts[0]
+        size = sum(self.values[part].shape[0] for part in parts)
+        dtype = self.values[parts[0]].dtype
+        return self._add(Value("concat", tuple(parts), (size,), dtype))
 
     def reshape(self, x: int, shape: tuple[int, ...]) -> int:
         """The same numbers in another shape."""
@@ -135,12 +155,37 @@ class Graph:
         return {name: found[position] for name, position in self.outputs.items()}
 
 
+def _window_counts(
+    image: Value, size: tuple[int, int], stride: int, padding: int
+) -> tuple[int, int]:
+    """Number of windows along height and width."""
+    _, height, width = image.shape
+    rows, columns = size
+    high, wide = height + 2 * padding - rows, width + 2 * padding - columns
+    return high // stride + 1, wide // stride + 1
+
+
+def _windows(
+    x: np.ndarray, size: tuple[int, ...], stride: int, padding: int, around: float
+) -> np.ndarray:
+    """(B, C, H, W) -> windows (B, C, h, w, *size)."""
+    sides = (padding, padding)
+    padded = np.pad(x, ((0, 0), (0, 0), sides, sides), constant_values=around)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, size, (2, 3))
+    return windows[:, :, ::stride, ::stride]
+
+
 def _conv(value: Value, x: np.ndarray) -> np.ndarray:
-    (weight, bias), (stride,) = value.arrays, value.numbers
-    windows = np.lib.stride_tricks.sliding_window_view(x, weight.shape[2:], (2, 3))
-    picked = windows[:, :, ::stride, ::stride]  # (B, C, h, w, rows, columns)
-    out = np.tensordot(picked, weight, ([1, 4, 5], [1, 2, 3])) + bias
+    (weight, bias), (stride, padding) = value.arrays, value.numbers
+    windows = _windows(x, weight.shape[2:], stride, padding, 0.0)
+    out = np.tensordot(windows, weight, ([1, 4, 5], [1, 2, 3])) + bias
     return np.ascontiguousarray(out.transpose(0, 3, 1, 2))
+
+
+def _max_pool(value: Value, x: np.ndarray) -> np.ndarray:
+    size, stride, padding = value.numbers
+    largest: np.ndarray = _windows(x, (size, size), stride, padding, -np.inf).max((4, 5))
+    return largest
 
 
 def _dueling(value: Value, state: np.ndarray, advantage: np.ndarray) -> np.ndarray:
@@ -171,6 +216,9 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "tanh": lambda value, x: np.tanh(x),
     "linear": lambda value, x: x.dot(value.arrays[0].T) + value.arrays[1],
     "conv": _conv,
+    "max_pool": _max_pool,
+    "sum": lambda value, x, y: x + y,
+    "concat": lambda value, *parts: np.concatenate(parts, -1),
     "reshape": lambda value, x: x.reshape(len(x), *value.shape),
     "part": lambda value, x: x[:, value.numbers[0] : value.numbers[1]],
     "dueling": _dueling,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
+import errno
 import os
 import re
 import shutil
@@ -26,7 +27,10 @@ from rl_cli.envs.faults import env_fault, is_signal, note_of
 from rl_cli.evaluation.evaluator import DEFAULT_TIME_LIMIT
 from rl_cli.evaluation.watchdog import close_in_time
 from rl_cli.export.base import Context, Exporter
-from rl_cli.storage.atomic_files import storing
+from rl_cli.storage.atomic_files import free_bytes, megabytes, storing
+
+OVERHEAD = 1 << 15
+"""Bytes of an episode in HDF5 besides its observations and actions, about."""
 
 
 class Minari(Exporter):
@@ -94,6 +98,7 @@ class Minari(Exporter):
         finally:
             if problem := close_in_time(env):
                 terminal.warn(note_of(problem))
+        _require_space(root, buffers)
         try:
             with _datasets_in(root), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # that author and source are not named
@@ -172,6 +177,24 @@ def _package() -> Any:
             "pip install 'rl-cli[minari]'",
         ) from None
     return minari
+
+
+def _require_space(root: Path, buffers: list[Any]) -> None:
+    """Raise OSError if the dataset does not fit on the disk: HDF5 ends the process when a write fails."""
+    columns = [
+        column for b in buffers for column in (*_arrays(b.observations), *_arrays(b.actions))
+    ]
+    needed = sum(column.nbytes for column in columns) + OVERHEAD * len(buffers)
+    if needed > free_bytes(root):
+        raise OSError(errno.ENOSPC, f"the dataset needs {megabytes(needed)}")
+
+
+def _arrays(column: Any) -> list[np.ndarray]:
+    """The arrays of a column, which may be a dict or a tuple of columns."""
+    parts = column.values() if isinstance(column, dict) else column
+    if isinstance(column, dict | tuple):
+        return [array for part in parts for array in _arrays(part)]
+    return [np.asarray(column)]
 
 
 def _untimed(env: gym.Env[Any, Any]) -> bool:

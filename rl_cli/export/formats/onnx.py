@@ -115,6 +115,7 @@ def _described(helper: Any, name: str, value: Value) -> Any:
 
 ELEMENTWISE = {
     "add": "Add",
+    "sum": "Add",
     "subtract": "Sub",
     "multiply": "Mul",
     "divide": "Div",
@@ -165,7 +166,15 @@ class _Writer:
         elif value.op == "linear":
             self.node("Gemm", inputs + weights, out, transB=1)
         elif value.op == "conv":
-            self.node("Conv", inputs + weights, out, strides=list(value.numbers) * 2)
+            stride, padding = value.numbers
+            windows = {"strides": [stride] * 2, "pads": [padding] * 4}
+            self.node("Conv", inputs + weights, out, **windows)
+        elif value.op == "max_pool":
+            size, stride, padding = value.numbers
+            windows = {"strides": [stride] * 2, "pads": [padding] * 4}
+            self.node("MaxPool", inputs, out, kernel_shape=[size] * 2, **windows)
+        elif value.op == "concat":
+            self.node("Concat", inputs, out, axis=1)
         elif value.op == "reshape":
             self.node("Reshape", [*inputs, self.sizes(-1, *value.shape)], out)
         elif value.op == "part":

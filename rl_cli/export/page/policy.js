@@ -107,6 +107,18 @@ RL.Policy = class {
         out[a] = x.subarray(a * atoms, (a + 1) * atoms).reduce((sum, each) => sum + each, 0) / atoms;
     },
 
+    sum(out, value, x, y) {
+      for (let i = 0; i < out.length; i++) out[i] = x[i] + y[i];
+    },
+
+    concat(out, value, ...parts) {
+      let begin = 0;
+      for (const part of parts) {
+        out.set(part, begin);
+        begin += part.length;
+      }
+    },
+
     argmax(out, value, x) {
       out[0] = x.indexOf(Math.max(...x));
     },
