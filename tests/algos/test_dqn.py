@@ -19,6 +19,7 @@ from tests.algos.test_algorithms import (
     value,
 )
 from tests.buffers.test_replay import through_a_checkpoint
+from tests.conftest import FULL
 
 ONLINE, TARGET = linear_q([3.0, 1.0]), linear_q([1.0, 5.0])
 """s = 1, s' = 2: online Q(s) = (3, 1), Q(s') = (6, 2); target Q(s') = (2, 10); gamma = 1/2."""
@@ -390,7 +391,10 @@ VARIANTS = {
 }
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+QUICK = ("c51", "noisy dueling", "prioritised 3-step")
+
+
+@pytest.mark.parametrize("name", VARIANTS if FULL else QUICK)
 def test_variants_learn_value_of_delayed_reward(name):
     algo = trained("dqn", "ProbeDelayedReward-v0", **VARIANTS[name])
     assert value(algo, 1.0) == pytest.approx(1.0, abs=0.1)

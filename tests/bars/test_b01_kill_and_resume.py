@@ -23,7 +23,6 @@ from tests.conftest import FULL
 
 KILLS = 25 if FULL else 6
 CASES = [
-    ("dqn_by_episodes", "mountaincar"),
     ("dqn_rainbow", "mountaincar"),
     ("dqn_sarsa", "cartpole"),
     ("ppo_by_episodes", "pendulum"),
@@ -34,9 +33,9 @@ CASES = [
         for env in ("mountaincar", "cartpole", "pendulum", "lunarlander")
         if (algo, env) != ("dqn", "pendulum")  # DQN has no continuous actions
     ]
-    + [("reinforce_mean", "cartpole")]
+    + [("reinforce_mean", "cartpole"), ("dqn_by_episodes", "mountaincar")]
     if FULL
-    else [("dqn", "mountaincar"), ("ppo", "mountaincar")]
+    else []
 )
 LAST_CALL = {"step": 90, "reset": 2, "update": 50, "evaluation": 80, "row": 2, "save": 14}
 """Kill point -> largest number of calls after which a run is killed."""

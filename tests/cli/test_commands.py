@@ -12,6 +12,7 @@ import sys
 import imageio_ffmpeg
 
 from rl_cli.cli import evaluate as rl_eval
+from rl_cli.cli import train as rl_train
 from tests.conftest import REPO
 from tests.runs import only_run
 
@@ -128,24 +129,22 @@ def test_env_of_a_user_module_and_conf_folder(command, here, tiny):
     assert (manifest["seed"], manifest["algo"]["gamma"]) == (5, 0.5)
 
 
-def test_env_of_a_user_module_without_yaml(command, here, tiny):
+def test_env_of_a_user_module_without_yaml(here, tiny, capfd, monkeypatch):
     (here / "corridor_module.py").write_text(MODULE)
-    args = ["env.id=corridor_module:Corridor-v0", "env.kwargs.length=2", "algo=reinforce"]
-    done = command("rl-train", *args, *tiny)
-    assert done.returncode == 0, done.stderr
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    allowed = "env.id=corridor_module:Corridor-v0"
+    assert rl_train.run([allowed, "env.kwargs.length=2", "algo=reinforce", *tiny]) == 0
     run = only_run(here)
     assert run.parent.name == "corridor_module-corridor-v0"
-    allowed = "env.id=corridor_module:Corridor-v0"
-    refused = command("rl-eval", str(run.relative_to(here)), "episodes=3")
-    assert (refused.returncode, refused.stdout) == (2, "")
-    assert f"if you trust it, add: {allowed}" in refused.stderr
-    done = command("rl-eval", str(run.relative_to(here)), allowed, "episodes=3")
-    assert done.returncode == 0, done.stderr
-    more = ["rl-train", f"resume={run.relative_to(here)}", "total_timesteps=450"]
-    refused = command(*more)
-    assert (refused.returncode, refused.stdout) == (2, "")
-    assert f"if you trust it, add: {allowed}" in refused.stderr
-    assert command(*more, allowed).returncode == 0
+    name = str(run.relative_to(here))
+    more = [f"resume={name}", "total_timesteps=450"]
+    for program, words in ((rl_eval, [name, "episodes=3"]), (rl_train, more)):
+        capfd.readouterr()
+        assert program.run(words) == 2
+        refused = capfd.readouterr()
+        assert refused.out == ""
+        assert f"if you trust it, add: {allowed}" in refused.err
+        assert program.run([*words, allowed]) == 0
 
 
 def test_wheel_trains_without_the_checkout(here, tiny):

@@ -37,10 +37,12 @@ CASES = [
     {"changes": {"train_every": 4, "target_update_every": 7, "tau": 0.3}},
     # three times in a step of all envs
     {"num_envs": 3, "changes": {"train_every": 3, "target_update_every": 1, "tau": 0.2}},
-    {"sign_reward": True, "changes": {"train_every": 2, "target_update_every": 3, "tau": 0.5}},
 ]
-if FULL:  # a library of its own
-    CASES.append({"changes": {"train_every": 2, "target_update_every": 0}})
+if FULL:  # libraries of their own
+    CASES += [
+        {"changes": {"train_every": 2, "target_update_every": 0}},
+        {"sign_reward": True, "changes": {"train_every": 2, "target_update_every": 3, "tau": 0.5}},
+    ]
 
 
 @pytest.mark.parametrize("more", CASES)

@@ -1,5 +1,6 @@
 """The native collector: the same bits as the eager one, the same errors, and prompt reaction to signals."""
 
+import itertools
 import signal
 import time
 
@@ -15,6 +16,7 @@ from rl_cli.storage import manifest
 from rl_cli.training import build
 from tests.collectors.loop import BUDGET, Loop, assert_same_bits
 from tests.config.test_config import compose
+from tests.conftest import FULL
 from tests.engine.test_compiler import needs_compiler
 from tests.runs import train
 from tests.training.test_trainer import contents, rows, run
@@ -59,9 +61,10 @@ def test_native_equals_eager_to_the_bit(name, env_id, more):
         assert native.calls < eager.calls * 2 / 3
 
 
-@pytest.mark.parametrize("bootstrap", ["q_learning", "sarsa"])
-@pytest.mark.parametrize("num_envs", [1, 4])
-@pytest.mark.parametrize("n", [1, 2, 3, 5])
+N_STEP = list(itertools.product([1, 2, 3, 5], [1, 4], ["q_learning", "sarsa"]))
+
+
+@pytest.mark.parametrize(("n", "num_envs", "bootstrap"), N_STEP if FULL else N_STEP[::5])
 def test_n_step_rows_and_inline_updates_equal_the_eager_way(n, num_envs, bootstrap):
     """The first rows come n-1 steps late, when updates are due but replay is smaller than a batch; then
     episodes end within n steps and the buffer wraps around; the run is resumed in the middle."""
@@ -87,7 +90,7 @@ def test_n_step_rows_and_inline_updates_equal_the_eager_way(n, num_envs, bootstr
     assert eager.inline_updates == 0
 
 
-@pytest.mark.parametrize("env", ["cartpole", "mountaincar"])
+@pytest.mark.parametrize("env", ["cartpole", "mountaincar"] if FULL else ["mountaincar"])
 def test_shipped_presets_run_natively_with_inline_updates(here, tiny, monkeypatch, env):
     """`algo=dqn env=cartpole` and `env=mountaincar`, both n_step: 3; updates only start sooner."""
     config = compose("algo=dqn", f"env={env}", *compiled(tiny), "algo.learning_starts=150")

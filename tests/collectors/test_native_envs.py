@@ -16,6 +16,7 @@ from rl_cli.envs.make import make_env
 from rl_cli.envs.wrappers import without_time_limit
 from tests.algos.test_algorithms import env_config
 from tests.collectors.loop import BUDGET, Loop, assert_same_bits, never
+from tests.conftest import FULL
 from tests.engine.test_compiler import needs_compiler
 
 pytestmark = needs_compiler
@@ -26,9 +27,7 @@ CASES = [
     ("dqn", "CartPole-v1", {"num_envs": 3}),
     ("dqn", "CartPole-v1", {"num_envs": 3, "changes": {"buffer_size": 64, "train_every": 1}}),
     ("dqn", "CartPole-v1", {"changes": {"buffer_size": 200, "train_every": 4}, "compiled": True}),
-    ("dqn", "CartPole-v1", {"num_envs": 3, "changes": {"buffer_size": 64}, "compiled": True}),
     ("dqn", "MountainCar-v0", {"changes": {"epsilon_decay": "exponential", "epsilon_steps": 500}}),
-    ("dqn", "Acrobot-v1", {"compiled": True, **NORMALIZED}),
     ("ppo", "CartPole-v1", {}),
     ("ppo", "CartPole-v1", {"num_envs": 3, "reseed_episodes": True}),
     ("ppo", "MountainCar-v0", {"changes": {"shared_network": True}}),
@@ -37,6 +36,11 @@ CASES = [
     ("ppo", "Pendulum-v1", NORMALIZED),
     ("ppo", "Pendulum-v1", {"num_envs": 3}),
 ]
+if FULL:  # libraries of their own
+    CASES += [
+        ("dqn", "CartPole-v1", {"num_envs": 3, "changes": {"buffer_size": 64}, "compiled": True}),
+        ("dqn", "Acrobot-v1", {"compiled": True, **NORMALIZED}),
+    ]
 
 
 @pytest.mark.parametrize(("name", "env_id", "more"), CASES)

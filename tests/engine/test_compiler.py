@@ -94,7 +94,7 @@ def compiler(notes, identity="test"):
 
 
 @needs_compiler
-@pytest.mark.parametrize("name", ["dqn", "ppo"])
+@pytest.mark.parametrize("name", ["dqn", "ppo"] if FULL else ["dqn"])
 def test_compiled_step_equals_plain_step(name, tmp_path, monkeypatch):
     """Parameters and metrics over twenty steps on random rows; then again from the cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -425,6 +425,7 @@ def test_runs_with_other_hyper_parameters_share_a_library(tmp_path, monkeypatch)
 
 
 @needs_compiler
+@pytest.mark.skipif(not FULL, reason="compiles a library; long form")
 def test_entry_without_constants_is_written_again(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     notes = []
