@@ -138,7 +138,31 @@ def test_training_command_runs(words, workspace, run_folder, capfd):
     assert [record["state"] for record in records] == ["completed"] * 2 ** (len(swept) + again)
 
 
-@pytest.mark.parametrize("words", commands("rl-eval"))
+def names_several(words):
+    return any(re.match(r"runs/[^<]*(<stamp>)?$", word) for word in words)
+
+
+OF_RUNS = list(commands("rl-eval"))
+OF_SEVERAL = [param for param in OF_RUNS if names_several(param.values[0])]
+
+
+@pytest.mark.parametrize("words", OF_SEVERAL)
+def test_evaluation_command_of_several_runs_runs(words, workspace, runs):
+    folders = [f"runs/{algo}/cartpole/{name}" for algo in ("dqn", "ppo") for name in "ab"]
+    for folder in folders:
+        shutil.copytree(runs / "cartpole", workspace / folder)
+    (workspace / "runs/sweeps/night").mkdir(parents=True)
+    for i, folder in enumerate(folders):
+        (workspace / f"runs/sweeps/night/job_{i:04d}.json").write_text(
+            json.dumps({"run_dir": folder})
+        )
+    words = [word.replace("<stamp>", "night") for word in words[1:]]
+    assert rl_eval.run([*words, "episodes=2"]) == 0
+    (path,) = workspace.glob("runs/evals/*/evaluations.json")
+    assert [run["run"] for run in json.loads(path.read_text())["runs"]] == sorted(folders)
+
+
+@pytest.mark.parametrize("words", [param for param in OF_RUNS if param not in OF_SEVERAL])
 def test_evaluation_command_runs(words, workspace, run_folder, monkeypatch):
     monkeypatch.setenv("DISPLAY", ":0")  # for render=human, which SDL's dummy driver shows
     _, *words = run_folder(words)

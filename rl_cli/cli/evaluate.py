@@ -1,7 +1,8 @@
-"""rl-eval: evaluate a checkpoint, with statistics and optionally a video or a window."""
+"""rl-eval: evaluate checkpoints, with statistics and optionally videos or a window."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from rl_cli.cli import entry, on_run
@@ -13,7 +14,7 @@ main = entry.evaluate
 
 def run(argv: list[str]) -> int:
     """Run a command line. Returns the exit code."""
-    return on_run.run("rl-eval", argv, ReplayConfig, _help, _task)
+    return on_run.run("rl-eval", argv, ReplayConfig, _help, _task, several=_several)
 
 
 def _help() -> str:
@@ -27,3 +28,23 @@ def _task(values: dict[str, Any]) -> float:
     from rl_cli.evaluation.replay import replay  # here: imports gymnasium
 
     return replay(cfg)
+
+
+def _several(paths: list[str]) -> on_run.OfSeveral | None:
+    """What evaluates several runs; None: the paths name one run, or none."""
+    if len(paths) < 2 and not any(_may_be_several(path) for path in paths):
+        return None
+    from rl_cli.sweep import evaluations  # here: imports numpy
+
+    runs = evaluations.expand(paths)
+    if runs == paths[:1] or not runs:
+        return None
+    return lambda values: evaluations.evaluate(build(ReplayConfig, values), runs)
+
+
+def _may_be_several(path: str) -> bool:
+    """Whether a path is a pattern, or a folder that is neither a run nor a checkpoint."""
+    folder = Path(path)
+    if not folder.exists():
+        return any(c in path for c in "*?[")
+    return not any((folder / name).exists() for name in ("config.yaml", "manifest.json"))

@@ -51,6 +51,8 @@ rl-eval: evaluate a checkpoint.
   rl-eval <run>/checkpoints/000120000 greedy=false
                                                   this step, sampled actions
   rl-eval <run> env.kwargs.enable_wind=true       in a modified env
+  rl-eval runs/sweeps/<stamp>                     several runs: all of a sweep,
+  rl-eval runs/ppo 'runs/dqn/*/20261126*'         of a folder, of a pattern
 
 <run>: a run folder, latest, or the beginning of its name.
 """

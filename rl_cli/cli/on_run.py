@@ -1,4 +1,4 @@
-"""The command line of a program that reads one run: rl-eval and rl-export."""
+"""The command line of a program that reads runs: rl-eval and rl-export."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from rl_cli.core import terminal
 from rl_cli.core.errors import BadInput
 from rl_cli.storage import run_names
 
+OfSeveral = Callable[[dict[str, Any]], int]
+"""Called with the composed values; returns the exit code."""
+
 
 def run(
     program: str,
@@ -24,6 +27,7 @@ def run(
     help_text: Callable[[], str],
     task: Callable[[dict[str, Any]], object],
     free: Callable[[], str] = lambda: r"env\.",
+    several: Callable[[list[str]], OfSeveral | None] = lambda paths: None,
 ) -> int:
     """Run a command line. Returns the exit code.
 
@@ -34,6 +38,7 @@ def run(
         help_text: the text of --help.
         task: called with the composed values; `run` is a path.
         free: regular expression of keys that are added to the values, without a schema.
+        several: called with the paths; what is called in place of `task`, if they name several runs.
 
     """
     if argv[:1] == [completion.ASK] and len(argv) == 3:
@@ -48,7 +53,7 @@ def run(
 
         terminal.say(f"rl-cli {__version__}")
         return 0
-    return _execute(program, argv, keys(schema), free, task)
+    return _execute(program, argv, keys(schema), free, task, several)
 
 
 def _execute(
@@ -57,6 +62,7 @@ def _execute(
     known: dict[str, Key],
     free: Callable[[], str],
     task: Callable[[dict[str, Any]], object],
+    several: Callable[[list[str]], OfSeveral | None],
 ) -> int:
     flags, words = split_flags(argv)
     paths = [word.removeprefix("run=") for word in words if _is_path(word)]
@@ -67,10 +73,15 @@ def _execute(
         may_add = free()
         overrides = plain_overrides(others, lambda: known, may_add, lambda key: suggest(key, known))
         runs = paths + [word for word in overrides if word.startswith("run=")]
-        if len(runs) > 1 or {"-m", "--multirun"} & set(flags):
+        of_several = several(paths) if runs == paths else None
+        if (len(runs) > 1 and of_several is None) or {"-m", "--multirun"} & set(flags):
             verb = {"rl-eval": "evaluates", "rl-export": "exports"}[program]
             raise BadInput(f"{program} {verb} one run at a time", " ".join(words), "name one run")
-        named = functools.partial(_task, path=paths[0] if paths else None, task=task)
+        named: Callable[[Any], object] = functools.partial(
+            _task, path=paths[0] if paths else None, task=task
+        )
+        if of_several is not None:
+            named = functools.partial(_task_of_several, task=of_several, code=code)
         added = [
             f"++{word}" if re.match(may_add, word) else word
             for word in expanded(overrides, lambda: known)
@@ -94,3 +105,7 @@ def _task(cfg: Any, path: str | None, task: Callable[[dict[str, Any]], object]) 
     if isinstance(values.get("run"), str):
         values["run"] = run_names.note_run(values["run"], f"run={values['run']}")
     return task(values)
+
+
+def _task_of_several(cfg: Any, task: OfSeveral, code: list[int]) -> None:
+    code[0] = task(compose.values(cfg))

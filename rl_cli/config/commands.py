@@ -30,6 +30,9 @@ class ReplayConfig:
     output: Folder | None = Field(
         description="folder for evaluation.json and videos; null: runs/evals/<name>"
     )
+    jobs: Int | None = Field(
+        ge=1, le=256, description="runs evaluated at a time, of several; null: one per processor"
+    )
     env: dict[str, Any] = Field(
         description="env keys that replace those of the run, e.g. env.kwargs.*"
     )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich import box
 from rich.markup import escape
@@ -13,7 +14,7 @@ from rich.table import Table
 
 from rl_cli.core import terminal
 from rl_cli.core.start_folder import relative
-from rl_cli.report.comparison import Threshold
+from rl_cli.report.comparison import MIN_SEEDS, Threshold
 from rl_cli.report.report import Report
 from rl_cli.report.summary import Row
 from rl_cli.report.wording import answer, interval, share
@@ -33,16 +34,7 @@ def show(report: Report) -> None:
     """Print a table per env, the answers and the notes on what was left out."""
     for env in dict.fromkeys(row.group.env for row in report.rows):
         rows = [row for row in report.rows if row.group.env == env]
-        numbered = max(len(row.group.method) for row in rows) > LONGEST_NAME
-        names = [str(i) if numbered else row.group.method for i, row in enumerate(rows, 1)]
-        if not print_table(_table(env, rows, names)):
-            terminal.say(env)
-            terminal.say(*narrow_lines(rows, names, shutil.get_terminal_size().columns - 1))
-        for row, name in zip(rows, names, strict=True):
-            method = f"  {row.group.method}" if numbered else ""
-            missing = f"  ({row.seeds})" if row.count < len(row.group.runs) else ""
-            if method or missing:
-                say_fitted(f" {name}{method}{missing}")
+        _show_rows(env, rows, COLUMNS, [_values(row) for row in rows])
         say_fitted(answer(rows))
     for note in report.left_out:
         say_fitted(note)
@@ -59,30 +51,91 @@ def show_files(paths: Sequence[Path]) -> None:
         terminal.say(f"pictures: {where} ({len(pictures)})")
 
 
-def _table(env: str, rows: list[Row], names: list[str]) -> Table:
+EVALUATED = ("seeds", "IQM [95% interval]", "worst", "best", "success", "P(better)")
+
+
+def show_evaluations(rows: Sequence[Row], evaluations: Iterable[Mapping[str, Any]]) -> None:
+    """Print a table per env of runs that were evaluated together, one row per group.
+
+    Args:
+        rows: of groups of runs, whose results are means over the episodes of this evaluation.
+        evaluations: the contents of evaluation.json of the runs.
+
+    """
+    rates = {
+        Path(e["checkpoint"]).parent.parent: e["summary"].get("success_rate") for e in evaluations
+    }
+    for env in dict.fromkeys(row.group.env for row in rows):
+        of_env = [row for row in rows if row.group.env == env]
+        values = [
+            _evaluated(row, [rates.get(run.folder) for run in row.group.runs]) for row in of_env
+        ]
+        _show_rows(env, of_env, EVALUATED, values)
+    if any(row.count < MIN_SEEDS for row in rows):
+        say_fitted(f"Groups of fewer than {MIN_SEEDS} runs have no interval.")
+
+
+def _evaluated(row: Row, rates: Sequence[float | None]) -> tuple[str, ...]:
+    known = [rate for rate in rates if rate is not None]
+    return (
+        str(row.count),
+        interval(row.iqm),
+        number(row.worst),
+        number(row.best),
+        f"{sum(known) / len(known):.0%}" if known else "",
+        "" if row.improvement is None else share(row.improvement),
+    )
+
+
+def _show_rows(
+    env: str, rows: Sequence[Row], columns: Sequence[str], values: Sequence[tuple[str, ...]]
+) -> None:
+    """A table of one env; long names of groups are numbered and written below it."""
+    numbered = max(len(row.group.method) for row in rows) > LONGEST_NAME
+    names = [str(i) if numbered else row.group.method for i, row in enumerate(rows, 1)]
+    if not print_table(_table(env, columns, names, values)):
+        terminal.say(env)
+        width = shutil.get_terminal_size().columns - 1
+        terminal.say(*narrow_lines(columns, names, values, width))
+    for row, name in zip(rows, names, strict=True):
+        method = f"  {row.group.method}" if numbered else ""
+        missing = f"  ({row.seeds})" if row.count < len(row.group.runs) else ""
+        if method or missing:
+            say_fitted(f" {name}{method}{missing}")
+
+
+def _table(
+    env: str, columns: Sequence[str], names: Sequence[str], values: Sequence[tuple[str, ...]]
+) -> Table:
     table = Table(
         title=escape(env), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
     )
     table.add_column("group", no_wrap=True)
-    for column in COLUMNS:
+    for column in columns:
         table.add_column(escape(column), justify="right", no_wrap=True)
-    for row, name in zip(rows, names, strict=True):
-        table.add_row(*map(escape, (name, *_values(row))))
+    for name, words in zip(names, values, strict=True):
+        table.add_row(*map(escape, (name, *words)))
     return table
 
 
-def narrow_lines(rows: Sequence[Row], names: Sequence[str], width: int) -> list[str]:
+def narrow_lines(
+    columns: Sequence[str],
+    names: Sequence[str],
+    values: Sequence[tuple[str, ...]],
+    width: int,
+) -> list[str]:
     """The table for a terminal that is narrower than it: below each group the values that it has, with names.
 
     Args:
-        rows: groups of one env.
-        names: their names in the table.
+        columns: their heads.
+        names: of the groups in the table.
+        values: of the groups, one per column; empty: none.
         width: characters of a line.
 
     """
     lines = []
-    for row, name in zip(rows, names, strict=True):
-        pairs = zip(COLUMNS, _values(row), strict=True)
+    for name, of_group in zip(names, values, strict=True):
+        pairs = zip(columns, of_group, strict=True)
         words = [f"{column} {value}" for column, value in pairs if value]
         inside = joined(words, width - len(INDENT)).splitlines()
         lines += [f" {name}", *(INDENT + line for line in inside)]

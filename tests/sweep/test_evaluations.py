@@ -1,0 +1,120 @@
+"""rl-eval of several runs: which runs are meant, one table, one file, failures that take nothing else along."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from rl_cli.cli import evaluate as rl_eval
+from rl_cli.cli import train as rl_train
+from rl_cli.core.errors import BadInput
+from rl_cli.sweep import evaluations
+from tests.report.folders import write_run
+
+SMALL = [
+    *("algo=dqn", "env=cartpole", "hparams=none", "total_timesteps=100", "eval.every=0"),
+    *("algo.learning_starts=50", "algo.batch_size=8", "eval.episodes=1", "log.tensorboard=false"),
+    *("video.episodes=0", "quiet=true", "compile=false"),
+]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with three runs, of two groups."""
+    folder = tmp_path_factory.mktemp("trained")
+    for name, more in (("a0", []), ("a1", ["seed=1"]), ("b0", ["algo.gamma=0.9"])):
+        assert rl_train.run([*SMALL, *more, f"run_dir={folder / name}"]) == 0
+    return folder
+
+
+@pytest.fixture
+def runs(trained, here):
+    """Copies of the runs below runs/, in the current folder."""
+    shutil.copytree(trained, here / "runs" / "all")
+    return here / "runs" / "all"
+
+
+def saved(here):
+    (path,) = here.glob("runs/evals/*/evaluations.json")
+    return path, json.loads(path.read_text())
+
+
+def test_several_runs_have_one_table_one_file_and_a_file_each(runs, here, capfd):
+    assert rl_eval.run(["runs/all", "episodes=3", "seed=5", "jobs=2"]) == 0
+    path, content = saved(here)
+    assert [run["run"] for run in content["runs"]] == [f"runs/all/{n}" for n in ("a0", "a1", "b0")]
+    for run in content["runs"]:
+        alone = json.loads(
+            (path.parent / run["run"].rpartition("/")[2] / "evaluation.json").read_text()
+        )
+        assert {"run": run["run"], **alone} == run
+        assert [e["seed"] for e in alone["episodes"]] == [5, 6, 7]
+    first, second = content["groups"]
+    assert (first["settings"], first["seeds"]) == (
+        {"algo.gamma": 0.99, "env.reward_gamma": 0.99},
+        [0, 1],
+    )
+    assert first["returns"] == [run["summary"]["mean"] for run in content["runs"][:2]]
+    assert (
+        second["improvement"]["value"]
+        == sum(
+            (second["returns"][0] > r) + (second["returns"][0] == r) / 2 for r in first["returns"]
+        )
+        / 2
+    )
+    text = capfd.readouterr().out
+    assert "[3/3]" in text
+    assert "IQM [95% interval]" in text
+    assert "fewer than 5 runs have no interval" in text
+
+
+def test_run_that_cannot_be_evaluated_is_named_and_the_others_are(runs, here, capfd):
+    shutil.rmtree(runs / "a1" / "checkpoints")
+    assert rl_eval.run(["runs/all/a0", "runs/all/a1", "episodes=2", "display=none"]) == 2
+    _, content = saved(here)
+    assert [run["run"] for run in content["runs"]] == ["runs/all/a0"]
+    printed = capfd.readouterr()
+    assert printed.out == ""
+    assert "a1: not evaluated" in printed.err
+    assert "checkpoint" in printed.err
+
+
+def test_pattern_has_the_same_file_if_it_matches_one_run(runs, here):
+    assert rl_eval.run(["runs/all/b*", "episodes=2"]) == 0
+    _, content = saved(here)
+    assert [run["run"] for run in content["runs"]] == ["runs/all/b0"]
+
+
+def test_paths_folders_patterns_and_sweeps_name_each_run_once(here):
+    for name in ("ppo/cartpole/x", "ppo/cartpole/y", "dqn/cartpole/x"):
+        write_run(here / "runs" / name, {100: 1.0})
+    (here / "sweep").mkdir()
+    (here / "sweep" / "job_0000.json").write_text(json.dumps({"run_dir": "runs/dqn/cartpole/x"}))
+    both = ["runs/ppo/cartpole/x", "runs/ppo/cartpole/y"]
+    assert evaluations.expand(["runs/ppo"]) == both
+    assert evaluations.expand(["runs/*/cartpole/x"]) == ["runs/dqn/cartpole/x", both[0]]
+    assert evaluations.expand([both[1], "runs/ppo", f"{both[1]}/"]) == [both[1], both[0]]
+    assert evaluations.expand(["sweep"]) == ["runs/dqn/cartpole/x"]
+    assert evaluations.expand(["nowhere"]) == ["nowhere"]
+    with pytest.raises(BadInput, match="no path matches"):
+        evaluations.expand(["runs/z*"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["runs/all", "render=human"], "a window shows one run"),
+        (["runs/all", "jobs=0"], "jobs=0"),
+        (["runs/none*"], "no path matches"),
+        (["-m", "runs/all", "seed=1,2"], "one run at a time"),
+    ],
+)
+def test_bad_input_is_refused_in_three_lines(here, capsys, words, message):
+    for name in ("x", "y"):
+        write_run(here / "runs" / "all" / name, {100: 1.0})
+    assert rl_eval.run(words) == 2
+    text = capsys.readouterr().err
+    assert message in text
+    assert len(text.splitlines()) <= 3
