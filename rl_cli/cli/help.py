@@ -25,7 +25,7 @@ rl-train: train an agent, or a sweep of them.
   rl-train algo=ppo env.id=FrozenLake-v1          any registered env
   rl-train -m algo=dqn,ppo env=cartpole seed=0,1  a sweep: every combination
   rl-train resume=latest                          resume an interrupted run
-  rl-train reproduce=<run>                        run it again and compare the bits
+  rl-train reproduce=<run>                        run it again, compare the bits
   rl-train --doctor algo=ppo env=cartpole         try everything, train nothing
 
   rl-train --help algo                            the algorithms; env: the envs

@@ -192,7 +192,14 @@ def test_refusals_that_need_no_networks_import_no_torch(trained, here):
     train += [["device=cuda"], ["-m", "device=cuda,cpu"], [f"run_dir={run}", "device=cuda"]]
     train += [[f"resume={run}", word] for word in ("algo.gamma=0.5", "eval.evry=3", "seed.x=1")]
     train += [[f"resume={run}", "video.beside=false"], ["resume=auto"], ["algo.prefill=nowhere"]]
-    evaluate = [["nowhere"], ["."], [run, "checkpoint=17"], [run, "episodes=0"], [run, "epsodes=3"]]
+    (here / "empty").mkdir()
+    evaluate = [
+        ["nowhere"],
+        ["empty"],
+        [run, "checkpoint=17"],
+        [run, "episodes=0"],
+        [run, "epsodes=3"],
+    ]
     evaluate += [[run, "device=cuda"], ["damaged", "checkpoint=latest"], [run, "env.id=NoSuch-v0"]]
     play = [["env=nowhere"], ["episodes=-1"], ["-m", "seed=1,2"]]
     cases = [("rl-train", args) for args in train] + [("rl-eval", args) for args in evaluate]
