@@ -8,7 +8,7 @@
 # make check                                lint and test, as CI does
 # make bars                                 long form of the reliability tests (15 minutes on two processors)
 # make services                             tests with Slurm, Ray and PostgreSQL, which it installs (Debian, as root)
-# make learning                             train a few presets and compare them with docs/learning.md, ten minutes
+# make learning                             train a few presets and compare them with docs/learning.md
 # make docs                                 build the documentation as a site in site/
 # make format                               format the code and fix what ruff can fix
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 
@@ -24,6 +26,7 @@ from rl_cli.core.types import (
     State,
     Transition,
 )
+from rl_cli.engine.average import AveragedWeights
 from rl_cli.engine.functions import joined
 from rl_cli.engine.learner import Learner
 from rl_cli.models.q_network import QNetwork
@@ -62,6 +65,9 @@ class DQN(Algorithm[DQNConfig]):
             device=device,
             with_target=has_target,
         )
+        self.average = None
+        if cfg.average_decay is not None:
+            self.average = AveragedWeights(self.learner, cfg.average_decay)
         self.policy = QPolicy(self.net, self.learner)
         self.buffer = self.replay = make_replay(
             cfg.replay,
@@ -105,9 +111,10 @@ class DQN(Algorithm[DQNConfig]):
         return self.policy.epsilon_greedy(obs, self.epsilon(step), self.explore_rng, native=True)
 
     def predict(self, obs: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
+        weights = None if self.average is None else self.average.arrays
         if rng is None:
-            return self.policy.greedy(obs)
-        return self.policy.epsilon_greedy(obs, self.cfg.epsilon_end, rng)
+            return self.policy.greedy(obs, weights=weights)
+        return self.policy.epsilon_greedy(obs, self.cfg.epsilon_end, rng, weights=weights)
 
     def observe(self, transition: Transition) -> None:
         if self.cfg.epsilon_factor is not None:
@@ -121,6 +128,8 @@ class DQN(Algorithm[DQNConfig]):
         count = schedules.crossings(before, step, cfg.train_every) * cfg.gradient_steps
         if count > 0 and self.replay.size >= cfg.batch_size:
             metrics = self._learn(step, count)
+            if self.average is not None:
+                self.average.update(count)
         for _ in range(schedules.crossings(before, step, cfg.target_update_every)):
             self.learner.update_target(cfg.tau)
         return metrics
@@ -207,8 +216,18 @@ class DQN(Algorithm[DQNConfig]):
             pi = (1.0 - epsilon) * pi + epsilon / self.net.num_actions
         return pi
 
+    def policy_state(self) -> Params:
+        return super().policy_state() if self.average is None else self.average.policy_state()
+
+    def load_policy(self, params: Mapping[str, torch.Tensor]) -> None:
+        super().load_policy(params)
+        if self.average is not None:
+            self.average.reset()
+
     def state_dict(self) -> State:
-        own = {"updated_at": self.updated_at, "episodes": self.episodes}
+        own: State = {"updated_at": self.updated_at, "episodes": self.episodes}
+        if self.average is not None:
+            own["average"] = self.average.state_dict()
         return {**super().state_dict(), **own}
 
     def load_state_dict(self, state: State) -> None:
@@ -216,6 +235,8 @@ class DQN(Algorithm[DQNConfig]):
         fields = Fields(state)
         self.updated_at = fields.integer("updated_at", 0, self.total_timesteps)
         self.episodes = fields.integer("episodes", 0, self.total_timesteps, default=0)
+        if self.average is not None:
+            self.average.load_state_dict(fields.mapping("average"))
 
     # What follows only makes training faster.
 
@@ -228,7 +249,12 @@ class DQN(Algorithm[DQNConfig]):
         cfg, net = self.cfg, self.policy.native_net()
         if net is None or cfg.replay != "uniform" or cfg.epsilon_factor is not None:
             return None
-        update = UpdateSpec(
+        update = None if self.average is not None else self._update_spec()
+        return NativeSpec("epsilon_greedy", net, self._next_update, self.epsilon, update=update)
+
+    def _update_spec(self) -> UpdateSpec:
+        cfg = self.cfg
+        return UpdateSpec(
             cfg.train_every,
             cfg.gradient_steps,
             cfg.batch_size,
@@ -237,7 +263,6 @@ class DQN(Algorithm[DQNConfig]):
             tau=cfg.tau,
             done=self._set_updated_at,
         )
-        return NativeSpec("epsilon_greedy", net, self._next_update, self.epsilon, update=update)
 
     def _next_update(self, step: int) -> int:
         cfg, start = self.cfg, max(step, self.cfg.learning_starts)

@@ -30,32 +30,47 @@ class QPolicy:
         self.net, self.learner = net, learner
 
     def greedy(
-        self, obs: np.ndarray, noise_rng: np.random.Generator | None = None, native: bool = False
+        self,
+        obs: np.ndarray,
+        noise_rng: np.random.Generator | None = None,
+        native: bool = False,
+        weights: Arrays | None = None,
     ) -> np.ndarray:
         """argmax_a Q(s, a). (N, *obs_shape) -> (N,) int64.
 
         Args:
             obs: observations.
             noise_rng: draws the noise of a noisy network; None: mean weights.
-            native: see the module docstring.
+            native: see the module docstring; not with `weights`.
+            weights: in place of the learner's, by name.
 
         """
-        net = self.net
-        noise = None if noise_rng is None else net.name_noise(net.draw_noise(noise_rng, 1)[0])
-        out = self.learner.forward(net.encoder, net.head, obs, extra=noise, native=native)
+        net, extra = self.net, weights
+        if noise_rng is not None:
+            extra = {**(weights or {}), **net.name_noise(net.draw_noise(noise_rng, 1)[0])}
+        out = self.learner.forward(net.encoder, net.head, obs, extra=extra, native=native)
         return cast(np.ndarray, net.returns.mean_in_numpy(out).argmax(-1))
 
     def epsilon_greedy(
-        self, obs: np.ndarray, epsilon: float, rng: np.random.Generator, native: bool = False
+        self,
+        obs: np.ndarray,
+        epsilon: float,
+        rng: np.random.Generator,
+        native: bool = False,
+        weights: Arrays | None = None,
     ) -> np.ndarray:
         """The greedy action, or with probability epsilon a uniform one. (N, *obs_shape) -> (N,).
 
-        A noisy network draws its noise from `rng` too.
+        A noisy network draws its noise from `rng` too. `native`, `weights`: see `greedy`.
         """
         noise_rng = rng if self.net.noise_sizes else None
         num_actions = self.net.num_actions
         return epsilon_greedy(
-            lambda: self.greedy(obs, noise_rng, native), len(obs), num_actions, epsilon, rng
+            lambda: self.greedy(obs, noise_rng, native, weights),
+            len(obs),
+            num_actions,
+            epsilon,
+            rng,
         )
 
     def native_net(self) -> MLP | None:

@@ -37,6 +37,12 @@ class DQNConfig(AlgoConfig):
     tau: float = Field(
         gt=0, le=1, description="weight of the online network in a target update; 1: hard update"
     )
+    average_decay: float | None = Field(
+        gt=0,
+        lt=1,
+        description="evaluate and save weights averaged over updates, each with this decay; null: "
+        "the last weights",
+    )
     bootstrap: Literal["q_learning", "double", "sarsa", "expected_sarsa"] = Field(
         description="bootstrap action: argmax of the target network, argmax of the online network "
         "(double), the action taken (sarsa), or the expectation under the policy"

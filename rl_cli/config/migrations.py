@@ -54,6 +54,7 @@ ALGOS: dict[str, Values] = {
         "priority_beta": 0.4,
         "sort_every": 0,
         "epsilon_factor": None,
+        "average_decay": None,
     },
     "ppo": {
         "rollout_episodes": None,

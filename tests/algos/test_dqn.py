@@ -303,6 +303,32 @@ def test_metrics_cover_all_updates_of_a_round(replay, noisy):
     assert len(set(np.asarray(metrics["loss"]).tolist())) == 6  # six updates, not one repeated
 
 
+def test_averaged_weights_are_evaluated_and_saved_and_the_last_ones_act():
+    """Decay 3/4: the plain mean of four updates, then m <- 3/4 m + theta / 4; a round of two counts twice."""
+    algo = dqn(average_decay=0.75, epsilon_start=0.0, epsilon_end=0.0, learning_starts=0)
+    flat, average = algo.learner.flat, algo.average
+    expected = [0.0, 2.0, 3.0, 4.0, 0.75 * 4 + 8 / 4, 0.75**2 * 5 + (1 - 0.75**2) * 9]
+    thetas, rounds = [0.0, 4.0, 5.0, 7.0, 8.0, 9.0], [1, 1, 1, 1, 1, 2]
+    for theta, updates, mean in zip(thetas, rounds, expected, strict=True):
+        with torch.no_grad():
+            flat.fill_(theta)
+        algo.learner.updates += updates
+        average.update(updates)
+        assert average.flat[0].item() == pytest.approx(mean)
+    assert all((v == average.flat[0]).all() for v in algo.policy_state().values())
+    prefer_first = {name: torch.zeros_like(v) for name, v in algo.learner.params.items()}
+    *_, bias = [name for name in prefer_first if name.endswith("bias")]
+    prefer_first[bias][0] = 1.0
+    algo.load_policy(prefer_first)
+    with torch.no_grad():
+        algo.learner.params[bias].copy_(
+            torch.tensor([0.0, 1.0])
+        )  # an update; the average is as before
+    obs = np.ones((1, 1), np.float32)
+    assert algo.predict(obs, None)[0] == algo.predict(obs, np.random.default_rng(0))[0] == 0
+    assert algo.act(obs, step=10)[0] == 1
+
+
 # All pairs
 
 SWITCHES = {
@@ -324,6 +350,7 @@ SWITCHES = {
     "softmax": {"replay": "softmax", "sort_every": 7},
     "by episode": {"epsilon_factor": 0.9},
     "exponential": {"epsilon_decay": "exponential"},
+    "averaged": {"average_decay": 0.9},
 }
 REFUSED = [
     ("double", "no target"),
@@ -376,6 +403,16 @@ def test_pairs_of_switches_learn_and_resume_exactly(first):
         assert torch.isfinite(whole.learner.flat).all(), pair
         assert not torch.equal(whole.learner.flat, initial), pair
         assert torch.equal(whole.learner.flat, resumed.learner.flat), pair
+        for name, mean in whole.policy_state().items():
+            assert torch.equal(mean, resumed.policy_state()[name]), pair
+
+
+def test_averaging_changes_no_weight_of_training():
+    plain, averaged = dqn(**TINY), dqn(**TINY, average_decay=0.9)
+    for algo in (plain, averaged):
+        run_steps(algo, 0, 40)
+    assert torch.equal(plain.learner.flat, averaged.learner.flat)
+    assert not torch.equal(averaged.average.flat, averaged.learner.flat)
 
 
 # Learning

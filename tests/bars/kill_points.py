@@ -150,6 +150,7 @@ ALGO_ARGS = {
 ALGO_ARGS["dqn_by_episodes"] = [
     *ALGO_ARGS["dqn"],
     *("total_episodes=12", "eval.every_episodes=3", "env.reseed_episodes=true", "log.window=5"),
+    "algo.average_decay=0.99",
 ]
 ALGO_ARGS["dqn_rainbow"] = [
     *(word.replace("algo=dqn", "algo=rainbow") for word in ALGO_ARGS["dqn"]),

@@ -96,6 +96,11 @@ def _mean_return(state):
     state["algo"]["mean"] += 1.0
 
 
+def _online(state):
+    average = state["algo"]["average"]
+    average["online"] = average["online"] + 1
+
+
 def _priorities(state):
     state["algo"]["buffer"]["priority"] = state["algo"]["buffer"]["priority"] * 0
 
@@ -145,6 +150,7 @@ MORE = [
     ("dqn_sarsa", "number of episodes for epsilon", _past_episodes),
     ("reinforce_mean", "mean of past returns", _mean_return),
     ("dqn_by_episodes", "episode numbers", _numbers),
+    ("dqn_by_episodes", "weights that are not averaged", _online),
 ]
 
 
