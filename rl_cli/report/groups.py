@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from rl_cli.report.run_data import RunData, Value
 
@@ -16,6 +18,13 @@ NOT_LEARNING_GROUPS = ("checkpoint.", "video.", "log.", "eval.every", "eval.epis
 """Prefixes of such keys. Evaluations at different steps are aligned (`curves.py`)."""
 
 
+class Absent(NamedTuple):
+    """A seed without a run. `state`: failed, or missing."""
+
+    seed: int
+    state: str
+
+
 @dataclasses.dataclass(frozen=True)
 class Group:
     """Runs that differ only in the seed.
@@ -25,6 +34,7 @@ class Group:
         settings: the keys that differ between the groups of a report, with this group's values.
         runs: one per seed, by seed.
         repeated: further runs of the same seeds, which are not counted.
+        absent: seeds of a sweep that have no run.
 
     """
 
@@ -33,6 +43,7 @@ class Group:
     settings: Mapping[str, Value]
     runs: Sequence[RunData]
     repeated: int
+    absent: Sequence[Absent] = ()
 
     @property
     def method(self) -> str:
@@ -58,6 +69,19 @@ def group(runs: Iterable[RunData]) -> list[Group]:
     groups = list(members.values())
     differing = _differing_keys([found[0] for found in groups])
     return [_make(found, _settings(found[0], differing)) for found in groups]
+
+
+def with_absent(found: Group, by_run: Mapping[str, Sequence[Absent]]) -> Group:
+    """The group with the seeds that have no run.
+
+    Args:
+        found: a group.
+        by_run: real path of the folder of a run -> seeds of its group without one.
+
+    """
+    seeds = {run.seed for run in found.runs}
+    lost = {a for run in found.runs for a in by_run.get(os.path.realpath(run.folder), ())}
+    return dataclasses.replace(found, absent=sorted(a for a in lost if a.seed not in seeds))
 
 
 def _counts(key: str) -> bool:

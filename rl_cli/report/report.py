@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rl_cli.core.errors import BadInput
-from rl_cli.report import groups, page, pictures, run_data, summary, wording
+from rl_cli.report import absent, groups, page, pictures, run_data, summary, wording
 from rl_cli.report.run_data import RunData
 from rl_cli.report.summary import Row
 from rl_cli.storage.atomic_files import storing, write_atomic
@@ -41,13 +41,16 @@ def make(places: Sequence[Path], threshold: float | None = None) -> Report:
 
     """
     runs, left_out = _read(places)
+    by_run, notes = absent.find(places)
+    left_out += notes
     if not runs:
         raise BadInput(
             "there are no runs to report",
             " ".join(map(str, places)),
             left_out[0] if left_out else "name folders that contain runs",
         )
-    rows = summary.summarise(groups.group(runs), threshold)
+    found = [groups.with_absent(each, by_run) for each in groups.group(runs)]
+    rows = summary.summarise(found, threshold)
     title = "Report of " + ", ".join(place.resolve().name for place in places[:3])
     return Report(title, rows, [*wording.counts(rows), *left_out])
 

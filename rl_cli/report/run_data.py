@@ -127,14 +127,10 @@ def _of_sweep(place: Path) -> Iterator[Path]:
             job = parse_json(read(record, MAX_JSON_BYTES))
         except (OSError, ValueError):
             continue
-        named = job.get("run_dir") if isinstance(job, dict) else None
-        if not isinstance(named, str) or not named or "\0" in named:
-            continue
-        folder = Path(named)
-        for root in [Path()] if folder.is_absolute() else [Path(), place, *place.parents]:
-            if (root / folder / "config.yaml").is_file():
-                yield root / folder
-                break
+        if isinstance(job, dict):
+            folder = run_folder.of_record(place, job.get("run_dir"), job.get("start"))
+            if folder is not None:
+                yield folder
 
 
 def read_run(folder: Path) -> RunData:

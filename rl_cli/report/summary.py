@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -57,13 +56,28 @@ class Row:
         return (min(last), max(last)) if last else None
 
     @property
+    def total(self) -> int:
+        """Seeds of the group, with those that have no result or no run."""
+        return len(self.group.runs) + len(self.group.absent)
+
+    @property
+    def lost(self) -> Mapping[str, Sequence[int]]:
+        """State -> seeds without a result: failed, missing, running, interrupted."""
+        found: dict[str, list[int]] = {}
+        for run in self.group.runs:
+            if not math.isfinite(run.final):
+                found.setdefault(run.state, []).append(run.seed)
+        for each in self.group.absent:
+            found.setdefault(each.state, []).append(each.seed)
+        return {state: sorted(found[state]) for state in sorted(found)}
+
+    @property
     def seeds(self) -> str:
         """Number of seeds with a result, and what became of the others: "2 of 6, 4 failed"."""
-        states = Counter(run.state for run in self.group.runs if not math.isfinite(run.final))
-        if not states:
+        if not self.lost:
             return str(self.count)
-        others = [f"{n} {state}" for state, n in sorted(states.items())]
-        return ", ".join([f"{self.count} of {len(self.group.runs)}", *others])
+        others = [f"{len(seeds)} {state}" for state, seeds in self.lost.items()]
+        return ", ".join([f"{self.count} of {self.total}", *others])
 
 
 def summarise(groups: Sequence[Group], threshold: float | None = None) -> list[Row]:

@@ -17,7 +17,7 @@ from rl_cli.core.start_folder import relative
 from rl_cli.report.comparison import MIN_SEEDS, Threshold
 from rl_cli.report.report import Report
 from rl_cli.report.summary import Row
-from rl_cli.report.wording import answer, interval, share
+from rl_cli.report.wording import answer, interval, lost_seeds, share
 from rl_cli.tracking.console import say_fitted
 from rl_cli.tracking.display import print_table
 from rl_cli.tracking.formatting import joined, number
@@ -99,7 +99,7 @@ def _show_rows(
         terminal.say(*narrow_lines(columns, names, values, width))
     for row, name in zip(rows, names, strict=True):
         method = f"  {row.group.method}" if numbered else ""
-        missing = f"  ({row.seeds})" if row.count < len(row.group.runs) else ""
+        missing = f"  {lost_seeds(row)}" if row.lost else ""
         if method or missing:
             say_fitted(f" {name}{method}{missing}")
 
@@ -145,8 +145,8 @@ def narrow_lines(
 def _values(row: Row) -> tuple[str, ...]:
     """A value per column of `COLUMNS`; empty: none."""
     return (
-        str(row.count),
-        interval(row.iqm),
+        f"{row.count} of {row.total}" if row.lost else str(row.count),
+        interval(row.iqm) + (" (too few)" if 0 < row.count < MIN_SEEDS else ""),
         number(row.worst) if math.isfinite(row.worst) else "",
         "" if row.solved is None else f"{row.solved}/{row.count}",
         _steps(row.steps),

@@ -28,6 +28,20 @@ def share(found: Interval) -> str:
     return f"{found.value:.0%} [{found.low * 100:.0f}, {found.high * 100:.0f}]"
 
 
+MAX_SEEDS = 8
+"""Seeds that are named; more are counted."""
+
+
+def lost_seeds(row: Row) -> str:
+    """Which seeds of a group have no result: "2 of 6; failed: seeds 1, 3, 4; missing: seed 5"."""
+    parts = [f"{row.count} of {row.total}"]
+    for state, seeds in row.lost.items():
+        more = f" and {len(seeds) - MAX_SEEDS} more" if len(seeds) > MAX_SEEDS else ""
+        named = ", ".join(map(str, seeds[:MAX_SEEDS]))
+        parts.append(f"{state}: seed{'s' if len(seeds) > 1 else ''} {named}{more}")
+    return "; ".join(parts)
+
+
 def answer(rows: Sequence[Row]) -> str:
     """Which group of one env has the highest return, and whether it is better than the next one."""
     env = rows[0].group.env

@@ -187,6 +187,30 @@ def require_plain_files(folder: Path, patterns: Sequence[str]) -> None:
                 raise BadInput(f"the sweep would write into {kind}", str(path), "remove it")
 
 
+def of_record(sweep: Path, named: object, start: object) -> Path | None:
+    """The folder of the run that the record of a job names, from whichever folder this is asked; None: no run.
+
+    A relative path is looked for above the folder of the sweep, so that both can be moved together, then in the
+    folder in which the sweep was started, then in the current one.
+
+    Args:
+        sweep: the folder of the record.
+        named: `run_dir` of the record; it may come from anybody, as may
+        start: of the record.
+
+    """
+    if not isinstance(named, str) or not named or "\0" in named:
+        return None
+    roots = [*sweep.resolve().parents, *sweep.absolute().parents, sweep]
+    if isinstance(start, str) and start and "\0" not in start:
+        roots.append(Path(start))
+    for root in [Path()] if Path(named).is_absolute() else [*dict.fromkeys(roots), Path()]:
+        with contextlib.suppress(OSError):  # a name that is too long
+            if (root / named / "config.yaml").is_file():
+                return root / named
+    return None
+
+
 def write_status(folder: Path, **status: Any) -> None:
     """Write status.json: `state` (running, completed, interrupted, failed), reason, step, pid, time.
 

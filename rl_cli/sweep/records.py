@@ -17,7 +17,7 @@ PATTERN = "job_*.json"
 FILES = (PATTERN, "job_*.log", ".lock*", "report.*", "report-*.png", "multirun.yaml")
 """What a sweep writes directly into its folder; Hydra writes the last."""
 
-TEXTS = ("state", "reason", "config", "run_dir")
+TEXTS = ("state", "reason", "config", "run_dir", "start")
 
 MAX_PATH, MAX_PART = 2_000, 200
 """Characters of the path of a run folder, and of each of its parts."""
@@ -48,9 +48,9 @@ def _checked(fields: Fields) -> Record:
     for value in [*checked["overrides"], *(checked[name] for name in TEXTS)]:
         if not isinstance(value, str) or value.encode(errors="replace").decode() != value:
             raise StateError("a text is not a text in UTF-8")
-    folder = checked["run_dir"]
-    if len(folder) > MAX_PATH or any(len(part) > MAX_PART for part in folder.split("/")):
-        raise StateError("run_dir is too long")
+    for folder in (checked["run_dir"], checked["start"]):
+        if len(folder) > MAX_PATH or any(len(part) > MAX_PART for part in folder.split("/")):
+            raise StateError("a path is too long")
     value = fields.get("eval_return", None)
     unknown = value is None or (isinstance(value, float) and not math.isfinite(value))
     return checked | {

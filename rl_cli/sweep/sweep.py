@@ -19,6 +19,7 @@ from pathlib import Path
 
 from rl_cli.core import stop_signals
 from rl_cli.core.errors import RunError
+from rl_cli.core.start_folder import path_here
 from rl_cli.storage import run_folder
 from rl_cli.storage.atomic_files import write_json
 from rl_cli.sweep import progress, records
@@ -190,6 +191,7 @@ class Sweep:
         return {
             **{"overrides": job.overrides, "labels": list(job.labels[:2])},
             **{"seed": job.cfg.seed, "config": job.digest(), "run_dir": ""},
+            "start": str(Path.cwd()),
             "earlier": _attempts(state.record),
             **{"eval_return": None, "seconds": 0.0, "step": 0, "exit_code": 1},
         }
@@ -252,6 +254,9 @@ def _records(folder: Path) -> dict[str, list[tuple[Path, Record]]]:
     found: dict[str, list[tuple[Path, Record]]] = {}
     for path in records.paths(folder):
         record = records.load(path)
+        run = run_folder.of_record(folder, record.get("run_dir"), record.get("start"))
+        if run is not None:  # relative to the current folder where it is inside
+            record["run_dir"] = path_here(run)
         found.setdefault(str(record.get("config")), []).append((path, record))
     return found
 
