@@ -6,8 +6,10 @@ Importing it imports no torch.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rl_cli.config.algorithm import AlgoConfig
@@ -15,6 +17,7 @@ from rl_cli.config.dqn import DQNConfig
 from rl_cli.config.ppo import PPOConfig
 from rl_cli.config.reinforce import ReinforceConfig
 from rl_cli.config.run import RunConfig, build_run
+from rl_cli.core import plugins
 from rl_cli.core.errors import BadInput
 from rl_cli.core.plugins import Registry
 
@@ -50,9 +53,24 @@ def names() -> list[str]:
     return REGISTRY.names()
 
 
+def usable() -> list[str]:
+    """The algorithms whose keys are known; a package that cannot be imported is left out."""
+    found = []
+    for name in names():
+        with contextlib.suppress(BadInput):
+            config_class(name)
+            found.append(name)
+    return found
+
+
 def load(name: str) -> type[Algorithm[Any]]:
     """The algorithm class called `name`. Raises BadInput: there is none; suggests the nearest name."""
     return REGISTRY.load(name)
+
+
+def conf_folders() -> list[Path]:
+    """Folders of configuration files of the packages that provide algorithms."""
+    return plugins.conf_folders(REGISTRY.group)
 
 
 def config_class(name: str) -> type[AlgoConfig]:
@@ -66,7 +84,11 @@ def config_class(name: str) -> type[AlgoConfig]:
 
 
 def summary(name: str) -> str:
-    """First line of an algorithm's docstring, for `--help`."""
+    """First line of an algorithm's docstring, for `--help`, or why it cannot be used."""
+    try:
+        config_class(name)
+    except BadInput as error:
+        return error.what
     described = CONFIGS[name] if name in CONFIGS else load(name)
     return (inspect.getdoc(described) or "").partition("\n")[0]
 

@@ -38,7 +38,7 @@ def make_algorithm(
 
     """
     if spec.action.kind not in algo_cls.supports:
-        suitable = [n for n in algos.names() if spec.action.kind in algos.load(n).supports]
+        suitable = [n for n in algos.usable() if spec.action.kind in algos.load(n).supports]
         raise BadInput(
             f"{cfg.title} supports {' or '.join(algo_cls.supports)} actions; this env has {spec.action.kind} actions",
             f"algo={cfg.title}",

@@ -175,7 +175,7 @@ def plain(argv: list[str]) -> list[str]:
 
     @functools.cache
     def every() -> dict[str, Key]:
-        return {k: v for name in algos.names() for k, v in training_keys([f"algo={name}"]).items()}
+        return {k: v for name in algos.usable() for k, v in training_keys([f"algo={name}"]).items()}
 
     words = plain_overrides(
         overrides, every, rf"{OPEN_KEYS}\.", lambda key: advise(key, training_keys(argv))
@@ -220,12 +220,13 @@ def prepare(argv: list[str]) -> list[str]:
 
 
 def search_path(argv: list[str], folders: list[Path]) -> list[str]:
-    """The override that adds a conf/ folder in the current folder to Hydra's search path."""
-    here = Path.cwd() / "conf"
-    if here not in folders or value_of(argv, "hydra.searchpath") is not None:
+    """The override that adds conf/ in the current folder and in packages to Hydra's search path."""
+    added = [f for f in (Path.cwd() / "conf", *algos.conf_folders()) if f in folders]
+    if not added or value_of(argv, "hydra.searchpath") is not None:
         return []
-    quoted = str(here).replace("\\", "\\\\").replace("'", "\\'")
-    return [f"hydra.searchpath=['file://{quoted}']"]
+    paths = (str(folder).replace("\\", "\\\\").replace("'", "\\'") for folder in added)
+    listed = ",".join(f"'file://{path}'" for path in paths)
+    return [f"hydra.searchpath=[{listed}]"]
 
 
 def _refuse_contradictions(argv: list[str]) -> None:

@@ -47,7 +47,7 @@ ANY_ID = "???"
 
 
 def user_folders(argv: list[str]) -> list[Path]:
-    """The user's configuration folders: --config-dir, and conf/ in the current folder."""
+    """Configuration folders that are not shipped: --config-dir, conf/ in the current folder, packages."""
     folders = []
     for i, arg in enumerate(argv):
         if arg in ("--config-dir", "-cd") and i + 1 < len(argv):
@@ -61,7 +61,7 @@ def user_folders(argv: list[str]) -> list[Path]:
         and any((here / g).is_dir() for g in GROUPS)
     ):
         folders.append(here)
-    return folders
+    return folders + algos.conf_folders()
 
 
 def members(group: str, folders: list[Path]) -> list[str]:
@@ -86,6 +86,13 @@ def check_member(group: str, name: str, folders: list[Path]) -> None:
         near = nearest(name, ids)
         fix = f"a gymnasium id is given as env.id={name}"
         fix = f"env={ids[near]}, or env.id={name} if that is another env" if near else fix
+    elif group == "algo" and name in algos.names():
+        what = f"the package of the algorithm {name} has no file {name}.yaml with its values"
+        raise BadInput(
+            what,
+            f"algo={name}",
+            f"add <package>/conf/algo/{name}.yaml, or conf/algo/{name}.yaml here",
+        )
     elif group == "algo" and (variant := VARIANTS.get(re.sub(r"[-_ ]", "", name.lower()))):
         fix = f"write {variant}"
     raise BadInput(f"no {group} called {name}", f"{group}={name}", fix)

@@ -141,13 +141,13 @@ def _train_help(argv: list[str], folders: list[Path]) -> str:
             for name, key in known.items()
         ]
         return "\n".join(parts)
-    names = [chosen] if chosen in algos.names() else algos.names()
+    names = [chosen] if chosen in algos.usable() else algos.usable()
     parts += ["", "keys, with their default values", ""]
     run = default_values("config.yaml") | {"env": default_values("env/_base.yaml")}
     parts += _entries(keys(RunSettings), run)
     for name in names:
         parts += ["", f"keys of algo={name}", ""]
-        values = {"algo": default_values(f"algo/{name}.yaml")}
+        values = {"algo": default_values(f"algo/{name}.yaml", folders)}
         parts += _entries(keys(algos.config_class(name), "algo"), values)
     return "\n".join(parts)
 

@@ -205,7 +205,7 @@ def training_schema(argv: list[str]) -> dict[str, Key]:
 
 def _every_key() -> dict[str, Key]:
     found = keys(RunSettings)
-    for name in algos.names():
+    for name in algos.usable():
         found |= keys(algos.config_class(name), "algo")
     return found
 

@@ -199,7 +199,7 @@ def advise(name: str, known: dict[str, Key]) -> str:
 
 def _owners(key: str) -> str:
     """Which algorithms have a key, for messages; empty: none."""
-    owners = [f"algo={a}" for a in algos.names() if key in keys(algos.config_class(a), "algo")]
+    owners = [f"algo={a}" for a in algos.usable() if key in keys(algos.config_class(a), "algo")]
     return f"a key of {' and '.join(owners)}" if owners else ""
 
 
