@@ -6,10 +6,8 @@ Importing it imports no torch.
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rl_cli.config.algorithm import AlgoConfig
@@ -17,7 +15,6 @@ from rl_cli.config.dqn import DQNConfig
 from rl_cli.config.ppo import PPOConfig
 from rl_cli.config.reinforce import ReinforceConfig
 from rl_cli.config.run import RunConfig, build_run
-from rl_cli.core import plugins
 from rl_cli.core.errors import BadInput
 from rl_cli.core.plugins import Registry
 
@@ -57,20 +54,17 @@ def usable() -> list[str]:
     """The algorithms whose keys are known; a package that cannot be imported is left out."""
     found = []
     for name in names():
-        with contextlib.suppress(BadInput):
+        try:
             config_class(name)
-            found.append(name)
+        except BadInput:
+            continue
+        found.append(name)
     return found
 
 
 def load(name: str) -> type[Algorithm[Any]]:
     """The algorithm class called `name`. Raises BadInput: there is none; suggests the nearest name."""
     return REGISTRY.load(name)
-
-
-def conf_folders() -> list[Path]:
-    """Folders of configuration files of the packages that provide algorithms."""
-    return plugins.conf_folders(REGISTRY.group)
 
 
 def config_class(name: str) -> type[AlgoConfig]:

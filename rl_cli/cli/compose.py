@@ -19,6 +19,7 @@ from rl_cli.cli.config_groups import (
     GROUPS,
     check_member,
     choices_implied,
+    package_folders,
     refuse_another_algorithm,
     user_folders,
 )
@@ -221,7 +222,7 @@ def prepare(argv: list[str]) -> list[str]:
 
 def search_path(argv: list[str], folders: list[Path]) -> list[str]:
     """The override that adds conf/ in the current folder and in packages to Hydra's search path."""
-    added = [f for f in (Path.cwd() / "conf", *algos.conf_folders()) if f in folders]
+    added = [f for f in (Path.cwd() / "conf", *package_folders()) if f in folders]
     if not added or value_of(argv, "hydra.searchpath") is not None:
         return []
     paths = (str(folder).replace("\\", "\\\\").replace("'", "\\'") for folder in added)

@@ -12,6 +12,7 @@ import yaml
 from rl_cli import algos
 from rl_cli.cli.arguments import value_of
 from rl_cli.core.errors import BadInput, did_you_mean, nearest
+from rl_cli.core.plugins import conf_folders
 
 PLAIN = re.compile(r"[\w\-/.]+")
 """A name, as opposed to a sweep or an expression of Hydra's."""
@@ -61,7 +62,12 @@ def user_folders(argv: list[str]) -> list[Path]:
         and any((here / g).is_dir() for g in GROUPS)
     ):
         folders.append(here)
-    return folders + algos.conf_folders()
+    return folders + package_folders()
+
+
+def package_folders() -> list[Path]:
+    """Folders of configuration files of the packages that provide algorithms."""
+    return conf_folders(algos.REGISTRY.group)
 
 
 def members(group: str, folders: list[Path]) -> list[str]:

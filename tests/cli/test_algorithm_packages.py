@@ -8,6 +8,7 @@ import yaml
 
 from rl_cli import algos
 from rl_cli.cli import train as rl_train
+from rl_cli.cli.config_groups import package_folders
 from rl_cli.core import plugins
 
 CODE = '''
@@ -91,5 +92,5 @@ def test_unknown_key_is_answered_in_spite_of_damaged_packages(package, capfd):
 
 
 def test_folders_of_packages_are_found_without_importing_them(package):
-    assert algos.conf_folders() == [package / "site/lab_algos/conf"]
+    assert package_folders() == [package / "site/lab_algos/conf"]
     assert "lab_algos" not in sys.modules
