@@ -83,9 +83,9 @@ def number(value: float) -> str:
 
 def plot(known: Mapping[str, Results], path: Path) -> None:
     """Evaluation returns over steps: a thin line per seed, a thick line for the interquartile mean."""
-    known = {name: known[name] for name in CASES if name in known and known[name][0]["curve"]}
-    if not known:
-        return
+    known = {name: known[name] for name in CASES if name in known}
+    if not all(results[0]["curve"] for results in known.values()):
+        return  # rows of an earlier version have no curves
     import matplotlib as mpl
 
     mpl.use("Agg")
