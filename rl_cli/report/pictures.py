@@ -27,6 +27,15 @@ SIZE, DPI = (6.4, 4.0), 150
 MAX_PICTURES = 40
 """More are not drawn."""
 
+MAX_LINES = 32
+"""Of a picture; more are not drawn, which its title says."""
+
+BESIDE = 6
+"""Lines from which on the legend stands beside the chart."""
+
+STYLES = ("-", "--", "-.", ":")
+"""Of lines that have the same colour."""
+
 MAX_NAME = 40
 """Characters of an env in a file name, and of a method in a legend."""
 
@@ -105,11 +114,15 @@ def _picture(
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter
 
-    figure = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
+    drawn, wide = lines[:MAX_LINES], len(lines) >= BESIDE
+    size = (1.6 * SIZE[0], max(SIZE[1], 0.19 * len(drawn) + 0.5)) if wide else SIZE
+    figure = Figure(figsize=size, dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    for i, line in enumerate(lines):
-        _line(axes, line, COLOURS[i % len(COLOURS)], steps)
+    for i, line in enumerate(drawn):
+        _line(axes, line, i, steps)
+    if len(drawn) < len(lines):
+        title = f"{title}: {len(drawn)} of {len(lines)}"
     if threshold is not None:
         axes.axhline(threshold, color="#888888", linewidth=0.8, linestyle=":")
     axes.set(title=_literal(title), xlabel=x_label, ylabel=y_label)
@@ -120,20 +133,30 @@ def _picture(
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
-    if lines:
+    if wide:
+        figure.legend(frameon=False, fontsize="small", loc="outside right upper")
+    elif lines:
         axes.legend(frameon=False, fontsize="small")
     out = io.BytesIO()
     figure.savefig(out, format="png", metadata={"Software": "rl-cli"})
     return out.getvalue()
 
 
-def _line(axes: Axes, line: Mapping[str, Any], colour: str, steps: bool) -> None:
+def _line(axes: Axes, line: Mapping[str, Any], place: int, steps: bool) -> None:
+    colour = COLOURS[place % len(COLOURS)]
+    dashes = STYLES[place // len(COLOURS) % len(STYLES)]
     x, y = np.asarray(line["x"], float), np.asarray(line["y"], float)
     marker = "o" if np.isfinite(y).sum() == 1 else ""
-    style = "steps-post" if steps else "default"
+    drawstyle = "steps-post" if steps else "default"
     name = line["name"]
     label = _literal(name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…")
-    axes.plot(x, y, color=colour, label=label, drawstyle=style, marker=marker)
+    look: dict[str, Any] = {
+        "color": colour,
+        "linestyle": dashes,
+        "drawstyle": drawstyle,
+        "marker": marker,
+    }
+    axes.plot(x, y, label=label, **look)
     if "low" in line:
         low, high = np.asarray(line["low"], float), np.asarray(line["high"], float)
         if not all(map(math.isnan, low)):

@@ -3,6 +3,8 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a6d3b", "#7f7f7f"];  // Okabe and Ito
 const colour = (i) => COLOURS[i % COLOURS.length];
+const DASHES = [undefined, [8, 4], [8, 3, 2, 3], [2, 3]];  // of lines that have the same colour
+const dashes = (i) => DASHES[Math.floor(i / COLOURS.length) % DASHES.length];
 
 function element(tag, properties = {}, ...children) {
   const node = Object.assign(document.createElement(tag), properties);

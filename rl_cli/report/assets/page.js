@@ -52,7 +52,7 @@ function groupsTable(env) {
 function drawEnv(env) {
   const section = element("section", {}, element("h2", {textContent: env.env}), groupsTable(env));
   document.getElementById("envs").append(section);
-  const named = (g, i) => ({name: g.method, colour: colour(i)});
+  const named = (g, i) => ({name: g.method, colour: colour(i), dash: dashes(i)});
   const lines = env.groups.map((g, i) => ({...named(g, i), ...g.curve})).filter((line) => line.x.length);
   if (!lines.length) return;
   section.append(element("h3", {textContent: "Learning curves"}));
@@ -80,7 +80,7 @@ function drawAcross(across) {
   const head = ["method", "runs", "IQM of scaled returns [95\u00a0%]", ...(several ? ["P(better than first)"] : [])];
   section.append(element("h2", {textContent: `Over ${across.envs.length} envs`}), element("p", {className: "soft", textContent: note}),
     table(head, across.methods.map((m, i) => [swatched(m.method, i), String(m.runs), interval(m.iqm), ...(several ? [m.improvement ? share(m.improvement) : "–"] : [])])));
-  const lines = (part, x) => across.methods.map((m, i) => ({name: m.method, colour: colour(i), x, ...m[part]}));
+  const lines = (part, x) => across.methods.map((m, i) => ({name: m.method, colour: colour(i), dash: dashes(i), x, ...m[part]}));
   section.append(element("h3", {textContent: "Performance profile"}));
   new Chart(section, lines("profile", across.tau), {label: "share of runs above", unit: "scaled return", range: [0, 1]});
   section.append(element("h3", {textContent: "Sample efficiency"}),
