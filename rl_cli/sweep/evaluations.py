@@ -19,7 +19,7 @@ from rl_cli.config.commands import ReplayConfig
 from rl_cli.config.labels import Labels
 from rl_cli.core import devices, processes, terminal
 from rl_cli.core.errors import BadInput, plain
-from rl_cli.core.start_folder import relative
+from rl_cli.core.start_folder import path_here, relative
 from rl_cli.report import groups, run_data, summary, table
 from rl_cli.report.run_data import RunData
 from rl_cli.report.summary import Row
@@ -74,7 +74,7 @@ def _runs_of(path: str) -> list[str]:
     )
     if is_run or not folder.is_dir() or folder.name == "checkpoints":
         return [named]
-    return [str(run) for run in run_data.find([folder])] or [named]
+    return [path_here(run) for run in run_data.find([folder])] or [named]
 
 
 def evaluate(cfg: ReplayConfig, runs: Sequence[str]) -> int:
