@@ -17,13 +17,14 @@ from rl_cli.core.errors import BadInput, RunError
 from rl_cli.export import base, names
 from rl_cli.export.formats.hub import Hub
 from rl_cli.export.formats.minari import Minari
+from rl_cli.storage import run_names
 from rl_cli.storage.checkpoint_reader import read_manifest
 from tests.export.agents import make_agent, make_context
 
 
 def test_hub_folder_is_read_back_and_says_what_it_does(run, monkeypatch, capsys):
-    assert rl_export.run(["run", "format=hub", "hub.episodes=3", "output=out"]) == 0
-    hub = run / "out/hub"
+    assert rl_export.run(["run", "format=hub", "hub.episodes=3"]) == 0
+    (hub,) = run.glob("runs/exports/*/hub")
     (checkpoint,) = (hub / "checkpoints").iterdir()
     assert {path.name for path in checkpoint.iterdir()} == {"manifest.json", "policy.safetensors"}
     assert not read_manifest(checkpoint).has_state
@@ -40,9 +41,11 @@ def test_hub_folder_is_read_back_and_says_what_it_does(run, monkeypatch, capsys)
     assert metric == f"{summary['mean']:.2f} +/- {summary['std']:.2f}"
     assert f"{summary['iqm_low']:.2f} to {summary['iqm_high']:.2f}" in body
     assert (hub / "replay.mp4").stat().st_size > 1000
+    assert list(run_names.runs(run / "runs")) == []  # an export is no run: `latest` passes it over
+    assert (hub / "run_config.yaml").read_text() == (run / "run/config.yaml").read_text()
     assert str(run) not in card + json.dumps(values)  # no path of this machine
     (hub / ".git").mkdir()
-    assert rl_export.run(["run", "format=hub", "output=out"]) == 2  # it would be deleted
+    assert rl_export.run(["run", "format=hub"]) == 2  # it would be deleted
     assert (hub / ".git").exists()
 
 

@@ -72,9 +72,30 @@ for (const [name, physics] of Object.entries(RL.envs)) {
   const steered = [-1, 0, 1].map((side) => physics.manual(side, [0]));
   resets[name] = { ends, push, steered };
 }
+const keys = {};
+const press = (key, type = "keydown") => dispatchEvent(new KeyboardEvent(type, { key }));
+const speed = player.state[1];
+press("ArrowRight");
+keys.pushed = player.state[1] - speed;
+press("t");
+press("ArrowLeft");
+player.step();
+keys.steered = [player.human, player.action[0], document.getElementById("human").ariaPressed];
+press("ArrowRight");
+player.step();
+keys.other = player.action[0];
+press("ArrowRight", "keyup");
+press("t");
+press(" ");
+keys.paused = [player.human, player.running];
+press(" ");
+press("+");
+keys.speed = player.speed;
+press("r");
+keys.restarted = [player.episode, player.length];
 const out = document.createElement("pre");
 out.id = "results";
-out.textContent = JSON.stringify({ results, policies, resets });
+out.textContent = JSON.stringify({ results, policies, resets, keys });
 document.body.append(out);
 """
 
@@ -172,6 +193,17 @@ def test_starts_pushes_and_steering(seen):
         assert left != right
     assert found["CartPoleEnv"]["steered"] == [[0], [0], [1]]
     assert found["MountainCarEnv"]["steered"] == found["AcrobotEnv"]["steered"] == [[0], [1], [2]]
+
+
+@needs_browser
+def test_keys_push_steer_pause_and_restart(seen):
+    keys = seen[1]["keys"]
+    assert keys["pushed"] == pytest.approx(0.6)
+    assert keys["steered"] == [True, 0, "true"]
+    assert keys["other"] == 1
+    assert keys["paused"] == [False, False]
+    assert keys["speed"] == 2
+    assert keys["restarted"] == [2, 0]
 
 
 def test_an_env_that_the_page_cannot_simulate_is_refused(tmp_path):

@@ -23,8 +23,11 @@ from rl_cli.storage.atomic_files import storing, write_atomic, write_json
 from rl_cli.storage.policy_only import copy_policy
 from rl_cli.tracking.statistics import summarise
 
+CONFIG = "run_config.yaml"
+"""Not config.yaml, by which rl-runs and rl-report find runs: an export is none."""
+
 FILES = {
-    "config.yaml": "configuration of the run",
+    CONFIG: "configuration of the run",
     "evaluation.json": "returns of all episodes of the evaluation",
     "replay.mp4": "the first episode of the evaluation",
 }
@@ -74,7 +77,7 @@ class Hub(Exporter):
         copy_policy(self.context.checkpoint, agent.manifest, checkpoint)
         config = self.context.checkpoint.parent.parent / "config.yaml"
         if config.is_file() and not config.is_symlink():
-            shutil.copyfile(config, folder / "config.yaml")
+            shutil.copyfile(config, folder / CONFIG)
         episodes, success_at = self._played()
         summary = summarise(episodes, success_at)
         name = str(checkpoint.relative_to(folder))
