@@ -47,4 +47,6 @@ def _may_be_several(path: str) -> bool:
     folder = Path(path)
     if not folder.exists():
         return any(c in path for c in "*?[")
-    return not any((folder / name).exists() for name in ("config.yaml", "manifest.json"))
+    return not any(
+        (folder / name).exists() for name in ("config.yaml", "checkpoints", "manifest.json")
+    )
