@@ -25,6 +25,7 @@ from rl_cli.cli.config_groups import (
 )
 from rl_cli.cli.hydra_errors import CompositionError, advise, training_keys
 from rl_cli.cli.numbers import expanded
+from rl_cli.cli.sweepers import JobFailed
 from rl_cli.config.schema import Key
 from rl_cli.core.errors import BadInput
 
@@ -69,6 +70,8 @@ class _Guarded:
     def __call__(self, cfg: Any) -> object:
         try:
             return self.task(cfg)
+        except JobFailed:  # of a job that another launcher started: for its sweeper
+            raise
         except Exception as error:
             self.raised = self.raised or error
             return None

@@ -23,8 +23,10 @@ from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from rl_cli.cli import user_conf
+from rl_cli.cli import sweepers, user_conf
+from rl_cli.cli.arguments import value_of
 from rl_cli.cli.config_groups import CONF
+from rl_cli.cli.sweepers import OURS
 
 NAME = "rl-train"
 """Hydra's name of the program, `${hydra:job.name}`."""
@@ -97,7 +99,11 @@ def run(config_name: str, argv: list[str], task: Callable[[Any], object]) -> Non
         elif args.shell_completion:
             hydra.shell_completion(name, overrides)
         elif args.multirun:
-            hydra.multirun(name, task, [*overrides, "hydra.mode=MULTIRUN"])
+            overrides = [*overrides, "hydra.mode=MULTIRUN"]
+            if (value_of(overrides, "hydra/sweeper") or OURS[0]) not in OURS:
+                cfg = hydra.compose_config(name, overrides, RunMode.MULTIRUN)
+                overrides += sweepers.adapted(cfg.hydra.sweeper, argv)
+            hydra.multirun(name, task, overrides)
         elif args.run or hydra.get_mode(name, overrides) != RunMode.MULTIRUN:
             hydra.run(name, task, [*overrides, "hydra.mode=RUN"])
         else:

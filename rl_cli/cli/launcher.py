@@ -76,9 +76,21 @@ class JobsLauncher(Launcher):
 
 def _returned(overrides: list[str], result: float | Exception) -> JobReturn:
     """What a sweeper gets of a job: its return, or an exception that is raised when it reads that."""
-    is_failed = isinstance(result, Exception)
-    status = JobStatus.FAILED if is_failed else JobStatus.COMPLETED
-    return JobReturn(overrides=overrides, status=status, _return_value=result)
+    if isinstance(result, Exception):
+        return FailedJob(overrides=overrides, status=JobStatus.FAILED, _return_value=result)
+    return JobReturn(overrides=overrides, status=JobStatus.COMPLETED, _return_value=result)
+
+
+class FailedJob(JobReturn):
+    """A job without a return: reading it raises, without the line that Hydra prints. The sweep has said it."""
+
+    @property
+    def return_value(self) -> Any:
+        raise self._return_value
+
+    @return_value.setter
+    def return_value(self, value: Any) -> None:
+        self._return_value = value
 
 
 class GridSweeper(BasicSweeper):

@@ -21,10 +21,11 @@ from rl_cli.cli import (
     user_files,
 )
 from rl_cli.cli.arguments import is_asked, value_of
+from rl_cli.cli.sweepers import JobFailed
 from rl_cli.cli.train_task import TrainTask
 from rl_cli.core import stop_signals, terminal
 from rl_cli.core.command_line import override, pasted
-from rl_cli.core.errors import BadInput
+from rl_cli.core.errors import BadInput, first_line
 
 DOCTOR = "--doctor"
 
@@ -97,6 +98,12 @@ def _launch(argv: list[str]) -> int:
         compose.run_hydra("config", prepared, task)
     except KeyboardInterrupt as stop:
         task.exit_code = task.exit_code or 128 + stop_signals.signal_of(stop)
+    except hydra_errors.CompositionError as error:
+        why = error.__cause__ or error
+        if not task.has_run and not isinstance(why, JobFailed):
+            raise
+        # of a sweeper, after its jobs: none completed, say
+        terminal.warn(f"note: the sweeper ended with {type(why).__name__}: {first_line(why)}")
     except BadInput:
         if value_of(argv, "hydra.sweep.dir") is None and not records.paths(folder):
             compose.remove_sweep(folder)

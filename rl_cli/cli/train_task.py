@@ -10,10 +10,11 @@ from rl_cli import algos
 from rl_cli.cli import compose
 from rl_cli.cli.arguments import value_of
 from rl_cli.cli.job_config import JobConfig
+from rl_cli.cli.sweepers import JobFailed
 from rl_cli.config.algorithm import AlgoConfig
 from rl_cli.config.run import RunConfig
 from rl_cli.core import processors, terminal
-from rl_cli.core.errors import BadInput, RunError, plain
+from rl_cli.core.errors import BadInput, plain
 from rl_cli.core.stop_signals import StopRequest
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class TrainTask:
         self.folder, self.exit_code = folder, 0
         self.left: list[str] = []
         self.notes: set[str] = set()  # printed so far
+        self.has_run = False  # jobs of a sweep, in this process
 
     def __call__(self, cfg: Any) -> float | None:
         from hydra.core.hydra_config import HydraConfig
@@ -104,10 +106,11 @@ class TrainTask:
         tensorboard = any(job.cfg.log.tensorboard for job in jobs)
         size = min(max(cfg.jobs, len(cfg.gpus)), len(jobs))
         made = executor(Wanted(size, self.folder, cfg.gpus, tensorboard))
-        if cfg.shown != "none":
+        if cfg.shown != "none" and not self.has_run:  # a sweeper may run several batches
             say_start(self.folder, len(jobs), made.described(len(jobs)), common)
         _note_threads(cfg.threads, made.side_by_side)
         sweep = Sweep(self.folder, made, make_view(cfg.shown), cfg.retries)
+        self.has_run = True
         sweep.run(jobs)
         self.exit_code, self.left = sweep.exit_code, sweep.left
         return sweep.states
@@ -168,7 +171,7 @@ def _result(state: JobState) -> float | Exception:
     if state.state == "completed" and state.eval_return is not None:
         return state.eval_return
     reason = "it has no evaluation" if state.state == "completed" else state.record["reason"]
-    return RunError(f"job {state.number} {state.state}: {reason}")
+    return JobFailed(f"job {state.number} {state.state}: {reason}")
 
 
 def _refuse_no_learning(cfg: RunConfig, words: list[str]) -> None:

@@ -69,12 +69,18 @@ def name_all(jobs: Sequence[Job], typed: Sequence[str]) -> list[str]:
 
     """
     if len(jobs) > 1:
-        common = set.intersection(*(set(job.overrides) for job in jobs))
+        common = set.intersection(*({plain_word(word) for word in job.overrides} for job in jobs))
     else:
-        common = set(typed)
+        common = {plain_word(word) for word in typed}
     for job in jobs:
-        job.own = [word for word in job.overrides if word not in common]
-    return [word for word in jobs[0].overrides if word in common] if jobs else []
+        job.own = [o.lstrip("+") for o in job.overrides if plain_word(o) not in common]
+    shared = jobs[0].overrides if jobs else []
+    return [word.lstrip("+") for word in shared if plain_word(word) in common]
+
+
+def plain_word(override: str) -> str:
+    """An override in one of the forms that sweepers write: `False` or `false`, quoted or not, with `++` or not."""
+    return override.lstrip("+").replace("\\", "").lower()
 
 
 WAITING, RUNNING = "waiting", "running"

@@ -24,9 +24,11 @@ def report(sweep: Path) -> int:
     jobs = [record | {"job": records.number_of(p)} for p, record in read.items() if record]
     shared = set.intersection(*(set(job["overrides"]) for job in jobs)) if len(jobs) > 1 else set()
     for job in jobs:  # overrides common to all jobs are printed once
-        job["overrides"] = [o for o in job["overrides"] if o not in shared] or ["(as given)"]
+        own = [o.lstrip("+") for o in job["overrides"] if o not in shared]
+        job["overrides"] = own or ["(as given)"]
     if shared:
-        say_fitted(f"all jobs: {' '.join(sorted(shared))}")
+        words = sorted(word.lstrip("+") for word in shared)
+        say_fitted(f"all jobs: {'  '.join(words)}", indent=10)
     terminal.say(*job_lines(jobs, shutil.get_terminal_size().columns))
     _compare(sweep)
     terminal.say(f"jobs:  {sweep}")
