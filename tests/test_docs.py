@@ -27,7 +27,9 @@ from rl_cli.cli import evaluate as rl_eval
 from rl_cli.cli import play as rl_play
 from rl_cli.cli import report as rl_report
 from rl_cli.cli import runs as rl_runs
+from rl_cli.cli import search as rl_search
 from rl_cli.cli import train as rl_train
+from rl_cli.cli.search_plan import Composer
 from rl_cli.config.dqn import DQNConfig
 from rl_cli.config.other_names import OTHER_NAMES
 from rl_cli.config.ppo import PPOConfig
@@ -48,6 +50,7 @@ from tests.documentation import (
     write_files,
 )
 from tests.report.folders import write_run
+from tests.search.plans import HandWritten
 
 
 @pytest.fixture
@@ -183,6 +186,18 @@ def test_report_command_runs(words, here):
     assert len(list(here.glob("**/report.html"))) == 1
 
 
+@pytest.mark.parametrize("words", commands("rl-search"))
+def test_search_command_runs(words, workspace, monkeypatch):
+    """Without training: the runs are written by hand."""
+    executor = HandWritten(lambda config, seed: [1.0, 2.0, 3.0], 2)
+    monkeypatch.setattr(Composer, "executor", lambda composer, plan: executor)
+    monkeypatch.setattr("rl_cli.search.worker.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("os.fsync", lambda file: None)
+    words = [w for w in words[1:] if not w.startswith(("trials=", "seeds="))]
+    assert rl_search.run([*words, "trials=2", "seeds=1", "verify=0", "display=none"]) == 0
+    assert len(executor.log) == (0 if "--help" in words else 2)
+
+
 @pytest.mark.parametrize("words", commands("rl-runs"))
 def test_listing_command_runs(words, here, capsys, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
@@ -239,7 +254,7 @@ def test_every_command_is_of_a_tested_program():
         if shlex.split(line, comments=True)
     }
     assert programs <= {
-        "rl-train", "rl-eval", "rl-play", "rl-export", "rl-report", "rl-runs", "make", "pip", "tensorboard", "python", "cc",
+        "rl-train", "rl-eval", "rl-play", "rl-export", "rl-report", "rl-runs", "rl-search", "make", "pip", "tensorboard", "python", "cc",
     }  # fmt: skip
 
 

@@ -21,6 +21,7 @@ LAYERS = [  # a package imports packages of the layers above its own line, and i
     {"training", "export"},
     {"report"},
     {"sweep"},
+    {"search"},
     {"cli"},
 ]
 LAYER_OF = {package: number for number, layer in enumerate(LAYERS) for package in layer}

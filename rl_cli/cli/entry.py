@@ -73,6 +73,17 @@ def runs() -> None:
     _main(command)
 
 
+def search() -> None:
+    """rl-search; the process exits with the exit code."""
+
+    def command(argv: list[str]) -> int:
+        from rl_cli.cli.search import run
+
+        return run(argv)
+
+    _main(command)
+
+
 def _main(command: Callable[[list[str]], int]) -> None:
     before = signal.getsignal(signal.SIGINT)
     if before != signal.SIG_IGN:  # the next imports may be interrupted, in silence

@@ -9,12 +9,13 @@ from typing import Any
 from rl_cli import algos
 from rl_cli.cli import help_topics
 from rl_cli.cli.arguments import FLAGS_WITH_VALUE, value_of
-from rl_cli.cli.config_groups import CONF, algorithm_of, user_folders
+from rl_cli.cli.config_groups import CONF, algorithm_of, members, user_folders
 from rl_cli.cli.help_topics import choices, default_values
 from rl_cli.cli.layout import item, key_entry, paragraph, show
 from rl_cli.config.commands import ExportConfig, PlayConfig, ReplayConfig
 from rl_cli.config.run import RunSettings
 from rl_cli.config.schema import Key, keys
+from rl_cli.config.search import SearchConfig
 from rl_cli.core import terminal
 from rl_cli.core.errors import BadInput
 
@@ -79,6 +80,20 @@ rl-play: play an env with the keyboard.
   rl-play env.id=FrozenLake-v1                    any other env
   rl-play env=mountaincar record=true             keep videos and steps
   rl-train algo=dqn env=mountaincar algo.prefill=<transitions.safetensors>
+"""
+
+SEARCH = """\
+rl-search: search for hyper-parameters.
+
+  rl-search algo=ppo env=cartpole trials=50 seeds=4 jobs=2
+  rl-search algo=ppo env=cartpole space=mine      keys and ranges: conf/space/mine.yaml
+  rl-search algo=dqn env=cartpole objective=auc storage=postgresql://host/db
+
+Every trial is a configuration that runs with the same seeds; the first one has
+the values without a search. The best trials and these values then run on fresh
+seeds; a winner that is better is written to conf/hparams. Stopped, or started
+again in other processes, the same command goes on with the same study. Keys of
+a run (rl-train --help) hold for all runs; jobs: runs of this process at a time.
 """
 
 OF_TRAINING = (
@@ -166,6 +181,13 @@ def export_help() -> str:
     entries = _entries(keys(ExportConfig), default_values("export.yaml"))
     head = [EXPORT, "formats: format=<name>[,<name>...]", *formats, ""]
     return "\n".join([*head, "keys, with their default values", "", *entries])
+
+
+def search_help() -> str:
+    """The text of `rl-search --help`."""
+    entries = _entries(keys(SearchConfig), default_values("search.yaml"))
+    spaces = item("space=<name>", ", ".join(members("space", [CONF, *user_folders([])])))
+    return "\n".join([SEARCH, spaces, "", "keys, with their default values", "", *entries])
 
 
 def play_help(argv: list[str]) -> str:

@@ -18,6 +18,7 @@ STATUS = {
     "published": "published values, not verified here",
     "unmeasured": "own values, not verified here",
     "untuned": "untuned",
+    "searched": "found by rl-search",
 }
 """Word in the header of a file -> what is shown."""
 

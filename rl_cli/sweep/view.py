@@ -11,7 +11,7 @@ from rl_cli.core import terminal
 from rl_cli.core.errors import plain
 from rl_cli.sweep.job import RUNNING, JobState
 from rl_cli.tracking.console import say_fitted, warn_fitted
-from rl_cli.tracking.display import is_live
+from rl_cli.tracking.display import is_live, screen
 from rl_cli.tracking.formatting import duration, number
 
 STOPPING = "stopping: jobs save and end; a second signal ends them at once"
@@ -104,11 +104,9 @@ def make_view(display: Display) -> View:
         return QuietView()
     if not is_live(display):
         return PlainView()
-    from rich.console import Console
-
     from rl_cli.sweep.live import LiveView
 
-    return LiveView(Console(force_terminal=True))
+    return LiveView(screen())
 
 
 def say_start(folder: Path, count: int, where: str, common: Sequence[str]) -> None:

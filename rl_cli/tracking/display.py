@@ -36,12 +36,17 @@ def make_monitor(display: Display) -> Monitor:
         return PlainMonitor()
     from rl_cli.tracking.live import LiveMonitor
 
-    return LiveMonitor(Console(force_terminal=True))
+    return LiveMonitor(screen())
 
 
 def is_live(display: Display) -> bool:
     """Whether `display` asks for a view that is redrawn, given where stdout leads."""
     return display == "live" or (display == "auto" and redraws(os.environ))
+
+
+def screen() -> Console:
+    """The terminal, for views that are redrawn."""
+    return Console(force_terminal=True)
 
 
 def print_table(table: Table) -> bool:

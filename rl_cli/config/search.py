@@ -1,0 +1,90 @@
+"""Keys of rl-search besides those of a run. Their values are in conf/search.yaml."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from rl_cli.config.schema import Int, schema
+
+_NAME = r"^\w[\w.\-]{0,99}$"
+
+
+def _not_empty(value: str) -> str:
+    if not value.strip():
+        raise ValueError("it is empty")
+    return value
+
+
+Name = Annotated[str, Field(pattern=_NAME)]
+Text = Annotated[str, AfterValidator(_not_empty)]
+
+
+@schema
+class SearchConfig:
+    """Keys of rl-search."""
+
+    space: Name | None = Field(
+        description="the keys to search and their ranges: conf/space/<name>.yaml; null: that of the "
+        "algorithm"
+    )
+    trials: Int = Field(
+        ge=1, le=100_000, description="configurations to try; the first: the defaults"
+    )
+    seeds: Int = Field(
+        ge=1, le=1_000, description="runs of each trial, with the seeds seed, seed + 1, ..."
+    )
+    objective: Literal["final", "best", "auc", "steps"] = Field(
+        description="what a run is judged by: its final or best evaluation, the mean evaluation over "
+        "the budget (area under the curve), or the env steps to the threshold"
+    )
+    threshold: float | None = Field(
+        description="return for steps to the threshold; null: env.success_at, or the env's own"
+    )
+    second: Literal["seconds", "steps"] | None = Field(
+        description="a second objective to minimise, training seconds or steps to the threshold: the "
+        "result is a Pareto front, and no trial is pruned"
+    )
+    sampler: Literal["tpe", "random"] = Field(description="what proposes configurations")
+    startup_trials: Int = Field(
+        ge=1, description="random trials before the sampler learns from them"
+    )
+    prune: Literal["none", "median", "asha"] = Field(
+        description="end a run early if its evaluations are below the median of the runs of its seed, "
+        "or outside of the best third at each rung (asynchronous successive halving)"
+    )
+    prune_after: float = Field(
+        ge=0, le=1, description="part of the budget after which a run may be ended early"
+    )
+    prune_seeds: bool = Field(
+        description="end a trial between two seeds if it is worse than the best one (Wilcoxon test, "
+        "paired by seed)"
+    )
+    prune_p: float = Field(
+        gt=0,
+        le=1,
+        description="p-value of that test below which a trial ends; 4 seeds: at least 1/16",
+    )
+    study: Name | None = Field(
+        description="name of the study; null: <algo>_<env>. A command with the same name goes on "
+        "with the same study"
+    )
+    storage: Text | None = Field(
+        description="where the study is: a URL of SQLite or PostgreSQL; null: a journal file, "
+        "runs/searches/<study>/study.log"
+    )
+    stale_after: float = Field(
+        ge=2,
+        description="seconds without a sign of life after which a process of another machine "
+        "counts as killed",
+    )
+    top: Int = Field(ge=1, le=100, description="best trials that run again on fresh seeds")
+    verify: Int = Field(
+        ge=0, le=1_000, description="fresh seeds, also of the defaults; 0: do not run again"
+    )
+    fresh_seed: Int = Field(ge=0, lt=2**31, description="the first fresh seed")
+    preset: Name | None = Field(
+        description="name of the preset that is written if the winner is better than the defaults; "
+        "null: <algo>_<env>, with _found if a preset of that name is shipped"
+    )

@@ -1,0 +1,1 @@
+"""Search for hyper-parameters: trials of an Optuna study, each of several runs."""
