@@ -6,6 +6,7 @@ import importlib.util
 import io
 import math
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -138,7 +139,9 @@ def _picture(
     elif lines:
         axes.legend(frameon=False, fontsize="small")
     out = io.BytesIO()
-    figure.savefig(out, format="png", metadata={"Software": "rl-cli"})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # letters that the font lacks
+        figure.savefig(out, format="png", metadata={"Software": "rl-cli"})
     return out.getvalue()
 
 

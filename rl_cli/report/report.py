@@ -7,10 +7,12 @@ import dataclasses
 import datetime
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from rl_cli.core.errors import BadInput
+from rl_cli.core import terminal
+from rl_cli.core.errors import BadInput, first_line, plain
 from rl_cli.report import absent, groups, page, pictures, run_data, summary, wording
 from rl_cli.report.run_data import RunData
 from rl_cli.report.summary import Row
@@ -93,10 +95,19 @@ def write(report: Report, folder: Path, drawn: bool | None = None) -> list[Path]
     }
     for name, text in content.items():
         write_atomic(folder / name, text)
-    drawings = pictures.draw(data) if drawn else {}
+    drawings = _drawings(data) if drawn else {}
     for name, png in drawings.items():
         write_atomic(folder / name, png)
     return [folder / name for name in [*content, *drawings]]
+
+
+def _drawings(data: Mapping[str, Any]) -> dict[str, bytes]:
+    """The pictures; none if matplotlib fails: the other files are written already."""
+    try:
+        return pictures.draw(data)
+    except Exception as error:  # a broken installation, fonts: anything of another package
+        terminal.warn(f"no pictures: {type(error).__name__}: {plain(first_line(error))}")
+        return {}
 
 
 COLUMNS = (

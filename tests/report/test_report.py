@@ -210,6 +210,16 @@ def test_pictures_are_drawn_where_matplotlib_is(here, capsys, monkeypatch):
     assert blue > 500
 
 
+def test_pictures_that_fail_cost_a_line(here, capsys, monkeypatch):
+    write_run(here / "runs" / "a", {100: 1.0})
+    monkeypatch.setattr(pictures, "available", lambda: True)
+    monkeypatch.setattr(pictures, "draw", lambda data: 1 / 0)
+    assert command.run(["runs"]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == "no pictures: ZeroDivisionError: division by zero\n"
+    assert "report.html" in printed.out
+
+
 def test_unreadable_folder_is_left_out_and_named(tmp_path):
     write_run(tmp_path / "good", {100: 1.0})
     (tmp_path / "bad").mkdir()
