@@ -113,7 +113,10 @@ def run_folder(runs, workspace):
 
 
 PLUGIN = re.compile(r"algo=clipped|callbacks\.|log\.sinks\.")  # from a package of CONTRIBUTING
-IN_PROCESS = [p for p in commands("rl-train") if not PLUGIN.search(" ".join(p.values[0]))]
+CLUSTER = re.compile(r"hydra/launcher=(slurm|ray)")
+ELSEWHERE = re.compile(f"{PLUGIN.pattern}|{CLUSTER.pattern}")
+IN_PROCESS = [p for p in commands("rl-train") if not ELSEWHERE.search(" ".join(p.values[0]))]
+OF_CLUSTERS = [p for p in commands("rl-train") if CLUSTER.search(" ".join(p.values[0]))]
 OF_PLUGINS = [p for p in commands("rl-train") if PLUGIN.search(" ".join(p.values[0]))]
 
 
@@ -139,6 +142,15 @@ def test_training_command_runs(words, workspace, run_folder, capfd):
     records = [json.loads(path.read_text()) for path in workspace.glob("**/status.json")]
     swept = [word for word in words if "," in word and "[" not in word]  # two values each
     assert [record["state"] for record in records] == ["completed"] * 2 ** (len(swept) + again)
+
+
+@pytest.mark.parametrize("words", OF_CLUSTERS)
+def test_command_for_a_cluster_composes(words, here, capfd):
+    """Its first job; tests/services runs sweeps on real clusters."""
+    first = [re.sub(r"^([\w./]+=[^,\[{]+),[^\[{]*$", r"\1", w) for w in words[1:] if w != "-m"]
+    assert rl_train.run([*first, "--cfg", "hydra"]) == 0
+    name = CLUSTER.search(" ".join(words))[1]
+    assert f"_target_: hydra_plugins.rl_train.{name}." in capfd.readouterr().out
 
 
 def names_several(words):

@@ -125,11 +125,12 @@ def explain(error: Exception, argv: list[str], known: Callable[[], dict[str, Key
     inside = re.search(r"not in struct\s+full_key: (\S+)", text)
     if found := inside or re.search(r"Could not override '([^']+)'", text):
         name = found[1]
-        return BadInput(f"unknown key {name}", _where(error, argv, name), advise(name, known()))
+        fix = advise(name, _settings(argv) if name.startswith(LAUNCHER) else known())
+        return BadInput(f"unknown key {name}", _where(error, argv, name), fix)
     if found := re.search(r"Could not find '([^']+)'", text):
         group, _, name = found[1].rpartition("/")
         what = f"no {group or 'config'} called {name}" if name else f"{group}= has no value"
-        return BadInput(what, f"{group}={name}", SEE_HELP)
+        return BadInput(what, f"{group}={name}", _members(group))
     if found := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '([^']+)'", text):
         fix = "several values are a sweep: rl-train -m ...; a list is written [a,b]"
         return BadInput("several values for one run", found[1], fix)
@@ -137,8 +138,37 @@ def explain(error: Exception, argv: list[str], known: Callable[[], dict[str, Key
         return BadInput(f"{found[1]} does not exist", f"~{found[1]}", "remove this argument")
     if (refusal := _first_unreadable(argv, known)) is not None:
         return refusal
+    if found := re.search(r"(Value '.*' of type '\w+' could not be converted to \w+)", text):
+        return BadInput(found[1], _where(error, argv, getattr(error, "full_key", None)), SEE_HELP)
     what = (text.strip() or type(error).__name__).splitlines()[0]
     return BadInput(what, _where(error, argv, getattr(error, "full_key", None)), SEE_HELP)
+
+
+LAUNCHER = "hydra.launcher."
+
+
+def _settings(argv: list[str]) -> dict[str, Key]:
+    """The settings of the launcher that the command line chooses, by their dotted paths."""
+    from hydra.core.config_store import ConfigStore
+
+    try:
+        chosen = ConfigStore.instance().load(
+            f"hydra/launcher/{value_of(argv, 'hydra/launcher')}.yaml"
+        )
+    except OSError:  # there is none of this name
+        return {}
+    names = (str(name) for name in chosen.node if not str(name).startswith("_"))
+    return {LAUNCHER + name: Key("setting", "", "of the launcher") for name in names}
+
+
+def _members(group: str) -> str:
+    """The names in a group of Hydra's plugins, of ours and of packages that are installed."""
+    if group != "hydra/launcher":
+        return SEE_HELP
+    from hydra.core.config_store import ConfigStore
+
+    names = sorted(n.removesuffix(".yaml") for n in ConfigStore.instance().list(group))
+    return f"one of {', '.join(names)}"
 
 
 def _not_yaml(error: BaseException | None) -> BadInput | None:

@@ -24,7 +24,6 @@ from rl_cli.cli.arguments import is_asked, value_of
 from rl_cli.cli.sweepers import JobFailed
 from rl_cli.cli.train_task import TrainTask
 from rl_cli.core import stop_signals, terminal
-from rl_cli.core.command_line import override, pasted
 from rl_cli.core.errors import BadInput, first_line
 
 DOCTOR = "--doctor"
@@ -108,14 +107,10 @@ def _launch(argv: list[str]) -> int:
         if value_of(argv, "hydra.sweep.dir") is None and not records.paths(folder):
             compose.remove_sweep(folder)
         raise
-    if task.left:
-        typed = value_of(argv, "hydra.sweep.dir") is not None
-        words = argv if typed else [*argv, override("hydra.sweep.dir", str(folder))]
-        terminal.say(*task.left, f"look again: {pasted('rl-train', *words)}")
-    elif task.exit_code and records.paths(folder):
+    if task.exit_code and records.paths(folder):
         from rl_cli.sweep.report import say_stopped
 
-        say_stopped(folder, argv)
+        say_stopped(folder, argv, task.left)
     elif records.paths(folder):  # written here or by a launcher's processes
         from rl_cli.sweep.report import report
 

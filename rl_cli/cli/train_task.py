@@ -60,6 +60,10 @@ class TrainTask:
         for key, none in {"jobs": 1, "retries": 0, "gpus": ()}.items():
             if (value := value_of(words, key)) is not None and getattr(run_cfg, key) != none:
                 terminal.warn(f"note: {key}={value} has no effect without a sweep: -m or sweep=")
+        if (launcher := hydra.runtime.choices["hydra/launcher"]) != "local":
+            terminal.warn(
+                f"note: hydra/launcher={launcher} has no effect without a sweep: -m or sweep="
+            )
         from rl_cli.training.experiment import train
 
         outcome = train(run_cfg, found.values, found.labels())

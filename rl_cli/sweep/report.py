@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +37,14 @@ def report(sweep: Path) -> int:
     return 0 if not failures else failures.pop() if len(failures) == 1 else 1
 
 
-def say_stopped(sweep: Path, argv: list[str]) -> None:
-    """Say how far a sweep was when a signal stopped it, and the command that goes on with it."""
+def say_stopped(sweep: Path, argv: list[str], left: Sequence[str] = ()) -> None:
+    """Say how far a sweep was when a signal stopped it, and the command that goes on with it.
+
+    `left`: lines about jobs that go on without this process.
+    """
     states = [records.load(path).get("state") for path in records.paths(sweep)]
     terminal.say(f"stopped: {states.count('completed')} of {len(states)} jobs are complete")
+    terminal.say(*left)
     words = [word for word in argv if not word.startswith("hydra.sweep.dir=")]
     again = override("hydra.sweep.dir", str(sweep))
     terminal.say(f"go on:   {pasted('rl-train', *words, again)}")

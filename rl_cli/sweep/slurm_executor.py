@@ -123,7 +123,7 @@ class SlurmExecutor(Executor):
 
     def farewell(self) -> list[str]:
         arrays = " ".join(dict.fromkeys(job.split("_")[0] for job, _ in self.running.values()))
-        return [f"the jobs go on in Slurm; end them: scancel {arrays}"]
+        return [f"slurm:   the others go on; end them: scancel {arrays}"]
 
     def _submit(self) -> list[Ended]:
         """Submit what was started since the last call. -> tasks that Slurm does not take."""

@@ -242,7 +242,12 @@ class Sweep:
         if not self.view.is_live or time.monotonic() - self.progress_read < PROGRESS_SECONDS:
             return
         self.progress_read = time.monotonic()
-        for state, _ in self.running.values():
+        for number, (state, _) in self.running.items():
+            if self.executor.is_queued(number):
+                state.state = WAITING
+                continue
+            if state.state == WAITING:  # its turn has come
+                state.state, state.began = RUNNING, time.monotonic()
             found = progress.read(Path(state.folder))
             state.step = max(state.step, found.step)
             if found.eval_return is not None:

@@ -1,0 +1,104 @@
+"""Sweeps of slow, deterministic runs for the tests of launchers. A run takes 20 s and little processor time."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.bars.kill_points import run_digests
+
+ENV = """
+import time
+import gymnasium as gym
+from gymnasium.envs.classic_control import CartPoleEnv
+
+class Slow(CartPoleEnv):
+    def step(self, action):
+        time.sleep(0.003)
+        return super().step(action)
+
+gym.register("Slow-v0", Slow, max_episode_steps=200)
+"""
+
+STEPS = 5_000
+
+WORDS = (
+    *("-m", "algo=ppo", "env.id=slow:Slow-v0", f"total_timesteps={STEPS}", "eval.every=2500"),
+    *("eval.episodes=1", "checkpoint.every=1000", "log.every=250", "video.episodes=0"),
+    *("log.tensorboard=false", "compile=false", "display=plain"),
+)
+
+PROGRAM = "import sys; from rl_cli.cli.train import main; sys.argv[0] = 'rl-train'; main()"
+
+
+def write_env(folder):
+    (folder / "slow.py").write_text(ENV)
+
+
+def until(is_true, seconds=240.0):
+    """Wait until a function returns something true. -> that."""
+    deadline = time.monotonic() + seconds
+    while not (found := is_true()):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    return found
+
+
+class Sweep:
+    """A process of rl-train, and the records of its folder in the current folder."""
+
+    def __init__(self, folder, *words, env=None):
+        self.folder, self.words, self.env = Path(folder), words, {**os.environ, **(env or {})}
+        self.start()
+
+    def start(self):
+        self.log = Path(f"{self.folder}.log")
+        with open(self.log, "a") as log:
+            self.process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-c",
+                    PROGRAM,
+                    *WORDS,
+                    f"hydra.sweep.dir={self.folder}",
+                    *self.words,
+                ],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self.env,
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+            )
+
+    def ended(self, code=0):
+        """Wait for the process, which must return this code. -> what it printed."""
+        assert self.process.wait(300) == code, self.log.read_text()
+        return self.log.read_text()
+
+    def record(self, number=0):
+        try:
+            return json.loads((self.folder / f"job_{number:04d}.json").read_text())
+        except (OSError, ValueError):
+            return {}
+
+    def step(self, number=0):
+        """Steps in the metrics of a job's run so far."""
+        try:
+            rows = (self.run(number) / "metrics.csv").read_text().splitlines()[1:]
+        except OSError:
+            return 0
+        return int(rows[-1].split(",")[0]) if rows else 0
+
+    def run(self, number=0):
+        return Path(self.record(number).get("run_dir") or "none")
+
+    def digests(self, number=0):
+        return run_digests(self.run(number))
+
+    def ends_before(self, number=0):
+        """State of each earlier attempt."""
+        return [one["state"] for one in self.record(number).get("earlier", [])]
