@@ -16,6 +16,7 @@ from rl_cli.core.errors import BadInput
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 COLOURS = (
     "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a6d3b", "#7f7f7f",
@@ -129,15 +130,23 @@ def _picture(
     axes.set(title=_literal(title), xlabel=x_label, ylabel=y_label)
     if log:
         axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
     if steps:  # shares
         axes.set_ylim(-0.02, 1.02)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
+    _furnish(figure, axes, wide)
+    return _png(figure)
+
+
+def _furnish(figure: Figure, axes: Axes, wide: bool) -> None:
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     if wide:
         figure.legend(frameon=False, fontsize="small", loc="outside right upper")
-    elif lines:
+    elif axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False, fontsize="small")
+
+
+def _png(figure: Figure) -> bytes:
     out = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # letters that the font lacks
