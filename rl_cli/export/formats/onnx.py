@@ -44,7 +44,7 @@ class Onnx(Exporter):
         except ImportError:
             self.unchecked("onnxruntime is not installed")
         else:
-            session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+            session = _session(onnxruntime, data, self.opset)
             difference = self.context.compare(_in_runtime(session))
             self.report(difference, f"opset {self.opset}, onnxruntime {onnxruntime.__version__}")
         path = self.context.output / "policy.onnx"
@@ -60,6 +60,18 @@ def _package() -> Any:
             "format=onnx needs the package onnx", "format=onnx", "pip install 'rl-cli[onnx]'"
         ) from None
     return onnx
+
+
+def _session(onnxruntime: Any, data: bytes, opset: int) -> Any:
+    try:
+        onnxruntime.set_default_logger_severity(3)  # a warning for each opset newer than it knows
+        return onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    except Exception as error:  # of its own kinds
+        raise BadInput(
+            f"onnxruntime {onnxruntime.__version__} refuses the model: {first_line(error)}",
+            f"onnx.opset={opset}",
+            f"onnx.opset={OPSET}",
+        ) from None
 
 
 def _in_runtime(session: Any) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
