@@ -40,6 +40,21 @@ def test_too_few_values_have_no_interval_and_none_have_no_estimate():
     assert math.isnan(comparison.iqm_of(np.array([math.nan])).value)
 
 
+def test_one_run_and_ties_and_other_numbers_of_runs():
+    one, same = np.array([3.0]), np.full(6, 2.0)
+    assert comparison.iqm_of(one)[0] == 3.0
+    assert comparison.improvement(one, one)[0] == 0.5
+    assert comparison.seeds_needed(one, one) is None
+    assert comparison.iqm_of(same) == (2.0, 2.0, 2.0)
+    assert comparison.improvement(same, same) == (0.5, 0.5, 0.5)
+    assert comparison.seeds_needed(same, same) is None
+    assert comparison.seeds_needed(same, same + 1) == 2  # no spread
+    # of 5 against 3 runs: 0 is above none, 1 ties with one, ...: (0 + 0.5 + 1 + 2 + 3) / 15
+    found = comparison.improvement(np.array([0.0, 1, 1.5, 2.5, 9]), np.array([1.0, 2, 3]))
+    assert found.value == pytest.approx(6.5 / 15)
+    assert math.isnan(found.low)
+
+
 def test_values_without_result_are_left_out():
     known = np.array([1.0, 5.0, 2.0, 8.0, 4.0])
     assert comparison.iqm_of(np.append(known, math.nan)) == comparison.iqm_of(known)

@@ -7,7 +7,7 @@ const ROWS = 200;  // of the table of runs before "show all"
 function labelled(cell, head) { cell.dataset.head = head; return cell; }
 
 function table(head, rows) {
-  const node = element("table");
+  const node = element("table", {className: "stacked"});
   node.append(element("thead", {}, element("tr", {}, ...head.map((text) => element("th", {scope: "col"}, text)))));
   const body = node.appendChild(element("tbody"));
   for (const row of rows) body.append(element("tr", {}, ...row.map((cell, i) => labelled(element("td", {}, cell), head[i]))));
@@ -158,7 +158,7 @@ function drawRuns() {
     return element("th", {scope: "col", className: i < 3 ? "text" : ""}, element("button", {type: "button", onclick: sort, textContent: name}));
   });
   more.onclick = () => { limit = Infinity; fill(); };
-  details.append(element("div", {className: "wide"}, element("table", {}, element("thead", {}, element("tr", {}, ...head)), body)), more);
+  details.append(element("div", {className: "wide"}, element("table", {className: "stacked"}, element("thead", {}, element("tr", {}, ...head)), body)), more);
   document.getElementById("runs").append(details);
   let before = false;
   addEventListener("beforeprint", () => { before = details.open; details.open = true; });
