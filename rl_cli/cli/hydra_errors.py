@@ -25,12 +25,19 @@ from rl_cli.config.schema import SEE_HELP, Key, keys, suggest
 from rl_cli.core import stop_signals, terminal
 from rl_cli.core.command_line import pasted, quoted
 from rl_cli.core.errors import BadInput, RunError
+from rl_cli.tracking.console import warn_fitted
 
 INTERRUPTED = (129, 130, 138, 143)
 
 
 class CompositionError(Exception):
     """Hydra could not compose the configuration; `__cause__` is Hydra's exception."""
+
+
+def warn(error: RunError) -> None:
+    """Print the lines of an error; on a terminal they are broken between words."""
+    for line in str(error).splitlines():
+        warn_fitted(line, indent=4)
 
 
 @contextlib.contextmanager
@@ -48,7 +55,7 @@ def reported(argv: list[str], known: Callable[[], dict[str, Key]]) -> Iterator[l
     except RunError as error:
         if os.environ.get("RL_CLI_DEBUG"):
             terminal.warn_traceback()
-        terminal.warn(*str(error).splitlines())
+        warn(error)
         code[0] = error.exit_code
     except KeyboardInterrupt as stop:
         code[0] = 128 + stop_signals.signal_of(stop)
@@ -56,7 +63,7 @@ def reported(argv: list[str], known: Callable[[], dict[str, Key]]) -> Iterator[l
         if os.environ.get("RL_CLI_DEBUG"):
             terminal.warn_traceback()
         explained = explain(cast(Exception, error.__cause__), argv, known)
-        terminal.warn(*str(explained).splitlines())
+        warn(explained)
         code[0] = BadInput.exit_code
     except BaseException as error:
         if isinstance(error, Exception) and stop_signals.received() is not None:

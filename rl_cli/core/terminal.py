@@ -189,10 +189,10 @@ def to_file(path: str) -> None:
         sys.stdout, sys.stderr = (_guarded(os.fdopen(fd, "w", closefd=False)) for fd in (1, 2))
 
 
-def is_screen() -> bool:
-    """Whether standard output is a terminal."""
+def is_screen(errors: bool = False) -> bool:
+    """Whether standard output, or standard error, is a terminal."""
     with contextlib.suppress(Exception):  # there is none, or an env has put its own here
-        return bool(sys.stdout.isatty())
+        return bool((sys.stderr if errors else sys.stdout).isatty())
     return False
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -56,11 +57,11 @@ def find(places: Sequence[Path]) -> tuple[dict[str, list[Absent]], list[str]]:
     """Jobs without a run.
 
     Returns:
-        real path of a run of the same group -> jobs without one; a note per group in which no job has a run.
+        real path of a run of the same group -> jobs without one; a note on groups in which no job has a run.
 
     """
     by_run: dict[str, list[Absent]] = {}
-    notes: list[str] = []
+    without: Counter[str] = Counter()
     for place in places:
         groups: dict[tuple[str, ...], list[Record]] = {}
         for record in records(place):
@@ -71,8 +72,8 @@ def find(places: Sequence[Path]) -> tuple[dict[str, list[Absent]], list[str]]:
             if lost and runs:
                 by_run.setdefault(os.path.realpath(runs[0]), []).extend(lost)
             elif lost:
-                notes.append(f"{' on '.join(key[:2])}: none of {len(lost)} jobs has a run.")
-    return by_run, notes
+                without[" on ".join(key[:2])] += len(lost)
+    return by_run, [f"{name}: {n} jobs of a sweep have no run." for name, n in without.items()]
 
 
 def _state(record: Record) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ from rl_cli.core.errors import BadInput, RunError, plain
 from rl_cli.report import report as comparison
 from rl_cli.report import table
 from rl_cli.sweep import records
-from rl_cli.tracking.console import say_fitted
 from rl_cli.tracking.formatting import duration, joined, number
 
 
@@ -24,12 +24,9 @@ def report(sweep: Path) -> int:
         terminal.say(f"not a record of a job, left out: {path}")
     jobs = [record | {"job": records.number_of(p)} for p, record in read.items() if record]
     shared = set.intersection(*(set(job["overrides"]) for job in jobs)) if len(jobs) > 1 else set()
-    for job in jobs:  # overrides common to all jobs are printed once
+    for job in jobs:  # what all jobs share was printed when they started
         own = [o.lstrip("+") for o in job["overrides"] if o not in shared]
         job["overrides"] = own or ["(as given)"]
-    if shared:
-        words = sorted(word.lstrip("+") for word in shared)
-        say_fitted(f"all jobs: {'  '.join(words)}", indent=10)
     terminal.say(*job_lines(jobs, shutil.get_terminal_size().columns))
     _compare(sweep)
     terminal.say(f"jobs:  {sweep}")
@@ -84,7 +81,8 @@ def job_lines(jobs: list[dict[str, Any]], width: int) -> list[str]:
             inside = joined(words, width - len(INDENT)).splitlines()
             lines += [head.rstrip(), *(INDENT + line for line in inside)]
         if job is not None and job["exit_code"] != 0:
-            lines.append(INDENT + str(job["reason"]))
+            inside = textwrap.wrap(plain(str(job["reason"])), max(width - len(INDENT), 20))
+            lines += [INDENT + line for line in inside]
     return lines
 
 
@@ -107,4 +105,4 @@ def _compare(sweep: Path) -> None:
     except BadInput:  # no job got as far as a run folder
         return
     except RunError as error:
-        terminal.warn(str(error))
+        terminal.warn(*str(error).splitlines())

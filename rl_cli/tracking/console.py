@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 import shutil
 import textwrap
 import time
@@ -187,9 +188,14 @@ def say_fitted(text: str, indent: int | None = None) -> None:
     terminal.say(*fitted(escaped(text), indent).splitlines())
 
 
-def warn_fitted(text: str) -> None:
+COMMAND = re.compile(r"\b(rl-[a-z]+|pip|make) ")
+"""In a line to paste, which is not broken: a terminal wraps it without a line break."""
+
+
+def warn_fitted(text: str, indent: int | None = None) -> None:
     """As `say_fitted`, on standard error."""
-    terminal.warn(*fitted(escaped(text)).splitlines())
+    is_whole = COMMAND.search(text) or not terminal.is_screen(errors=True)
+    terminal.warn(*([text] if is_whole else fitted(escaped(text), indent).splitlines()))
 
 
 def fitted(text: str, indent: int | None = None) -> str:

@@ -55,7 +55,7 @@ def test_group_without_any_run_is_counted(here):
         write_record(sweep, seed, "", "failed", words=("algo=ppo",))
     made = report.make([sweep])
     assert made.rows[0].lost == {}
-    assert "dqn on cartpole: none of 3 jobs has a run." in made.left_out
+    assert "dqn on cartpole: 3 jobs of a sweep have no run." in made.left_out
 
 
 def test_seed_that_ran_in_another_attempt_is_not_missing(here):
