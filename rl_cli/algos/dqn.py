@@ -29,6 +29,7 @@ from rl_cli.core.types import (
 from rl_cli.engine.average import AveragedWeights
 from rl_cli.engine.functions import joined
 from rl_cli.engine.learner import Learner
+from rl_cli.engine.optimizers import Adam
 from rl_cli.models.q_network import QNetwork
 from rl_cli.models.return_distributions import make_return_distribution
 
@@ -59,7 +60,7 @@ class DQN(Algorithm[DQNConfig]):
         self.learner = Learner(
             self.net.init(torch_generator(seed, "init")),
             self.loss if has_target else lambda params, *rest: self.loss(params, params, *rest),
-            adam_eps=cfg.adam_eps,
+            optimizer=Adam(cfg.adam_eps),
             max_grad_norm=cfg.max_grad_norm,
             max_grad_value=cfg.max_grad_value,
             device=device,

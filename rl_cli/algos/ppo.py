@@ -17,6 +17,7 @@ from rl_cli.core.seeding import torch_generator
 from rl_cli.core.types import Batch, Details, EnvSpec, Metrics, Params, Rows, State
 from rl_cli.engine.functions import joined
 from rl_cli.engine.learner import Learner
+from rl_cli.engine.optimizers import Adam
 from rl_cli.models.actor_critic import ActorCritic
 
 
@@ -52,7 +53,7 @@ class PPO(Algorithm[PPOConfig]):
         self.learner = Learner(
             net.init(torch_generator(seed, "init")),
             self.loss,
-            adam_eps=cfg.adam_eps,
+            optimizer=Adam(cfg.adam_eps),
             max_grad_norm=cfg.max_grad_norm,
             device=device,
             rate_factors=dict.fromkeys(net.critic_parameters(), ratio),

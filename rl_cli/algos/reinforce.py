@@ -14,6 +14,7 @@ from rl_cli.core.fields import Fields
 from rl_cli.core.seeding import torch_generator
 from rl_cli.core.types import Batch, Details, EnvSpec, Metrics, Params, State
 from rl_cli.engine.learner import Learner
+from rl_cli.engine.optimizers import Adam
 from rl_cli.models.actor_critic import ActorCritic
 
 MAX_RETURN = 3e38
@@ -45,7 +46,7 @@ class Reinforce(Algorithm[ReinforceConfig]):
         self.learner = Learner(
             self.net.init(torch_generator(seed, "init"), with_critic=cfg.baseline == "value"),
             self.loss,
-            adam_eps=cfg.adam_eps,
+            optimizer=Adam(cfg.adam_eps),
             max_grad_norm=cfg.max_grad_norm,
             device=device,
         )

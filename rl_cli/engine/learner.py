@@ -1,9 +1,8 @@
-"""Parameters, and the learning step of every algorithm: gradient, clipping, Adam, target network.
+"""Parameters, and the learning step of every algorithm: gradient, clipping, optimizer, target network.
 
-An algorithm states its loss as a pure function of named parameters and tensors. All parameters are
-views of one flat tensor, so that a norm is one reduction, Adam a few operations on whole vectors and a
-target update one copy. The whole step is a function of tensors of fixed shapes, which a compiler set
-by `compile_with` may replace with a compiled one.
+An algorithm states its loss as a pure function of named parameters and tensors. All parameters are views of one
+flat tensor: a norm is one reduction, a target update one copy. The whole step is a function of tensors of fixed
+shapes, which a compiler set by `compile_with` may replace with a compiled one.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ import torch
 from rl_cli.core.errors import UpdateInterrupted
 from rl_cli.core.fields import Fields
 from rl_cli.core.types import Arrays, Metrics, Params, State
-from rl_cli.engine import adam
 from rl_cli.engine.compilation import Compilation, Forward
 from rl_cli.engine.flat_params import FlatParams
 from rl_cli.engine.functions import Compiler, Function, Runs
+from rl_cli.engine.optimizers import Optimizer, Schedule
 from rl_cli.engine.prepared_call import PreparedCall
 from rl_cli.engine.pytree import Structure, flatten
 from rl_cli.engine.step import Loss, Step
@@ -29,13 +28,13 @@ from rl_cli.models.networks import MLP, Encoder, Head, Identity
 
 
 class Learner:
-    """Parameters and their Adam state.
+    """Parameters and the state of their optimizer.
 
     `update` takes gradient steps, `infer` and `forward` evaluate functions of the parameters. What is
     compiled is decided by `compile_with`; the results are the same except for rounding.
 
-    A step with a gradient that is not finite spoils the parameters. `update` returns the gradient's
-    norm and leaves the check to the caller: on a GPU a check of every update would wait for it.
+    A gradient that is not finite spoils the parameters. `update` returns its norm and leaves the check to the
+    caller: on a GPU a check of every update would wait for it.
 
     Attributes:
         flat: all parameters, (P,). `params`: views of it, by name.
@@ -46,12 +45,13 @@ class Learner:
     Args:
         params: initial values by name.
         loss: loss(params, *inputs) -> ((), metrics); with a target: loss(params, target, *inputs).
-        adam_eps: Adam's epsilon.
+        optimizer: of all parameters: see `engine.optimizers`.
         max_grad_norm: scale the gradient down to this norm; None: no limit.
         device: of the parameters.
         max_grad_value: before that, clip each entry to this magnitude; None: no limit.
         with_target: keep a second copy of the parameters that only `update_target` changes.
         rate_factors: factors of the step size by name of a parameter; 1 for the others.
+        intervals: by name of a parameter, it changes in each of so many updates; 1 for the others.
 
     """
 
@@ -60,12 +60,13 @@ class Learner:
         params: Params,
         loss: Loss,
         *,
-        adam_eps: float,
+        optimizer: Optimizer,
         max_grad_norm: float | None,
         device: torch.device,
         max_grad_value: float | None = None,
         with_target: bool = False,
         rate_factors: Mapping[str, float] | None = None,
+        intervals: Mapping[str, int] | None = None,
     ) -> None:
         layout = self._layout = FlatParams(params)
         self.flat = torch.cat([p.detach().reshape(-1) for p in params.values()]).to(device)
@@ -78,9 +79,10 @@ class Learner:
         self.arrays: Arrays | None = None
         if self.flat.device.type == "cpu":
             self.arrays = {name: v.numpy() for name, v in layout.views(self.flat).items()}
+        self._schedule = Schedule(optimizer, layout, rate_factors or {}, intervals or {})
         self._step = Step(
-            loss, layout, self.flat, self.params, adam_eps=adam_eps, max_grad_norm=max_grad_norm,
-            max_grad_value=max_grad_value, with_target=with_target, rate_factors=rate_factors or {},
+            loss, layout, self.flat, self.params, schedule=self._schedule,
+            max_grad_norm=max_grad_norm, max_grad_value=max_grad_value, with_target=with_target,
         )  # fmt: skip
         self._state = [self.flat, self.first_moment, self.second_moment]
         if self.flat_target is not None:
@@ -147,7 +149,7 @@ class Learner:
         Args:
             inputs: of the loss after the parameters: tensors, NamedTuples of tensors, numbers, which
                 the loss receives as tensors (), and `Rows`, whose K batches make K updates.
-            learning_rate: Adam's step size.
+            learning_rate: step size of the optimizer.
 
         Returns:
             The loss, its metrics, and the gradient's norm before clipping, (K, ...) each.
@@ -169,10 +171,7 @@ class Learner:
         return dict(zip(self.metric_names, (*columns, *by_row), strict=True))
 
     def infer(
-        self,
-        function: Function,
-        *inputs: torch.Tensor,
-        repeated: bool = True,
+        self, function: Function, *inputs: torch.Tensor, repeated: bool = True
     ) -> list[torch.Tensor]:
         """function(params, *inputs), without gradient.
 
@@ -250,14 +249,14 @@ class Learner:
         """Count the next K updates and write the numbers that each of them reads.
 
         Args:
-            scalars: (K, 2 + len(numbers)) float32, written: Adam's two coefficients and `numbers`.
-            learning_rate: Adam's step size.
+            scalars: (K, n + len(numbers)) float32, written: n numbers of the optimizer, and `numbers`.
+            learning_rate: step size of the optimizer.
             numbers: the inputs of the loss that are numbers.
 
         """
         for row in scalars:
             self.updates += 1
-            row[:] = (*adam.coefficients(learning_rate, self.updates), *numbers)
+            row[:] = (*self._schedule.numbers(learning_rate, self.updates), *numbers)
 
     def update_target(self, tau: float) -> None:
         """Target <- target + tau (online - target); tau=1 copies."""
@@ -288,7 +287,7 @@ class Learner:
     def _prepared(self, inputs: tuple[object, ...], learning_rate: float) -> PreparedCall:
         """A call with the numbers of the next update."""
         structure, tensors, numbers, positions = flatten(inputs)
-        rates = adam.coefficients(learning_rate, self.updates + 1)
+        rates = self._schedule.numbers(learning_rate, self.updates + 1)
         runs = 1 if positions is None else len(tensors[positions])
         # the compiler compares one update, so the scalars must be valid already
         scalars = np.tile(np.array([*rates, *(inputs[i] for i in numbers)], np.float32), (runs, 1))

@@ -16,9 +16,7 @@ class PreparedCall:
 
     inputs: tuple[object, ...]
     numbers: list[int]  # indices of the inputs that are numbers
-    scalars: (
-        np.ndarray
-    )  # (K, 2 + numbers) float32: Adam's coefficients and the numbers of each update
+    scalars: np.ndarray  # (K, n + numbers) float32: the optimizer's numbers and the inputs that are numbers, of each update
     scalars_index: int  # index of the scalars among the arguments
     arguments: list[torch.Tensor]
     function: Runs

@@ -1,14 +1,14 @@
-"""One gradient step as a function of tensors: loss, gradient, clipping, Adam."""
+"""One gradient step as a function of tensors: loss, gradient, clipping, optimizer."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import torch
 
 from rl_cli.core.types import Details, Params
-from rl_cli.engine import adam
 from rl_cli.engine.flat_params import FlatParams
+from rl_cli.engine.optimizers import Schedule
 from rl_cli.engine.pytree import Structure, unflatten
 
 Loss = Callable[..., "tuple[torch.Tensor, Details]"]
@@ -24,16 +24,14 @@ class Step:
         flat: torch.Tensor,
         params: Params,
         *,
-        adam_eps: float,
+        schedule: Schedule,
         max_grad_norm: float | None,
         max_grad_value: float | None,
         with_target: bool,
-        rate_factors: Mapping[str, float],
     ) -> None:
         self.loss, self.layout, self.flat, self.params = loss, layout, flat, params
-        self.adam_eps, self.with_target = adam_eps, with_target
+        self.schedule, self.with_target = schedule, with_target
         self.max_grad_norm, self.max_grad_value = max_grad_norm, max_grad_value
-        self.rate_factors = {k: v for k, v in rate_factors.items() if v != 1.0}
         self.metric_names: tuple[str, ...] = ()  # known once the step has run or was traced
 
     def __call__(self, structure: Structure, *arguments: torch.Tensor) -> list[torch.Tensor]:
@@ -42,7 +40,7 @@ class Step:
         Args:
             structure: of the loss's inputs.
             arguments: parameters, first and second moment, and the target's parameters if there is a
-                target, (P,) each; scalars: Adam's two coefficients and the inputs that are numbers;
+                target, (P,) each; scalars: the numbers of `Schedule` and the inputs that are numbers;
                 then the other inputs.
 
         Returns:
@@ -60,10 +58,11 @@ class Step:
         flat, first_moment, second_moment, *others = arguments
         params = self.params if flat is self.flat else self.layout.leaves(flat)
         targets = [self.layout.views(others.pop(0))] if self.with_target else []
-        rate, correction, *numbers = others.pop(0).unbind()
+        scalars = others.pop(0).unbind()
+        own, numbers = scalars[: self.schedule.width], scalars[self.schedule.width :]
         inputs = unflatten(structure, others, numbers, flat.device)
         loss, metrics = self.loss(params, *targets, *inputs)
-        gradient = adam.flat_gradient(loss, params)
+        gradient = flat_gradient(loss, params)
         norm = clipped_norm = torch.linalg.vector_norm(gradient)
         if self.max_grad_value is not None:
             gradient = gradient.clamp(-self.max_grad_value, self.max_grad_value)
@@ -78,8 +77,19 @@ class Step:
             # read from memory, or Inductor computes it again for each parameter
             gradient = gradient * stacked[-1]
         with torch.no_grad():
-            if self.rate_factors:
-                rate = self.layout.per_parameter(rate, self.rate_factors)
-            adam.apply(flat, first_moment, second_moment, gradient, rate, correction, self.adam_eps)
+            self.schedule.apply((flat, first_moment, second_moment), gradient, own)
         self.metric_names = (*single, *by_row)
         return [stacked[: len(single)], *by_row.values()]
+
+
+def flat_gradient(loss: torch.Tensor, params: Params) -> torch.Tensor:
+    """Gradient of the loss by all parameters, (P,); 0 where the loss does not use one."""
+    leaves = list(params.values())
+    pieces = torch.autograd.grad(loss, leaves, allow_unused=True)
+    with torch.no_grad():
+        return torch.cat(
+            [
+                (torch.zeros_like(leaf) if g is None else g).reshape(-1)
+                for leaf, g in zip(leaves, pieces, strict=True)
+            ]
+        )

@@ -10,6 +10,7 @@ from rl_cli.buffers.rollout import RolloutBuffer
 from rl_cli.config.reinforce import ReinforceConfig
 from rl_cli.core.seeding import env_seeds, torch_generator
 from rl_cli.engine.learner import Learner
+from rl_cli.engine.optimizers import Adam
 from rl_cli.envs.vector import VectorEnv
 from rl_cli.models.actor_critic import ActorCritic
 from tests.algos.test_algorithms import env_config, settings
@@ -27,7 +28,7 @@ class Bandit(Algorithm[ReinforceConfig]):
         self.net = ActorCritic(spec, (8,), "tanh", 0.0)
         params = self.net.init(torch_generator(seed, "init"), with_critic=False)
         self.learner = Learner(
-            params, self.loss, adam_eps=1e-8, max_grad_norm=None, device=torch.device("cpu")
+            params, self.loss, optimizer=Adam(1e-8), max_grad_norm=None, device=torch.device("cpu")
         )
         self.policy = StochasticPolicy(self.net, self.learner)
         self.buffer = RolloutBuffer(8, spec, device)

@@ -6,6 +6,7 @@ import torch
 from rl_cli.core.types import Rows
 from rl_cli.engine.functions import joined
 from rl_cli.engine.learner import Learner
+from rl_cli.engine.optimizers import Adam
 from rl_cli.storage.serialization import pack, unpack
 
 CPU = torch.device("cpu")
@@ -15,7 +16,7 @@ def make_learner(params, loss, max_grad_norm=None, with_target=False, max_grad_v
     return Learner(
         params,
         loss,
-        adam_eps=1e-5,
+        optimizer=Adam(1e-5),
         max_grad_norm=max_grad_norm,
         max_grad_value=max_grad_value,
         device=CPU,

@@ -13,6 +13,7 @@ from rl_cli.config.algorithm import AlgoConfig
 from rl_cli.config.schema import schema
 from rl_cli.core.seeding import torch_generator
 from rl_cli.engine.learner import Learner
+from rl_cli.engine.optimizers import Adam
 from rl_cli.models.networks import MLP
 
 
@@ -34,7 +35,7 @@ class QLearning(Algorithm[QLearningConfig]):
         self.learner = Learner(
             self.q.init(torch_generator(seed, "init")),
             self.loss,
-            adam_eps=cfg.adam_eps,
+            optimizer=Adam(cfg.adam_eps),
             max_grad_norm=cfg.max_grad_norm,
             device=device,
         )
