@@ -20,6 +20,7 @@ SHORT = [
         "env=pendulum",
         "algo.learning_starts=100",
         "algo.actor_every=2",
+        "algo.batch_size=32",
         "compile=false",
     ),
     *("eval.every=0", "eval.episodes=1", "checkpoint.every=60", "log.every=60"),
