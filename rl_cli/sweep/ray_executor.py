@@ -10,6 +10,8 @@ import os
 import secrets
 import signal
 import socket
+import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,8 @@ STOPPED = 128 + signal.SIGTERM
 
 OWN = "local"
 """Ray's word for a cluster of this process's own, on this machine."""
+
+SAVE_SECONDS = 5.0
 
 MANY = 10_000
 """Tasks handed to Ray at a time; Ray queues those for which it has no resources."""
@@ -91,12 +95,26 @@ class RayExecutor(Executor):
             return Ended(number, int(self.ray.get(reference)))
         except errors.TaskCancelledError:
             return Ended(number, STOPPED)
-        except errors.OutOfMemoryError:
-            return Ended(number, KILLED, "Ray ended its worker: out of memory")
-        except (errors.WorkerCrashedError, errors.NodeDiedError) as error:
-            return Ended(number, KILLED, f"Ray lost its worker: {first_line(error)}")
         except errors.RayError as error:
-            return Ended(number, 1, f"Ray: {first_line(error)}")
+            self._wait_for_record(number)
+            return Ended(number, *self._reason(error))
+
+    def _reason(self, error: Exception) -> tuple[int, str]:
+        """Exit code and reason of a task that Ray could not finish."""
+        errors = self.ray.exceptions
+        if isinstance(error, errors.OutOfMemoryError):
+            return KILLED, "Ray ended its worker: out of memory"
+        if isinstance(error, (errors.WorkerCrashedError, errors.NodeDiedError)):
+            return KILLED, f"Ray lost its worker: {first_line(error)}"
+        return 1, f"Ray: {first_line(error)}"
+
+    def _wait_for_record(self, number: int) -> None:
+        """Wait for the run, which ends after its worker, and saves before if it can."""
+        deadline = time.monotonic() + SAVE_SECONDS
+        while records.load(self.running[number][1]).get("state") == "running":
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.1)
 
 
 def make(settings: Mapping[str, Any], wanted: Wanted) -> RayExecutor:
@@ -143,7 +161,15 @@ def _connected(address: str, settings: Mapping[str, Any]) -> Any:
             f"hydra.launcher.address={address}",
             "the address of a running cluster, or none for this machine",
         ) from error
+    _silence()
     return ray
+
+
+def _silence() -> None:
+    """Keep Ray from printing the log of a machine that it lost. The switch is that of Ray's debugger."""
+    worker = sys.modules.get("ray._private.worker")
+    if worker is not None:
+        vars(worker)["_worker_logs_enabled"] = False
 
 
 def _options(settings: Mapping[str, Any]) -> dict[str, Any]:

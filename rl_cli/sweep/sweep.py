@@ -212,6 +212,8 @@ class Sweep:
         record = records.load(state.path) or dict(state.record)
         if record.get("state") == RUNNING:  # the process ended before it wrote the record
             self._write(state, record | end.as_record())
+        elif record.get("state") == "interrupted" and end.reason:
+            self._write(state, record | {"reason": f"{record['reason']}; {end.reason}"})
         else:
             state.record = record
         state.state, state.eval_return = state.record["state"], state.record.get("eval_return")
