@@ -32,6 +32,9 @@ BAR, GAP = 12, 2
 ECHO = 2
 """Columns kept free, where a terminal shows ^C."""
 
+PER_SECOND = 2_000
+"""Jobs that are counted per second: a table of 10,000 is drawn every five seconds."""
+
 HEAD = 6
 """Lines of the view besides those of jobs, and one below it."""
 
@@ -47,6 +50,8 @@ class LiveView:
     def __init__(self, console: Console) -> None:
         self.console = console
         self.states: list[JobState] = []
+        self.longest: dict[str, int] = {}  # key that is particular to jobs -> characters of a value
+        self.drawn = 0.0  # when it was drawn last
         self.started = time.monotonic()
         self.is_stopping = False
         # without a thread of its own: jobs are forked from this process
@@ -54,6 +59,8 @@ class LiveView:
 
     def add(self, state: JobState) -> None:
         self.states.append(state)
+        for key, value in map(_pair, state.job.own):
+            self.longest[key] = max(self.longest.get(key, 0), len(value))
         if not self.live.is_started:
             self.live.start()
 
@@ -69,7 +76,9 @@ class LiveView:
         self.is_stopping = True
 
     def refresh(self) -> None:
-        self.live.refresh()
+        if time.monotonic() - self.drawn >= len(self.states) / PER_SECOND:
+            self.live.refresh()
+            self.drawn = time.monotonic()
 
     def close(self) -> None:
         if self.live.is_started:
@@ -78,8 +87,7 @@ class LiveView:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width = options.max_width - ECHO
         rows = self._rows(max(console.height - HEAD, 3))
-        keys = keys_of(self.states)
-        values = self._values(keys)
+        keys, values = list(self.longest), list(self.longest.values())
         room = width - sum(COLUMNS.values()) - GAP * (len(COLUMNS) + len(keys))
         with_left = sum(max(size, SHORTEST) for size in values) <= room
         room += 0 if with_left else COLUMNS["left"] + GAP
@@ -102,11 +110,6 @@ class LiveView:
         hidden = len(self.states) - len(rows)
         below = Text(f"{hidden} more jobs" if hidden else "", style="dim")
         yield Group(Text(self._summary(width)), Text(), table, below)
-
-    def _values(self, keys: Sequence[str]) -> list[int]:
-        """The longest value of each key."""
-        pairs = [dict(map(_pair, state.job.own)) for state in self.states]
-        return [max(len(values.get(key, "")) for values in pairs) for key in keys]
 
     def _cells(
         self, state: JobState, keys: Sequence[str], with_bar: bool
@@ -182,11 +185,6 @@ def fitted_widths(keys: Sequence[str], values: Sequence[int], room: int) -> list
 
 SHORTEST = 4
 """Characters that a column keeps."""
-
-
-def keys_of(states: Iterable[JobState]) -> list[str]:
-    """Keys that are particular to jobs: columns of the table, in the order of the command line."""
-    return list(dict.fromkeys(_pair(word)[0] for state in states for word in state.job.own))
 
 
 def _pair(word: str) -> tuple[str, str]:

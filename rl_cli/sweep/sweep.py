@@ -61,6 +61,7 @@ class Sweep:
         self.exit_code = 0
         self.left: list[str] = []
         self.states: dict[int, JobState] = {}
+        self.paths: set[Path] = set()  # of their records
         self.waiting: deque[JobState] = deque()
         self.running: dict[int, tuple[JobState, Output]] = {}
         self.ended: list[JobState] = []  # not yet returned by `advance`
@@ -97,6 +98,7 @@ class Sweep:
         """Queue a job. One that is complete already is returned by the next `advance`."""
         path, record = self._record_of(job)
         state = JobState(job, path, record)
+        self.paths.add(path)
         self.states[job.number] = state
         if _is_complete(record):
             state.state, state.is_complete_before = "completed", True
@@ -201,8 +203,8 @@ class Sweep:
         known = self.known.get(job.digest(), [])
         if known:
             return known.pop(0)
-        number, taken = job.number, {state.path for state in self.states.values()}
-        while os.path.lexists(path := self.folder / f"job_{number:04d}.json") or path in taken:
+        number = job.number
+        while os.path.lexists(path := self.folder / f"job_{number:04d}.json") or path in self.paths:
             number += 1  # of another job, from a sweep with other values
         return path, {}
 

@@ -32,7 +32,9 @@ def state(number, kind, step=0, value=None):
 def shown(width, states, height=24):
     console = Console(width=width, height=height, file=io.StringIO(), force_terminal=True)
     view = LiveView(console)
-    view.states = states
+    for each in states:
+        view.add(each)
+    view.close()
     with console.capture() as text:
         console.print(view)
     return re.sub(r"\x1b\[[0-9;]*m", "", text.get()).splitlines()
