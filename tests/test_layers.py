@@ -23,6 +23,7 @@ LAYERS = [  # a package imports packages of the layers above its own line, and i
     {"sweep"},
     {"search"},
     {"cli"},
+    {"api"},
 ]
 LAYER_OF = {package: number for number, layer in enumerate(LAYERS) for package in layer}
 

@@ -8,7 +8,7 @@ import functools
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -43,9 +43,29 @@ def run_hydra(config_name: str, argv: list[str], task: Callable[[Any], object]) 
 
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors instead of printing them
-    if not _needs_hydra(argv) and (cfg := _composed(config_name, argv)) is not None:
-        task(cfg)
-        return
+    with _hydra_kept():
+        if not _needs_hydra(argv) and (cfg := _composed(config_name, argv)) is not None:
+            task(cfg)
+        else:
+            _run_hydra_itself(config_name, argv, task)
+
+
+@contextlib.contextmanager
+def _hydra_kept() -> Iterator[None]:
+    """Restore Hydra's state of this process: a Python program that trains may use Hydra itself."""
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.hydra_config import HydraConfig
+
+    initialized, config = GlobalHydra.instance().hydra, HydraConfig.instance().cfg
+    GlobalHydra.instance().clear()
+    try:
+        yield
+    finally:
+        GlobalHydra.instance().hydra = initialized
+        HydraConfig.instance().cfg = config
+
+
+def _run_hydra_itself(config_name: str, argv: list[str], task: Callable[[Any], object]) -> None:
     from rl_cli.cli import hydra_app
 
     guarded = _GuardedJobs(task) if hasattr(task, "run_jobs") else _Guarded(task)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rl_cli.cli import entry, on_run
 from rl_cli.config.commands import ReplayConfig
 from rl_cli.config.schema import build
+
+if TYPE_CHECKING:
+    from rl_cli.evaluation.replay import Evaluation
 
 main = entry.evaluate
 
@@ -23,7 +26,17 @@ def _help() -> str:
     return eval_help()
 
 
-def _task(values: dict[str, Any]) -> float:
+def evaluate_run(run: str, words: list[str]) -> Evaluation:
+    """Evaluate a run, as `rl-eval` does with these words. Prints what the command prints.
+
+    Raises:
+        RunError: what the command would report.
+
+    """
+    return on_run.result("rl-eval", run, words, ReplayConfig, _task)
+
+
+def _task(values: dict[str, Any]) -> Evaluation:
     cfg = build(ReplayConfig, values)
     from rl_cli.evaluation.replay import replay  # here: imports gymnasium
 

@@ -51,7 +51,8 @@ def reported(argv: list[str], known: Callable[[], dict[str, Key]]) -> Iterator[l
     """
     code = [0]
     try:
-        yield code
+        with explained(argv, known):
+            yield code
     except RunError as error:
         if os.environ.get("RL_CLI_DEBUG"):
             terminal.warn_traceback()
@@ -59,18 +60,21 @@ def reported(argv: list[str], known: Callable[[], dict[str, Key]]) -> Iterator[l
         code[0] = error.exit_code
     except KeyboardInterrupt as stop:
         code[0] = 128 + stop_signals.signal_of(stop)
-    except CompositionError as error:
-        if os.environ.get("RL_CLI_DEBUG"):
-            terminal.warn_traceback()
-        explained = explain(cast(Exception, error.__cause__), argv, known)
-        warn(explained)
-        code[0] = BadInput.exit_code
     except BaseException as error:
         if isinstance(error, Exception) and stop_signals.received() is not None:
             code[0] = 128 + stop_signals.signal_of(None)  # a signal ended an import, which failed
             return
         terminal.warn_traceback()  # a bug, or a plugin that exits: never code 0
         code[0] = 1
+
+
+@contextlib.contextmanager
+def explained(argv: list[str], known: Callable[[], dict[str, Key]]) -> Iterator[None]:
+    """Run the body; raise an error of Hydra's as BadInput. Arguments: as of `reported`."""
+    try:
+        yield
+    except CompositionError as error:
+        raise explain(cast(Exception, error.__cause__), argv, known) from error
 
 
 def parsed(word: str, known: Mapping[str, Key]) -> tuple[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from rl_cli.cli import completion, compose, hydra_errors
 from rl_cli.cli.arguments import check_flags, is_asked, plain_overrides, split_flags
@@ -15,6 +15,8 @@ from rl_cli.config.schema import Key, keys, suggest
 from rl_cli.core import terminal
 from rl_cli.core.errors import BadInput
 from rl_cli.storage import run_names
+
+T = TypeVar("T")
 
 OfSeveral = Callable[[dict[str, Any]], int]
 """Called with the composed values; returns the exit code."""
@@ -70,9 +72,7 @@ def _execute(
     with hydra_errors.reported(others, lambda: known) as code:
         check_forms(program, argv, lambda: known, paths=True)
         check_flags(flags)
-        may_add = free()
-        overrides = plain_overrides(others, lambda: known, may_add, lambda key: suggest(key, known))
-        runs = paths + [word for word in overrides if word.startswith("run=")]
+        runs = paths + [word for word in others if word.lstrip("+").startswith("run=")]
         of_several = several(paths) if runs == paths else None
         if (len(runs) > 1 and of_several is None) or {"-m", "--multirun"} & set(flags):
             verb = {"rl-eval": "evaluates", "rl-export": "exports"}[program]
@@ -82,12 +82,47 @@ def _execute(
         )
         if of_several is not None:
             named = functools.partial(_task_of_several, task=of_several, code=code)
-        added = [
-            f"++{word}" if re.match(may_add, word) else word
-            for word in expanded(overrides, lambda: known)
-        ]
-        compose.run_hydra(program.removeprefix("rl-"), flags + added, named)
+        _compose(program, flags, others, known, free(), named)
     return code[0]
+
+
+def result(
+    program: str,
+    run: str,
+    words: list[str],
+    schema: type[Any],
+    task: Callable[[dict[str, Any]], T],
+) -> T:
+    """What `task` returns for a run and the words of a command line; see `run`.
+
+    Raises:
+        RunError: what the command would report.
+
+    """
+    known, found = keys(schema), list[T]()
+
+    def named(cfg: Any) -> None:
+        found.append(task(compose.values(cfg) | {"run": run}))
+
+    with hydra_errors.explained(words, lambda: known):
+        _compose(program, [], words, known, r"env\.", named)
+    return found[0]
+
+
+def _compose(
+    program: str,
+    flags: list[str],
+    words: list[str],
+    known: dict[str, Key],
+    may_add: str,
+    task: Callable[[Any], object],
+) -> None:
+    overrides = plain_overrides(words, lambda: known, may_add, lambda key: suggest(key, known))
+    added = [
+        f"++{word}" if re.match(may_add, word) else word
+        for word in expanded(overrides, lambda: known)
+    ]
+    compose.run_hydra(program.removeprefix("rl-"), flags + added, task)
 
 
 def _is_path(arg: str) -> bool:

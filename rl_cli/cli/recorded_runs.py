@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rl_cli import algos
 from rl_cli.cli import compose, config_groups, hydra_errors
@@ -17,12 +17,15 @@ from rl_cli.core.errors import BadInput
 from rl_cli.core.start_folder import relative
 from rl_cli.storage import run_names
 
+if TYPE_CHECKING:
+    from rl_cli.training.outcome import Outcome
+
 SAME_BITS = ("device", "threads", "workers", "step_timeout", "compile", "display", "quiet")
 """Keys that may be typed with reproduce=, besides run_dir and those that `envs.trust` asks for."""
 
 
-def resume(argv: list[str]) -> int:
-    """Resume an interrupted run with its recorded configuration. -> the exit code.
+def resume(argv: list[str]) -> Outcome:
+    """Resume an interrupted run with its recorded configuration.
 
     Raises:
         BadInput: an argument would change what the run is.
@@ -33,7 +36,7 @@ def resume(argv: list[str]) -> int:
 
     config, labels = resuming.recorded(folder)
     typed = _overrides(argv, "resume", labels, folder)
-    return _train(config, typed, labels, {"resume": str(folder), "run_dir": None})[0]
+    return _train(config, typed, labels, {"resume": str(folder), "run_dir": None})
 
 
 def reproduce(argv: list[str]) -> int:
@@ -58,8 +61,8 @@ def reproduce(argv: list[str]) -> int:
     run_dir = value_of(argv, "run_dir")
     where = None if run_dir in (None, "null") else hydra_errors.unquoted(run_dir or "")
     folder = folder.absolute()
-    code, run = _train(config, typed, labels, {"resume": None, "run_dir": where})
-    return code or _compare(folder, Path(run))
+    outcome = _train(config, typed, labels, {"resume": None, "run_dir": where})
+    return outcome.exit_code or _compare(folder, Path(outcome.run_dir))
 
 
 def _compare(before: Path, now: Path) -> int:
@@ -92,8 +95,7 @@ def _folder(argv: Sequence[str], key: str) -> Path:
 
 def _train(
     config: dict[str, Any], typed: dict[str, Any], labels: Labels, how: dict[str, Any]
-) -> tuple[int, str]:
-    """-> exit code, folder of the run."""
+) -> Outcome:
     from rl_cli.envs import trust
     from rl_cli.training import experiment
 
@@ -106,8 +108,7 @@ def _train(
         if name.startswith("env."):
             set_value(typed_env, name.removeprefix("env."), value)
     trust.require_confirmed(cfg.env, typed_env)
-    outcome = experiment.train(cfg, config, labels)
-    return outcome.exit_code, outcome.run_dir
+    return experiment.train(cfg, config, labels)
 
 
 def _overrides(argv: list[str], own_key: str, labels: Labels, folder: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rl_cli import algos
 from rl_cli.cli import (
@@ -25,6 +26,9 @@ from rl_cli.cli.sweepers import JobFailed
 from rl_cli.cli.train_task import TrainTask
 from rl_cli.core import stop_signals, terminal
 from rl_cli.core.errors import BadInput, first_line
+
+if TYPE_CHECKING:
+    from rl_cli.training.outcome import Outcome
 
 DOCTOR = "--doctor"
 
@@ -50,24 +54,50 @@ def run(argv: list[str]) -> int:
     with hydra_errors.reported(argv, lambda: hydra_errors.training_keys(argv)) as code:
         if argv[:1] == ["--completion"]:
             return completion.script(argv[1] if len(argv) > 1 else "")
-        folders = [config_groups.CONF, *config_groups.user_folders(argv)]
-        typed = [word for word in argv if word != DOCTOR]
-        option_forms.check_forms(
-            "rl-train",
-            typed,
-            lambda: hydra_errors.training_keys(argv),
-            lambda: {n: g for g in ("env", "algo") for n in config_groups.members(g, folders)},
-        )
-        words = group_names.resolve(compose.plain(typed), folders)
+        words = _checked([word for word in argv if word != DOCTOR])
         if DOCTOR in argv:
             code[0] = _examine(words)
-        elif value_of(words, "resume") not in (None, "auto", "null"):
-            code[0] = recorded_runs.resume(words)
+        elif _resumes(words):
+            code[0] = recorded_runs.resume(words).exit_code
         elif value_of(words, "reproduce") is not None:
             code[0] = recorded_runs.reproduce(words)
         else:
-            code[0] = _launch(words)
+            code[0] = _launch(words)[0]
     return code[0]
+
+
+def train_one(argv: list[str]) -> Outcome:
+    """Start or resume one run, as `rl-train` does with these words. Prints what the run prints.
+
+    Raises:
+        RunError: what the command would report.
+
+    """
+    with hydra_errors.explained(argv, lambda: hydra_errors.training_keys(argv)):
+        words = _checked(argv)
+        if value_of(words, "reproduce") is not None:
+            raise BadInput("this is a task of the command", "reproduce", "rl-train reproduce=<run>")
+        if _resumes(words):
+            return recorded_runs.resume(words)
+        outcome = _launch(words, sweeps=False)[1]
+        assert outcome is not None
+        return outcome
+
+
+def _resumes(words: list[str]) -> bool:
+    return value_of(words, "resume") not in (None, "auto", "null")
+
+
+def _checked(argv: list[str]) -> list[str]:
+    """The words of a command line in Hydra's form. Raises BadInput."""
+    folders = [config_groups.CONF, *config_groups.user_folders(argv)]
+    option_forms.check_forms(
+        "rl-train",
+        argv,
+        lambda: hydra_errors.training_keys(argv),
+        lambda: {n: g for g in ("env", "algo") for n in config_groups.members(g, folders)},
+    )
+    return group_names.resolve(compose.plain(argv), folders)
 
 
 def _examine(argv: list[str]) -> int:
@@ -83,7 +113,8 @@ def _examine(argv: list[str]) -> int:
     return 1 if Doctor(cfg).examine(found.title) else 0
 
 
-def _launch(argv: list[str]) -> int:
+def _launch(argv: list[str], sweeps: bool = True) -> tuple[int, Outcome | None]:
+    """Start a run or, if `sweeps`, also a sweep. -> the exit code, and how a single run ended."""
     from rl_cli.storage import run_folder
     from rl_cli.sweep import records
 
@@ -92,10 +123,12 @@ def _launch(argv: list[str]) -> int:
     group_names.note_left_behind(argv, [config_groups.CONF, *config_groups.user_folders(argv)])
     folder = Path(str(value_of(prepared, "hydra.sweep.dir")))
     run_folder.require_plain_files(folder, records.FILES)
-    task = TrainTask(folder)
+    task = TrainTask(folder, sweeps)
     try:
         compose.run_hydra("config", prepared, task)
     except KeyboardInterrupt as stop:
+        if not sweeps:  # before the run could handle it, or a second one
+            raise
         task.exit_code = task.exit_code or 128 + stop_signals.signal_of(stop)
     except hydra_errors.CompositionError as error:
         why = error.__cause__ or error
@@ -114,5 +147,5 @@ def _launch(argv: list[str]) -> int:
     elif records.paths(folder):  # written here or by a launcher's processes
         from rl_cli.sweep.report import report
 
-        return report(folder)
-    return task.exit_code
+        return report(folder), None
+    return task.exit_code, task.outcome

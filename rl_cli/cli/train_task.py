@@ -20,6 +20,7 @@ from rl_cli.core.stop_signals import StopRequest
 if TYPE_CHECKING:
     from rl_cli.sweep.executor import Executor, Wanted
     from rl_cli.sweep.job import Job, JobState
+    from rl_cli.training.outcome import Outcome
 
 
 class TrainTask:
@@ -29,15 +30,18 @@ class TrainTask:
 
     Args:
         folder: of the sweep.
+        sweeps: False: refuse a sweep.
 
     Attributes:
+        outcome: of a single run.
         exit_code: of the run; of a sweep, 128 + n after signal n, else 0.
         left: lines about jobs that go on after a stop signal.
 
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.exit_code = folder, 0
+    def __init__(self, folder: Path, sweeps: bool = True) -> None:
+        self.folder, self.sweeps, self.exit_code = folder, sweeps, 0
+        self.outcome: Outcome | None = None
         self.left: list[str] = []
         self.notes: set[str] = set()  # printed so far
         self.has_run = False  # jobs of a sweep, in this process
@@ -49,6 +53,7 @@ class TrainTask:
         hydra = HydraConfig.get()
         words = compose.as_typed(hydra.overrides.task)
         if hydra.mode == RunMode.MULTIRUN:
+            self._refuse_sweep(words)
             return self._run_here(JobConfig.of(int(hydra.job.num), cfg, hydra, words))
         found = JobConfig.of(0, cfg, hydra, words)
         if (
@@ -66,9 +71,9 @@ class TrainTask:
             )
         from rl_cli.training.experiment import train
 
-        outcome = train(run_cfg, found.values, found.labels())
-        self.exit_code = outcome.exit_code
-        return outcome.eval_return
+        self.outcome = train(run_cfg, found.values, found.labels())
+        self.exit_code = self.outcome.exit_code
+        return self.outcome.eval_return
 
     def run_jobs(
         self,
@@ -91,6 +96,7 @@ class TrainTask:
         from rl_cli.storage.folder_lock import FolderLock
         from rl_cli.sweep.job import name_all
 
+        self._refuse_sweep(typed)
         jobs = [self._job(one) for one in found]
         common = name_all(jobs, typed)
         with FolderLock.take(self.folder):
@@ -146,6 +152,11 @@ class TrainTask:
         if isinstance(result, Exception):
             raise result
         return result
+
+    def _refuse_sweep(self, words: Sequence[str]) -> None:
+        if not self.sweeps:
+            fix = "one run per call: use a loop in Python"
+            raise BadInput("these are several runs", " ".join(words), fix)
 
     def _check_overrides(self, cfg: RunConfig, words: list[str]) -> None:
         _refuse_no_learning(cfg, words)

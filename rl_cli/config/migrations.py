@@ -30,7 +30,10 @@ GROUPS: dict[str, Values] = {
     "eval": {"every_episodes": 0},
     "checkpoint": {"keep_buffer": True},
     "video": {"every_episodes": 0, "background": True},
-    "log": {"window": 100, "every_episodes": 0, "sinks": {}},
+    "log": {
+        **{"window": 100, "every_episodes": 0, "sinks": {}},
+        **{"wandb": False, "trackio": False, "mlflow": False, "project": "rl-cli"},
+    },
     "stop": {"eval_window": 1},
 }
 """Keys of groups that were added later."""

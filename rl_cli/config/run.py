@@ -65,6 +65,14 @@ class LogConfig:
         ge=0, description="training episodes between rows; 0: never for this reason"
     )
     tensorboard: bool = Field(description="write TensorBoard event files")
+    wandb: bool = Field(description="send rows and videos to Weights & Biases; extra wandb")
+    trackio: bool = Field(description="send rows and videos to Trackio; extra trackio")
+    mlflow: bool = Field(description="send rows and videos to MLflow; extra mlflow")
+    project: str = Field(
+        min_length=1,
+        max_length=128,
+        description="project of wandb and trackio, experiment of mlflow",
+    )
     sinks: dict[str, dict[str, Scalar]] = Field(
         description="additional destinations of rows, by name, with their settings: "
         "log.sinks.<name>.<setting>=<value>"

@@ -29,6 +29,14 @@ STOP_SIGNALS = tuple(
 """Signals that ask a run to stop."""
 
 
+def in_main_thread() -> bool:
+    """Whether this is the main thread of its process: only there can signals be handled.
+
+    Other threads do not fork either: the child would have the locks that the others hold at that moment.
+    """
+    return threading.current_thread() is threading.main_thread()
+
+
 @contextlib.contextmanager
 def no_silent_exit() -> Iterator[None]:
     """In the body, `os._exit` of this process raises SystemExit: an env must not end a run unseen.
@@ -38,7 +46,7 @@ def no_silent_exit() -> Iterator[None]:
     own, original = os.getpid(), os._exit
 
     def leave(status: int) -> NoReturn:
-        if os.getpid() == own and threading.current_thread() is threading.main_thread():
+        if os.getpid() == own and in_main_thread():
             raise SystemExit(status)
         original(status)
 
@@ -152,7 +160,7 @@ def _let_signals_end_grandchildren() -> None:
 
 def end_with_parent(signum: signal.Signals) -> None:
     """Linux: have the kernel send this process a signal when its parent ends."""
-    if sys.platform == "linux" and threading.current_thread() is threading.main_thread():
+    if sys.platform == "linux" and in_main_thread():
         import ctypes
 
         parent_death_signal = 1  # PR_SET_PDEATHSIG

@@ -59,11 +59,11 @@ def run(job: Job, notify: Notify, interrupted: Callable[[], bool]) -> None:
 
 
 def _start(job: Job) -> tuple[Any, Connection] | None:
-    """None: this system or this process cannot fork, or has no memory for it."""
+    """None: this system, process or thread cannot fork, or has no memory for it."""
     if sys.platform != "linux" or not hasattr(os, "fork"):
         return None
-    if multiprocessing.current_process().daemon:  # may have no child processes
-        return None
+    if multiprocessing.current_process().daemon or not processes.in_main_thread():
+        return None  # a daemon may have no child processes
     # A forked child cannot use CUDA, and torch's compiler queries it.
     if torch.cuda.is_initialized():
         return None

@@ -48,7 +48,8 @@ class Background:
         self, in_child: bool, interrupted: Callable[[], bool], timeout: float = 0.0
     ) -> None:
         is_daemon = multiprocessing.current_process().daemon  # may not have children
-        self.in_child = in_child and processes.can_fork() and not is_daemon
+        can_fork = processes.can_fork() and processes.in_main_thread() and not is_daemon
+        self.in_child = in_child and can_fork
         self.interrupted, self.timeout = interrupted, timeout
         self.process: Any = None
         self.pipe: Connection | None = None

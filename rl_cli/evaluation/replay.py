@@ -14,11 +14,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from rl_cli.config.commands import ReplayConfig
 from rl_cli.core import devices, terminal
 from rl_cli.core.errors import BadInput, plain
 from rl_cli.core.processes import no_silent_exit
 from rl_cli.core.start_folder import absolute, relative, remembered
+from rl_cli.core.torch_settings import torch_settings
 from rl_cli.core.types import Episode
 from rl_cli.envs.faults import note_of
 from rl_cli.evaluation import video
@@ -33,8 +36,32 @@ from rl_cli.tracking.formatting import summary_rows, summary_table
 from rl_cli.tracking.statistics import Summary, summarise
 
 
-def replay(cfg: ReplayConfig) -> float:
-    """Run rl-eval. -> the mean return.
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """Results of evaluation episodes.
+
+    Attributes:
+        checkpoint: its folder.
+        step: env steps of training at that checkpoint.
+        returns: (E,) float64, one for each episode.
+        lengths: (E,) int64, in steps.
+        summary: statistics of the returns.
+        folder: of evaluation.json and the videos.
+        videos: mp4 files.
+
+    """
+
+    checkpoint: Path
+    step: int
+    returns: np.ndarray
+    lengths: np.ndarray
+    summary: Summary
+    folder: Path
+    videos: tuple[Path, ...]
+
+
+def replay(cfg: ReplayConfig) -> Evaluation:
+    """Run rl-eval.
 
     Raises:
         BadInput: the checkpoint does not exist or is broken; the error names the file.
@@ -44,7 +71,7 @@ def replay(cfg: ReplayConfig) -> float:
         return _replay(cfg)
 
 
-def _replay(cfg: ReplayConfig) -> float:
+def _replay(cfg: ReplayConfig) -> Evaluation:
     if cfg.run is None:
         raise BadInput("no run given", "rl-eval <run folder or checkpoint>", "see rl-eval --help")
     if cfg.render == "human" and sys.platform.startswith("linux"):
@@ -53,7 +80,6 @@ def _replay(cfg: ReplayConfig) -> float:
     devices.require_driver(cfg.device)
     folder = checkpoint_reader.find(Path(cfg.run), str(cfg.checkpoint))
     agent = load_agent(folder, cfg.env, cfg.device)
-    _use_one_thread()
     output = absolute(
         Path(cfg.output) if cfg.output else _output_folder(absolute(folder), cfg, agent)
     )
@@ -67,20 +93,17 @@ def _replay(cfg: ReplayConfig) -> float:
         agent.env_cfg, agent.normalizer, "human" if cfg.render == "human" else None
     )
     try:
-        episodes = evaluate(evaluator, agent.algo.predict, cfg.episodes, cfg.seed, cfg.greedy)
-        _report(cfg, agent, folder, episodes, evaluator.success_at, output)
-        if cfg.video:
-            _record_videos(cfg, agent, output)
+        with torch_settings(threads=1):  # fastest for a batch of one observation
+            episodes = evaluate(evaluator, agent.algo.predict, cfg.episodes, cfg.seed, cfg.greedy)
+            summary = summarise(episodes, evaluator.success_at)
+            _report(cfg, agent, folder, episodes, summary, output)
+            videos = _record_videos(cfg, agent, output) if cfg.video else ()
     finally:  # after the results are written: close() of an env may fail, or not return
         if problem := close_in_time(evaluator.env):
             terminal.warn(note_of(problem))
-    return sum(e.episode_return for e in episodes) / len(episodes)
-
-
-def _use_one_thread() -> None:
-    import torch
-
-    torch.set_num_threads(1)  # fastest for a batch of one observation
+    returns = np.array([e.episode_return for e in episodes], np.float64)
+    lengths = np.array([e.length for e in episodes], np.int64)
+    return Evaluation(folder, agent.manifest.step, returns, lengths, summary, output, videos)
 
 
 def _output_folder(checkpoint_folder: Path, cfg: ReplayConfig, agent: Agent) -> Path:
@@ -99,10 +122,9 @@ def _report(
     agent: Agent,
     folder: Path,
     episodes: list[Episode],
-    success_at: float | None,
+    summary: Summary,
     output: Path,
 ) -> None:
-    summary = summarise(episodes, success_at)
     manifest = agent.manifest
     how = "greedy" if cfg.greedy else "sampled"
     title = plain(f"{agent.algo.cfg.title} on {agent.env_cfg.id}, step {manifest.step:,}, {how}")
@@ -158,7 +180,8 @@ def _reported(episode: Episode) -> dict[str, Any]:
     return values | ({"info": dict(episode.info)} if episode.info else {})
 
 
-def _record_videos(cfg: ReplayConfig, agent: Agent, output: Path) -> None:
+def _record_videos(cfg: ReplayConfig, agent: Agent, output: Path) -> tuple[Path, ...]:
+    """The videos; none if the env cannot be rendered, which is reported."""
     paths = [
         output / f"episode_{cfg.seed + i}.mp4" for i in range(min(cfg.video_episodes, cfg.episodes))
     ]
@@ -171,6 +194,7 @@ def _record_videos(cfg: ReplayConfig, agent: Agent, output: Path) -> None:
         )
     except VideoUnavailable as problem:
         terminal.warn(f"no video: {problem}")
-        return
+        return ()
     for path in paths if cfg.display != "none" else ():
         terminal.say(f"video:      {relative(path)}")
+    return tuple(paths)

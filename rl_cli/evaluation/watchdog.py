@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from types import CodeType, FrameType
 
 from rl_cli.core.errors import EnvFault
+from rl_cli.core.processes import in_main_thread
 from rl_cli.core.running_time import RunningTime
 from rl_cli.envs.faults import Closable, close_env
 from rl_cli.envs.vector import VectorEnv
@@ -43,7 +44,10 @@ class Watchdog:
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Raise EnvFault inside the body, from within the env call that hangs."""
-        if self.timeout == 0 or not hasattr(signal, "setitimer"):  # Windows has no timer signals
+        has_timer = (
+            hasattr(signal, "setitimer") and in_main_thread()
+        )  # Windows has no timer signals
+        if self.timeout == 0 or not has_timer:
             yield
             return
         before = signal.signal(signal.SIGALRM, self._check)

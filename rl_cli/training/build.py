@@ -30,6 +30,8 @@ from rl_cli.tracking.hparams import differing, hparams
 from rl_cli.tracking.logger import Logger
 from rl_cli.tracking.sinks import Sink, SinkContext
 from rl_cli.tracking.tensorboard import TensorBoardSink
+from rl_cli.tracking.trackers.process import TRACKERS
+from rl_cli.tracking.trackers.sink import TrackerSink
 from rl_cli.training.callbacks.advice import AdviceCallback
 from rl_cli.training.callbacks.base import Callback, CallbackContext, CallbackList
 from rl_cli.training.callbacks.checkpoint import CheckpointCallback
@@ -164,10 +166,12 @@ def holds_normalized(saved: Saved | None) -> bool:
 
 
 def make_sinks(cfg: RunConfig, context: SinkContext, plugins: Plugins) -> list[Sink]:
-    """metrics.csv and eval.csv first; then TensorBoard and additional sinks, if configured."""
+    """metrics.csv and eval.csv first; then TensorBoard, trackers and additional sinks, if configured."""
     sinks: list[Sink] = [CsvSink(context)]
     if cfg.log.tensorboard:
         sinks.append(TensorBoardSink(context))
+    trackers = [name for name in TRACKERS if getattr(cfg.log, name)]
+    sinks += [TrackerSink(name, cfg.log.project, context) for name in trackers]
     return [*sinks, *(make(context) for make in plugins.sinks)]
 
 

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 from rl_cli import __version__
 from rl_cli.buffers.memory_check import buffer_bytes, require_memory
 from rl_cli.config.run import RunConfig
-from rl_cli.core import devices, terminal
+from rl_cli.core import devices, processors, terminal
 from rl_cli.core.errors import RunError
 from rl_cli.core.processes import no_silent_exit
 from rl_cli.core.start_folder import remembered
+from rl_cli.core.torch_settings import torch_settings
 from rl_cli.core.types import EnvSpec
 from rl_cli.envs.vector import VectorEnv
 from rl_cli.envs.vector_factory import make_envs
@@ -64,7 +65,8 @@ class Doctor:
             with contextlib.closing(make_envs(self.cfg)) as envs:
                 self._envs(envs)
                 require_memory(self.cfg.algo, envs.spec)
-                self._training(envs)
+                with torch_settings(processors.number_of(self.cfg.threads), self.cfg.seed):
+                    self._training(envs)
         with self._noting():
             self._renderer()
         terminal.say(*self.problems, "wrong: see above" if self.problems else "all is well")

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rl_cli.buffers.memory_check import require_memory
 from rl_cli.config.labels import Labels
 from rl_cli.config.run import RunConfig
-from rl_cli.core import devices, start_folder, terminal
+from rl_cli.core import devices, processors, start_folder, terminal
 from rl_cli.core.processes import no_silent_exit
+from rl_cli.core.torch_settings import torch_settings
 from rl_cli.envs.faults import note_of
 from rl_cli.envs.vector import VectorEnv
 from rl_cli.envs.vector_factory import make_envs
@@ -73,10 +74,11 @@ def _train(cfg: RunConfig, recorded: Mapping[str, Any], labels: Labels) -> Outco
     plugins = find_plugins(cfg)
     if earlier is not None:  # an env may change the current folder
         earlier = start_folder.absolute(earlier)
-    with _envs_of(cfg) as (envs, evaluator):
+    with contextlib.ExitStack() as stack, _envs_of(cfg) as (envs, evaluator):
         prefilled = resume.has_checkpoint(earlier)
         prefill = None if prefilled else read_prefill(cfg.algo, cfg.env, envs.spec)
         require_memory(cfg.algo, envs.spec)
+        stack.enter_context(torch_settings(processors.number_of(cfg.threads), cfg.seed))
         from rl_cli.training.run import make_run_algorithm  # imports torch, which takes seconds
 
         algo = make_run_algorithm(cfg, envs, earlier)

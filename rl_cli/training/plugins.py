@@ -37,6 +37,7 @@ SINKS: Registry[Sink] = Registry(
     {
         *("logger", "console", "display", "live", "formatting", "statistics", "sinks"),
         *("csv_table", "csv_reader", "tensorboard", "hparams"),  # always; by log.tensorboard
+        "trackers",  # by log.wandb, log.trackio, log.mlflow
     },
     "rl_cli.sinks",
     lambda cls: hasattr(cls, "write_row"),

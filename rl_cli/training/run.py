@@ -10,13 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from rl_cli import algos
 from rl_cli.algos.base import Algorithm
 from rl_cli.algos.factory import make_algorithm
 from rl_cli.config.run import RunConfig
-from rl_cli.core import processors
 from rl_cli.core.errors import RunError, first_line, plain
 from rl_cli.core.start_folder import relative
 from rl_cli.envs.vector import VectorEnv
@@ -39,10 +36,6 @@ def make_run_algorithm(cfg: RunConfig, envs: VectorEnv, earlier: Path | None) ->
         BadInput: the algorithm does not fit the envs, the memory or the checkpoints.
 
     """
-    torch.set_num_threads(processors.number_of(cfg.threads))
-    torch.set_default_dtype(torch.float32)  # an env may have changed these for its own use
-    torch.set_grad_enabled(True)
-    torch.manual_seed(cfg.seed)  # only an env or a plugin may draw from torch's own generator
     algo_cls = algos.load(cfg.algo.name)
     if earlier is not None and (kept := manifest.folders_in(earlier / "checkpoints")):
         refuse_other_sizes(algo_cls, cfg.algo, envs.spec, kept)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from rl_cli.core import stop_signals
-from rl_cli.core.processes import STOP_SIGNALS
+from rl_cli.core.processes import STOP_SIGNALS, in_main_thread
 from rl_cli.tracking.console import Monitor
 
 
@@ -38,6 +38,9 @@ class Interruption:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
+        if not in_main_thread():  # there, signals are the program's own
+            yield
+            return
         # nohup ignores SIGHUP: leave that
         handled = [s for s in STOP_SIGNALS if signal.getsignal(s) != signal.SIG_IGN]
         before = [signal.signal(s, self.handle) for s in handled]
