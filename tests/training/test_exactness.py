@@ -1,5 +1,6 @@
 """A resumed run says that it is exact only if nothing is known that makes it differ."""
 
+import hashlib
 import importlib
 import json
 import shutil
@@ -78,6 +79,18 @@ def test_every_file_of_a_package_that_is_not_installed_is_part_of_its_source(tmp
     names = [path.name for path in conditions._files([rules])]
     assert names == ["__init__.py", "helpers.py", "rules.py"]
     assert [path.name for path in conditions._files([json])] == ["__init__.py"]  # Python's own
+
+
+def test_sources_of_the_users_own_are_digests_and_those_of_packages_are_versions(
+    tmp_path, monkeypatch
+):
+    assert conditions.own_sources(algorithm(), compose_env("CartPole-v1")) == {}
+    (tmp_path / "maze_of_mine.py").write_text("x = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module("maze_of_mine")
+    monkeypatch.setattr(conditions, "defining_module", lambda env: module)
+    digest = hashlib.sha256(hashlib.sha256(b"x = 1\n").digest()).hexdigest()
+    assert conditions.own_sources(algorithm(), None) == {"env": digest}
 
 
 def test_version_of_an_installed_package_of_the_env_is_a_condition(monkeypatch):
