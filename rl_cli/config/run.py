@@ -102,6 +102,13 @@ Threads = Annotated[
     Annotated[Int, Field(ge=1, le=256)] | Literal["auto"], TypeText("int in [1, 256] | auto")
 ]
 
+MAX_WORKERS = 256
+
+Workers = Annotated[
+    Annotated[Int, Field(ge=0, le=MAX_WORKERS)] | Literal["auto"],
+    TypeText("int in [0, 256] | auto"),
+]
+
 Display = Literal["auto", "live", "plain", "none"]
 """Where a run is shown; see `tracking.display`."""
 
@@ -131,10 +138,9 @@ class RunSettings:
         description="compile the learning step with a C++ compiler, cached in ~/.cache/rl-cli; "
         "auto: on the CPU, for small networks, if the run has many updates"
     )
-    workers: Int = Field(
-        ge=0,
-        le=256,
-        description="processes that step the envs; 0: the run's own process, best for fast envs",
+    workers: Workers = Field(
+        description="processes that step the envs, with the same results: for envs whose step takes "
+        "milliseconds. 0: the run's own process; auto: by the time that a step takes"
     )
     step_timeout: float = Field(
         ge=0,
@@ -193,7 +199,7 @@ class RunSettings:
                 "jobs=<runs at a time> puts several runs on one GPU: gpus=0,1 jobs=4",
             )
         workers, envs = self.workers, self.env.num_envs
-        if workers > envs:
+        if workers != "auto" and workers > envs:
             raise BadInput(
                 "there are more workers than envs",
                 f"workers={workers} env.num_envs={envs}",
