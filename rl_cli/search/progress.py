@@ -36,12 +36,16 @@ class Progress:
         plan: of the search.
         display: `RunConfig.shown`.
         title: of the part.
+        limit: number of its trials.
         names: whether the trials have keys of their own, which are shown.
 
     """
 
-    def __init__(self, plan: Plan, display: Display, title: str, names: bool = True) -> None:
+    def __init__(
+        self, plan: Plan, display: Display, title: str, limit: int, names: bool = True
+    ) -> None:
         self.plan, self.title, self.names, self.display = plan, title, names, display
+        self.limit = limit
         self.began, self.trials, self.active = (
             time.monotonic(),
             list["FrozenTrial"](),
@@ -120,7 +124,7 @@ class Progress:
             f"{states[s]} {s}" for s in ("complete", "pruned", "failed", "running") if states[s]
         ]
         elapsed = duration(time.monotonic() - self.began)
-        return f"{', '.join(parts) or 'starting'}  {elapsed}"
+        return f"{', '.join(parts) or 'starting'} of {self.limit}  {elapsed}"
 
     def _running(self, active: Active) -> str:
         if (run := active.run) is None:

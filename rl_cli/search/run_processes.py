@@ -12,6 +12,7 @@ from rl_cli.core import stop_signals, terminal
 from rl_cli.sweep.executor import Ended, Executor
 from rl_cli.sweep.output import Output
 from rl_cli.sweep.task import Task
+from rl_cli.tracking.console import STOPPING
 
 WAIT_SECONDS = 0.5
 
@@ -82,7 +83,8 @@ class RunProcesses:
                 self.executor.send(number, signum)
         ended = {end.number: end for end in self.executor.wait(seconds)}
         for number in ended:
-            terminal.warn(*self.running.pop(number).finish())
+            lines = self.running.pop(number).finish()
+            terminal.warn(*(line for line in lines if line != STOPPING))
         return ended
 
     def stop(self, number: int) -> None:

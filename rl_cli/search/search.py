@@ -28,6 +28,14 @@ if TYPE_CHECKING:
     from optuna.study import Study
     from optuna.trial import FrozenTrial
 
+WORDS = {
+    "final": "Return of the last evaluation",
+    "best": "Return of the best evaluation",
+    "auc": "Mean return over the budget",
+    "steps": "Env steps to the threshold",
+}
+"""What an objective is."""
+
 WritePreset = Callable[[Mapping[str, Any], Sequence[str]], str]
 """The winner's values of keys, and notes for the header -> the file that was written."""
 
@@ -61,7 +69,7 @@ class Search:
 
     def _run(self, storage: BaseStorage, study: Study) -> int:
         part = SearchPart(self.plan, study)
-        if not self._work(part, Progress(self.plan, self.display, "search")):
+        if not self._work(part, Progress(self.plan, self.display, "search", self.plan.cfg.trials)):
             return self._interrupted(study, part)
         trials = part.trials.every()
         checked, winner, preset = list[Checked](), None, ""
@@ -95,7 +103,9 @@ class Search:
         labels = [label(trial) for trial in chosen]
         name = f".fresh{self.plan.cfg.fresh_seed}_{'_'.join(map(str, labels))}"
         part = FreshPart(self.plan, open_study(storage, self.plan, name), chosen)
-        if not self._work(part, Progress(self.plan, self.display, "fresh seeds", names=False)):
+        if not self._work(
+            part, Progress(self.plan, self.display, "fresh seeds", part.trials.limit, names=False)
+        ):
             return None
         found: dict[int, list[RunResult]] = {number: [] for number in labels}
         for trial in part.trials.every():
@@ -148,10 +158,10 @@ class Search:
     def _notes(self, checked: Sequence[Checked], best: Checked) -> list[str]:
         cfg, plan = self.plan.cfg, self.plan
         first = checked[0]
-        what = "steps to the threshold" if cfg.objective == "steps" else f"{cfg.objective} return"
+        what = WORDS[cfg.objective]
         return [
             f"Chosen from {cfg.trials} trials on seeds {plan.seeds[0]} to {plan.seeds[-1]}.",
-            f"IQM of the {what} on seeds {plan.fresh[0]} to {plan.fresh[-1]}: {interval(best.iqm)};",
+            f"{what}, IQM on seeds {plan.fresh[0]} to {plan.fresh[-1]}: {interval(best.iqm)};",
             f"with the values it replaces: {interval(first.iqm)}.",
         ]
 

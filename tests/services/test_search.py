@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from rl_cli.report import search_record
-from tests.services.servers import ASKED, needs_postgres, postgres
+from tests.services.servers import ASKED, needs_postgres, needs_slurm, postgres, slurm
 
 COMMAND = [
     sys.executable, "-c", "from rl_cli.cli.search import main; main()",
@@ -69,6 +69,27 @@ def test_a_killed_process_leaves_its_trials_to_the_other(server, here):
     assert again.returncode == 0
     said = Path("two.txt").read_text().split("trials:")[1]
     assert again.stdout.split("trials:")[1] == said  # and nothing ran again
+
+
+@needs_slurm
+def test_runs_of_a_search_are_jobs_of_slurm(here):
+    """The search itself stays here."""
+    pytest.importorskip("submitit")
+    Path("conf/space").mkdir(parents=True)
+    Path("conf/space/shared.yaml").write_text("algo.gamma: {logit: [0.9, 0.999]}\n")
+    Path("conf/env").mkdir()
+    words = [*COMMAND, "hydra/launcher=slurm", "hydra.launcher.poll_seconds=1", "jobs=2"]
+    words += ["trials=2", "seeds=1", "verify=0"]
+    with slurm() as cluster:
+        env = {**os.environ, **cluster.env}
+        ran = subprocess.run(
+            words, env=env, capture_output=True, text=True, check=False, timeout=280
+        )
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        assert cluster.command("squeue", "-h") == ""
+    record = search_record.load(Path("runs/searches/shared"))
+    assert [t.state for t in record.trials] == ["complete"] * 2
+    assert list(Path("runs/searches/shared").glob("*slurm*"))
 
 
 def wait_for_checkpoints(count):
