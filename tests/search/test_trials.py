@@ -175,11 +175,5 @@ def test_a_database_that_cannot_be_used_is_refused(url):
     assert len(str(error.value).splitlines()) == 3
 
 
-def test_sqlite_holds_a_study_and_a_second_start_goes_on():
-    plan = make_plan(storage="sqlite:///study.db")
-    assert list(run_all(make_trials(plan, 2))) == [0, 1]
-    assert list(run_all(make_trials(plan, 3))) == [2]
-
-
 def test_passwords_are_not_printed():
     assert masked("x postgresql://me:secret@host:5/db y") == "x postgresql://me:***@host:5/db y"

@@ -64,7 +64,7 @@ def seeds_run(runs, prefix):
     return {name: names.count(name) for name in names if name.startswith(prefix)}
 
 
-def test_the_winner_is_checked_on_fresh_seeds_and_becomes_a_preset(search, capsys):
+def test_the_winner_is_checked_on_fresh_seeds_becomes_a_preset_and_stays_so(search, capsys):
     record, runs, presets = search(prune="none", prune_seeds=False)
     assert [t.state for t in record.trials] == ["complete"] * 8
     assert seeds_run(runs, "t0000") == {f"t0000_s{seed}": 1 for seed in range(3)}
@@ -82,17 +82,13 @@ def test_the_winner_is_checked_on_fresh_seeds_and_becomes_a_preset(search, capsy
     ((values, notes),) = presets
     assert values == best.keys
     assert "seeds 1000 to 1004" in notes[1]
-    assert "preset:  conf/hparams/x.yaml" in capsys.readouterr().out
-    assert (Path("runs/searches/s") / "search.html").exists()
-
-
-def test_repeated_a_search_runs_nothing_and_says_the_same(search, capsys):
-    first, _, _ = search()
     said = capsys.readouterr().out.split("trials:")[1]
-    again, runs, presets = search()
+    assert "preset:  conf/hparams/x.yaml" in said
+    assert (Path("runs/searches/s") / "search.html").exists()
+    again, runs, presets = search(prune="none", prune_seeds=False)  # repeated, it runs nothing
     assert runs.log == []
     assert capsys.readouterr().out.split("trials:")[1] == said
-    assert again.checked == first.checked
+    assert again.checked == record.checked
     assert len(presets) == 1
 
 
@@ -131,7 +127,7 @@ def test_runs_below_the_median_are_ended_and_say_so(search):
         assert status["state"] == "pruned"
         assert status["reason"] == trial.reason == "median: return 1 at step 100"
     assert record.trials[0].state == "complete"
-    off, _, _ = search(returns, name="off", trials=20, seeds=1, prune="none", verify=0)
+    off, _, _ = search(returns, name="off", trials=9, seeds=1, prune="none", verify=0)
     assert {t.state for t in off.trials} == {"complete"}
 
 
@@ -150,17 +146,17 @@ def test_a_trial_that_is_worse_on_each_seed_ends_between_seeds(search):
         return [0.0, 0.0, (9.0 if values == search.first else 1.0) + noise(seed)]
 
     search.first = dict(make_plan().defaults)
-    record, _, _ = search(returns, trials=4, seeds=6, prune="none", verify=0, jobs=1)
+    record, _, _ = search(returns, trials=3, seeds=5, prune="none", verify=0, jobs=1)
     first, *others = record.trials
-    assert len(first.runs) == 6
+    assert len(first.runs) == 5
     for trial in others:
         assert trial.state == "pruned"
         assert len(trial.runs) == 3  # one-sided p = 1/8 < prune_p
         assert trial.reason == "worse than trial 0 on 3 seeds"
     off, _, _ = search(
-        returns, name="off", trials=4, seeds=6, prune="none", prune_seeds=False, verify=0
+        returns, name="off", trials=3, seeds=5, prune="none", prune_seeds=False, verify=0
     )
-    assert [len(t.runs) for t in off.trials] == [6] * 4
+    assert [len(t.runs) for t in off.trials] == [5] * 3
 
 
 @pytest.mark.parametrize(("code", "state"), [(1, "failed"), (2, "failed"), (3, "pruned")])
@@ -168,13 +164,13 @@ def test_a_failed_run_ends_its_trial_and_nothing_else(search, code, state):
     def returns(values, seed):
         return code if values["algo.n_step"] > 3 and seed == 1 else learns(values, seed)
 
-    record, _, _ = search(returns, prune="none", prune_seeds=False)
+    record, _, _ = search(returns, prune="none", prune_seeds=False, trials=6, seeds=2, verify=0)
     failed = [t for t in record.trials if t.keys["algo.n_step"] > 3]
     assert failed
     assert {t.state for t in failed} == {state}
     assert {t.state for t in record.trials if t not in failed} == {"complete"}
     assert all("seed 1 failed: exit code" in t.reason for t in failed)
-    assert len(record.trials) == 8
+    assert len(record.trials) == 6
 
 
 def test_a_run_whose_process_is_killed_goes_on(search):
