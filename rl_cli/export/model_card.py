@@ -35,6 +35,13 @@ pip install rl-cli
 {command}
 ```
 
+```python
+import rl_cli
+
+agent = rl_cli.load("<folder>")
+action = agent.act(obs)
+```
+
 `<folder>` is a copy of this repository: `hf download <owner>/<name> --local-dir <folder>`. Nothing in it is
 unpickled or executed.
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import yaml
 
+import rl_cli
 from rl_cli.cli import evaluate as rl_eval
 from rl_cli.cli import export as rl_export
 from rl_cli.core.errors import BadInput, RunError
@@ -44,6 +45,8 @@ def test_hub_folder_is_read_back_and_says_what_it_does(run, monkeypatch, capsys)
     assert list(run_names.runs(run / "runs")) == []  # an export is no run: `latest` passes it over
     assert (hub / "run_config.yaml").read_text() == (run / "run/config.yaml").read_text()
     assert str(run) not in card + json.dumps(values)  # no path of this machine
+    agent = rl_cli.load(str(hub))
+    assert agent.act(agent.observation_space.sample()) in agent.action_space
     (hub / ".git").mkdir()
     assert rl_export.run(["run", "format=hub"]) == 2  # it would be deleted
     assert (hub / ".git").exists()
