@@ -185,12 +185,12 @@ class SlurmExecutor(Executor):
             return Ended(number, *ENDS[state])
         logs = sorted(self.folder.glob(f"*/{job}_0_log.err"))
         text = logs[-1].read_text(errors="replace") if logs else ""
-        said = (
-            f": {_last_line(text)}"
-            if text.strip()
-            else f"; its output: {self.folder}/*/{job}_0_log.*"
-        )
-        return Ended(number, 1, f"Slurm's job {job} ended as {state} before the run started{said}")
+        said = f": {_last_line(text)}" if text.strip() else f"; see {self.folder}/*/{job}_0_log.*"
+        has_begun = "where" in records.load(self.running[number][1])
+        when = "" if has_begun else " before the run started"
+        # killed with all its processes: code above 128, so that another start resumes it
+        code = KILLED if has_begun else 1
+        return Ended(number, code, f"Slurm's job {job} ended as {state}{when}{said}")
 
     def _ask(self, jobs: Iterable[str]) -> bool:
         """Read the states of the jobs from squeue. False: it does not answer."""

@@ -116,6 +116,18 @@ def test_job_that_slurm_ended_without_a_record_says_how(slurm, state, code, reas
     assert record["reason"] == reason
 
 
+def test_job_whose_processes_were_all_killed_is_resumed_by_another_start(slurm):
+    """Exit code above 128; not as one whose run never began."""
+    started(slurm, 1)
+    path = Path("sweep/job_0000.json")
+    path.write_text(json.dumps({"state": "running", "where": "Slurm job 7_0 on n1"}))
+    slurm.says = {0: "FAILED"}
+    assert slurm.wait(0) == []
+    (end,) = slurm.wait(0)
+    assert end.code == 137
+    assert end.reason.startswith("Slurm's job 7_0 ended as FAILED; see ")
+
+
 def test_requeued_job_and_a_controller_that_does_not_answer_end_nothing(slurm):
     started(slurm, 1)
     for says in ({0: "NODE_FAIL"}, {0: "PENDING"}, {0: "NODE_FAIL"}, None, None, {0: "RUNNING"}):
