@@ -100,6 +100,11 @@ class Algorithm(ABC, Generic[C]):
         """Number of parameters of the policy (a lower bound), computed without allocating them."""
         return layers_size(cfg.hidden_sizes)
 
+    @property
+    def encoder_description(self) -> str:
+        """What encodes each part of an observation, for the user; empty (the default): not known."""
+        return ""
+
     @abstractmethod
     def act(self, obs: np.ndarray, step: int) -> np.ndarray:
         """Actions for training, with exploration. (N, *obs_shape) -> (N, *action_shape)."""

@@ -88,7 +88,10 @@ class DQN(Algorithm[DQNConfig]):
         returns = make_return_distribution(
             cfg.distributional, cfg.loss, cfg.num_atoms, cfg.v_min, cfg.v_max
         )
-        return QNetwork(spec, cfg.hidden_sizes, cfg.activation, returns, cfg.dueling, cfg.noisy)
+        return QNetwork(
+            spec, cfg.hidden_sizes, cfg.activation, returns,
+            cfg.dueling, cfg.noisy, cfg.encoder_choice,
+        )  # fmt: skip
 
     @classmethod
     def size(cls, cfg: DQNConfig, spec: EnvSpec) -> int:
@@ -107,6 +110,10 @@ class DQN(Algorithm[DQNConfig]):
             return max(cfg.epsilon_start * cfg.epsilon_factor**self.episodes, cfg.epsilon_end)
         decay = schedules.linear if cfg.epsilon_decay == "linear" else schedules.exponential
         return decay(cfg.epsilon_start, cfg.epsilon_end, cfg.epsilon_steps, step)
+
+    @property
+    def encoder_description(self) -> str:
+        return self.net.encoder.description
 
     def act(self, obs: np.ndarray, step: int) -> np.ndarray:
         return self.policy.epsilon_greedy(obs, self.epsilon(step), self.explore_rng, native=True)

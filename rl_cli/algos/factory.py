@@ -83,8 +83,7 @@ def pick_device(device: str, spec: EnvSpec) -> torch.device:
         BadInput: torch finds no such device.
 
     """
-    images = len(spec.obs_shape) == 3
-    if device == "cpu" or (device == "auto" and not images):
+    if device == "cpu" or (device == "auto" and not spec.has_images):
         return torch.device(
             "cpu"
         )  # without a query: it would start CUDA, which does not survive a fork
@@ -111,8 +110,7 @@ def worth_compiling(requested: bool | Literal["auto"], algo: Algorithm[Any]) -> 
     """
     on_cpu = algo.learner.flat.device.type == "cpu"
     if requested == "auto":
-        vectors = len(algo.spec.obs_shape) == 1
-        return on_cpu and vectors and algo.planned_updates() >= COMPILE_FROM
+        return on_cpu and not algo.spec.has_images and algo.planned_updates() >= COMPILE_FROM
     one_shape = algo.planned_updates() > 0  # a library is built for batches of one shape
     return requested and on_cpu and one_shape  # the compiler emits code for the CPU
 

@@ -69,12 +69,16 @@ class PPO(Algorithm[PPOConfig]):
         """Policy and value network, without their parameters."""
         return ActorCritic(
             spec, cfg.hidden_sizes, cfg.activation, cfg.log_std_init,
-            cfg.std, cfg.squash_actions, cfg.shared_network,
+            cfg.std, cfg.squash_actions, cfg.shared_network, cfg.encoder_choice,
         )  # fmt: skip
 
     @classmethod
     def size(cls, cfg: PPOConfig, spec: EnvSpec) -> int:
         return cls.network(cfg, spec).size()
+
+    @property
+    def encoder_description(self) -> str:
+        return self.net.obs_encoder.description
 
     def act(self, obs: np.ndarray, step: int) -> np.ndarray:
         rng = self.explore_rng

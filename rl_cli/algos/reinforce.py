@@ -60,11 +60,17 @@ class Reinforce(Algorithm[ReinforceConfig]):
     @staticmethod
     def network(cfg: ReinforceConfig, spec: EnvSpec) -> ActorCritic:
         """The policy and, for baseline=value, the value network, without their parameters."""
-        return ActorCritic(spec, cfg.hidden_sizes, cfg.activation, cfg.log_std_init)
+        return ActorCritic(
+            spec, cfg.hidden_sizes, cfg.activation, cfg.log_std_init, encoder=cfg.encoder_choice
+        )
 
     @classmethod
     def size(cls, cfg: ReinforceConfig, spec: EnvSpec) -> int:
         return cls.network(cfg, spec).size(with_critic=cfg.baseline == "value")
+
+    @property
+    def encoder_description(self) -> str:
+        return self.net.obs_encoder.description
 
     def act(self, obs: np.ndarray, step: int) -> np.ndarray:
         return self.policy.sample(obs, self.explore_rng)

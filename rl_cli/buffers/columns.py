@@ -10,6 +10,7 @@ import numpy as np
 
 from rl_cli.buffers import frame_stack
 from rl_cli.core.fields import Fields, StateError, integer
+from rl_cli.core.obs_layout import layout_of
 from rl_cli.core.types import (
     Arrays,
     Batch,
@@ -82,8 +83,13 @@ def loaded_column(
     elif name in ("action", "next_action") and spec.action.sizes:
         low, high = (-1.0 if name == "next_action" else 0.0), max(spec.action.sizes) - 1.0
     found = rows.array(name, (*lead, *shape), dtype, low, high)
-    if name == "action" and len(spec.action.sizes) > 1 and (found >= spec.action.sizes).any():
+    if name == "action" and not spec.action.contains(found):
         raise StateError(f"{rows.name(name)} has an action that does not exist")
+    layout = layout_of(spec) if name in ("obs", "next_obs") else None
+    if layout is not None:
+        floats = layout.as_floats(np.ascontiguousarray(found))
+        if not np.isfinite(floats).all():
+            raise StateError(f"{rows.name(name)} has a value that is not finite")
     return found
 
 

@@ -74,10 +74,28 @@ def _gather(
     for name, column in zip(table._fields[3:], table[3:], strict=True):
         found = column.index_select(0, positions)
         if name in ("obs", "next_obs"):
-            scaled = (found.double() - table.mean) / table.std
-            found = torch.minimum(torch.maximum(scaled, -table.clip), table.clip).float()
+            found = _normalized(table, found)
         rows[name] = found.to(device)
     return rows
+
+
+def _normalized(
+    table: NormalizedTransitions | NormalizedExperiences, obs: torch.Tensor
+) -> torch.Tensor:
+    """Raw observations (B, *obs_shape), normalized; of several parts, the vectors, which come first."""
+    count = len(table.mean)
+    if obs.dtype == torch.uint8 or obs[0].numel() > count:
+        floats = obs.view(torch.float32) if obs.dtype == torch.uint8 else obs
+        vectors = _scaled(table, floats[:, :count])
+        return torch.cat([vectors, floats[:, count:]], 1).view(obs.dtype)
+    return _scaled(table, obs)
+
+
+def _scaled(
+    table: NormalizedTransitions | NormalizedExperiences, obs: torch.Tensor
+) -> torch.Tensor:
+    scaled = (obs.double() - table.mean) / table.std
+    return torch.minimum(torch.maximum(scaled, -table.clip), table.clip).float()
 
 
 class NormalizedTable:

@@ -24,6 +24,20 @@ class BufferMemory(NamedTuple):
     is_sorted: bool = False  # rows are reordered by priority, which copies a column
 
 
+EncoderKind = Literal["auto", "mlp", "nature_cnn", "impala", "minatar_cnn"]
+
+
+class EncoderChoice(NamedTuple):
+    """What encodes the images of an observation, with the sizes of it; None: its own."""
+
+    kind: EncoderKind = "auto"
+    channels: tuple[int, ...] | None = None
+    width: int | None = None
+
+
+AUTO = EncoderChoice()
+
+
 @schema
 class AlgoConfig:
     """Keys that every algorithm has."""
@@ -62,3 +76,28 @@ class AlgoConfig:
     def title(self) -> str:
         """Name for messages and titles: the algorithm's, or that of a known set of switches."""
         return self.name
+
+
+@schema
+class EncoderConfig(AlgoConfig):
+    """Keys of algorithms whose networks encode images."""
+
+    encoder: EncoderKind = Field(
+        description="what encodes images: nature_cnn, impala, minatar_cnn (small images), or mlp "
+        "(flattened); auto: nature_cnn from 36 pixels a side, else minatar_cnn"
+    )
+    encoder_channels: tuple[Size, ...] | None = Field(
+        min_length=1,
+        description="channels of its convolutions (impala: of its stages); null: those of the paper",
+    )
+    encoder_width: Size | None = Field(
+        description="outputs of its fully connected layer; null: those of the paper"
+    )
+
+    @property
+    def encoder_choice(self) -> EncoderChoice:
+        """What to build from these keys."""
+        return EncoderChoice(self.encoder, self.encoder_channels, self.encoder_width)
+
+    def unused_keys(self) -> UnusedKeys:
+        return [(self.encoder == "mlp", ("encoder_channels", "encoder_width"), ("encoder",))]

@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field
 
-from rl_cli.config.algorithm import AlgoConfig, BufferMemory, UnusedKeys
+from rl_cli.config.algorithm import BufferMemory, EncoderConfig, UnusedKeys
 from rl_cli.config.schema import Folder, Int, schema
 from rl_cli.core.errors import BadInput
 from rl_cli.core.types import EnvSpec, Experience, Transition
@@ -17,7 +17,7 @@ Contradiction = tuple[bool, str, tuple[str, ...], str]
 
 
 @schema
-class DQNConfig(AlgoConfig):
+class DQNConfig(EncoderConfig):
     """Deep Q-learning with experience replay and a target network."""
 
     buffer_size: Int = Field(ge=1, description="capacity of the replay buffer in transitions")
@@ -175,6 +175,7 @@ class DQNConfig(AlgoConfig):
 
     def unused_keys(self) -> UnusedKeys:
         return [
+            *super().unused_keys(),
             (self.replay != "proportional", ("priority_alpha", "priority_beta"), ("replay",)),
             (self.distributional == "none", ("num_atoms",), ("distributional",)),
             (self.distributional != "c51", ("v_min", "v_max"), ("distributional",)),

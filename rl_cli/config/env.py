@@ -88,14 +88,23 @@ class EnvConfig:
     clip_reward: float = Field(gt=0, description="bound of normalised rewards")
     frame_skip: Int = Field(ge=1, le=1_000, description="env frames per step; repeats the action")
     frame_stack: Int = Field(ge=1, le=100, description="consecutive observations stacked into one")
-    grayscale: bool = Field(description="pixel observations: one grey channel instead of three")
+    grayscale: bool = Field(description="images: one grey channel instead of three")
     resize: Int | None = Field(
-        ge=36,
+        ge=7,
         le=1_000,
-        description="pixel observations: width and height in pixels; null: unchanged",
+        description="images: width and height in pixels; null: unchanged",
     )
     channels_first: bool = Field(
-        description="uint8 observations (C, H, W) with C up to 4 are images; false: flattened to a vector"
+        description="observations (C, H, W) are images; false: flattened to a vector"
+    )
+    obs_keys: list[str] | None = Field(
+        min_length=1,
+        description="parts of Dict or Tuple observations that are used: [image,state.vel], "
+        'by index of a Tuple: ["0"]; null: all that a network can read',
+    )
+    flatten: bool = Field(
+        description="flatten observations to one vector, except images of uint8 that are the whole "
+        "observation and have 36 pixels a side; false: images of any kind stay images",
     )
     scale_actions: bool = Field(
         description="map actions from [-1, 1] to the bounds of the action space, a finite Box"

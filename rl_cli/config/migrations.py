@@ -26,6 +26,7 @@ GROUPS: dict[str, Values] = {
         **{"atari": False, "noop_max": 0, "fire_reset": False, "episodic_life": False},
         **{"wrappers": [], "log_info": []},
         **{"channels_first": False, "scale_actions": False},
+        **{"obs_keys": None, "flatten": True},
     },
     "eval": {"every_episodes": 0},
     "checkpoint": {"keep_buffer": True},
@@ -38,8 +39,12 @@ GROUPS: dict[str, Values] = {
 }
 """Keys of groups that were added later."""
 
+ENCODER: Values = {"encoder": "auto", "encoder_channels": None, "encoder_width": None}
+"""Of all algorithms here. `auto` builds what there was before: see `flatten` of the env."""
+
 ALGOS: dict[str, Values] = {
     "dqn": {
+        **ENCODER,
         "prefill": None,
         "bootstrap": "q_learning",
         "bootstrap_truncated": True,
@@ -60,6 +65,7 @@ ALGOS: dict[str, Values] = {
         "average_decay": None,
     },
     "ppo": {
+        **ENCODER,
         "rollout_episodes": None,
         "advantage": "gae",
         "bootstrap_truncated": True,
@@ -71,7 +77,10 @@ ALGOS: dict[str, Values] = {
         "sde_sample_every": 4,
         "squash_actions": False,
     },
-    "reinforce": {"discount_weighting": False, "sum_over_steps": False, "baseline_decay": 0.9},
+    "reinforce": {
+        **ENCODER,
+        **{"discount_weighting": False, "sum_over_steps": False, "baseline_decay": 0.9},
+    },
 }
 """Keys of algorithms that were added later."""
 

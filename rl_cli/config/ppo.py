@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from rl_cli.config.algorithm import AlgoConfig, BufferMemory, UnusedKeys
+from rl_cli.config.algorithm import BufferMemory, EncoderConfig, UnusedKeys
 from rl_cli.config.schema import Int, schema
 from rl_cli.core.errors import BadInput
 from rl_cli.core.types import EnvSpec, Transition
@@ -18,7 +18,7 @@ LOG_STD_RANGE = (-20.0, 2.0)
 
 
 @schema
-class ActorCriticConfig(AlgoConfig):
+class ActorCriticConfig(EncoderConfig):
     """Keys of a policy and a value function that are trained together."""
 
     vf_learning_rate: float | None = Field(
@@ -123,6 +123,7 @@ class PPOConfig(ActorCriticConfig):
 
     def unused_keys(self) -> UnusedKeys:
         return [
+            *super().unused_keys(),
             (self.advantage != "gae", ("gae_lambda",), ("advantage",)),
             (self.std != "gsde", ("sde_sample_every",), ("std",)),
             (self.ent_coef == 0, ("anneal_ent_coef",), ("ent_coef",)),

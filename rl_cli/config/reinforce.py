@@ -6,13 +6,13 @@ from typing import Literal
 
 from pydantic import Field
 
-from rl_cli.config.algorithm import AlgoConfig, UnusedKeys
+from rl_cli.config.algorithm import EncoderConfig, UnusedKeys
 from rl_cli.config.schema import Int, schema
 from rl_cli.core.errors import BadInput
 
 
 @schema
-class ReinforceConfig(AlgoConfig):
+class ReinforceConfig(EncoderConfig):
     """Monte-Carlo policy gradient with reward-to-go."""
 
     episodes_per_update: Int = Field(
@@ -60,6 +60,7 @@ class ReinforceConfig(AlgoConfig):
 
     def unused_keys(self) -> UnusedKeys:
         return [
+            *super().unused_keys(),
             (self.baseline != "mean", ("baseline_decay",), ("baseline",)),
             (self.baseline != "value", ("vf_coef",), ("baseline",)),
         ]

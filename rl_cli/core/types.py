@@ -47,15 +47,53 @@ class ActionSpec(NamedTuple):
     def dtype(self) -> type[np.generic]:
         return np.float32 if self.kind == "box" else np.int64
 
+    def contains(self, actions: np.ndarray) -> bool:
+        """Whether each of (T, *shape) actions is one that exists; of a box, every number is."""
+        rows = actions.reshape(-1, len(self.sizes)) if self.sizes else actions
+        return not self.sizes or bool(((rows >= 0) & (rows < self.sizes)).all())
+
+
+class ObsPart(NamedTuple):
+    """A part of an observation: an image (C, H, W) or a vector (D,).
+
+    The network maps the values of an image from [low, high] to [0, 1].
+    """
+
+    name: str  # empty: the part is the whole observation
+    shape: tuple[int, ...]
+    dtype: Literal["float32", "uint8"]
+    low: float = 0.0
+    high: float = 1.0
+
+    @property
+    def is_image(self) -> bool:
+        return len(self.shape) == 3
+
 
 class EnvSpec(NamedTuple):
-    """Observations (N, *obs_shape) and actions of N = num_envs envs."""
+    """Observations (N, *obs_shape) and actions of N = num_envs envs.
+
+    An observation of several parts is one array: `core.obs_layout` says how they lie in it.
+    """
 
     obs_shape: tuple[int, ...]
     obs_dtype: Literal["float32", "uint8"]
     action: ActionSpec
     num_envs: int
     frame_channels: int = 0  # of each of the stacked frames of pixels; 0: vectors, or not known
+    parts: tuple[ObsPart, ...] = ()  # empty: one image with values to 255, or one vector
+
+    @property
+    def obs_parts(self) -> tuple[ObsPart, ...]:
+        """The parts of an observation, at least one."""
+        if self.parts:
+            return self.parts
+        high = 255.0 if self.obs_dtype == "uint8" else 1.0
+        return (ObsPart("", self.obs_shape, self.obs_dtype, 0.0, high),)
+
+    @property
+    def has_images(self) -> bool:
+        return any(part.is_image for part in self.obs_parts)
 
 
 class Transition(NamedTuple):

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import math
-from typing import Any, cast
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
-from gymnasium import wrappers as w
 
-from rl_cli.envs.wrappers import is_channels_first
+from rl_cli.core.errors import plain
+from rl_cli.envs.images import SMALLEST
+from rl_cli.envs.observations import EncodedObservations, Leaf, ObservationEncoder
 
 MIN_SIDE = 8
 """Sides from which a two-dimensional uint8 observation is taken for an image."""
 
-WHAT_HELPS = (
-    "the Nature CNN reads uint8 images of at least 36x36 pixels, (H, W), (H, W, C) or (C, H, W)"
-)
-
 
 def notes_of(env: gym.Env[Any, Any]) -> list[str]:
     """Lines for the user about an env with its wrappers."""
-    return [note for note in (image_note(env), one_action_note(env)) if note is not None]
+    lines = [*dropped_notes(env), image_note(env), one_action_note(env)]
+    return [note for note in lines if note is not None]
 
 
 def one_action_note(env: gym.Env[Any, Any]) -> str | None:
@@ -36,6 +34,25 @@ def one_action_note(env: gym.Env[Any, Any]) -> str | None:
     return f"the env has one action, {space}: there is nothing to learn" if is_one else None
 
 
+def dropped_notes(env: gym.Env[Any, Any]) -> list[str]:
+    """A line for each part of the observations that is left out.
+
+    Args:
+        env: with its wrappers.
+
+    """
+    dropped = env.encoder.dropped if isinstance(env, EncodedObservations) else []
+    return [
+        f"{part.name} of the observations is left out, which no network here reads: {_short(part)}"
+        for part in dropped
+    ]
+
+
+def _short(part: Leaf) -> str:
+    text = plain(str(part.space))
+    return text if len(text) <= 60 else type(part.space).__name__
+
+
 def image_note(env: gym.Env[Any, Any]) -> str | None:
     """A line about image-like observations that are flattened; None: there are none.
 
@@ -43,38 +60,28 @@ def image_note(env: gym.Env[Any, Any]) -> str | None:
         env: with its wrappers.
 
     """
-    while isinstance(env, gym.Wrapper):
-        inner = cast(Any, env.env)
-        if isinstance(env, w.FlattenObservation):
-            stacked = isinstance(inner, w.FrameStackObservation)
-            space = inner.env.observation_space if stacked else inner.observation_space
-            if note := _about(space):
-                return note
-        env = inner
-    return None
-
-
-def _about(space: gym.Space[Any]) -> str | None:
-    found = [box for box in _boxes(space) if _is_image_like(box)]
+    if not isinstance(env, EncodedObservations):
+        return None
+    found = _flattened_images(env.encoder)
     if not found:
         return None
-    shape = found[0].shape
-    what = f"images of shape {shape} ({found[0].dtype}) go through an MLP, flattened to"
-    helps = WHAT_HELPS
-    if is_channels_first(space):  # switched off
-        helps = "env.channels_first=true sends them through the Nature CNN"
-    elif space is not found[0]:
-        helps = "the Nature CNN reads images that are the whole observation"
-    return f"{what} {math.prod(shape):,} values; {helps}"
+    box = found[0]
+    what = f"images of shape {box.shape} ({box.dtype}) are flattened to {math.prod(box.shape):,} values"
+    return f"{what}: {_why(box, env.encoder)}"
 
 
-def _boxes(space: gym.Space[Any]) -> list[spaces.Box]:
-    """The Box spaces in a space."""
-    if isinstance(space, spaces.Dict):
-        return [box for part in space.spaces.values() for box in _boxes(part)]
-    if isinstance(space, spaces.Tuple):
-        return [box for part in space.spaces for box in _boxes(part)]
-    return [space] if isinstance(space, spaces.Box) else []
+def _flattened_images(encoder: ObservationEncoder) -> list[spaces.Box]:
+    pairs = zip(encoder.leaves, encoder.forms, strict=True)
+    boxes = [leaf.space for leaf, form in pairs if form is None]
+    return [box for box in boxes if isinstance(box, spaces.Box) and _is_image_like(box)]
+
+
+def _why(box: spaces.Box, encoder: ObservationEncoder) -> str:
+    if encoder.flatten:
+        return "env.flatten=false sends them through an encoder of images"
+    if sorted(box.shape)[-2] >= SMALLEST:
+        return "env.channels_first=true sends them through an encoder of images"
+    return f"images have {SMALLEST}x{SMALLEST} pixels or more"
 
 
 def _is_image_like(box: spaces.Box) -> bool:

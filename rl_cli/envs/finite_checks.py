@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
 from rl_cli.core.errors import NonFinite
+from rl_cli.core.obs_layout import layout_of
 from rl_cli.core.types import EnvSpec
 from rl_cli.envs.normalization import SCALAR_PATH_MAX
 
@@ -35,13 +36,15 @@ class FiniteChecks:
     float64 must be finite in float32 too.
 
     Args:
-        spec: of the envs; uint8 observations are always finite and are not checked.
+        spec: of the envs; uint8 values are always finite and are not checked.
         dtype: of the observations, before normalization.
 
     """
 
     def __init__(self, spec: EnvSpec, dtype: np.dtype[Any]) -> None:
-        self.skip_obs = spec.obs_dtype == "uint8"
+        self.layout = layout_of(spec)
+        floats = spec.obs_dtype == "float32" or (self.layout is not None and self.layout.floats)
+        self.skip_obs = not floats
         one_row = dtype == np.float32 and spec.num_envs == 1
         self.scalar_path = one_row and math.prod(spec.obs_shape) <= SCALAR_PATH_MAX
 
@@ -69,7 +72,7 @@ class FiniteChecks:
         if magnitude <= REWARD_LIMIT:
             if self.skip_obs or (self.scalar_path and math.isfinite(sum(obs.tolist()[0]))):
                 return
-            flat = obs.ravel()
+            flat = (obs if self.layout is None else self.layout.as_floats(obs)).ravel()
             if float(flat.dot(flat)) <= SQUARE_LIMIT:
                 return
         for i, reward in enumerate(rewards.tolist()):
@@ -95,10 +98,16 @@ class FiniteChecks:
             NonFinite: names the env and the index of the value in its observation.
 
         """
+        if self.layout is not None:
+            obs = self.layout.as_floats(obs)
         if self.skip_obs or is_finite(obs):
             return
         row = next(r for r, o in enumerate(obs) if not is_finite(o))
-        _refuse(obs[row], locate(env_ids[row], None if actions is None else actions[row]))
+        where = locate(env_ids[row], None if actions is None else actions[row])
+        index = int(np.argmin(np.abs(obs[row].ravel()) <= FLOAT32_MAX))
+        value = obs[row].ravel()[index]
+        place = str(index) if self.layout is None else self.layout.name_of(index)
+        raise NonFinite(f"the env returned an observation with {value} at {place}", where, FIX)
 
 
 def check_reward(reward: float, where: Callable[[], str]) -> None:
@@ -115,9 +124,3 @@ def is_finite(array: np.ndarray) -> bool:
     """Whether every value is finite in float32. A sum of squares that overflows is checked by value."""
     flat = array.ravel()
     return float(flat.dot(flat)) <= SQUARE_LIMIT or bool((np.abs(flat) <= FLOAT32_MAX).all())
-
-
-def _refuse(obs: np.ndarray, where: str) -> NoReturn:
-    flat = obs.ravel()
-    index = int(np.argmin(np.abs(flat) <= FLOAT32_MAX))
-    raise NonFinite(f"the env returned an observation with {flat[index]} at {index}", where, FIX)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from rl_cli.core.fields import COUNT, Fields, StateError, array, integer
+from rl_cli.core.obs_layout import layout_of
 from rl_cli.core.seeding import checked_rng_state
 from rl_cli.core.types import EnvSpec, State
 
@@ -45,8 +46,13 @@ class LoadedEnvs:
         self.lengths: list[int] = lengths.tolist()
 
     def normalized_obs(self, clip: float) -> np.ndarray:
-        """Observations to act on, (N, *obs_shape) float32, in [-clip, clip]."""
+        """Observations to act on, (N, *obs_shape), whose vectors are in [-clip, clip]."""
         most = float(np.float32(clip))
+        if (layout := layout_of(self.spec)) is not None:
+            found = self.fields.array("obs", self.raw.shape, self.spec.obs_dtype).copy()
+            if not (np.abs(layout.as_vectors(found)) <= most).all():
+                raise StateError("obs has a value that is not normalised")
+            return found
         return self.fields.array("obs", self.raw.shape, np.float32, -most, most).copy()
 
     def _actions(self, value: object, name: str) -> np.ndarray:
@@ -55,7 +61,7 @@ class LoadedEnvs:
         if isinstance(value, np.ndarray) and value.size == 0 and len(value) == 0:
             return np.empty((0, *action.shape), action.dtype)
         found = array(value, name, (None, *action.shape), action.dtype)
-        if action.sizes and not ((found >= 0) & (found < action.sizes)).all():
+        if action.sizes and not action.contains(found):
             raise StateError(f"{name} has an action that is not one of {list(action.sizes)}")
         return found
 

@@ -21,20 +21,10 @@ from rl_cli.core.processes import end_stray_child, forks
 from rl_cli.envs import atari, minatar
 from rl_cli.envs.checked import Checked, require_spaces
 from rl_cli.envs.faults import is_signal
+from rl_cli.envs.observations import encoded
 from rl_cli.envs.packages import described, module_of, too_new_mujoco
 from rl_cli.envs.user_wrappers import apply_wrappers, import_from_here
-from rl_cli.envs.wrappers import (
-    ActionRepeat,
-    Env,
-    FreshWorld,
-    channels_last,
-    flatten,
-    is_channels_first,
-    is_image,
-    scale_actions,
-    stack_frames,
-    stack_pixels,
-)
+from rl_cli.envs.wrappers import ActionRepeat, Env, FreshWorld, scale_actions
 
 EXTRAS = {"mujoco": "mujoco", "ale": "atari", "minatar": "minatar", "atari": "atari"}
 """Word in gymnasium's error message -> extra of this project that installs the package."""
@@ -54,7 +44,7 @@ def defining_module(cfg: EnvConfig) -> ModuleType | None:
 
 
 def make_env(cfg: EnvConfig, render_mode: str | None = None, training: bool = False) -> Env:
-    """Make an env whose observations are uint8 (C, H, W) pixels or a flat vector.
+    """Make an env whose observations are arrays that a network reads; see `envs.observations`.
 
     Args:
         cfg: configuration of the env.
@@ -63,8 +53,8 @@ def make_env(cfg: EnvConfig, render_mode: str | None = None, training: bool = Fa
         training: apply `episodic_life`.
 
     Raises:
-        BadInput: unknown env, missing package, unknown env.kwargs key, observations that cannot be
-            flattened, preprocessing that does not apply to the env; the env raised an exception.
+        BadInput: unknown env, missing package, unknown env.kwargs key, observations that no
+            network reads, preprocessing that does not apply to the env; the env raised an exception.
 
     """
     with as_bad_input(cfg):
@@ -108,18 +98,7 @@ def interface(env: Env, cfg: EnvConfig) -> Env:
     """Add the wrappers that convert actions and observations; see `make_env`."""
     if cfg.scale_actions:
         env = scale_actions(env)
-    if cfg.channels_first and is_channels_first(env.observation_space):
-        env = channels_last(env)
-    if is_image(env.observation_space):
-        return stack_pixels(env, cfg)
-    if cfg.grayscale or cfg.resize is not None:
-        key = "env.grayscale" if cfg.grayscale else "env.resize"
-        raise BadInput(f"{key} applies to pixel observations only", key, f"leave {key} out")
-    if not isinstance(env.observation_space, spaces.Box) or env.observation_space.shape == ():
-        env = flatten(env, cfg)
-    if cfg.frame_stack > 1:
-        env = stack_frames(env, cfg.frame_stack)
-    return env if len(env.observation_space.shape or ()) == 1 else flatten(env, cfg)
+    return encoded(env, cfg)
 
 
 def _make(cfg: EnvConfig, render_mode: str | None) -> Env:

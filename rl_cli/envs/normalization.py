@@ -12,7 +12,8 @@ import numpy as np
 
 from rl_cli.config.env import EnvConfig
 from rl_cli.core.fields import COUNT, Fields
-from rl_cli.core.types import State
+from rl_cli.core.obs_layout import ObsLayout, layout_of
+from rl_cli.core.types import EnvSpec, State
 
 SCALAR_PATH_MAX = 16
 """Length of a row up to which Python floats are faster than numpy."""
@@ -106,6 +107,36 @@ class ObservationNormalizer:
         return np.array([out], np.float32)
 
 
+class VectorPartNormalizer(ObservationNormalizer):
+    """The same for the vectors of observations with images, which stay as they are.
+
+    Args:
+        layout: of the observations.
+        clip: bound of normalized values.
+
+    """
+
+    def __init__(self, layout: ObsLayout, clip: float) -> None:
+        super().__init__((layout.vectors,), clip)
+        self.layout = layout
+
+    def observe(self, obs: np.ndarray) -> None:
+        """Include raw observations (n, size) in the statistics."""
+        super().observe(self.layout.as_vectors(obs))
+
+    def __call__(self, obs: np.ndarray) -> np.ndarray:
+        """Raw (n, size) -> normalized (n, size), of the same dtype."""
+        normalized = obs.copy()
+        vectors = self.layout.as_vectors(normalized)
+        vectors[...] = super().__call__(vectors)
+        return normalized
+
+    def update_and_normalize(self, obs: np.ndarray) -> np.ndarray:
+        """`observe`, then normalize."""
+        self.observe(obs)
+        return self(obs)
+
+
 class RewardNormalizer:
     """Divides rewards by the running std of the discounted return; the mean is not subtracted."""
 
@@ -151,10 +182,19 @@ class RewardNormalizer:
         self.returns[:] = returns
 
 
+def observation_normalizer(cfg: EnvConfig, spec: EnvSpec) -> ObservationNormalizer | None:
+    """The normalizer of observations (N, *obs_shape) that `cfg` asks for."""
+    if not cfg.normalize_obs:
+        return None
+    layout = layout_of(spec)
+    if layout is not None:
+        return VectorPartNormalizer(layout, cfg.clip_obs)
+    return ObservationNormalizer(spec.obs_shape, cfg.clip_obs)
+
+
 def make_normalizers(
-    cfg: EnvConfig, shape: tuple[int, ...], num_envs: int
+    cfg: EnvConfig, spec: EnvSpec, num_envs: int
 ) -> tuple[ObservationNormalizer | None, RewardNormalizer | None]:
-    """The normalizers that `cfg` asks for, of observations (N, *shape) and of rewards."""
-    obs = ObservationNormalizer(shape, cfg.clip_obs) if cfg.normalize_obs else None
+    """The normalizers that `cfg` asks for, of observations and of the rewards of `num_envs` envs."""
     reward = RewardNormalizer(num_envs, cfg.reward_gamma, cfg.clip_reward)
-    return obs, reward if cfg.normalize_reward else None
+    return observation_normalizer(cfg, spec), reward if cfg.normalize_reward else None

@@ -13,6 +13,7 @@ from gymnasium import spaces
 from rl_cli.config.env import EnvConfig
 from rl_cli.core.errors import BadInput
 from rl_cli.core.types import ActionSpec, EnvSpec
+from rl_cli.envs.observations import parts_of
 from rl_cli.envs.wrappers import Env
 
 DEFAULT_FPS, MAX_FPS = 30.0, 10_000.0
@@ -22,7 +23,7 @@ def spec_of(env: Env, cfg: EnvConfig) -> EnvSpec:
     """Shapes and types of observations and actions of an env that `make_env` made.
 
     Raises:
-        BadInput: the action space is not Discrete, MultiDiscrete (1-D) or Box; a space has no values.
+        BadInput: the action space is not Discrete, MultiDiscrete, MultiBinary or Box; a space has no values.
 
     """
     obs_shape = env.observation_space.shape
@@ -31,13 +32,15 @@ def spec_of(env: Env, cfg: EnvConfig) -> EnvSpec:
         if 0 in (space.shape or ()):
             what = f"{name} of {cfg.id} have no values: {space}"
             raise BadInput(what, f"env.id={cfg.id}", "declare a space of at least one value")
-    pixels = len(obs_shape) == 3
+    parts, pixels = parts_of(env), env.observation_space.dtype == np.uint8
+    is_image = len(obs_shape) == 3
     return EnvSpec(
         obs_shape,
-        "uint8" if pixels else "float32",
+        "uint8" if pixels and any(part.is_image for part in parts) else "float32",
         _action_spec(env, cfg),
         cfg.num_envs,
-        obs_shape[0] // cfg.frame_stack if pixels else 0,
+        obs_shape[0] // cfg.frame_stack if is_image and pixels else 0,
+        parts,
     )
 
 
@@ -45,15 +48,17 @@ def _action_spec(env: Env, cfg: EnvConfig) -> ActionSpec:
     space = env.action_space
     if isinstance(space, spaces.Discrete):
         return ActionSpec("discrete", (), (int(space.n),))
-    if isinstance(space, spaces.MultiDiscrete) and space.nvec.ndim == 1:
-        return ActionSpec("multidiscrete", space.shape, tuple(int(n) for n in space.nvec))
+    if isinstance(space, spaces.MultiDiscrete):
+        return ActionSpec("multidiscrete", space.shape, tuple(int(n) for n in space.nvec.flat))
+    if isinstance(space, spaces.MultiBinary):  # choices of two
+        return ActionSpec("multidiscrete", space.shape, (2,) * math.prod(space.shape))
     if isinstance(space, spaces.Box):
         low, high = (tuple(float(x) for x in bound.flat) for bound in (space.low, space.high))
         return ActionSpec("box", space.shape, (), low, high)
     raise BadInput(
         f"the action space of {cfg.id} is {space}",
         f"env.id={cfg.id}",
-        "supported: Discrete, MultiDiscrete and Box",
+        "supported: Discrete, MultiDiscrete, MultiBinary and Box; wrap the env so that its actions are one",
     )
 
 
@@ -63,7 +68,7 @@ def raw_dtype(env: Env, cfg: EnvConfig, spec: EnvSpec) -> np.dtype[Any]:
     float64 is kept where it is declared, because a float32 of 1e8 + 1 is 1e8, whose distance to the mean
     is lost.
     """
-    if not cfg.normalize_obs:
+    if not cfg.normalize_obs or spec.has_images:
         return np.dtype(spec.obs_dtype)
     return np.result_type(np.dtype(env.observation_space.dtype), np.float32)
 
@@ -71,7 +76,9 @@ def raw_dtype(env: Env, cfg: EnvConfig, spec: EnvSpec) -> np.dtype[Any]:
 def action_decoder(
     space: gym.Space[Any], fast: bool = False
 ) -> Callable[[np.ndarray], Sequence[Any]]:
-    """Function from (N, *action_shape) to N actions as `space.sample()` gives them; Box is clipped.
+    """Function from (N, *action_shape) to N actions as `space.sample()` gives them.
+
+    Actions of a Box are clipped to its bounds; those of whole numbers are rounded before.
 
     Args:
         space: of the actions.
@@ -87,10 +94,25 @@ def action_decoder(
             return list
         return lambda rows: list((rows + start).astype(kind, copy=False))
     if isinstance(space, spaces.Box):
-        low, high, dtype = space.low, space.high, space.dtype
-        return lambda rows: list(np.minimum(np.maximum(rows, low), high).astype(dtype, copy=False))
-    first, integer = cast(spaces.MultiDiscrete, space).start, space.dtype
+        return _box_decoder(space)
+    first = space.start if isinstance(space, spaces.MultiDiscrete) else 0
+    integer = space.dtype
     return lambda rows: list((rows + first).astype(integer, copy=False))
+
+
+def _box_decoder(space: spaces.Box) -> Callable[[np.ndarray], Sequence[Any]]:
+    low, high, dtype = space.low, space.high, space.dtype
+    if dtype.kind == "f":
+        return lambda rows: list(np.minimum(np.maximum(rows, low), high).astype(dtype, copy=False))
+    smallest, largest = low.astype(np.float64), high.astype(np.float64)  # 2**63 - 1 becomes 2**63
+
+    def whole(rows: np.ndarray) -> Sequence[Any]:
+        points = np.rint(rows.astype(np.float64))
+        inside = (points > smallest) & (points < largest)
+        bounds = np.where(points <= smallest, low, high)
+        return list(np.where(inside, np.where(inside, points, 0).astype(dtype), bounds))
+
+    return whole
 
 
 def fps_of(env: Env, cfg: EnvConfig) -> float:

@@ -57,7 +57,7 @@ class VectorEnv:
         self.recordings: list[Recording] = []  # of the same episodes, if recorded
         self.keep_finished = self.reports_raw = False  # set by record_episodes(), report_raw()
         self.reseed, self.episode_numbers = cfg.reseed_episodes, [0] * len(seeds)
-        self.obs_normalizer, self.reward_normalizer = make_normalizers(cfg, spec.obs_shape, n)
+        self.obs_normalizer, self.reward_normalizer = make_normalizers(cfg, spec, n)
         self.sign_reward, self.episodic_life = cfg.sign_reward, cfg.episodic_life
         self.infos = InfoLog(cfg.log_info, n)
         shape = (n, *spec.obs_shape)

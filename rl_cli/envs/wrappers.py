@@ -1,4 +1,4 @@
-"""Wrappers: action repeat, pixel preprocessing, flattening, a new physics world per episode."""
+"""Wrappers: action repeat, scaled actions, a new physics world per episode."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium import wrappers as w
 
-from rl_cli.config.env import EnvConfig
 from rl_cli.core.errors import BadInput
 from rl_cli.envs.checked import Checked
 
@@ -48,95 +47,6 @@ class FreshWorld(gym.Wrapper[Any, Any, Any, Any]):
         env._destroy()
         env.world = Box2D.b2World()
         return self.env.reset(**kwargs)
-
-
-def is_image(space: gym.Space[Any]) -> bool:
-    """Whether observations are uint8 images, (H, W) or (H, W, C), of at least 36x36 pixels."""
-    return (
-        isinstance(space, spaces.Box)
-        and len(space.shape) in (2, 3)
-        and space.dtype == np.uint8
-        and min(space.shape[:2]) >= 36
-    )
-
-
-def is_channels_first(space: gym.Space[Any]) -> bool:
-    """Whether observations are uint8 images (C, H, W), C = 1 to 4, of at least 36x36 pixels."""
-    return (
-        isinstance(space, spaces.Box)
-        and len(space.shape) == 3
-        and space.dtype == np.uint8
-        and space.shape[0] <= 4
-        and min(space.shape[1:]) >= 36
-    )
-
-
-def channels_last(env: Env) -> Env:
-    """Transpose images (C, H, W) to (H, W, C)."""
-    space = cast(spaces.Box, env.observation_space)
-    low, high = space.low.transpose(1, 2, 0), space.high.transpose(1, 2, 0)
-    return w.TransformObservation(
-        env, lambda obs: np.asarray(obs).transpose(1, 2, 0), spaces.Box(low, high, dtype=np.uint8)
-    )
-
-
-def stack_pixels(env: Env, cfg: EnvConfig) -> Env:
-    """Convert uint8 (H, W) or (H, W, c) frames to (C, H, W), C = frame_stack * c, oldest first.
-
-    Raises:
-        BadInput: normalize_obs is set.
-
-    """
-    if cfg.normalize_obs:
-        raise BadInput(
-            "the network scales pixels to [0, 1]; normalize_obs applies to vectors only",
-            "env.normalize_obs=true",
-            "leave env.normalize_obs out",
-        )
-    if cfg.grayscale and (env.observation_space.shape or ())[2:] == (3,):
-        env = w.GrayscaleObservation(env)
-    if cfg.resize is not None:
-        env = w.ResizeObservation(env, (cfg.resize, cfg.resize))
-    if cfg.frame_stack > 1:
-        env = stack_frames(env, cfg.frame_stack)
-    shape = env.observation_space.shape or ()
-    stacked = shape if cfg.frame_stack > 1 else (1, *shape)  # (K, H, W) or (K, H, W, 3)
-    channels = stacked[3] if len(stacked) == 4 else 1
-    size = (stacked[0] * channels, *stacked[1:3])
-
-    def channels_first(obs: Any) -> np.ndarray:
-        frames = np.asarray(obs).reshape(stacked)
-        if channels > 1:
-            frames = frames.transpose(0, 3, 1, 2)
-        return np.ascontiguousarray(frames.reshape(size))
-
-    return w.TransformObservation(env, channels_first, spaces.Box(0, 255, size, np.uint8))
-
-
-def stack_frames(env: Env, count: int) -> Env:
-    """Stack the last `count` observations. Copies: an env may return the same array each time."""
-    copies = w.TransformObservation(env, lambda obs: np.array(obs), env.observation_space)
-    return w.FrameStackObservation(copies, count)
-
-
-def flatten(env: Env, cfg: EnvConfig) -> Env:
-    """Flatten any observation of a fixed size to a vector.
-
-    Raises:
-        BadInput: the size is not fixed.
-
-    """
-    try:
-        fixed = bool(env.observation_space.is_np_flattenable)
-    except NotImplementedError:  # a space of the env's own
-        fixed = False
-    if not fixed:
-        raise BadInput(
-            f"observations of {cfg.id} have no fixed size: {env.observation_space}",
-            f"env.id={cfg.id}",
-            "supported: Box, Discrete, MultiBinary, MultiDiscrete, and Dict or Tuple of these",
-        )
-    return w.FlattenObservation(env)
 
 
 def scale_actions(env: Env) -> Env:

@@ -19,7 +19,7 @@ from rl_cli.core.start_folder import absolute
 from rl_cli.core.types import EnvSpec
 from rl_cli.envs.interface import Interface, rows_of
 from rl_cli.envs.make import make_own_env
-from rl_cli.envs.normalization import ObservationNormalizer
+from rl_cli.envs.normalization import ObservationNormalizer, observation_normalizer
 from rl_cli.envs.spaces import raw_dtype, spec_of
 from rl_cli.envs.trust import require_confirmed
 from rl_cli.evaluation.watchdog import close_in_time
@@ -178,9 +178,7 @@ def load_agent(folder: Path, env_changes: Mapping[str, Any], device: str) -> Age
     algo_cls = algos.load(name)
     refuse_other_sizes(algo_cls, algo_cfg, spec, [folder])
     algo = make_algorithm(algo_cls, algo_cfg.to_replay(), spec, 1, manifest.seed, device)
-    normalizer = (
-        ObservationNormalizer(spec.obs_shape, env_cfg.clip_obs) if env_cfg.normalize_obs else None
-    )
+    normalizer = observation_normalizer(env_cfg, spec)
     limit = 8 * algo.learner.flat.numel() + 64 * math.prod(spec.obs_shape) + (1 << 20)
     weights = checkpoint_reader.read_policy(folder, manifest, limit)
     try:

@@ -17,7 +17,14 @@ from rl_cli.export.graph import Graph
 from rl_cli.models import return_distributions as returns_of
 from rl_cli.models.action_distributions import Categorical
 from rl_cli.models.gaussians import GSDE, FixedGaussian, Gaussian, StateDependentGaussian
-from rl_cli.models.networks import MLP, Identity, LatentMLP, NatureCNN
+from rl_cli.models.image_encoders import (
+    ConvEncoder,
+    FlatImage,
+    ImageEncoder,
+    MinAtarCNN,
+    NatureCNN,
+)
+from rl_cli.models.networks import MLP, Identity, LatentMLP
 from rl_cli.models.q_heads import Dueling, NoisyMLP
 
 
@@ -91,6 +98,8 @@ def _normalized(graph: Graph, normalizer: ObservationNormalizer | None) -> int:
     """The input of the network. Statistics are float64, as in `ObservationNormalizer`."""
     if normalizer is None:
         return 0
+    if type(normalizer) is not ObservationNormalizer:
+        raise _unsupported(normalizer)
     mean, std = normalizer.mean_and_std()
     x = graph.with_constant("subtract", graph.cast(0, np.float64), mean)
     x = graph.with_constant("divide", x, std)
@@ -101,14 +110,25 @@ def _normalized(graph: Graph, normalizer: ObservationNormalizer | None) -> int:
 def _encoded(graph: Graph, encoder: object, arrays: Arrays, x: int) -> int:
     if type(encoder) is Identity:
         return x
-    if type(encoder) is NatureCNN:
-        x = graph.with_constant("divide", graph.cast(x, np.float32), 255.0)
-        for i, (_, _, stride) in enumerate(encoder.LAYERS):
+    if type(encoder) is FlatImage:
+        return graph.reshape(_scaled(graph, encoder, x), (encoder.features,))
+    if isinstance(encoder, ConvEncoder) and type(encoder) in (NatureCNN, MinAtarCNN):
+        x = _scaled(graph, encoder, x)
+        for i, (_, stride) in enumerate(encoder.kernels):
             x = graph.elementwise("relu", graph.conv(x, *_layer(arrays, encoder.name, i), stride))
         x = graph.reshape(x, (encoder.flat,))
-        last = len(encoder.LAYERS)
+        last = len(encoder.kernels)
         return graph.elementwise("relu", graph.linear(x, *_layer(arrays, encoder.name, last)))
     raise _unsupported(encoder)
+
+
+def _scaled(graph: Graph, encoder: ImageEncoder, x: int) -> int:
+    """The values of an image, mapped to [0, 1]; see `ImageEncoder.scaled`."""
+    low, high = encoder.part.low, encoder.part.high
+    x = graph.cast(x, np.float32)
+    if low != 0.0:
+        x = graph.with_constant("subtract", x, low)
+    return x if high - low == 1.0 else graph.with_constant("divide", x, high - low)
 
 
 def _layer(arrays: Arrays, name: str, number: int) -> tuple[np.ndarray, np.ndarray]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import torch
 
+from rl_cli.config.algorithm import AUTO, EncoderChoice
 from rl_cli.config.ppo import Std
 from rl_cli.core.types import EnvSpec, Params
 from rl_cli.models.action_distributions import make_distribution
-from rl_cli.models.networks import MLP, Encoder, LatentMLP, Trunk, make_encoder
+from rl_cli.models.encoders import make_encoder
+from rl_cli.models.networks import MLP, Encoder, LatentMLP, Trunk
 
 
 class ActorCritic:
-    """Two separate MLPs for vector observations; two heads on shared convolutions for pixels.
+    """Two separate MLPs, for observations with images on the features of one shared encoder.
 
     `actor` and `critic` map features to outputs; `distribution` interprets the actor's output.
     `policy_net` maps the features of `obs_encoder` to the same output in one MLP, for acting.
@@ -21,6 +23,7 @@ class ActorCritic:
         hidden_sizes, activation: of the MLPs.
         log_std_init, std, squash: see `make_distribution`.
         shared: actor and critic share the hidden layers and have one linear layer each.
+        encoder: what encodes images.
 
     Raises:
         BadInput: the action space does not support `std` or `squash`; images are too small.
@@ -36,8 +39,9 @@ class ActorCritic:
         std: Std = "learned",
         squash: bool = False,
         shared: bool = False,
+        encoder: EncoderChoice = AUTO,
     ) -> None:
-        self.obs_encoder = make_encoder(spec.obs_shape)
+        self.obs_encoder = make_encoder(spec, encoder)
         self.encoder: Encoder = self.obs_encoder
         trunk = Trunk(self.obs_encoder, hidden_sizes, activation) if shared else None
         if trunk is not None:

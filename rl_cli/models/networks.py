@@ -7,14 +7,12 @@ so the same network runs with the online weights and with the target weights.
 from __future__ import annotations
 
 import copy
-import math
 from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
 import torch
 
-from rl_cli.core.errors import BadInput
 from rl_cli.core.types import Arrays, Params
 
 ORTHOGONAL_HIDDEN_GAIN = 2**0.5
@@ -139,10 +137,17 @@ class LatentMLP(MLP):
 
 
 class Identity:
-    """Encoder of vector observations: the features are the observation."""
+    """Encoder of vector observations: the features are the observation.
 
-    def __init__(self, obs_shape: tuple[int, ...]) -> None:
+    Args:
+        obs_shape: (D,).
+        description: see `encoders.ObsEncoder`.
+
+    """
+
+    def __init__(self, obs_shape: tuple[int, ...], description: str = "") -> None:
         (self.features,) = obs_shape
+        self.description = description
 
     @property
     def size(self) -> int:
@@ -154,57 +159,6 @@ class Identity:
 
     def __call__(self, params: Params, obs: torch.Tensor) -> torch.Tensor:
         return obs
-
-
-class NatureCNN:
-    """Convolutional encoder of Mnih et al. 2015 for (B, C, H, W) uint8 images, scaled to [0, 1].
-
-    Raises:
-        BadInput: the image is smaller than 36 x 36 pixels.
-
-    """
-
-    LAYERS = ((32, 8, 4), (64, 4, 2), (64, 3, 1))  # channels, kernel, stride
-    WIDTH = 512
-    SMALLEST = 36  # pixels per side; the last convolution reduces them to one
-
-    def __init__(self, obs_shape: tuple[int, ...], name: str = "encoder") -> None:
-        channels, height, width = obs_shape
-        if min(height, width) < self.SMALLEST:
-            raise BadInput(
-                f"images of {height} x {width} pixels are too small for the convolutional encoder",
-                f"observations of {list(obs_shape)}",
-                "env.resize=84",
-            )
-        self.name, self.features, self.shapes = name, self.WIDTH, []
-        for out, kernel, stride in self.LAYERS:
-            self.shapes.append((out, channels, kernel, kernel))
-            height, width = (height - kernel) // stride + 1, (width - kernel) // stride + 1
-            channels = out
-        self.flat = channels * height * width
-
-    @property
-    def size(self) -> int:
-        """Number of parameters that `init` creates."""
-        convolutions = sum(math.prod(shape) + shape[0] for shape in self.shapes)
-        return convolutions + layers_size((self.flat, self.WIDTH))
-
-    def init(self, generator: torch.Generator) -> Params:
-        params: Params = {}
-        for i, shape in enumerate([*self.shapes, (self.WIDTH, self.flat)]):
-            layer = orthogonal_layer(shape, ORTHOGONAL_HIDDEN_GAIN, generator)
-            params[f"{self.name}.{i}.weight"], params[f"{self.name}.{i}.bias"] = layer
-        return params
-
-    def __call__(self, params: Params, obs: torch.Tensor) -> torch.Tensor:
-        functional = torch.nn.functional
-        x = obs.float() / 255.0
-        for i, (_, _, stride) in enumerate(self.LAYERS):
-            weight, bias = params[f"{self.name}.{i}.weight"], params[f"{self.name}.{i}.bias"]
-            x = functional.conv2d(x, weight, bias, stride=stride).relu()
-        last = len(self.LAYERS)
-        weight, bias = params[f"{self.name}.{last}.weight"], params[f"{self.name}.{last}.bias"]
-        return functional.linear(x.flatten(1), weight, bias).relu()
 
 
 class Trunk:
@@ -253,11 +207,6 @@ def active_layers(
     for w, b in layers:
         x = activation(linear(x, params[w], params[b]))
     return x
-
-
-def make_encoder(obs_shape: tuple[int, ...]) -> Encoder:
-    """`NatureCNN` for (C, H, W) images, `Identity` for vectors."""
-    return NatureCNN(obs_shape) if len(obs_shape) == 3 else Identity(obs_shape)
 
 
 def uniform_layer(

@@ -7,8 +7,10 @@ from typing import TypeVar
 import numpy as np
 import torch
 
+from rl_cli.config.algorithm import AUTO, EncoderChoice
 from rl_cli.core.types import EnvSpec, Params
-from rl_cli.models.networks import MLP, Head, make_encoder
+from rl_cli.models.encoders import make_encoder
+from rl_cli.models.networks import MLP, Head
 from rl_cli.models.q_heads import Dueling, NoisyMLP
 from rl_cli.models.return_distributions import ReturnDistribution
 
@@ -19,11 +21,12 @@ class QNetwork:
     """Z(s, .; theta): K outputs for each of A actions, which `returns` interprets.
 
     Args:
-        spec: observation shape (images are encoded by convolutions) and one discrete action.
+        spec: observation shape and one discrete action.
         hidden_sizes, activation: of the fully connected layers.
         returns: Q-values, C51 or QR-DQN; K = returns.atoms.
         dueling: value and advantage streams (`q_heads.Dueling`).
-        noisy: all fully connected layers are noisy (`q_heads.NoisyMLP`).
+        noisy: all fully connected layers after the encoder are noisy (`q_heads.NoisyMLP`).
+        encoder: what encodes images.
 
     """
 
@@ -35,10 +38,11 @@ class QNetwork:
         returns: ReturnDistribution,
         dueling: bool,
         noisy: bool,
+        encoder: EncoderChoice = AUTO,
     ) -> None:
         (num_actions,) = spec.action.sizes
         self.num_actions, self.returns = num_actions, returns
-        self.encoder = make_encoder(spec.obs_shape)
+        self.encoder = make_encoder(spec, encoder)
         make, features, atoms = NoisyMLP if noisy else MLP, self.encoder.features, returns.atoms
         self.head: Head
         if dueling:

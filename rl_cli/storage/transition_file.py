@@ -12,6 +12,7 @@ import safetensors.numpy
 
 from rl_cli.core.errors import BadInput
 from rl_cli.core.memory import limit
+from rl_cli.core.obs_layout import layout_of
 from rl_cli.core.start_folder import absolute
 from rl_cli.core.types import EnvSpec, Transition
 from rl_cli.storage.atomic_files import storing, write_atomic
@@ -78,14 +79,17 @@ def _checked(arrays: dict[str, np.ndarray], spec: EnvSpec) -> Transition:
         raise ValueError(f"it contains {', '.join(sorted(arrays))[:80] or 'nothing'}")
     rows = Transition(**arrays)
     count = len(rows.reward) if rows.reward.ndim else 0
+    layout = layout_of(spec)
     for name, (shape, dtype) in expected.items():
         found = arrays[name]
         if found.shape != (count, *shape) or found.dtype != dtype or count == 0:
             raise ValueError(
                 f"{name} is {found.dtype} {found.shape}, not {dtype} {('rows', *shape)}"
             )
+        if name in ("obs", "next_obs") and layout is not None:
+            found = layout.as_floats(found)
         if found.dtype.kind == "f" and not np.isfinite(found).all():
             raise ValueError(f"{name} is not finite")
-    if spec.action.sizes and not ((rows.action >= 0) & (rows.action < spec.action.sizes)).all():
+    if not spec.action.contains(rows.action):
         raise ValueError(f"an action is not one of {list(spec.action.sizes)}")
     return rows

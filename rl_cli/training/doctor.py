@@ -18,7 +18,6 @@ from rl_cli.core.errors import RunError
 from rl_cli.core.processes import no_silent_exit
 from rl_cli.core.start_folder import remembered
 from rl_cli.core.torch_settings import torch_settings
-from rl_cli.core.types import EnvSpec
 from rl_cli.envs.vector import VectorEnv
 from rl_cli.envs.vector_factory import make_envs
 from rl_cli.evaluation.frames import VideoUnavailable
@@ -100,7 +99,7 @@ class Doctor:
         cfg = _starting_at_once(self.cfg)
         algo = make_run_algorithm(cfg, envs, None)
         parameters = sum(value.numel() for value in algo.policy_state().values())
-        _report("encoder", _encoder(cfg, envs.spec))
+        _report("encoder", _encoder(algo))
         _report("parameters", f"{parameters:,}")
         _report("device", str(algo.device))
         use_compiler(cfg, algo, envs.spec, _note, lambda: False, _quietly)
@@ -181,10 +180,10 @@ def _starting_at_once(cfg: RunConfig) -> RunConfig:
     return dataclasses.replace(cfg, algo=dataclasses.replace(cfg.algo, **changed))
 
 
-def _encoder(cfg: RunConfig, spec: EnvSpec) -> str:
-    sizes = "-".join(map(str, cfg.algo.hidden_sizes)) or "none"
-    kind = "Nature CNN, then an MLP" if len(spec.obs_shape) == 3 else "MLP"
-    return f"{kind}; hidden layers: {sizes}, {cfg.algo.activation}"
+def _encoder(algo: Algorithm[Any]) -> str:
+    sizes = "-".join(map(str, algo.cfg.hidden_sizes)) or "none"
+    hidden = f"hidden layers: {sizes}, {algo.cfg.activation}"
+    return "; ".join(filter(None, [algo.encoder_description, hidden]))
 
 
 def _compiler() -> str:

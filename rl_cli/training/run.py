@@ -109,6 +109,7 @@ class Experiment:
             "folder": relative(self.folder),
             "preset": plain(self.labels.preset),
             "seed": str(self.cfg.seed),
+            "network": self._network(),
         }
         facts = {name: value for name, value in facts.items() if value}
         title = " · ".join(self.labels[:2])
@@ -122,6 +123,10 @@ class Experiment:
             self._note_inexact()
         if changes:
             self.monitor.note(f"since the start before: {'; '.join(changes)}")
+
+    def _network(self) -> str:
+        described, size = self.algo.encoder_description, self.algo.learner.flat.numel()
+        return plain("; ".join(filter(None, [described, f"{size:,} parameters"])))
 
     def _note_inexact(self) -> None:
         reasons = "; ".join(self.run.exactness.now.values())

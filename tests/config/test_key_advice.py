@@ -15,8 +15,8 @@ from rl_cli.cli import train as rl_train
 from rl_cli.cli.train_task import TrainTask
 from rl_cli.config.schema import keys
 from rl_cli.core.errors import BadInput
-from rl_cli.core.types import ActionSpec, EnvSpec
-from rl_cli.models.networks import NatureCNN
+from rl_cli.core.types import ActionSpec, EnvSpec, ObsPart
+from rl_cli.models.image_encoders import NatureCNN
 from tests.config.test_config import ALGOS, EXPERIMENTS, compose
 
 CONTRADICTIONS = [
@@ -203,11 +203,15 @@ def test_title_is_rainbow_only_with_all_its_extensions():
     assert caught.value.where == "algo=rainbow"
 
 
+def image(*size):
+    return ObsPart("", (3, *size), "uint8", 0.0, 255.0)
+
+
 def test_too_small_pixel_observations_are_refused_with_their_size():
-    assert NatureCNN((3, 36, 36)).flat == 64
+    assert NatureCNN(image(36, 36), "encoder").flat == 64
     with pytest.raises(BadInput, match="35 x 80 pixels are too small") as caught:
-        NatureCNN((3, 35, 80))
-    assert caught.value.fix == "env.resize=84"
+        NatureCNN(image(35, 80), "encoder")
+    assert caught.value.fix == "algo.encoder=auto, or env.resize=84"
 
 
 def test_value_out_of_range_is_refused_with_the_description_of_its_key():

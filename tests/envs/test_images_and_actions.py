@@ -66,23 +66,31 @@ def test_they_are_stacked_resized_and_grey_like_other_images():
 
 
 @pytest.mark.parametrize(
-    ("space", "words"),
+    ("space", "values"),
     [
-        (spaces.Box(0, 1, (3, 64, 64), np.float32), ["(3, 64, 64) (float32)", "12,288", "uint8"]),
-        (spaces.Box(shape=(3, 20, 20), **IMAGE), ["(3, 20, 20)", "1,200 values", "36x36"]),
-        (spaces.Box(shape=(12, 84, 84), **IMAGE), ["(12, 84, 84)", "84,672 values"]),
-        (spaces.Box(shape=(20, 20), **IMAGE), ["(20, 20)", "400 values"]),
+        (spaces.Box(0, 1, (3, 64, 64), np.float32), "12,288 values"),
+        (spaces.Box(shape=(3, 20, 20), **IMAGE), "1,200 values"),
+        (spaces.Box(shape=(12, 84, 84), **IMAGE), "84,672 values"),
+        (spaces.Box(shape=(20, 20), **IMAGE), "400 values"),
         (
             spaces.Dict({"a": spaces.Box(shape=(64, 64, 3), **IMAGE), "b": spaces.Discrete(2)}),
-            ["(64, 64, 3)", "12,288 values", "whole observation"],
+            "12,288 values",
         ),
     ],
 )
 @pytest.mark.parametrize("frame_stack", [1, 2])
-def test_images_that_go_through_an_mlp_are_named(space, words, frame_stack):
-    line = image_note(made(space, frame_stack=frame_stack))
-    assert "go through an MLP" in line
-    assert all(word in line for word in words)
+def test_images_are_flattened_as_in_earlier_runs_on_request(space, values, frame_stack):
+    env = made(space, frame_stack=frame_stack, flatten=True)
+    assert env.observation_space.shape == (spaces.flatdim(space) * frame_stack,)
+    line = image_note(env)
+    assert values in line
+    assert "env.flatten=false" in line
+    assert image_note(made(space, frame_stack=frame_stack)) is None
+
+
+def test_arrays_that_are_too_small_for_images_are_named():
+    line = image_note(made(spaces.Box(shape=(6, 8, 3), **IMAGE)))
+    assert "(6, 8, 3) (uint8) are flattened to 144 values: images have 7x7 pixels" in line
 
 
 @pytest.mark.parametrize(
@@ -95,7 +103,9 @@ def test_images_that_go_through_an_mlp_are_named(space, words, frame_stack):
     ],
 )
 def test_vectors_and_small_tables_are_not_called_images(space):
-    assert image_note(made(space, frame_stack=3)) is None
+    env = made(space, frame_stack=3)
+    assert image_note(env) is None
+    assert len(env.observation_space.shape) == 1
 
 
 def test_channels_first_can_be_switched_off_as_in_earlier_runs():

@@ -9,9 +9,18 @@ from torch import nn
 
 from rl_cli import algos
 from rl_cli.config.schema import build, keys
-from rl_cli.core.types import ActionSpec, EnvSpec
-from rl_cli.models.networks import MLP, Identity, NatureCNN, make_encoder
+from rl_cli.core.types import ActionSpec, EnvSpec, ObsPart
+from rl_cli.models.encoders import make_encoder
+from rl_cli.models.image_encoders import NatureCNN
+from rl_cli.models.networks import MLP, Identity
 from tests.config.test_config import checked, compose
+
+
+def image(*shape):
+    return ObsPart("", shape, "uint8", 0.0, 255.0)
+
+
+ONE_OF_TWO = ActionSpec("discrete", (), (2,))
 
 
 def seeded(seed=0):
@@ -97,10 +106,10 @@ def test_init_depends_on_generator_seed(output_gain):
 
 def test_init_ignores_global_generator():
     before = torch.get_rng_state()
-    first = NatureCNN((1, 36, 36)).init(seeded())
+    first = NatureCNN(image(1, 36, 36), "encoder").init(seeded())
     assert torch.equal(torch.get_rng_state(), before)
     torch.rand(10)  # advances the global generator
-    again = NatureCNN((1, 36, 36)).init(seeded())
+    again = NatureCNN(image(1, 36, 36), "encoder").init(seeded())
     assert all(torch.equal(first[name], again[name]) for name in first)
 
 
@@ -125,7 +134,7 @@ def nature_oracle(params, channels, flat):
     ],
 )
 def test_nature_cnn_equals_torch_layers_on_scaled_images(shape, flat):
-    cnn = NatureCNN(shape)
+    cnn = NatureCNN(image(*shape), "encoder")
     params = cnn.init(seeded())
     obs = torch.randint(0, 256, (2, *shape), generator=seeded(1), dtype=torch.uint8)
     features = cnn(params, obs)
@@ -135,7 +144,7 @@ def test_nature_cnn_equals_torch_layers_on_scaled_images(shape, flat):
 
 
 def test_nature_cnn_init_is_orthogonal_with_gain_root_two():
-    params = NatureCNN((4, 84, 84)).init(seeded())
+    params = NatureCNN(image(4, 84, 84), "encoder").init(seeded())
     shapes = [(32, 4, 8, 8), (64, 32, 4, 4), (64, 64, 3, 3), (512, 3136)]
     for i, shape in enumerate(shapes):
         assert params[f"encoder.{i}.weight"].shape == shape
@@ -144,7 +153,7 @@ def test_nature_cnn_init_is_orthogonal_with_gain_root_two():
 
 
 def test_encoder_of_vectors_is_identity():
-    encoder = make_encoder((7,))
+    encoder = make_encoder(EnvSpec((7,), "float32", ONE_OF_TWO, 1))
     obs = torch.randn(2, 7, generator=seeded())
     assert isinstance(encoder, Identity)
     assert encoder.features == 7
@@ -153,7 +162,7 @@ def test_encoder_of_vectors_is_identity():
 
 
 def test_encoder_of_images_is_nature_cnn():
-    assert isinstance(make_encoder((3, 96, 96)), NatureCNN)
+    assert isinstance(make_encoder(EnvSpec((3, 96, 96), "uint8", ONE_OF_TWO, 1)), NatureCNN)
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh"])

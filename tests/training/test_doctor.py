@@ -55,7 +55,7 @@ def test_everything_of_a_run_is_reported_and_no_file_written(here, capsys):
     assert found["env"] == "CartPole-v1; env.num_envs=2"
     assert found["observations"] == "4 float32"
     assert found["actions"] == "discrete 2"
-    assert found["encoder"] == "MLP; hidden layers: 64-64, tanh"
+    assert found["encoder"] == "vector (4,) -> mlp; hidden layers: 64-64, tanh"
     assert found["first update"].startswith("after 16 steps")
     assert found["renderer"] == "frames of 600x400, 50 per second"
     assert "not compiled" in found["compiler"]
