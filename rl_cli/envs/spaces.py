@@ -94,7 +94,9 @@ def action_decoder(
             return list
         return lambda rows: list((rows + start).astype(kind, copy=False))
     if isinstance(space, spaces.Box):
-        return _box_decoder(space)
+        decode = _box_decoder(space)
+        # an element of an array of shape (N,) is a number; the env expects an array of shape ()
+        return decode if space.shape else lambda rows: [np.asarray(a) for a in decode(rows)]
     first = space.start if isinstance(space, spaces.MultiDiscrete) else 0
     integer = space.dtype
     return lambda rows: list((rows + first).astype(integer, copy=False))

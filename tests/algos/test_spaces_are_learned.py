@@ -10,7 +10,7 @@ from gymnasium import spaces
 from rl_cli import algos
 from tests.algos.test_algorithms import settings
 from tests.conftest import FULL
-from tests.space_envs import Told, envs_of
+from tests.space_envs import Told, Wanted, envs_of
 
 SETTINGS = {
     "dqn": {"learning_rate": 3e-3, "learning_starts": 64, "train_every": 8, "batch_size": 32,
@@ -126,3 +126,63 @@ def test_what_an_observation_tells_is_learned(name, kind):
     envs = envs_of(lambda: Told(space, keys.get("silent", ())), **changes)
     extra, name = (SWITCHES, "dqn") if name == "rainbow" else ({}, name)
     assert right(envs, learned(envs, name, **extra)) > 0.95
+
+
+def bounded(low, high, shape=(2,), dtype=np.float32):
+    return spaces.Box(np.full(shape, low), np.full(shape, high), dtype=dtype)
+
+
+# space, the best action, the scale of distances, and how near the policy comes to it
+ACTIONS = {
+    "MultiBinary": (spaces.MultiBinary(3), [1, 0, 1], 1.0, 0.0),
+    "MultiBinary of two axes": (spaces.MultiBinary((2, 2)), [[1, 0], [0, 1]], 1.0, 0.0),
+    "MultiDiscrete of two axes": (
+        spaces.MultiDiscrete([[2, 3], [2, 2]], start=[[5, 0], [0, 0]]), [[6, 2], [0, 1]], 1.0, 0.0,
+    ),
+    "Discrete with start": (spaces.Discrete(3, start=-5), -3, 1.0, 0.0),
+    "Box of one number": (bounded(-1, 1, ()), 0.8, 1.0, 0.3),
+    "one-sided Box": (spaces.Box(np.array([0, -np.inf]), np.array([np.inf, 0])), [0.6, -0.6], 1, 0.3),
+    "Box without bounds": (bounded(-np.inf, np.inf), [0.6, -0.6], 1.0, 0.3),
+    "float64 Box": (bounded(-1, 1, dtype=np.float64), [0.6, -0.6], 1.0, 0.3),
+    "Box of whole numbers": (bounded(-2, 2, dtype=np.int32), [1, -1], 1.0, 0.0),
+    "Box of bytes": (bounded(0, 2, dtype=np.uint8), [2, 0], 1.0, 0.0),
+}  # fmt: skip
+DISCRETE = (
+    "MultiBinary",
+    "MultiBinary of two axes",
+    "MultiDiscrete of two axes",
+    "Discrete with start",
+)
+ACTION_CASES = [(n, k) for n in ("ppo", "reinforce") for k in ACTIONS] + [
+    ("dqn", "Discrete with start")
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    ACTION_CASES
+    if FULL
+    else [
+        ("ppo", "Box of whole numbers"),
+        ("reinforce", "MultiBinary"),
+    ],
+)
+def test_the_wanted_action_is_learned(name, kind):
+    space, best, scale, near = ACTIONS[kind]
+    std = {} if kind in DISCRETE or name == "dqn" else {"log_std_init": -0.7}
+    envs = envs_of(lambda: Wanted(space, best, scale))
+    steps = 4_096 if name == "reinforce" else 3_000
+    algo = learned(envs, name, steps, **std)
+    transition, _ = envs.step(algo.predict(envs.obs, None))
+    assert (transition.reward >= -near - 1e-6).all(), transition.reward
+
+
+@pytest.mark.parametrize("encoder", ["mlp", "nature_cnn", "impala", "minatar_cnn"])
+@pytest.mark.skipif(not FULL, reason="long form")
+def test_each_encoder_learns(encoder):
+    space = spaces.Dict({"image": box((36, 36, 2), np.uint8), "vel": VEL})
+    envs = envs_of(lambda: Told(space, ("vel",)))
+    sizes = (
+        {} if encoder in ("mlp", "nature_cnn") else {"encoder_channels": [8], "encoder_width": 32}
+    )
+    assert right(envs, learned(envs, "ppo", encoder=encoder, **sizes)) > 0.95

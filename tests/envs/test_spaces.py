@@ -111,6 +111,7 @@ def test_actions_of_a_box_are_rounded_and_clipped_to_its_dtype(space, rows, expe
     rows = np.array(rows, np.float32)
     found = action_decoder(space)(rows)
     assert all(space.contains(action) for action in found)
+    assert {type(action) for action in found} == {np.ndarray}
     assert [np.asarray(action).item() for action in found] == expected
 
 

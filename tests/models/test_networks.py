@@ -8,10 +8,13 @@ import torch
 from torch import nn
 
 from rl_cli import algos
+from rl_cli.config.algorithm import EncoderChoice
 from rl_cli.config.schema import build, keys
+from rl_cli.core.errors import BadInput
+from rl_cli.core.obs_layout import ObsLayout
 from rl_cli.core.types import ActionSpec, EnvSpec, ObsPart
 from rl_cli.models.encoders import make_encoder
-from rl_cli.models.image_encoders import NatureCNN
+from rl_cli.models.image_encoders import Impala, MinAtarCNN, NatureCNN
 from rl_cli.models.networks import MLP, Identity
 from tests.config.test_config import checked, compose
 
@@ -221,3 +224,70 @@ def test_size_equals_number_of_parameters(algo, changes, shape):
     cfg = build(cls.Config, values, "algo")
     made = cls(cfg, spec, 100, 0, torch.device("cpu"))
     assert cls.size(cfg, spec) == made.learner.flat.numel()
+
+
+def test_impala_equals_torch_layers():
+    """Two stages: 7 x 9 pixels become 4 x 5, then 2 x 3."""
+    part = ObsPart("", (3, 7, 9), "uint8", 0.0, 255.0)
+    net = Impala(part, "encoder", (4, 6), 10)
+    params = net.init(seeded())
+    convolutions = [nn.Conv2d(*shape[1::-1], 3, padding=1) for shape in net.shapes[:-1]]
+    last = nn.Linear(6 * 2 * 3, 10)
+    put([*convolutions, last], params, "encoder")
+    obs = torch.randint(0, 256, (2, 3, 7, 9), generator=seeded(1), dtype=torch.uint8)
+    x = obs / 255
+    for first, a, b, c, d in (convolutions[:5], convolutions[5:]):
+        x = nn.functional.max_pool2d(first(x), 3, 2, 1)
+        x = x + b(a(x.relu()).relu())
+        x = x + d(c(x.relu()).relu())
+    torch.testing.assert_close(net(params, obs), last(x.relu().flatten(1)).relu())
+    assert (net.features, net.size) == (10, sum(p.numel() for p in params.values()))
+
+
+def test_parts_are_encoded_apart_and_joined():
+    """A row of bytes: two vectors, a float image, a uint8 image; each reaches its own encoder."""
+    parts = (
+        ObsPart("a", (2,), "float32"),
+        ObsPart("b", (3,), "float32"),
+        ObsPart("depth", (1, 8, 8), "float32", -1.0, 3.0),
+        ObsPart("eye", (3, 7, 7), "uint8", 0.0, 10.0),
+    )
+    layout = ObsLayout(parts)
+    rng = np.random.default_rng(0)
+    a, b, depth = (rng.normal(size=p.shape).astype(np.float32) for p in parts[:3])
+    eye = rng.integers(0, 11, (3, 7, 7), np.uint8)
+    row = torch.from_numpy(layout.pack([a, b, depth, eye]))[None]
+    spec = EnvSpec((layout.size,), layout.dtype, ONE_OF_TWO, 1, 0, parts)
+    net = make_encoder(spec)
+    params = net.init(seeded())
+    images = [MinAtarCNN(part, f"encoder.{part.name}") for part in parts[2:]]
+    alone = [
+        e(params, torch.from_numpy(x)[None]) for e, x in zip(images, (depth, eye), strict=True)
+    ]
+    vectors = torch.from_numpy(np.concatenate([a, b]))[None]
+    assert torch.equal(net(params, row), torch.cat([vectors, *alone], 1))
+    # the values are mapped from the bounds to [0, 1]
+    scaled = [ObsPart(p.name, p.shape, "float32") for p in parts[2:]]
+    mapped = [(torch.from_numpy(depth) + 1) / 4, torch.from_numpy(eye) / 10]
+    for part, values, expected in zip(scaled, mapped, alone, strict=True):
+        found = MinAtarCNN(part, f"encoder.{part.name}")(params, values[None])
+        torch.testing.assert_close(found, expected)
+    assert net.description == (
+        "depth (1,8,8) -> minatar_cnn 128; eye (3,7,7) -> minatar_cnn 128; a (2,) -> mlp; b (3,) -> mlp"
+    )
+    assert net.size == sum(value.numel() for value in params.values())
+
+
+@pytest.mark.parametrize(
+    ("shape", "choice", "what"),
+    [
+        ((4,), EncoderChoice("impala"), "impala encodes images"),
+        ((3, 20, 20), EncoderChoice("nature_cnn"), "20 x 20 pixels are too small for nature_cnn"),
+        ((3, 40, 40), EncoderChoice("nature_cnn", (8, 8)), "nature_cnn has 3 convolutions; 2"),
+        ((3, 7, 7), EncoderChoice("minatar_cnn", (8,) * 4), "7 x 7 pixels are too small"),
+    ],
+)
+def test_encoders_that_do_not_fit_are_refused(shape, choice, what):
+    dtype = "float32" if len(shape) == 1 else "uint8"
+    with pytest.raises(BadInput, match=what):
+        make_encoder(EnvSpec(shape, dtype, ONE_OF_TWO, 1), choice)
