@@ -47,7 +47,8 @@ class _Scale:
 
     def __init__(self, values: Sequence[float], low: float, high: float) -> None:
         least, most = min(values, default=0.0), max(values, default=1.0)
-        margin = 0.05 * (most - least) or max(abs(most), 1.0) * 0.05
+        size = max(abs(least), abs(most), 1e-9)
+        margin = 0.05 * (most - least if most - least > 1e-9 * size else size)
         self.least, self.most, self.low, self.high = least - margin, most + margin, low, high
 
     def __call__(self, value: float) -> float:

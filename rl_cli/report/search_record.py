@@ -17,6 +17,8 @@ NAME = "search.json"
 
 MAX_BYTES = 1 << 26
 
+MAX_VALUE = 1e100
+
 MAX_TRIALS = 5_000
 """Trials of a page; of more, the first ones are left out."""
 
@@ -132,6 +134,19 @@ class SearchRecord:
         ]
 
 
+def _require_sizes(record: SearchRecord) -> None:
+    """Raise ValueError for numbers that no plot can show."""
+    if len(record.directions) != (1 if record.second is None else 2):
+        raise ValueError("its objectives do not fit together")
+    values = [value for trial in record.trials for value in trial.values]
+    values += [
+        value for each in record.checked for value in (*each.values, *each.iqm) if value is not None
+    ]
+    values += record.importances.values()
+    if any(abs(value) > MAX_VALUE for value in values):
+        raise ValueError("a number in it is too large")
+
+
 def load(folder: Path) -> SearchRecord:
     """The search of a folder.
 
@@ -142,8 +157,7 @@ def load(folder: Path) -> SearchRecord:
     path = folder / NAME
     try:
         record = TypeAdapter(SearchRecord).validate_json(read(path, MAX_BYTES))
-        if not record.directions:
-            raise ValueError("it has no objective")
+        _require_sizes(record)
     except OSError as error:
         what = f"there is no search: {error.strerror}"
         raise BadInput(what, str(path), "name the folder of a search") from None

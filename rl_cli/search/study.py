@@ -53,7 +53,7 @@ def quiet_optuna() -> Iterator[None]:
     import sqlalchemy.exc
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    failures = (optuna.exceptions.OptunaError, sqlalchemy.exc.SQLAlchemyError)
+    failures = (optuna.exceptions.OptunaError, sqlalchemy.exc.SQLAlchemyError, OSError)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="optuna")
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rl_cli.core import processes
-from rl_cli.core.errors import BadInput, RunError, StorageError, plain
+from rl_cli.core.errors import BadInput, StorageError, plain
 from rl_cli.report.run_data import read_run
 from rl_cli.search import objective
 from rl_cli.search.plan import Plan
@@ -311,11 +312,9 @@ class Worker:
         for active in self.active:
             if active.process is not None:
                 self.runs.stop(active.process)
-        try:
-            if self.active:
+        if self.active:
+            with contextlib.suppress(Exception):  # the storage failed, which is reported already
                 self.trials.release()
-        except RunError:
-            return
 
 
 def _record_of(folder: Path) -> Path:
