@@ -60,7 +60,9 @@ def quiet_optuna() -> Iterator[None]:
         try:
             yield
         except failures as error:
-            what = f"the storage of the study failed: {masked(first_line(_cause(error)))}"
+            lost = isinstance(error, sqlalchemy.exc.PendingRollbackError)
+            why = "the connection is lost" if lost else masked(first_line(_cause(error)))
+            what = f"the study cannot be read or written: {why}"
             raise StorageError(what, "storage", "repeat the command: the search goes on") from None
 
 
