@@ -26,13 +26,14 @@ class ActionPath:
 
     def finish_discrete(self, graph: Graph, scores: int, sizes: tuple[int, ...]) -> None:
         """Add the actions with the largest scores (sum of sizes,) to a graph, as its outputs."""
-        space = cast(spaces.Discrete | spaces.MultiDiscrete, self.space)
+        space: Any = self.space
         begins = np.cumsum([0, *sizes]).tolist()
         picks = [
             graph.argmax(graph.part(scores, begin, begin + size))
             for begin, size in zip(begins, sizes, strict=False)
         ]
-        action = picks[0] if isinstance(space, spaces.Discrete) else graph.stack(picks)
+        single = isinstance(space, spaces.Discrete)
+        action = picks[0] if single else graph.reshape(graph.stack(picks), space.shape)
         start = getattr(space, "start", 0)
         if np.any(start):
             action = graph.with_constant("add", action, start)
@@ -41,7 +42,10 @@ class ActionPath:
     def finish_box(self, graph: Graph, action: int) -> None:
         """Add clipped and scaled actions to a graph, as its output."""
         space = cast(spaces.Box, self.space)
-        action = graph.cast(action, np.result_type(np.float32, space.dtype))
+        if space.dtype.kind == "f":
+            action = graph.cast(action, np.result_type(np.float32, space.dtype))
+        else:  # whole numbers
+            action = graph.elementwise("round", graph.cast(action, np.float64))
         action = _clipped(graph, action, space)
         action = graph.cast(action, space.dtype)
         if self.scales:

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from rl_cli.core import terminal
+from rl_cli.core.obs_layout import layout_of
 from rl_cli.core.start_folder import relative
 from rl_cli.core.types import Arrays
 from rl_cli.evaluation.agent import Agent
 from rl_cli.export.comparison import Difference, compare
 from rl_cli.export.recording import Recorded, record
-from rl_cli.export.tracing import Traced, trace
+from rl_cli.export.tracing import Traced, joined_parts, trace
 
 
 @dataclasses.dataclass
@@ -61,7 +62,7 @@ class Context:
         """Compare an exported policy with the trained one on the recorded observations.
 
         Args:
-            exported: observations (B, *obs_shape) -> `action` and, of discrete actions, `scores`.
+            exported: inputs of the graph (B, ...) -> `action` and, of discrete actions, `scores`.
 
         Raises:
             RunError: they differ by more than rounding does.
@@ -75,13 +76,20 @@ class Context:
         if (scores := traced.scores) is not None:
             found = [scores(self._normalized(row)) for row in rows]
             reference["scores"] = np.concatenate(found)
-        return compare(exported(obs), reference)
+        return compare(exported(self.inputs(obs)), reference)
+
+    def inputs(self, obs: np.ndarray) -> np.ndarray:
+        """Recorded observations as the graph takes them."""
+        layout = layout_of(self.agent.spec)
+        return obs if layout is None else joined_parts(layout, obs)
 
     def facts(self) -> dict[str, Any]:
         """What a reader of the exported file has to know, as JSON values."""
         agent, graph = self.agent, self.traced.graph
         env = agent.env_cfg
-        return {
+        layout = layout_of(agent.spec)
+        parts = [] if layout is None else [f"{p.name} {list(p.shape)}" for p in layout.parts]
+        found: dict[str, Any] = {
             "env": env.id,
             "algo": agent.algo.cfg.title,
             "step": agent.manifest.step,
@@ -89,6 +97,7 @@ class Context:
             "action": f"{graph.action.dtype} {list(graph.action.shape)}",
             "before": before_policy(env),
         }
+        return found | ({"parts of the observation": parts} if parts else {})
 
 
 def before_policy(env: Any) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -9,18 +10,21 @@ import numpy as np
 
 from rl_cli.algos.policies import QPolicy, StochasticPolicy
 from rl_cli.core.errors import BadInput
+from rl_cli.core.obs_layout import ObsLayout, layout_of
 from rl_cli.core.types import Arrays
-from rl_cli.envs.normalization import ObservationNormalizer
+from rl_cli.envs.normalization import ObservationNormalizer, VectorPartNormalizer
 from rl_cli.evaluation.agent import Agent
 from rl_cli.export.actions import ActionPath
 from rl_cli.export.graph import Graph
 from rl_cli.models import return_distributions as returns_of
 from rl_cli.models.action_distributions import Categorical
+from rl_cli.models.encoders import MultiInput
 from rl_cli.models.gaussians import GSDE, FixedGaussian, Gaussian, StateDependentGaussian
 from rl_cli.models.image_encoders import (
     ConvEncoder,
     FlatImage,
     ImageEncoder,
+    Impala,
     MinAtarCNN,
     NatureCNN,
 )
@@ -51,7 +55,11 @@ def trace(agent: Agent) -> Traced:
     """
     algo: Any = agent.algo
     arrays = {name: value.numpy() for name, value in algo.policy_state().items()}
-    graph = Graph(agent.spec.obs_shape, agent.dtype)
+    layout = layout_of(agent.spec)
+    if layout is None:
+        graph = Graph(agent.spec.obs_shape, agent.dtype)
+    else:
+        graph = Graph((sum(math.prod(part.shape) for part in layout.parts),), np.dtype(np.float32))
     path = ActionPath(
         agent.interfaces[0].env.action_space, agent.action_space, agent.env_cfg.scale_actions
     )
@@ -94,14 +102,36 @@ def _of_actor(
     return Traced(graph, logits, "logits")
 
 
+def joined_parts(layout: ObsLayout, rows: np.ndarray) -> np.ndarray:
+    """Observations of several parts as a graph takes them. (B, size) -> (B, numbers) float32.
+
+    The parts lie in the order of the layout, one number per value. A row of bytes, in which a float32
+    takes four of them, could not be split by ONNX.
+    """
+    if layout.dtype == "float32":
+        return rows
+    pixels = sum(math.prod(part.shape) for part in layout.parts if part.dtype == "uint8")
+    begin = 4 * layout.floats
+    parts = [layout.as_floats(rows), rows[:, begin : begin + pixels]]
+    return np.concatenate(parts, -1).astype(np.float32)
+
+
 def _normalized(graph: Graph, normalizer: ObservationNormalizer | None) -> int:
     """The input of the network. Statistics are float64, as in `ObservationNormalizer`."""
     if normalizer is None:
         return 0
-    if type(normalizer) is not ObservationNormalizer:
-        raise _unsupported(normalizer)
+    if type(normalizer) is VectorPartNormalizer:
+        (size,), vectors = graph.obs.shape, normalizer.layout.vectors
+        scaled = _standardized(graph, normalizer, graph.part(0, 0, vectors))
+        return graph.concat([scaled, graph.part(0, vectors, size)])
+    if type(normalizer) is ObservationNormalizer:
+        return _standardized(graph, normalizer, 0)
+    raise _unsupported(normalizer)
+
+
+def _standardized(graph: Graph, normalizer: ObservationNormalizer, x: int) -> int:
     mean, std = normalizer.mean_and_std()
-    x = graph.with_constant("subtract", graph.cast(0, np.float64), mean)
+    x = graph.with_constant("subtract", graph.cast(x, np.float64), mean)
     x = graph.with_constant("divide", x, std)
     x = graph.with_constant("maximum", x, -normalizer.clip)
     return graph.cast(graph.with_constant("minimum", x, normalizer.clip), np.float32)
@@ -119,7 +149,41 @@ def _encoded(graph: Graph, encoder: object, arrays: Arrays, x: int) -> int:
         x = graph.reshape(x, (encoder.flat,))
         last = len(encoder.kernels)
         return graph.elementwise("relu", graph.linear(x, *_layer(arrays, encoder.name, last)))
+    if type(encoder) is Impala:
+        return _residual(graph, encoder, arrays, _scaled(graph, encoder, x))
+    if type(encoder) is MultiInput:
+        return _joined(graph, encoder, arrays, x)
     raise _unsupported(encoder)
+
+
+def _residual(graph: Graph, encoder: Impala, arrays: Arrays, x: int) -> int:
+    """The same as `Impala.__call__`."""
+
+    def convolved(i: int, x: int) -> int:
+        return graph.conv(x, *_layer(arrays, encoder.name, i), stride=1, padding=1)
+
+    for stage in range(len(encoder.stages)):
+        x = graph.max_pool(convolved(stage * encoder.CONVOLUTIONS, x), 3, 2, 1)
+        for first in (1, 3):
+            i = stage * encoder.CONVOLUTIONS + first
+            inner = convolved(i, graph.elementwise("relu", x))
+            x = graph.sum(x, convolved(i + 1, graph.elementwise("relu", inner)))
+    last = len(encoder.stages) * encoder.CONVOLUTIONS
+    x = graph.reshape(graph.elementwise("relu", x), (encoder.shapes[last][1],))
+    return graph.elementwise("relu", graph.linear(x, *_layer(arrays, encoder.name, last)))
+
+
+def _joined(graph: Graph, encoder: MultiInput, arrays: Arrays, x: int) -> int:
+    """The vectors, then the features of each image, from an observation as `joined_parts` makes it."""
+    vectors = encoder.layout.vectors
+    features = [graph.part(x, 0, vectors)] if vectors else []
+    images, begin = [part for part in encoder.layout.parts if part.is_image], vectors
+    for each, part in zip(encoder.encoders, images, strict=True):
+        end = begin + math.prod(part.shape)
+        image = graph.reshape(graph.part(x, begin, end), part.shape)
+        features.append(_encoded(graph, each, arrays, image))
+        begin = end
+    return graph.concat(features)
 
 
 def _scaled(graph: Graph, encoder: ImageEncoder, x: int) -> int:

@@ -11,7 +11,7 @@ from gymnasium import spaces
 
 from rl_cli import algos
 from rl_cli.envs.make import make_env, make_own_env
-from rl_cli.envs.normalization import ObservationNormalizer
+from rl_cli.envs.normalization import observation_normalizer
 from rl_cli.envs.spaces import spec_of
 from rl_cli.evaluation.agent import Agent
 from rl_cli.export.base import Context
@@ -20,6 +20,15 @@ from tests.algos.test_algorithms import env_config, settings
 
 BOX = spaces.Box(-np.inf, np.inf, (3,), np.float32)
 PIXELS = spaces.Box(0, 255, (40, 38, 3), np.uint8)
+PARTS = spaces.Dict(
+    {
+        "camera": spaces.Box(0, 255, (9, 8, 3), np.uint8),
+        "depth": spaces.Box(0.0, 2.0, (10, 9, 1), np.float32),
+        "speed": BOX,
+        "gear": spaces.Discrete(4),
+    }
+)
+FLOAT_PARTS = spaces.Tuple((BOX, spaces.Box(0.0, 1.0, (7, 7, 1), np.float32)))
 LOW, HIGH = np.array([[-1.0, 0.0], [-2.0, -0.5]]), np.array([[0.3, 4.0], [2.0, 0.5]])
 SPACES = {
     "Discrete": (BOX, spaces.Discrete(3)),
@@ -38,6 +47,10 @@ SPACES = {
     "Pixels": (PIXELS, spaces.Discrete(3)),
     "PixelsBounded": (PIXELS, spaces.Box(-1.0, 1.0, (2,), np.float32)),
     "Table": (spaces.Discrete(5), spaces.Discrete(2)),
+    "Parts": (PARTS, spaces.Discrete(3)),
+    "FloatParts": (FLOAT_PARTS, spaces.MultiBinary(3)),
+    "Small": (spaces.Box(-1.0, 3.0, (8, 7, 2), np.float32), spaces.MultiDiscrete([[2, 3], [4, 2]])),
+    "Scalar": (BOX, spaces.Box(-1.0, 2.0, (), np.float32)),
 }
 
 
@@ -49,13 +62,18 @@ class Noise(gym.Env):
     def __init__(self, name):
         self.observation_space, self.action_space = SPACES[name]
 
-    def _obs(self):
-        space = self.observation_space
+    def _obs(self, space=None):
+        space = self.observation_space if space is None else space
+        if isinstance(space, spaces.Dict):
+            return {key: self._obs(part) for key, part in space.items()}
+        if isinstance(space, spaces.Tuple):
+            return tuple(self._obs(part) for part in space)
         if isinstance(space, spaces.Discrete):
             return int(self.np_random.integers(space.n))
         if space.dtype == np.uint8:
             return self.np_random.integers(256, size=space.shape, dtype=np.uint8)
-        return (self.np_random.normal(size=space.shape) * 2).astype(space.dtype)
+        noise = (self.np_random.normal(size=space.shape) * 2).astype(space.dtype)
+        return np.clip(noise, space.low, space.high)
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
@@ -87,9 +105,10 @@ def make_agent(algo_name, env_id, env=None, seed=0, **algo):
     made_algo.load_policy({k: v + noise[k] * inputs[k] ** -0.5 for k, v in weights.items()})
     normalizer = None
     if cfg.normalize_obs:
-        normalizer = ObservationNormalizer(spec.obs_shape, cfg.clip_obs)
-        rng = np.random.default_rng(seed)
-        normalizer.observe(1.0 + 3.0 * rng.normal(size=(50, *spec.obs_shape)))
+        normalizer = observation_normalizer(cfg, spec)
+        shape = normalizer.moments.mean.shape
+        noise = np.random.default_rng(seed).normal(size=(50, *shape))
+        normalizer.moments.update(1.0 + 3.0 * noise)
     manifest = Manifest(4, 7, 0, {"name": algo_name}, {}, None, {}, {})
     own, left = make_own_env(cfg)
     spaces_of = own.observation_space, own.action_space

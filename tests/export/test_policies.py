@@ -44,10 +44,14 @@ KINDS = {
     "ppo double scaled": ("ppo", "NoiseDouble-v0", SCALED, {}),
     "ppo integers": ("ppo", "NoiseWhole-v0", SCALED | NORMALIZED, {}),
     "ppo pixels": ("ppo", "NoisePixelsBounded-v0", {"grayscale": True, "frame_stack": 3}, {}),
+    "dqn parts": ("dqn", "NoiseParts-v0", NORMALIZED, {}),
+    "ppo parts": ("ppo", "NoiseFloatParts-v0", NORMALIZED, {"encoder": "mlp"}),
+    "ppo impala": ("ppo", "NoiseSmall-v0", {}, {"encoder": "impala", "encoder_channels": [3, 4]}),
+    "ppo scalar": ("ppo", "NoiseScalar-v0", {}, {}),
     "reinforce": ("reinforce", "NoiseDiscrete-v0", {}, {}),
     "reinforce box": ("reinforce", "NoiseBounded-v0", {}, {"activation": "relu"}),
 }
-COMPILED = list(KINDS) if FULL else ["rainbow", "dueling qr", "dqn pixels", "ppo multidiscrete", "ppo integers"]  # fmt: skip
+COMPILED = list(KINDS) if FULL else ["rainbow", "dueling qr", "dqn pixels", "ppo multidiscrete", "ppo integers", "dqn parts", "ppo impala"]  # fmt: skip
 """Kinds that together have every operation."""
 
 
@@ -70,13 +74,13 @@ def contexts(tmp_path_factory):
 @pytest.mark.parametrize("kind", KINDS)
 def test_policy_in_numpy_and_torch(kind, contexts):
     context = contexts(kind)
-    graph, obs = context.traced.graph, context.recorded.obs
+    graph, obs = context.traced.graph, context.inputs(context.recorded.obs)
     names = list(graph.outputs)
     context.compare(graph.run)  # raises if they differ
     with torch.no_grad():
         found = GraphModule(graph)(torch.from_numpy(obs))
     context.compare(lambda _: {k: v.numpy() for k, v in zip(names, found, strict=True)})
-    varied = graph.run(obs).get("scores", context.actions(obs))
+    varied = graph.run(obs).get("scores", context.actions(context.recorded.obs))
     assert len({row.tobytes() for row in varied}) >= 5  # the comparison sees more than a constant
 
 
@@ -87,7 +91,9 @@ def test_policy_in_onnxruntime(kind, contexts):
     context = contexts(kind)
     session = onnxruntime.InferenceSession(make_model(context.traced.graph, 18, context.facts()))
     context.compare(_in_runtime(session))
-    assert len(session.run(None, {"obs": context.recorded.obs[:1]})[0]) == 1  # any batch size
+    assert (
+        len(session.run(None, {"obs": context.inputs(context.recorded.obs[:1])})[0]) == 1
+    )  # any batch size
 
 
 @pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler")
@@ -127,7 +133,7 @@ def test_self_test_of_the_header_passes_and_notices_another_weight(contexts):
 def test_policy_in_torch_export(kind, contexts):
     (path,) = Pt2(contexts(kind)).export()
     module = torch.export.load(path).module()
-    obs = contexts(kind).recorded.obs
+    obs = contexts(kind).inputs(contexts(kind).recorded.obs)
     assert len(module(torch.from_numpy(obs[:1]))[0]) == 1
 
 

@@ -54,16 +54,16 @@ class CHeader(Exporter):
         count = min(len(obs), max(1, TESTED_NUMBERS // math.prod(graph.obs.shape)), 64)
         rows = obs[np.linspace(0, len(obs) - 1, count).astype(int)]
         actions = np.concatenate([self.context.actions(rows[i : i + 1]) for i in range(count)])
-        return rows, actions
+        return self.context.inputs(rows), actions
 
     def _clear(self, graph: Graph, obs: np.ndarray) -> np.ndarray:
         """Observations whose two largest scores are apart: another processor rounds in another way."""
         if "scores" not in graph.outputs or graph.action.shape:
             return obs
-        scores = np.sort(graph.run(obs[:: max(1, len(obs) // SEARCHED)])["scores"], axis=-1)
+        some = obs[:: max(1, len(obs) // SEARCHED)]
+        scores = np.sort(graph.run(self.context.inputs(some))["scores"], axis=-1)
         apart = scores[:, -1] - scores[:, -2] > TOLERANCE * max(1.0, float(np.abs(scores).max()))
-        chosen = obs[:: max(1, len(obs) // SEARCHED)][apart]
-        return chosen if len(chosen) else obs
+        return some[apart] if apart.any() else obs
 
 
 def header(graph: Graph, facts: dict[str, Any], obs: np.ndarray, actions: np.ndarray) -> str:
