@@ -81,7 +81,12 @@ start)
 stop)
     scancel -u "$(id -un)" --quiet 2>/dev/null || true
     for name in slurmctld node1 node2; do
-        [ -f "$folder/$name.pid" ] && kill "$(cat "$folder/$name.pid")" 2>/dev/null || true
+        pid=$(cat "$folder/$name.pid" 2>/dev/null) || continue
+        kill "$pid" 2>/dev/null || continue
+        for _ in $(seq 40); do # it writes its state
+            [ -f "$folder/$name.pid" ] || break
+            sleep 0.25
+        done
     done
     ;;
 kill)
