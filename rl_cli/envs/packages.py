@@ -17,8 +17,11 @@ MAX_BYTES = 1 << 20
 MAX_FILES = 3_000
 """Files of one package that are searched."""
 
-MUJOCO = 4
-"""Major version of mujoco from which packages written for earlier versions fail."""
+WORKS_WITH = {"gymnasium-robotics": "3.3.7", "dm-control": "3.17.0"}
+"""Package -> the newest mujoco it was seen to work with."""
+
+OTHERS = "3.999"
+"""The same for packages that are not listed: any mujoco before 4."""
 
 
 def module_of(env_id: str) -> str | None:
@@ -82,19 +85,23 @@ def described(error: BaseException) -> str:
 
 
 def too_new_mujoco(error: BaseException) -> str | None:
-    """What to do about an error in a package that needs mujoco, if mujoco is newer than it may be."""
+    """What to do about an error in a package that needs mujoco, if mujoco is newer than it works with."""
     with contextlib.suppress(metadata.PackageNotFoundError, ValueError):
         version = metadata.version("mujoco")
-        if int(version.split(".")[0]) < MUJOCO:
-            return None
         for name in _packages_in(error):
             needs = [re.split(r"[^\w\-.]", text)[0] for text in metadata.requires(name) or ()]
-            if "mujoco" in needs and name != "gymnasium":
+            known = WORKS_WITH.get(name.lower().replace("_", "-"), OTHERS)
+            if "mujoco" in needs and name != "gymnasium" and _numbers(version) > _numbers(known):
+                wanted = "mujoco<4" if known == OTHERS else f"mujoco=={known}"
                 return (
-                    f"{name} was written for mujoco {MUJOCO - 1}, {version} is installed: in a virtual "
-                    f'environment of its own, pip install "mujoco<{MUJOCO}"'
+                    f"{name} does not work with mujoco {version}: in a virtual environment of its own, "
+                    f'pip install "{wanted}"'
                 )
     return None
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
 
 
 def _packages_in(error: BaseException) -> list[str]:

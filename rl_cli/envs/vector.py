@@ -217,9 +217,10 @@ class VectorEnv:
             return np.asarray(obs), seeds
 
     def rng_state(self, i: int) -> State:
-        """State of the generator that env i draws its next episode from."""
+        """State of the generator that env i draws its next episode from; {}: it has none of numpy's."""
         with faults_at(self._location(i)):
-            return seeding.rng_state(episode_replay.env_rng(self.envs[i]))
+            rng = episode_replay.env_rng(self.envs[i])
+            return seeding.rng_state(rng) if isinstance(rng, np.random.Generator) else {}
 
     def replay_one(
         self, i: int, start_state: State, actions: np.ndarray
@@ -264,11 +265,9 @@ class VectorEnv:
     def _next_seed(self, i: int) -> int | None:
         """Seed of env i's next episode; None: it continues its random stream."""
         self.episode_numbers[i] += 1
-        if not self.reseed:
-            self.start_states[i] = {"rng": self.rng_state(i)}
-            return None
-        seed = seeding.episode_seed(self.seeds[i], self.episode_numbers[i])
-        self.start_states[i] = {"seed": seed}
+        state = {} if self.reseed else self.rng_state(i)
+        seed = None if state else seeding.episode_seed(self.seeds[i], self.episode_numbers[i])
+        self.start_states[i] = {"rng": state} if state else {"seed": seed}
         return seed
 
     def _normalize(self, raw: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rl_cli.cli import compose, hydra_errors
 from rl_cli.cli.arguments import plain_overrides, split_flags
-from rl_cli.cli.evaluate import _is_path
+from rl_cli.cli.on_run import _is_path
 from rl_cli.core.command_line import argument, override, pasted, quoted
 from rl_cli.core.errors import BadInput, escaped
 from tests.conftest import FULL

@@ -128,6 +128,11 @@ GROUPS = {
     "ant": ((105,), "float32", "box", (8,)),
     "swimmer": ((8,), "float32", "box", (2,)),
     "humanoid": ((348,), "float32", "box", (17,)),
+    "minatar_breakout": ((4, 10, 10), "uint8", "discrete", 3),
+    "minatar_asterix": ((4, 10, 10), "uint8", "discrete", 5),
+    "minatar_freeway": ((7, 10, 10), "uint8", "discrete", 3),
+    "minatar_seaquest": ((10, 10, 10), "uint8", "discrete", 6),
+    "minatar_space_invaders": ((6, 10, 10), "uint8", "discrete", 4),
     "pong": ((4, 84, 84), "uint8", "discrete", 6),
     "pong_noframeskip": ((4, 84, 84), "uint8", "discrete", 6),
     "breakout": ((4, 84, 84), "uint8", "discrete", 4),
@@ -148,6 +153,8 @@ def group_values(name):
 def skip_unless_installed(env_id):
     if env_id.startswith("ALE/") or "NoFrameskip" in env_id:
         pytest.importorskip("ale_py")
+    elif env_id.startswith("MinAtar/"):
+        pytest.importorskip("minatar")
     elif gym.spec(env_id).entry_point.startswith("gymnasium.envs.mujoco"):
         pytest.importorskip("mujoco")
 
@@ -165,7 +172,7 @@ def test_env_group_has_the_expected_spec_and_steps(group):
     env = make_env(cfg)
     spec = spec_of(env, cfg)
     assert (spec.obs_shape, spec.obs_dtype, spec.action.kind) == (obs_shape, obs_dtype, kind)
-    assert spec.frame_channels == (1 if obs_dtype == "uint8" else 0)
+    assert spec.frame_channels == (obs_shape[0] // cfg.frame_stack if obs_dtype == "uint8" else 0)
     if kind == "discrete":
         assert (spec.action.sizes, spec.action.shape) == ((actions,), ())
     else:

@@ -4,6 +4,7 @@ import sys
 import types
 from importlib import metadata
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
@@ -12,6 +13,7 @@ from rl_cli.envs import minatar, packages
 from rl_cli.envs.make import make_env
 from rl_cli.envs.vector import VectorEnv
 from tests.algos.test_algorithms import env_config
+from tests.probe_envs import Probe
 
 SOURCE = "from gymnasium import register\nregister(id={}, entry_point='lab.line:Line')\n"
 
@@ -66,27 +68,61 @@ def failing(name, text=""):
     return module.fail
 
 
-@pytest.mark.parametrize(("version", "is_named"), [("4.0.0", True), ("3.9.0", False)])
+@pytest.mark.parametrize(
+    ("name", "version", "advice"),
+    [
+        ("robots", "4.0.0", 'pip install "mujoco<4"'),
+        ("robots", "3.17.0", None),
+        ("gymnasium_robotics", "3.17.0", 'pip install "mujoco==3.3.7"'),
+        ("gymnasium_robotics", "3.3.7", None),
+        ("dm_control", "4.0.0", 'pip install "mujoco==3.17.0"'),
+        ("plain", "4.0.0", None),  # does not need mujoco
+    ],
+)
 def test_error_of_a_package_for_an_earlier_mujoco_names_the_version(
-    here, monkeypatch, version, is_named
+    here, monkeypatch, name, version, advice
 ):
-    install(here, "robots", {"robots/__init__.py": ""}, requires="mujoco>=2")
-    install(here, "plain", {"plain/__init__.py": ""})
+    requires = "gymnasium" if name == "plain" else "mujoco>=2"
+    install(here, name, {f"{name}/__init__.py": ""}, requires=requires)
     monkeypatch.syspath_prepend(here)
     real = metadata.version
     monkeypatch.setattr(metadata, "version", lambda n: version if n == "mujoco" else real(n))
-    for name in ("robots", "plain"):
-        with pytest.raises(AssertionError) as raised:
-            failing(name)()
-        answer = packages.too_new_mujoco(raised.value)
-        assert (answer is not None) == (is_named and name == "robots")
-    assert not is_named or 'pip install "mujoco<4"' in packages.too_new_mujoco(_raised("robots"))
+    answer = packages.too_new_mujoco(_raised(name))
+    assert answer == advice if advice is None else answer.endswith(advice)
 
 
 def _raised(name):
     with pytest.raises(AssertionError) as raised:
         failing(name)()
     return raised.value
+
+
+class OldGenerator(Probe):
+    """The generator is a RandomState, as in dm_control."""
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=None)
+        if seed is not None:
+            self._np_random = np.random.RandomState(seed)
+        return self.obs, {}
+
+    def step(self, action):
+        self.obs = np.array([self._np_random.rand()], np.float32)
+        return self.obs, float(self.obs[0]), True, False, {}
+
+
+gym.register("TestOldGenerator-v0", OldGenerator)
+
+
+def test_env_with_a_generator_of_its_own_kind_gets_a_seed_per_episode():
+    def rewards():
+        envs = VectorEnv(env_config("TestOldGenerator-v0", num_envs=2), [1, 2])
+        envs.reset()
+        return [envs.step(np.zeros(2, np.int64))[0].reward.tolist() for _ in range(3)]
+
+    first = rewards()
+    assert first == rewards()
+    assert len({value for row in first for value in row}) == 6
 
 
 def test_exception_without_text_is_described_by_its_line():

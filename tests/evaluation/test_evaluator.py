@@ -136,7 +136,7 @@ def test_same_seeds_give_the_same_episodes():
     assert evaluate(evaluation_env, sampled, 5, 30, greedy=False) == episodes
     assert evaluate(evaluator("CartPole-v1"), sampled, 5, 30, greedy=False) == episodes
     assert evaluate(evaluation_env, sampled, 5, 99, greedy=False) != episodes
-    assert len(set(episodes)) > 1
+    assert len({e[:2] for e in episodes}) > 1
 
 
 def test_episode_i_depends_only_on_seed_plus_i():
@@ -235,7 +235,7 @@ def test_success_threshold_is_that_of_the_configuration_or_of_the_env(success_at
 def test_episode_of_an_env_without_a_time_limit_ends_after_10_000_steps():
     evaluator = Evaluator(env_config("ProbeEndless-v0"), None)
     episode = evaluator.episode(lambda obs, rng: np.zeros(len(obs), int), 0, greedy=True)
-    assert episode == (10_000.0, 10_000)
+    assert episode[:2] == (10_000.0, 10_000)
     limited = Evaluator(env_config("ProbeEndless-v0", max_episode_steps=7), None)
     assert limited.episode(lambda obs, rng: np.zeros(len(obs), int), 0, greedy=True).length == 7
 
