@@ -202,3 +202,13 @@ def test_long_functions_are_found_unless_a_comment_gives_the_reason():
     assert list(long_functions(long)) == [("f", FUNCTION_LINES + 1)]
     assert list(long_functions("# Over 40 lines: one table.\n" + long)) == []
     assert list(long_functions(long + "    # Over 40 lines: one table.\n    x = 3\n")) == []
+
+
+def test_test_files_register_envs_under_different_ids():
+    """Two files of one id would get each other's env, depending on the order of the tests."""
+    found = {}
+    for path in sorted((REPO / "tests").rglob("*.py")):
+        for env_id in set(re.findall(r'^\s*gym\.register\(\s*"([^"]+)"', path.read_text(), re.M)):
+            found.setdefault(env_id, []).append(path.name)
+    assert len(found) > 20
+    assert {env_id: files for env_id, files in found.items() if len(files) > 1} == {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from rl_cli import algos
 from rl_cli.cli import compose, config_groups, group_names, hydra_errors, user_files
@@ -134,7 +134,8 @@ class Composer:
         """The launcher that the words choose; None: there are none."""
         if not chosen:
             return None
-        import hydra
+        from hydra.core.plugins import Plugins
+        from hydra.types import HydraContext
 
         from rl_cli.cli import hydra_app
         from rl_cli.cli.launcher import JobsLauncher
@@ -142,7 +143,9 @@ class Composer:
         where = " ".join(chosen)
         try:
             cfg = hydra_app.composed("config", [*compose.prepare(self.words), *chosen])
-            launcher = hydra.utils.instantiate(cfg.hydra.launcher)
+            launcher = Plugins.instance().instantiate_launcher(
+                HydraContext(cast(Any, None), cast(Any, None)), lambda _: None, cfg
+            )
         except Exception as error:
             raise BadInput(f"no such launcher: {first_line(error)}", where, LAUNCHERS) from None
         if not isinstance(launcher, JobsLauncher):

@@ -174,13 +174,14 @@ def _plain(episode: Episode) -> list[Any]:
 
 def _episode(value: object) -> Episode:
     """An episode of a checkpoint. Raises StateError."""
-    total, length, *reported = Fields({"episode": value}).items("episode")
+    fields = Fields({"episode": value})
+    total, length, *reported = fields.items("episode", 2 if len(fields.items("episode")) < 3 else 4)
     episode = Episode(
         number(total, "return", -MAX_RETURN, MAX_RETURN), integer(length, "length", 0)
     )
     if not reported:
         return episode
-    success, info = Fields({"reported": reported}).items("reported", 2)
+    success, info = reported
     if success is not None and type(success) is not bool:
         raise StateError(f"{shown(success)} is not whether an episode is a success")
     values = Fields(info, "info")

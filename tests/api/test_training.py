@@ -101,7 +101,7 @@ class Signals(gym.wrappers.TransformReward):
         return super().step(action)
 
 
-gym.register("Signals-v0", Signals, max_episode_steps=500)
+gym.register("ApiSignals-v0", Signals, max_episode_steps=500)
 
 
 def test_interrupt_saves_a_checkpoint_and_then_has_its_effect_on_the_program(
@@ -109,7 +109,7 @@ def test_interrupt_saves_a_checkpoint_and_then_has_its_effect_on_the_program(
 ):
     monkeypatch.setattr(Signals, "taken", 0)
     words = [*WORDS, *tiny, "eval.every=0"]
-    words[1] = "env.id=Signals-v0"
+    words[1] = "env.id=ApiSignals-v0"
     with pytest.raises(KeyboardInterrupt):
         rl_cli.train(words, run_dir="run")
     run = rl_cli.read("run")
@@ -143,11 +143,13 @@ def test_second_run_at_the_same_time_is_refused(here, tiny):
         def step(self, action):
             return np.zeros(1, np.float32), 0.0, True, False, {}
 
-    gym.register("Waits-v0", Waits)
+    gym.register("ApiWaits-v0", Waits)
     found = []
 
     def target():
-        found.append(rl_cli.train(["algo=reinforce", "env.id=Waits-v0", *tiny], total_timesteps=20))
+        found.append(
+            rl_cli.train(["algo=reinforce", "env.id=ApiWaits-v0", *tiny], total_timesteps=20)
+        )
 
     thread = threading.Thread(target=target)
     thread.start()
@@ -191,9 +193,9 @@ def test_failure_of_a_run_raises(here, tiny):
         def step(self, action):
             raise ZeroDivisionError("in the env")
 
-    gym.register("Breaks-v0", Breaks)
+    gym.register("ApiBreaks-v0", Breaks)
     with pytest.raises(rl_cli.EnvFault, match="in the env"):
-        rl_cli.train(["algo=reinforce", "env.id=Breaks-v0", *tiny], run_dir="run")
+        rl_cli.train(["algo=reinforce", "env.id=ApiBreaks-v0", *tiny], run_dir="run")
     assert rl_cli.read("run").status["state"] == "failed"
 
 

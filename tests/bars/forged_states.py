@@ -12,6 +12,7 @@ import numpy as np
 from rl_cli.config.run import StopConfig
 from rl_cli.core.errors import NonFinite
 from rl_cli.core.fields import StateError
+from rl_cli.core.types import Episode
 from rl_cli.storage.serialization import pack, unpack
 from rl_cli.tracking.logger import Logger
 from rl_cli.tracking.statistics import summarise
@@ -35,7 +36,7 @@ SORTED = {
     "buffer_size": 90,
 }
 RUNS = {  # what `Loop` is made of; together they have every class with a state
-    "uniform": ("dqn", "CartPole-v1", {"changes": {"buffer_size": 150}}),
+    "uniform": ("dqn", "CartPole-v1", {"changes": {"buffer_size": 150, "average_decay": 0.9}}),
     "prioritized": ("dqn", "CartPole-v1", {"num_envs": 2, "changes": SORTED}),
     "rollout": ("ppo", "MountainCar-v0", {**NORMALIZED}),
     "rollout-of-3": ("ppo", "Pendulum-v1", {"num_envs": 3, **NORMALIZED}),
@@ -92,9 +93,9 @@ class Forgery:
                 EarlyStopping(StopConfig(**STOP), self.history),
             ]
         )
-        self.logger.add_episodes(loop.episodes)
+        self.logger.add_episodes([*loop.episodes, EPISODE])
         self.logger.add({"loss": np.ones(3, np.float32)})
-        self.history.add(100, summarise(loop.episodes or ([(1.0, 2)] and [EPISODE]), 1.0))
+        self.history.add(100, summarise(loop.episodes or [EPISODE], 1.0))
         callbacks.add_episodes(loop.episodes, [], None)
         self.training = TrainingState(loop.algo, loop.collector, callbacks, Exactness())
         self.training.add_steps(loop.step)
@@ -167,7 +168,7 @@ class Forgery:
 
 
 STOP = {"eval_return": None, "eval_window": 1, "train_return": None, "window": 5}
-EPISODE = SimpleNamespace(episode_return=1.0, length=2)
+EPISODE = Episode(1.0, 2, True, {"cost": 0.5})
 
 
 def _walk(tree, path=()):

@@ -58,7 +58,7 @@ def test_hostile_folder_has_no_effect(tmp_path, monkeypatch, request, group, exp
         may_write = [place.root / "runs"] if name == "rl-eval" else [place.run]
         done = run_audited(functools.partial(run, argv), place.root, may_write)
         output = done.stdout + done.stderr
-        assert done.events == []
+        assert [e for e in done.events if not is_git(e, place.root)] == []
         assert not place.canary.exists()
         assert place.victim.read_text() == "mine"
         assert SECRET not in output
@@ -73,6 +73,12 @@ def test_hostile_folder_has_no_effect(tmp_path, monkeypatch, request, group, exp
         assert done.cpu_seconds <= 2
         assert done.memory_mb <= 200
     report(5, 1, 1, f"{group}: {request.node.callspec.id}")
+
+
+def is_git(event, folder):
+    """Whether an event is the question to git about the user's own folder, without hooks of a monitor."""
+    start = f"subprocess.Popen ('git', ['git', '-C', '{folder}', '-c', 'core.fsmonitor=false', "
+    return event.startswith(start)
 
 
 WHOLE_PROCESS = """

@@ -20,6 +20,9 @@ CALLS = {
 KEYWORDS = {"allow_pickle": True, "weights_only": False, "shell": True}
 IMPORTS_BY_NAME = {
     "core/plugins.py": 2,  # a package of ours and one of its modules
+    "__init__.py": 1,  # a module of ours, by the name of what it exports
+    "tracking/trackers/process.py": 1,  # a module of ours, by the name of a tracker
+    "envs/user_wrappers.py": 1,  # env.wrappers, which a run folder may not set
 }
 
 
