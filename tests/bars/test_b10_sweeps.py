@@ -68,9 +68,9 @@ class Faulty(gym.Env):
             FAULTS.get(self.how, lambda: None)()
         return np.full(1, self.np_random.random(), np.float32), 1.0, False, False, {}
 
-gym.register("Faulty-v0", entry_point=Faulty, max_episode_steps=10)
+gym.register("SweepFaulty-v0", entry_point=Faulty, max_episode_steps=10)
 """
-SWEEP = ["-m", "env.id=faulty:Faulty-v0", "algo=dqn", "hydra.sweep.dir=sweep"]
+SWEEP = ["-m", "env.id=faulty:SweepFaulty-v0", "algo=dqn", "hydra.sweep.dir=sweep"]
 SIZES = [1, 2, 3] if FULL else [1]
 
 
