@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -24,7 +25,7 @@ from rl_cli.config.run import RunSettings
 from rl_cli.config.schema import SEE_HELP, Key, keys, suggest
 from rl_cli.core import stop_signals, terminal
 from rl_cli.core.command_line import pasted, quoted
-from rl_cli.core.errors import BadInput, RunError
+from rl_cli.core.errors import BadInput, RunError, plain
 from rl_cli.tracking.console import warn_fitted
 
 INTERRUPTED = (129, 130, 138, 143)
@@ -68,11 +69,28 @@ def reported(argv: list[str], known: Callable[[], dict[str, Key]]) -> Iterator[l
         code[0] = 1
 
 
+NO_PATH = (errno.ENAMETOOLONG, errno.ELOOP)
+"""Errors of texts that cannot be the path of a file."""
+
+SHOWN = 60
+"""Characters of such a path in a message."""
+
+
 @contextlib.contextmanager
 def explained(argv: list[str], known: Callable[[], dict[str, Key]]) -> Iterator[None]:
-    """Run the body; raise an error of Hydra's as BadInput. Arguments: as of `reported`."""
+    """Run the body; raise an error of Hydra's, and a path that no file can have, as BadInput.
+
+    Arguments: as of `reported`.
+    """
     try:
         yield
+    except OSError as error:
+        if error.errno not in NO_PATH:
+            raise
+        what = f"this path cannot be used: {error.strerror}"
+        shown = plain(str(error.filename))
+        where = shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}..."
+        raise BadInput(what, where, "name an existing file or folder") from None
     except CompositionError as error:
         raise explain(cast(Exception, error.__cause__), argv, known) from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
 import subprocess
@@ -212,3 +213,17 @@ def test_refusals_that_need_no_networks_import_no_torch(trained, here):
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("program", ["evaluate", "export", "report", "runs", "train"])
+def test_text_that_no_file_can_be_named_is_refused(program, here, capfd):
+    """300 characters are more than a file system allows for a name."""
+    module = importlib.import_module(f"rl_cli.cli.{program}")
+    name = "a" * 300
+    for words in ([name], [name, name]) if program != "train" else ([f"resume={name}"],):
+        assert module.run(words) == 2
+        out, err = capfd.readouterr()
+        what, _, fix = err.splitlines()
+        assert out == ""
+        assert what.startswith("error: ")
+        assert fix.startswith("  do: ")
