@@ -1,6 +1,6 @@
 """Sweepers of other packages: what they must know of a job's return, which is maximised.
 
-A job returns `eval_return`. Most optimizers minimise unless they are told otherwise.
+A job returns `eval_return`. Most optimizers minimise by default.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def _name(value: Any) -> str:
 
 
 def adapted(sweeper: Any, words: list[str]) -> list[str]:
-    """Overrides that make a sweeper go on after failed jobs, unless it was told when to give up.
+    """Overrides that make a sweeper go on after failed jobs, unless the command line sets when it stops.
 
     Args:
         sweeper: the composed `hydra.sweeper`.

@@ -75,7 +75,7 @@ forks = _Forks()
 def end_stray_child(depth: int) -> None:
     """End this process if it was forked since `forks.depth` was `depth`.
 
-    A child process that an env forks and lets return would go on with the run beside its parent, and
+    A child process that an env forks and lets return would go on with the run at the same time as its parent, and
     write the same files.
     """
     if forks.depth != depth:
@@ -133,7 +133,7 @@ def _follow_parent() -> None:
 
 
 def _ignore(signum: int, frame: object) -> None:
-    pass
+    """A handler that does nothing; unlike SIG_IGN, child processes do not inherit it."""
 
 
 def _let_signals_end_grandchildren() -> None:

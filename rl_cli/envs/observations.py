@@ -165,7 +165,7 @@ def _leaves(space: Space, path: tuple[Any, ...] = ()) -> Iterator[Leaf]:
 
 
 def _chosen(space: Space, cfg: EnvConfig) -> tuple[list[Leaf], list[Leaf]]:
-    """The parts that are read, and those that are left out although nobody asked for that."""
+    """The parts that are read, and those that are left out without a request in `env.obs_keys`."""
     leaves = list(_leaves(space))
     if cfg.obs_keys is not None:
         leaves = _selected(leaves, cfg)

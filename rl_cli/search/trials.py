@@ -202,7 +202,7 @@ class Trials:
         trial.set_user_attr(OWNER, {"process": process, "beat": self.beats, "released": released})
 
     def release(self) -> None:
-        """Leave all trials of this process to whoever goes on with the study."""
+        """Release all trials of this process; another process that continues the study runs them."""
         for trial in self.mine.values():
             self._sign(trial, released=True)
         self.mine.clear()

@@ -1,4 +1,4 @@
-"""What a job prints: a file beside its record, followed while the job runs."""
+"""What a job prints: a file in the folder of its record, followed while the job runs."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rl_cli.core.errors import BadInput
 from rl_cli.storage.atomic_files import write_atomic
@@ -29,9 +29,6 @@ from rl_cli.sweep import records
 from rl_cli.sweep.executor import KILLED, Ended, Executor, Wanted
 from rl_cli.sweep.slurm_job import SlurmJob
 from rl_cli.sweep.task import Task
-
-if TYPE_CHECKING:
-    pass
 
 LARGEST_ARRAY = 1000
 """Tasks of one array: Slurm's limit (MaxArraySize) is 1001 unless the cluster sets another."""

@@ -71,4 +71,4 @@ def _state(job: str) -> str:
 
 
 def _ignore(signum: int, frame: object) -> None:
-    pass
+    """A handler that does nothing; unlike SIG_IGN, child processes do not inherit it."""

@@ -219,4 +219,8 @@ class _Writer:
         elif value.op == "group_mean":
             self.node("ReduceMean", [grouped, self.sizes(2)], out, keepdims=0)
         else:
-            raise NotImplementedError(value.op)
+            raise BadInput(
+                f"the policy has an operation that this ONNX writer does not know: {value.op}",
+                "format=onnx",
+                "format=pt2",
+            )
