@@ -55,20 +55,12 @@ def run(argv: list[str]) -> int:
         if not names:
             raise BadInput("no folder is named", " ".join(argv), "rl-report runs")
         folders = [Path(name) for name in names]
-        from rl_cli.report import (
-            pictures,
-            report,
-            search_page,
-            search_record,
-            table,
-        )  # imports numpy
+        from rl_cli.report import pictures, report, table  # imports numpy
 
         pictures.require(cfg.pictures)
         found = report.make(folders, cfg.threshold)
         table.show(found)
         single = len(folders) == 1 and not (folders[0] / "config.yaml").exists()
         target = Path(cfg.output or (folders[0] if single else "runs"))
-        written = report.write(found, target, cfg.pictures)
-        searches = [folder for folder in folders if (folder / search_record.NAME).exists()]
-        table.show_files([*written, *map(search_page.write, searches)])
+        table.show_files(report.write(found, target, cfg.pictures))
     return code[0]

@@ -25,6 +25,31 @@ class Absent(NamedTuple):
     state: str
 
 
+class Role(NamedTuple):
+    """What a run of a search is for; runs with another role form groups of their own.
+
+    Attributes:
+        study: of the search.
+        trial: its label; 0: the defaults.
+        fresh: whether its seed is fresh: results on the other seeds chose the trials.
+        place: of its group in the report.
+
+    """
+
+    study: str
+    trial: int
+    fresh: bool
+    place: int
+
+    @property
+    def name(self) -> str:
+        return "defaults" if self.trial == 0 else f"trial {self.trial}"
+
+    @property
+    def part(self) -> str:
+        return f"{self.study}, {'fresh seeds' if self.fresh else 'seeds of the search'}"
+
+
 @dataclasses.dataclass(frozen=True)
 class Group:
     """Runs that differ only in the seed.
@@ -35,6 +60,7 @@ class Group:
         runs: one per seed, by seed.
         repeated: further runs of the same seeds, which are not counted.
         absent: seeds of a sweep that have no run.
+        role: in a search; None: its runs are of no search.
 
     """
 
@@ -44,31 +70,60 @@ class Group:
     runs: Sequence[RunData]
     repeated: int
     absent: Sequence[Absent] = ()
+    role: Role | None = None
+
+    @property
+    def section(self) -> str:
+        """Groups of a section are compared with its first one: the env, or a part of a search."""
+        return self.env if self.role is None else f"{self.env}: {self.role.part}"
+
+    @property
+    def is_chosen_from(self) -> bool:
+        """Whether the results chose among the groups of the section, and so say nothing about the best one."""
+        return self.role is not None and not self.role.fresh
 
     @property
     def method(self) -> str:
-        """What was compared, without the env: the algorithm and its differing settings."""
+        """What was compared, without the env: the algorithm and its differing settings, or the trial."""
+        if self.role is not None:
+            return self.role.name
         words = [f"{key.removeprefix('algo.')}={_text(v)}" for key, v in self.settings.items()]
         return " ".join([self.algo, *words])
 
     @property
     def name(self) -> str:
-        return f"{self.method} on {self.env}"
+        return f"{self.method} on {self.section}"
 
 
-def group(runs: Iterable[RunData]) -> list[Group]:
+def group(runs: Iterable[RunData], roles: Mapping[str, Role] | None = None) -> list[Group]:
     """Group runs by algorithm, env, every key that changes learning or measurement, and the user's own source.
 
     A key is part of a group's `settings` if its value differs between two groups of the same algorithm
     and env. Of runs of one seed in one group, the one that was evaluated up to the latest step counts.
+
+    Args:
+        runs: of the report.
+        roles: real path of a run of a search -> its role. Its groups come last.
+
     """
     members: dict[tuple[object, ...], list[RunData]] = {}
+    of_search: dict[tuple[object, ...], list[RunData]] = {}
     for run in runs:
+        role = roles.get(os.path.realpath(run.folder)) if roles else None
         values = sorted((key, repr(value)) for key, value in _learning(run).items())
-        members.setdefault((run.algo, run.env, *values), []).append(run)
+        found = members if role is None else of_search
+        found.setdefault((role, run.algo, run.env, *values), []).append(run)
     groups = list(members.values())
     differing = _differing_keys([found[0] for found in groups])
-    return [_make(found, _settings(found[0], differing)) for found in groups]
+    trials = [_of_trial(found, key[0]) for key, found in of_search.items()]
+    trials.sort(key=lambda g: (g.role.study, not g.role.fresh, g.role.place) if g.role else ())
+    return [*(_make(found, _settings(found[0], differing)) for found in groups), *trials]
+
+
+def _of_trial(found: Sequence[RunData], role: object) -> Group:
+    assert isinstance(role, Role)
+    settings: dict[str, Value] = {"study": role.study, "trial": role.trial, "fresh": role.fresh}
+    return _make(found, settings, role)
 
 
 def with_absent(found: Group, by_run: Mapping[str, Sequence[Absent]]) -> Group:
@@ -128,14 +183,17 @@ def difference(run: RunData, first: RunData) -> dict[str, tuple[Value, Value]]:
     }
 
 
-def _make(found: Sequence[RunData], settings: Mapping[str, Value]) -> Group:
+def _make(
+    found: Sequence[RunData], settings: Mapping[str, Value], role: Role | None = None
+) -> Group:
     by_seed: dict[int, RunData] = {}
     for run in found:
         other = by_seed.get(run.seed)
         if other is None or _progress(run) >= _progress(other):
             by_seed[run.seed] = run
     runs = [by_seed[seed] for seed in sorted(by_seed)]
-    return Group(found[0].algo, found[0].env, settings, runs, len(found) - len(runs))
+    repeated = len(found) - len(runs)
+    return Group(found[0].algo, found[0].env, settings, runs, repeated, role=role)
 
 
 def _progress(run: RunData) -> tuple[bool, int, str]:

@@ -19,40 +19,53 @@ from urllib.parse import quote
 
 import numpy as np
 
-from rl_cli.report import across, curves, groups, run_data, wording
+from rl_cli.report import across, curves, groups, run_data, search_sections
 from rl_cli.report.comparison import Threshold
 from rl_cli.report.groups import Group
 from rl_cli.report.run_data import RunData
+from rl_cli.report.searches import Search
 from rl_cli.report.summary import Row
 
 MAX_SEED_CURVES = 3_000
 """Curves of single runs in one page; with more of them only the curves of groups are drawn."""
 
 
-def describe(made: str, rows: Sequence[Row], notes: Sequence[str], folder: Path) -> dict[str, Any]:
+def describe(
+    made: str,
+    rows: Sequence[Row],
+    answers: Sequence[str],
+    notes: Sequence[str],
+    folder: Path,
+    searches: Sequence[Search] = (),
+) -> dict[str, Any]:
     """What the page shows, as plain values and arrays.
 
     Args:
         made: when and from what it was made.
         rows: of the groups.
+        answers: sentences that say which group is better.
         notes: how to read it, and what was left out.
         folder: in which the page will lie, for relative links.
+        searches: whose plots it shows.
 
     """
     count = sum(len(row.group.runs) for row in rows)
     each = count <= MAX_SEED_CURVES
     if not each:
         notes = [*notes, f"Curves of single runs are drawn for up to {MAX_SEED_CURVES:,} runs."]
-    envs = list(dict.fromkeys(row.group.env for row in rows))
+    sections = list(dict.fromkeys(row.group.section for row in rows))
     machines = _Machines()
     runs = [_run(run, row.group, folder, each, machines) for row in rows for run in row.group.runs]
     return {
         "made": made,
-        "envs": [_env([row for row in rows if row.group.env == env], each) for env in envs],
-        "across": across.describe(rows),
+        "answers": list(answers),
+        "envs": [_env([row for row in rows if row.group.section == s], each) for s in sections],
+        "across": across.describe([row for row in rows if row.group.role is None]),
         "runs": runs,
         "machines": machines.known,
         "notes": list(notes),
+        "search_plots": search_sections.plots(searches),
+        "search_tables": search_sections.tables(searches, folder),
     }
 
 
@@ -76,13 +89,16 @@ class _Machines:
 
 def render(title: str, data: Mapping[str, Any]) -> str:
     """The page of what `describe` returns."""
+    html_of = {key: data[key] for key in ("search_plots", "search_tables")}
+    data = {key: value for key, value in data.items() if key not in html_of}
     assets = files("rl_cli.report") / "assets"
     text = {name: (assets / name).read_text(encoding="utf-8") for name in ASSETS}
     return string.Template(text["page.html"]).substitute(
         title=html.escape(title),
         data=embedded(data),
-        css=text["page.css"],
-        js=text["charts.js"] + text["page.js"],
+        **html_of,
+        css=text["page.css"] + text["search.css"],
+        js=text["charts.js"] + text["page.js"] + text["search.js"],
         uplot_css=text["uPlot.min.css"],
         uplot_js=text["uPlot.iife.min.js"],
         uplot_license=text["uPlot.LICENSE"],
@@ -90,7 +106,7 @@ def render(title: str, data: Mapping[str, Any]) -> str:
 
 
 ASSETS = (
-    "page.html", "page.css", "charts.js", "page.js", "uPlot.min.css", "uPlot.iife.min.js", "uPlot.LICENSE",
+    "page.html", "page.css", "search.css", "charts.js", "page.js", "search.js", "uPlot.min.css", "uPlot.iife.min.js", "uPlot.LICENSE",
 )  # fmt: skip
 
 
@@ -119,9 +135,10 @@ def plain_numbers(value: Any) -> Any:
 def _env(rows: Sequence[Row], each: bool) -> dict[str, Any]:
     thresholds = {row.threshold for row in rows}
     return {
-        "env": rows[0].group.env,
+        "env": rows[0].group.section,
+        "name": rows[0].group.env,
+        "chosen": rows[0].group.is_chosen_from,
         "threshold": thresholds.pop() if len(thresholds) == 1 else None,
-        "answer": wording.answer(rows),
         "groups": [_group(row, each) for row in rows],
     }
 

@@ -13,8 +13,19 @@ from typing import Any
 
 from rl_cli.core import terminal
 from rl_cli.core.errors import BadInput, first_line, plain
-from rl_cli.report import absent, groups, page, pictures, run_data, summary, wording
+from rl_cli.report import (
+    absent,
+    groups,
+    page,
+    pictures,
+    run_data,
+    search_sections,
+    searches,
+    summary,
+    wording,
+)
 from rl_cli.report.run_data import RunData
+from rl_cli.report.searches import Search
 from rl_cli.report.summary import Row
 from rl_cli.storage.atomic_files import storing, write_atomic
 
@@ -24,42 +35,65 @@ MAX_NAMED = 5
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """Rows of all groups, what was left out, and how to read them."""
+    """Rows of all groups, the searches that some runs are of, and what was left out."""
 
     title: str
     rows: Sequence[Row]
     left_out: Sequence[str]
+    searches: Sequence[Search] = ()
+
+    @property
+    def sections(self) -> Mapping[str, Sequence[Row]]:
+        """Rows that are compared with each other: of an env, or of a part of a search."""
+        found: dict[str, list[Row]] = {}
+        for row in self.rows:
+            found.setdefault(row.group.section, []).append(row)
+        return found
+
+    @property
+    def answers(self) -> Sequence[str]:
+        """What the searches found, then which group of each section is better."""
+        found = [search_sections.answer(each) for each in self.searches]
+        compared = [rows for rows in self.sections.values() if not rows[0].group.is_chosen_from]
+        return found + [wording.answer(rows) for rows in compared]
 
 
 def make(places: Sequence[Path], threshold: float | None = None) -> Report:
     """Read the runs at or below the places and compare them.
 
     Args:
-        places: run folders, folders of them, or folders of sweeps.
+        places: run folders, folders of them, or folders of sweeps or searches.
         threshold: return that counts as success; None: that of the runs.
 
     Raises:
         BadInput: a place does not exist, or there is no readable run.
 
     """
-    runs, left_out = _read(places)
+    folders = list(run_data.find(places))
+    runs, left_out = _read(folders)
+    found, unread = searches.find(places, folders)
     by_run, notes = absent.find(places)
-    left_out += notes
-    if not runs:
+    left_out += [*unread, *notes]
+    if not runs and not found:
         raise BadInput(
             "there are no runs to report",
             " ".join(map(str, places)),
             left_out[0] if left_out else "name folders that contain runs",
         )
-    found = [groups.with_absent(each, by_run) for each in groups.group(runs)]
-    rows = summary.summarise(found, threshold)
-    title = "Report of " + ", ".join(place.resolve().name for place in places[:3])
-    return Report(title, rows, [*wording.counts(rows), *left_out])
+    made = groups.group(runs, searches.roles(found, folders))
+    rows = summary.summarise([groups.with_absent(each, by_run) for each in made], threshold)
+    return Report(_title(places, found), rows, [*wording.counts(rows), *left_out], found)
 
 
-def _read(places: Sequence[Path]) -> tuple[list[RunData], list[str]]:
+def _title(places: Sequence[Path], found: Sequence[Search]) -> str:
+    if len(places) == 1 and len(found) == 1 and found[0].folder == places[0]:
+        return search_sections.title(found[0].record)
+    return "Report of " + ", ".join(place.resolve().name for place in places[:3])
+
+
+def _read(folders: Sequence[Path]) -> tuple[list[RunData], list[str]]:
     runs, left_out = list[RunData](), list[str]()
-    for folder in run_data.find(places):
+    for folder in folders:
         try:
             runs.append(run_data.read_run(folder))
         except BadInput as error:
@@ -86,7 +120,8 @@ def write(report: Report, folder: Path, drawn: bool | None = None) -> list[Path]
     now = datetime.datetime.now().strftime("%Y-%m-%d %H:%M")
     count = sum(len(row.group.runs) for row in report.rows)
     made = f"{now}, {count:,} runs in {len(report.rows)} groups"
-    data = page.describe(made, report.rows, [*wording.METHODS, *report.left_out], folder)
+    notes = [*wording.METHODS, *report.left_out]
+    data = page.describe(made, report.rows, report.answers, notes, folder, report.searches)
     with storing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     content = {

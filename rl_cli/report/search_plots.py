@@ -14,8 +14,22 @@ from rl_cli.config.schema import as_text
 from rl_cli.report.search_record import Dimension, SearchRecord, Trial
 from rl_cli.tracking.formatting import number
 
-WIDTH, HEIGHT = 720, 300
-LEFT, RIGHT, TOP, BOTTOM = 70, 20, 16, 34
+WIDTH, HEIGHT = 760, 320
+LEFT, RIGHT, TOP, BOTTOM = 84, 20, 16, 48
+
+OBJECTIVES = {
+    "final": "return of the last evaluation",
+    "best": "return of the best evaluation",
+    "auc": "mean return over the budget",
+    "steps": "env steps to the threshold",
+}
+"""What an objective is; the label of its axis."""
+
+SECOND = {"seconds": "seconds of training", "steps": "env steps to the threshold"}
+"""The same of the second objective."""
+
+COLOURS = 8
+"""Of candidates, as of the groups in charts."""
 
 MAX_AXES = 9
 """Keys of the parallel coordinates, the most important ones."""
@@ -31,6 +45,13 @@ def _svg(body: str, label: str, height: int = HEIGHT, width: int = WIDTH) -> str
 
 def _text(x: float, y: float, text: str, anchor: str = "middle") -> str:
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{html.escape(text)}</text>'
+
+
+def _labels(x: str, y: str) -> str:
+    """What the axes of a plot of the usual size show."""
+    middle = (TOP + HEIGHT - BOTTOM) / 2
+    turned = f'<text transform="translate(16 {middle:.0f}) rotate(-90)" text-anchor="middle">'
+    return f"{turned}{html.escape(y)}</text>" + _text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, x)
 
 
 def _line(x1: float, y1: float, x2: float, y2: float, css: str) -> str:
@@ -77,6 +98,11 @@ def title_of(trial: Trial) -> str:
     return f"trial {trial.trial}: {result}  {keys}"
 
 
+def _special(record: SearchRecord, trial: Trial) -> str:
+    """CSS class of the defaults and of the best trial."""
+    return " first" if trial.trial == 0 else " top" if trial.trial == record.best else ""
+
+
 def history(record: SearchRecord) -> str:
     """The objective of each trial, the best so far, the defaults; pruned and failed ones at the bottom."""
     complete = sorted(record.complete, key=lambda t: t.trial)
@@ -94,10 +120,11 @@ def history(record: SearchRecord) -> str:
     parts.append(f'<path class="best" d="{" ".join(best)}"/>' if best else "")
     for trial in record.trials:
         done = trial in complete
-        css = f"trial t{trial.trial} {trial.state}" + (" first" if trial.trial == 0 else "")
+        css = f"trial t{trial.trial} {trial.state}{_special(record, trial)}"
         height = y(trial.values[0]) if done else HEIGHT - BOTTOM - 4
         parts.append(_dot(x(trial.trial), height, css, title_of(trial), 3.5 if done else 2.5))
-    parts += [_text(x(t), HEIGHT - 12, f"{t:g}") for t in x.ticks(8) if t >= 0 and t == int(t)]
+    parts += [_text(x(t), HEIGHT - 28, f"{t:g}") for t in x.ticks(8) if t >= 0 and t == int(t)]
+    parts.append(_labels("trial", OBJECTIVES[record.objective]))
     return _svg("".join(parts), "objective of each trial")
 
 
@@ -135,7 +162,7 @@ def parallel(record: SearchRecord) -> str:
             for i, place in enumerate(places)
         ]
         points.append(f"{50 + len(keys) * step:.1f},{value(trial.values[0]):.1f}")
-        css = f"path t{trial.trial}" + (" first" if trial.trial == 0 else "")
+        css = f"path t{trial.trial}{_special(record, trial)}"
         style = f"opacity:{0.15 + 0.75 * share**3:.2f}"
         shown = f"<title>{html.escape(title_of(trial))}</title>"
         parts.append(
@@ -176,10 +203,11 @@ def pareto(record: SearchRecord) -> str:
     x = _Scale([t.values[1] for t in record.complete], LEFT, WIDTH - RIGHT)
     parts = [_y_axis(y)]
     for trial in record.complete:
-        css = f"trial t{trial.trial}" + (" front" if trial.front else " behind")
+        css = f"trial t{trial.trial}{_special(record, trial)}"
+        css += " front" if trial.front else " behind"
         parts.append(_dot(x(trial.values[1]), y(trial.values[0]), css, title_of(trial), 4.5))
-    parts += [_text(x(t), HEIGHT - 14, number(t)) for t in x.ticks()]
-    parts.append(_text(WIDTH - RIGHT, HEIGHT - 2, f"{record.second}", "end"))
+    parts += [_text(x(t), HEIGHT - 28, number(t)) for t in x.ticks()]
+    parts.append(_labels(SECOND.get(record.second or "", ""), OBJECTIVES[record.objective]))
     return _svg("".join(parts), "both objectives of each trial")
 
 
@@ -187,14 +215,15 @@ def fresh(record: SearchRecord) -> str:
     """Each candidate on fresh seeds: its runs, and the IQM with its interval."""
     every = [value for each in record.checked for value in each.values]
     x, row = _Scale(every, 120, WIDTH - RIGHT), 40
-    height = row * len(record.checked) + 30
-    parts = [_line(x(t), 8, x(t), height - 24, "grid") for t in x.ticks()]
-    parts += [_text(x(t), height - 8, number(t)) for t in x.ticks()]
+    height = row * len(record.checked) + 46
+    parts = [_line(x(t), 8, x(t), height - 40, "grid") for t in x.ticks()]
+    parts += [_text(x(t), height - 24, number(t)) for t in x.ticks()]
+    parts.append(_text((120 + WIDTH - RIGHT) / 2, height - 4, OBJECTIVES[record.objective]))
     for i, each in enumerate(record.checked):
         y = row * i + 28
         name = "defaults" if each.trial == 0 else f"trial {each.trial}"
         parts.append(_text(108, y + 4, name, "end"))
-        css = "winner" if each.trial == record.winner else "checked"
+        css = f"checked k{i % COLOURS}"
         parts += [_dot(x(v), y, css, f"{name}: {number(v)}", 3) for v in each.values]
         iqm, low, high = (*each.iqm, None, None, None)[:3]
         if low is not None and high is not None:

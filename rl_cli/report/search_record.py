@@ -133,6 +133,11 @@ class SearchRecord:
             if t.state == "complete" and len(t.values) == len(self.directions)
         ]
 
+    def rank(self, trial: Trial) -> tuple[bool, float, int]:
+        """Key that sorts trials: complete ones before others, the best first."""
+        sign = 1.0 if self.minimizes else -1.0
+        return not trial.values, sign * trial.values[0] if trial.values else 0.0, trial.trial
+
 
 def _require_sizes(record: SearchRecord) -> None:
     """Raise ValueError for numbers that no plot can show."""

@@ -26,7 +26,7 @@ class Row:
         solved: runs whose last evaluation reached the threshold; None: there is no threshold.
         steps, seconds: until an evaluation reached the threshold; None: there is no threshold.
         reached: steps, and share of the runs that had reached the threshold by each; None: there is none.
-        improvement: probability that a run is better than one of the first group of the same env.
+        improvement: probability that a run is better than one of the first group of the same section.
         seeds_needed: per group, to show the difference from that group.
 
     """
@@ -92,8 +92,10 @@ def summarise(groups: Sequence[Group], threshold: float | None = None) -> list[R
     rows = []
     for group in groups:
         finals = np.array([run.final for run in group.runs])
-        against = first.get(group.env)
-        first.setdefault(group.env, finals)
+        against = first.get(group.section)
+        first.setdefault(group.section, finals)
+        if group.is_chosen_from:
+            against = None
         rows.append(
             _row(group, finals, against, _threshold(group) if threshold is None else threshold)
         )

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from rl_cli.core import terminal
 from rl_cli.core.start_folder import relative
+from rl_cli.report import search_sections
 from rl_cli.report.comparison import MIN_SEEDS, Threshold
 from rl_cli.report.report import Report
 from rl_cli.report.summary import Row
@@ -31,13 +32,16 @@ INDENT = " " * 4
 
 
 def show(report: Report) -> None:
-    """Print a table per env, the answers and the notes on what was left out."""
-    for env in dict.fromkeys(row.group.env for row in report.rows):
-        rows = [row for row in report.rows if row.group.env == env]
-        _show_rows(env, rows, COLUMNS, [_values(row) for row in rows])
-        say_fitted(answer(rows))
-    for note in report.left_out:
-        say_fitted(note)
+    """Print a table per env, the answers and the notes on what was left out.
+
+    Of a search, the runs on fresh seeds have a table; those that chose the trials are in the page.
+    """
+    for section, rows in report.sections.items():
+        if not rows[0].group.is_chosen_from:
+            _show_rows(section, rows, COLUMNS, [_values(row) for row in rows])
+            say_fitted(answer(rows))
+    for line in (*map(search_sections.answer, report.searches), *report.left_out):
+        say_fitted(line)
 
 
 def show_files(paths: Sequence[Path]) -> None:

@@ -43,8 +43,8 @@ def lost_seeds(row: Row) -> str:
 
 
 def answer(rows: Sequence[Row]) -> str:
-    """Which group of one env has the highest return, and whether it is better than the next one."""
-    env = rows[0].group.env
+    """Which group of a section has the highest return, and whether it is better than the next one."""
+    env = rows[0].group.section
     known = sorted((row for row in rows if row.count), key=lambda row: -row.iqm.value)
     if not known:
         return f"{env}: no run has a result."
@@ -53,7 +53,9 @@ def answer(rows: Sequence[Row]) -> str:
     text += f" (IQM of {best.count} run{'s' if best.count > 1 else ''})"
     if len(known) == 1:
         return text + "."
-    second = known[1]
+    first = rows[0]
+    of_search = first.group.role is not None and first.count and first is not best
+    second = first if of_search else known[1]  # in a search, the defaults count
     text += f", {second.group.method} has {interval(second.iqm)}"
     return f"{text}. {_difference(best, second)}."
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rl_cli.config.run import Display
 from rl_cli.core import terminal
 from rl_cli.core.start_folder import relative
-from rl_cli.report import search_page
+from rl_cli.report import report, table
 from rl_cli.report.wording import interval
 from rl_cli.search import parts, record, verify
 from rl_cli.search.parts import FreshPart, SearchPart
@@ -86,10 +86,10 @@ class Search:
                 preset = self.write_preset(values, self._notes(checked, best))
         content = record.describe(self.plan, study, trials, checked, winner, preset)
         record.write(self.plan, content)
-        page = search_page.write(self.plan.folder)
+        files = report.write(report.make([self.plan.folder]), self.plan.folder)
         if self.display != "none":
             self._answer(trials, checked, winner, preset)
-            terminal.say(f"page:    {relative(page)}")
+            table.show_files(files)
         return 0
 
     def _work(self, part: parts.SearchPart | FreshPart, shown: Progress) -> bool:

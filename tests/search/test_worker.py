@@ -84,7 +84,7 @@ def test_the_winner_is_checked_on_fresh_seeds_becomes_a_preset_and_stays_so(sear
     assert "seeds 1000 to 1004" in notes[1]
     said = capsys.readouterr().out.split("trials:")[1]
     assert "preset:  conf/hparams/x.yaml" in said
-    assert (Path("runs/searches/s") / "search.html").exists()
+    assert (Path("runs/searches/s") / "report.html").exists()
     again, runs, presets = search(prune="none", prune_seeds=False)  # repeated, it runs nothing
     assert runs.log == []
     assert capsys.readouterr().out.split("trials:")[1] == said

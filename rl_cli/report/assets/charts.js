@@ -39,11 +39,12 @@ function time(steps, seconds) {
   return `${known.filter((v) => v !== null).join(", ") || "not by half"} (${steps.reached} of ${steps.runs})`;
 }
 
-// Of an axis: 12k, 1.5M.
-function short(value) {
-  const size = Math.abs(value);
+// The ticks of an axis, all with the same letter: 5k 10k, 0.5M 1M.
+function short(ticks) {
+  const size = Math.max(...ticks.map((v) => Math.abs(v ?? 0)));
   const [by, letter] = size >= 1e6 ? [1e6, "M"] : size >= 1e4 ? [1e3, "k"] : [1, ""];
-  return Number((value / by).toPrecision(6)).toLocaleString("en", {maximumFractionDigits: 4}) + letter;
+  const text = (v) => Number((v / by).toPrecision(6)).toLocaleString("en", {maximumFractionDigits: 4}) + (v === 0 ? "" : letter);
+  return ticks.map((v) => v === null ? "" : text(v));
 }
 
 function swatch(shade) {
@@ -55,13 +56,14 @@ function swatch(shade) {
 // ---- charts -------------------------------------------------------------------------------------
 
 const charts = [];
+const SHOWN = 8;  // lines of a chart at first; the others are switched on in the legend
 const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 class Chart {
   // lines: [{name, colour, x, y, low, high, runs, each: [{name, y}], dash}]; only name, colour, x and y are required
   constructor(parent, lines, {label, unit, seeds = false, stepped = false, log = false, height = 1, range = null}) {
     this.lines = lines; this.label = label; this.unit = unit; this.stepped = stepped; this.log = log; this.scale = height; this.range = range;
-    this.shown = lines.map(() => true); this.each = false; this.outputs = [];
+    this.shown = lines.map((_, i) => i < SHOWN); this.each = false; this.outputs = [];
     this.seed = lines.map((line) => (line.each || []).map(() => true));  // line, seed -> whether it is shown
     this.box = parent.appendChild(element("div", {className: "chart"}));
     this.legend = this.box.appendChild(element("div", {className: "legend"}));
@@ -72,7 +74,8 @@ class Chart {
       const box = element("input", {type: "checkbox", className: "each", onchange: () => { this.each = box.checked; this.draw(); }});
       this.legend.append(element("label", {}, box, " each seed"));
     }
-    this.box.append(element("p", {className: "hint", textContent: "Drag to zoom, double-click to reset, point to read values."}));
+    const more = lines.length > SHOWN ? `The first ${SHOWN} of ${lines.length} lines are drawn; the legend switches the others on. ` : "";
+    this.box.append(element("p", {className: "hint", textContent: more + "Drag to zoom, double-click to reset, point to read values."}));
     this.observer = new ResizeObserver(() => this.plot && this.plot.width !== this.width() && this.plot.setSize(this.size()));
     this.observer.observe(this.box);
     charts.push(this);
@@ -86,7 +89,7 @@ class Chart {
   }
 
   toggle(line, i) {
-    const box = element("input", {type: "checkbox", checked: true, onchange: () => { this.shown[i] = box.checked; this.draw(); }});
+    const box = element("input", {type: "checkbox", checked: this.shown[i], onchange: () => { this.shown[i] = box.checked; this.draw(); }});
     this.outputs[i] = element("output");
     return element("label", {}, box, " ", swatch(line.colour), line.name, this.outputs[i]);
   }
@@ -125,7 +128,7 @@ class Chart {
       tables.push(columns);
     });
     const axis = {stroke: style("--soft"), grid: {stroke: style("--line"), width: 1}, ticks: {stroke: style("--line")}};
-    const values = (plot, ticks) => ticks.map((v) => v === null ? "" : short(v));
+    const values = (plot, ticks) => short(ticks);
     if (this.plot) this.plot.destroy();
     this.plot = new uPlot({
       ...this.size(), series, bands, legend: {show: false}, scales: {x: {time: false, distr: this.log ? 3 : 1}, y: this.range ? {range: this.range} : {}},

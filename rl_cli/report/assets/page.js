@@ -14,7 +14,7 @@ function table(head, rows) {
   return element("div", {className: "wide"}, node);
 }
 
-const swatched = (text, i) => element("span", {}, swatch(colour(i)), text);
+const swatched = (text, i) => element("span", {className: "named"}, swatch(colour(i)), element("span", {}, text));
 
 // A point per seed, the IQM and its interval, on one scale for all groups of an env.
 function strip(group, i, low, high) {
@@ -41,7 +41,7 @@ function groupsTable(env) {
   const solved = env.threshold !== null;
   const head = ["group", "IQM of\u00a0final returns [95\u00a0%]", "each seed", "worst", "seeds",
     ...(solved ? [`solved (≥\u00a0${number(env.threshold)})`, "steps and time to\u00a0it"] : []),
-    ...(env.groups.length > 1 ? ["P(better)", "seeds to show it"] : [])];
+    ...(env.groups.length > 1 ? ["P(better than first)", "seeds to show it"] : [])];
   return table(head, env.groups.map((g, i) => [
     swatched(g.method, i), interval(g.iqm), strip(g, i, low, high), number(g.worst), g.seeds,
     ...(solved ? [`${g.solved} of ${g.count}`, time(g.steps, g.seconds)] : []),
@@ -49,8 +49,11 @@ function groupsTable(env) {
   ]));
 }
 
+const CHOSEN = "These runs chose the trials. So the best trial looks better here than it is: only fresh seeds tell how good it is.";
+
 function drawEnv(env) {
-  const section = element("section", {}, element("h2", {textContent: env.env}), groupsTable(env));
+  const section = element("section", {}, element("h2", {textContent: env.env}));
+  section.append(env.chosen ? element("p", {className: "hint", textContent: CHOSEN}) : groupsTable(env));
   document.getElementById("envs").append(section);
   const named = (g, i) => ({name: g.method, colour: colour(i), dash: dashes(i)});
   const lines = env.groups.map((g, i) => ({...named(g, i), ...g.curve})).filter((line) => line.x.length);
@@ -174,7 +177,7 @@ function list(id, title, lines) {
 }
 
 document.getElementById("made").textContent = data.made;
-list("answers", "Results", data.envs.map((env) => env.answer));
+list("answers", "Results", data.answers);
 data.envs.forEach(drawEnv);
 if (data.across) drawAcross(data.across);
 drawRuns();

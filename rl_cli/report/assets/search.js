@@ -1,12 +1,12 @@
-// The pointer on a trial, in a plot or the table, highlights it everywhere.
+// The pointer on a trial, in a plot or the table of its search, highlights it in all of them.
 (() => {
-  const of = (element) => [...(element.closest("[class*='t']")?.classList ?? [])].find((c) => /^t\d+$/.test(c));
-  let shown = null;
+  let shown = [];
+  const named = (element) => [...(element.closest("[class*=' t']")?.classList ?? [])].find((c) => /^t\d+$/.test(c));
   document.addEventListener("pointerover", (event) => {
-    const name = event.target instanceof Element ? of(event.target) : null;
-    if (name === shown) return;
-    document.querySelectorAll(".hot").forEach((e) => e.classList.remove("hot"));
-    if (name) document.querySelectorAll("." + name).forEach((e) => e.classList.add("hot"));
-    shown = name;
+    const search = event.target instanceof Element ? event.target.closest("[data-search]") : null;
+    const name = search && named(event.target);
+    for (const element of shown) element.classList.remove("hot");
+    shown = name ? [...document.querySelectorAll(`[data-search="${search.dataset.search}"] .${name}`)] : [];
+    for (const element of shown) element.classList.add("hot");
   });
 })();

@@ -1,4 +1,4 @@
-"""The page of a search, from search.json alone, which anybody may have written."""
+"""A search in a report: its plots, from search.json, which anybody may have written, and its runs."""
 
 from __future__ import annotations
 
@@ -9,8 +9,13 @@ import pytest
 
 from rl_cli.cli import report as rl_report
 from rl_cli.core.errors import BadInput
-from rl_cli.report import search_page, search_plots, search_record
+from rl_cli.report import report, search_plots, search_record
 from tests.report.folders import write_run
+
+
+def page_of(folder):
+    return report.write(report.make([folder]), folder)[0].read_text()
+
 
 SPACE = {
     "algo.learning_rate": {"key": "algo.learning_rate", "kind": "log", "low": 1e-4, "high": 1e-2, "choices": []},
@@ -63,7 +68,7 @@ def written(here):
 
 def test_page_says_the_answer_and_marks_each_trial_in_every_plot(written):
     folder = written()
-    text = search_page.write(folder).read_text()
+    text = page_of(folder)
     assert (
         "On fresh seeds trial 1 has 3.000 [2.500, 3.500], the defaults 1.000 [0.500, 1.500]" in text
     )
@@ -72,11 +77,10 @@ def test_page_says_the_answer_and_marks_each_trial_in_every_plot(written):
     assert (
         len(re.findall(r'class="(?:trial|path|row) t3\b', text)) == 2
     )  # pruned: no line through keys
-    rows = re.findall(r'data-t="(\d)"', text)
+    rows = re.findall(r'class="row t(\d)"', text)
     assert rows == ["1", "2", "0", "3"]  # the best first
-    assert 'href="../../t1/"' in text
+    assert 'href="runs/t1/"' in text
     assert "75%" in text
-    assert "http" not in text
 
 
 def test_history_rises_with_the_best_trial_so_far(written):
@@ -104,9 +108,10 @@ def test_texts_of_a_record_cannot_become_html(written):
     folder = written(
         study=evil, algo=evil, env=evil, preset=evil, trials=[bad, trial(0, 1.0)], best=1
     )
-    text = search_page.write(folder).read_text()
+    text = page_of(folder)
     assert "<script>alert" not in text
-    assert re.findall(r"<(script|img|a on)", text) == ["script"]
+    assert len(re.findall(r"<script", text)) == 3  # data, uPlot and the page's own
+    assert not re.findall(r"<img|<a on", text)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +130,7 @@ def test_texts_of_a_record_cannot_become_html(written):
 )
 def test_what_is_no_record_is_refused(written, more):
     with pytest.raises(BadInput) as error:
-        search_page.write(written(**more))
+        search_record.load(written(**more))
     assert len(str(error.value).splitlines()) == 3
 
 
@@ -135,12 +140,60 @@ def test_every_plot_can_be_drawn(written, values):
     for more in ({}, two):
         trials = [trial(i, v, values=[v, v] if more else [v]) for i, v in enumerate(values)]
         folder = written(trials=trials, checked=[], importances={}, best=None, winner=None, **more)
-        assert "</html>" in search_page.write(folder).read_text()
+        assert "</html>" in page_of(folder)
 
 
-def test_rl_report_makes_the_page_again(written, capsys):
-    folder = written()
-    write_run(folder / "runs/t0000_s0", {100: 1.0})
+def test_runs_of_a_search_are_grouped_by_trial_and_fresh_seeds_apart(written, capsys):
+    """Also from another folder, and if the folder was moved; a run of no search has a group of its own."""
+    folder = written().rename("moved")
+    rates = {0: 1e-3, 1: 1e-4, 2: 1e-2}
+    for number, rate in rates.items():
+        for seed in (0, 1):
+            name = f"t{number:04d}_s{seed}"
+            write_run(folder / "runs" / name, {100: number + 1.0}, seed=seed, algo__gamma=rate)
+    for number in (0, 1):
+        for seed in range(1000, 1006):
+            name = f"fresh_t{number:04d}_s{seed}"
+            returns = {100: number * 10.0 + seed - 1000}
+            write_run(folder / "runs" / name, returns, seed=seed, algo__gamma=rates[number])
+    write_run(folder.parent / "own" / "t0000_s5", {100: 7.0}, seed=5, algo__gamma=rates[0])
+    made = report.make([folder.parent])
+    fresh, chosen = "cartpole: s, fresh seeds", "cartpole: s, seeds of the search"
+    assert [(row.group.section, row.group.method, row.count) for row in made.rows] == [
+        ("cartpole", "dqn", 1),
+        *((fresh, name, 6) for name in ("defaults", "trial 1")),
+        *((chosen, name, 2) for name in ("defaults", "trial 1", "trial 2")),  # the best first
+    ]
+    assert made.rows[2].improvement == (1.0, 1.0, 1.0)  # 10 to 15 against 0 to 5
+    assert [row.improvement for row in made.rows[3:]] == [None] * 3  # they were chosen by these
+    assert [a.split(":")[0] for a in made.answers] == ["s", "cartpole", "cartpole"]
     assert rl_report.run([str(folder)]) == 0
-    assert (folder / "search.html").exists()
-    assert "search.html" in capsys.readouterr().out
+    page = (folder / "report.html").read_text()
+    data = json.loads(re.search(r'id="data">(.*?)</script>', page)[1])
+    assert [(e["env"], e["chosen"]) for e in data["envs"]] == [(fresh, False), (chosen, True)]
+    assert 'aria-label="objective of each trial"' in page
+    said = capsys.readouterr().out
+    assert fresh in said
+    assert chosen not in said
+
+
+def test_answer_of_a_search_compares_the_best_trial_with_the_defaults(written):
+    folder = written()
+    values = {0: 0.0, 1: 20.0, 2: 10.0}
+    for number, value in values.items():
+        for seed in range(6):
+            write_run(folder / f"runs/fresh_t{number:04d}_s{seed}", {100: value + seed}, seed=seed)
+    text = report.make([folder]).answers[1]
+    assert "trial 1 has the final return 22.5" in text
+    assert "defaults has 2.5" in text
+
+
+def test_killed_search_without_a_record_is_grouped_by_trial(here):
+    folder = here / "runs/searches/killed"
+    for number in (0, 1):
+        write_run(folder / f"runs/t{number:04d}_s0", {100: 1.0}, algo__gamma=0.9 + number / 100)
+    made = report.make([folder])
+    assert [row.group.name for row in made.rows] == [
+        f"{name} on cartpole: killed, seeds of the search" for name in ("defaults", "trial 1")
+    ]
+    assert made.searches == []
