@@ -142,7 +142,7 @@ def append(path: Path, content: bytes) -> None:
         os.close(handle)
 
 
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
+def write_json(path: Path, value: Mapping[str, Any], synced: bool = True) -> None:
     """Write JSON with `write_atomic`; values of other types, e.g. paths, become strings.
 
     Numbers that are not finite become null, because JSON has none.
@@ -151,7 +151,7 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
         text = json.dumps(value, indent=2, default=str, allow_nan=False)
     except ValueError:
         text = json.dumps(_without_nan(value), indent=2, default=str, allow_nan=False)
-    write_atomic(path, (text + "\n").encode())
+    write_atomic(path, (text + "\n").encode(), synced)
 
 
 def _without_nan(value: Any) -> Any:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import stat
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -109,8 +110,8 @@ class Sweep:
         else:
             self.waiting.append(state)
             if not record:  # an earlier one names the run to resume
-                record = self._new_record(state)
-                self._write(state, record | {"state": WAITING, "reason": "not started"})
+                record = self._new_record(state) | {"state": WAITING, "reason": "not started"}
+                self._write(state, record, synced=False)  # of 10,000 jobs this would take minutes
         self.view.add(state)
         return state
 
@@ -204,7 +205,7 @@ class Sweep:
         if known:
             return known.pop(0)
         number = job.number
-        while os.path.lexists(path := self.folder / f"job_{number:04d}.json") or path in self.paths:
+        while (path := self.folder / f"job_{number:04d}.json") in self.paths or _has_content(path):
             number += 1  # of another job, from a sweep with other values
         return path, {}
 
@@ -230,11 +231,11 @@ class Sweep:
         if state in self.waiting:
             state.state = WAITING
 
-    def _write(self, state: JobState, record: Record) -> None:
+    def _write(self, state: JobState, record: Record, synced: bool = True) -> None:
         """Write a record. One that cannot be written is kept in memory; the jobs go on."""
         state.record = record
         try:
-            write_json(state.path, record)
+            write_json(state.path, record, synced)
         except RunError as error:
             self.view.output(state.number, [f"its record is not written: {error.what}"])
 
@@ -268,6 +269,14 @@ def _records(folder: Path) -> dict[str, list[tuple[Path, Record]]]:
             record["run_dir"] = path_here(run)
         found.setdefault(str(record.get("config")), []).append((path, record))
     return found
+
+
+def _has_content(path: Path) -> bool:
+    """False: there is nothing, or an empty file, which a power failure leaves of a job that was not started."""
+    with contextlib.suppress(FileNotFoundError):
+        info = os.lstat(path)
+        return not stat.S_ISREG(info.st_mode) or info.st_size > 0
+    return False
 
 
 def _is_complete(record: Record) -> bool:

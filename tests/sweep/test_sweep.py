@@ -158,7 +158,7 @@ def test_interrupted_job_keeps_its_run_while_it_waits(run):
 
 
 def test_record_that_cannot_be_written_ends_nothing(run, monkeypatch, capsys):
-    def full(path, value):
+    def full(path, value, synced):
         raise StorageError("no space left", str(path))
 
     monkeypatch.setattr(module, "write_json", full)
@@ -250,3 +250,20 @@ def test_signal_leaves_the_jobs_of_a_scheduler_and_another_start_follows_them(he
     assert [n for n, task in second.tasks if isinstance(task, SimpleNamespace)] == [1]
     assert [r["state"] for r in records().values()] == ["completed"] * 3
     assert again.exit_code == 0
+
+
+def test_disk_is_not_waited_for_while_jobs_are_queued_but_when_one_starts(here, monkeypatch):
+    """10,000 jobs would wait minutes for it. A power failure may leave an empty record, which is replaced."""
+    synced, sync = [], os.fsync
+    monkeypatch.setattr(os, "fsync", lambda handle: (synced.append(handle), sync(handle)))
+    Path("sweep").mkdir()
+    Path("sweep/job_0001.json").touch()
+    sweep = Sweep(Path("sweep"), Script({n: [DONE] for n in range(40)}, size=1), QuietView())
+    with sweep:
+        for number in range(40):
+            sweep.add(job(number))
+        assert synced == []
+        assert [r["seed"] for r in records().values()] == list(range(40))
+        assert {r["state"] for r in records().values()} == {"waiting"}
+        sweep.advance(0.0)
+        assert len(synced) == 2  # the record of the job that started, and its name in the folder
