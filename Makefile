@@ -24,7 +24,7 @@ TORCH_VERSION := $(shell sed -n 's/^torch==//p' constraints.txt)
 TORCH_INDEX := $(if $(TORCH),--index-url https://download.pytorch.org/whl/$(TORCH))
 TORCH_SIZE := $(if $(filter cpu,$(TORCH)),a download of 0.2 GB,0.2 GB for a CPU; several GB with CUDA, as on Linux without TORCH=cpu)
 
-.PHONY: train smoke test lint check bars services docs format clean
+.PHONY: train smoke test lint check bars services learning docs format clean
 
 train: $(VENV)/ready
 	$(BIN)/rl-train $(ARGS)

@@ -2,13 +2,13 @@
 
     python benchmarks/learning.py                         every case of this machine, ten seeds each
     python benchmarks/learning.py ppo_cartpole --seeds 5  one case, its first five seeds
-    python benchmarks/learning.py --table                 the table and the picture again, from the JSON file
+    python benchmarks/learning.py --table                 the tables and the pictures again, from the JSON files
     python benchmarks/learning.py --quick                 a few cases on six other seeds: as recorded, or not
 
 A seed is one run (rl-train), whose best and last checkpoints are then evaluated (rl-eval, 100 greedy
 episodes). What is complete is kept under runs/learning and not run again, unless the configuration, the
-code that decides what is learned or a package changed. Writes benchmarks/learning.json, the table in
-docs/learning.md and docs/img/learning.png.
+code that decides what is learned or a package changed. Writes benchmarks/learning.json, the tables in
+docs/learning.md and its pictures, docs/img/learning-<env>.png, which rl-report draws.
 """
 
 from __future__ import annotations
@@ -25,9 +25,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import learning_curves
+import learning_sb3
 from learning_cases import CASES, EVAL_SEED, Case
 from learning_check import FIRST_SEED, QUICK, SEEDS, check
-from learning_table import plot, table
+from learning_table import table
 from learning_version import fingerprint, packages
 from pages import REPO, insert
 
@@ -105,7 +107,9 @@ def record(name: str, results: list[Result], key: str) -> None:
 def write_pages() -> None:
     known = results_of(RECORD)
     insert("learning.md", "table", table(known))
-    plot(known, REPO / "docs/img/learning.png")
+    pictures = learning_curves.draw(known, REPO / "docs/img")
+    insert("learning.md", "curves", learning_curves.links(pictures))
+    learning_sb3.write_page()
 
 
 def quick(recorded: dict[str, list[Result]], names: Sequence[str], jobs: int) -> bool:

@@ -1,17 +1,15 @@
-"""The table and the picture of docs/learning.md, from the results of benchmarks/learning.py."""
+"""The table of docs/learning.md, from the results of benchmarks/learning.py."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from learning_cases import CASES, Case
 
 from rl_cli.report.comparison import Interval, iqm_of
-from rl_cli.tracking.statistics import iqm
 
 Results = Sequence[Mapping[str, Any]]
 
@@ -79,37 +77,3 @@ def shown(found: Interval) -> str:
 
 def number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.1f}"
-
-
-def plot(known: Mapping[str, Results], path: Path) -> None:
-    """Evaluation returns over steps: a thin line per seed, a thick line for the interquartile mean."""
-    known = {name: known[name] for name in CASES if name in known}
-    if not all(results[0]["curve"] for results in known.values()):
-        return  # rows of an earlier version have no curves
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    columns = min(len(known), 4)
-    rows = math.ceil(len(known) / columns)
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(3.4 * columns, 2.6 * rows), layout="constrained", squeeze=False
-    )
-    for axis in axes.flat[len(known) :]:
-        axis.axis("off")
-    for axis, (name, results) in zip(axes.flat, known.items(), strict=False):
-        curves = [each["curve"] for each in results]
-        for steps, values in curves:
-            axis.plot(steps, values, lw=0.6, alpha=0.35, color="tab:blue")
-        middle = [
-            float(iqm(np.array(column))) for column in zip(*(y for _, y in curves), strict=True)
-        ]
-        axis.plot(curves[0][0], middle, lw=2, color="tab:blue")
-        if CASES[name].bar is not None:
-            axis.axhline(CASES[name].bar, color="black", lw=0.8, ls=":")
-        axis.set_title(f"{CASES[name].algo} {CASES[name].env}", fontsize=9)
-        axis.tick_params(labelsize=7)
-        axis.grid(alpha=0.25)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=90)

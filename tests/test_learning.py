@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import sys
 
 import numpy as np
@@ -12,6 +13,8 @@ from tests.conftest import FULL, REPO
 
 sys.path.insert(0, str(REPO / "benchmarks"))
 import learning
+import learning_curves
+import learning_sb3
 import learning_version
 from learning_cases import CASES, EVAL_SEED, Case
 from learning_check import FALSE_ALARMS, FIRST_SEED, QUICK, SEEDS, check, lower
@@ -42,6 +45,45 @@ def test_verdict_compares_the_lower_end_of_the_interval_with_the_bar(best, last,
 
 def test_page_has_the_table_of_the_recorded_results():
     assert table(KNOWN) in (REPO / "docs/learning.md").read_text()
+
+
+def test_pictures_of_the_page_have_a_line_per_algorithm_and_none_without_curves(tmp_path):
+    pytest.importorskip("matplotlib")
+    shown = {"success_at": 475.0, "seconds": 1.0, "steps": 20, "curve": [[10, 20], [1.0, 2.0]]}
+    rows = {
+        "dqn_cartpole": [{"seed": seed, **shown} for seed in (1, 2)],
+        "dqn_acrobot": [{"seed": 1, **shown, "curve": None}],
+    }
+    assert learning_curves.draw(rows, tmp_path) == ["learning-cartpole.png"]
+    assert [path.name for path in tmp_path.iterdir()] == ["learning-cartpole.png"]
+    run = learning_curves._run(CASES["dqn_cartpole"], rows["dqn_cartpole"][1])
+    assert (run.algo, run.env, run.seed, run.final) == ("dqn", "cartpole", 2, 2.0)
+
+
+def test_pictures_that_the_page_shows_exist():
+    text = (REPO / "docs/learning.md").read_text()
+    for name in re.findall(r"\(img/(learning-\w+\.png)\)", text):
+        assert (REPO / "docs/img" / name).exists()
+
+
+def test_row_of_the_peer_has_its_last_policy_and_ours():
+    theirs = [{"steps": 50_000, "seconds": s, "latest": 100.0 * s} for s in (1, 2, 3)]
+    ours = [{"seconds": 4.0, "latest": 7.0, "best": 9.0}]
+    row = learning_sb3.row("dqn_cartpole", theirs, ours)
+    assert row == (
+        "| `algo=dqn env=cartpole` | 50,000 | 200.0 | 100.0 | 2 | 7.0 | 7.0 | 9.0 | 9.0 | 4 |"
+    )
+    assert "not measured" in learning_sb3.row("dqn_cartpole", theirs, [])
+
+
+def test_measurement_of_the_peer_continues(tmp_path, monkeypatch):
+    monkeypatch.setattr(learning_sb3, "RECORD", tmp_path / "record.json")
+    for name, seed in (("ppo_cartpole", 1), ("dqn_cartpole", 3), ("dqn_cartpole", 2)):
+        learning_sb3.record(name, {"seed": seed})
+    assert learning_sb3.recorded() == {
+        "dqn_cartpole": [{"seed": 2}, {"seed": 3}],
+        "ppo_cartpole": [{"seed": 1}],
+    }
 
 
 def test_every_case_is_in_the_table_or_among_those_not_measured():
