@@ -27,7 +27,7 @@ def draw(known: Mapping[str, Results], folder: Path) -> list[str]:
         if each["curve"] is not None
     ]
     rows = summary.summarise(groups.group(runs))
-    described = page.describe("", rows, [], folder)
+    described = page.describe("", rows, answers=[], notes=[], folder=folder)
     folder.mkdir(parents=True, exist_ok=True)
     names = []
     for name, png in pictures.draw(described | {"across": None}).items():
