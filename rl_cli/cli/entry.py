@@ -2,98 +2,60 @@
 
 from __future__ import annotations
 
+import importlib
 import signal
 import sys
-from collections.abc import Callable
 
 
 def train() -> None:
     """rl-train; the process exits with the run's exit code."""
-
-    def command(argv: list[str]) -> int:
-        from rl_cli.cli.train import run
-
-        return run(argv)
-
-    _main(command)
+    _main("train")
 
 
 def evaluate() -> None:
     """rl-eval; the process exits with the exit code."""
-
-    def command(argv: list[str]) -> int:
-        from rl_cli.cli.evaluate import run
-
-        return run(argv)
-
-    _main(command)
+    _main("evaluate")
 
 
 def play() -> None:
     """rl-play; the process exits with the exit code."""
-
-    def command(argv: list[str]) -> int:
-        from rl_cli.cli.play import run
-
-        return run(argv)
-
-    _main(command)
+    _main("play")
 
 
 def export() -> None:
     """rl-export; the process exits with the exit code."""
-
-    def command(argv: list[str]) -> int:
-        from rl_cli.cli.export import run
-
-        return run(argv)
-
-    _main(command)
+    _main("export")
 
 
 def report() -> None:
     """rl-report; the process exits with the exit code."""
-
-    def command(argv: list[str]) -> int:
-        from rl_cli.cli.report import run
-
-        return run(argv)
-
-    _main(command)
+    _main("report")
 
 
 def runs() -> None:
     """rl-runs; the process exits with the exit code."""
-
-    def command(argv: list[str]) -> int:
-        from rl_cli.cli.runs import run
-
-        return run(argv)
-
-    _main(command)
+    _main("runs")
 
 
 def search() -> None:
     """rl-search; the process exits with the exit code."""
-
-    def command(argv: list[str]) -> int:
-        from rl_cli.cli.search import run
-
-        return run(argv)
-
-    _main(command)
+    _main("search")
 
 
-def _main(command: Callable[[list[str]], int]) -> None:
+def _main(module: str) -> None:
+    """Run the command of a module of this package."""
     before = signal.getsignal(signal.SIGINT)
     if before != signal.SIG_IGN:  # the next imports may be interrupted, in silence
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from rl_cli.core import ending, stop_signals, terminal
+    from rl_cli.core.imports import without_collection
 
     streams = terminal.protect()
     signal.signal(signal.SIGINT, before)
     try:
         with stop_signals.raising():
+            with without_collection():
+                command = importlib.import_module(f"rl_cli.cli.{module}").run
             code = command(sys.argv[1:])
     except BaseException as error:
         # an import that a signal interrupts may end with another exception

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from rl_cli.core.imports import without_collection
+
 
 @contextmanager
 def torch_settings(threads: int, seed: int | None = None) -> Iterator[None]:
@@ -15,7 +17,8 @@ def torch_settings(threads: int, seed: int | None = None) -> Iterator[None]:
         seed: of torch's own generator, from which only an env or a plugin may draw; None: as it is.
 
     """
-    import torch
+    with without_collection():
+        import torch
 
     before = torch.get_num_threads(), torch.get_default_dtype(), torch.is_grad_enabled()
     state = torch.get_rng_state()

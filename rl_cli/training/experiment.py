@@ -14,6 +14,7 @@ from rl_cli.buffers.memory_check import require_memory
 from rl_cli.config.labels import Labels
 from rl_cli.config.run import RunConfig
 from rl_cli.core import devices, processors, start_folder, terminal
+from rl_cli.core.imports import without_collection
 from rl_cli.core.processes import no_silent_exit
 from rl_cli.core.torch_settings import torch_settings
 from rl_cli.envs.faults import note_of
@@ -79,7 +80,8 @@ def _train(cfg: RunConfig, recorded: Mapping[str, Any], labels: Labels) -> Outco
         prefill = None if prefilled else read_prefill(cfg.algo, cfg.env, envs.spec)
         require_memory(cfg.algo, envs.spec)
         stack.enter_context(torch_settings(processors.number_of(cfg.threads), cfg.seed))
-        from rl_cli.training.run import make_run_algorithm  # imports torch, which takes seconds
+        with without_collection():
+            from rl_cli.training.run import make_run_algorithm  # imports much of torch
 
         algo = make_run_algorithm(cfg, envs, earlier)
         with _lock(earlier) or run_folder.create(*labels[:2], cfg.seed, cfg.run_dir) as folder:
