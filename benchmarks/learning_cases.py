@@ -68,6 +68,11 @@ CASES = {
     "reinforce_cartpole": Case("reinforce", "cartpole", 499.0, OWN),
     "reinforce_acrobot": Case("reinforce", "acrobot", -90.0, OWN),
     "reinforce_lunarlander": Case("reinforce", "lunarlander", 150.0, OWN),
+    "ppo_lunarlander_windy": Case("ppo", "lunarlander_windy", 200.0, OWN),
+    "dqn_lunarlander_windy": Case("dqn", "lunarlander_windy", 200.0, OWN, long=True),
+    "dqn_lunarlander_300k": Case(
+        "dqn", "lunarlander", 265.9, SLM, long=True, extra=("total_timesteps=300_000",)
+    ),
     "ppo_bipedalwalker": Case("ppo", "bipedalwalker", 301.6, RAI, long=True),
     "ppo_halfcheetah": Case("ppo", "halfcheetah", 5_784.0, TIANSHOU, long=True),
     "ppo_hopper": Case("ppo", "hopper", 2_609.0, TIANSHOU, long=True),
@@ -76,6 +81,11 @@ CASES = {
     "ppo_swimmer": Case("ppo", "swimmer", 281.0, OWN, long=True),
     "ppo_humanoid": Case("ppo", "humanoid", 787.0, TIANSHOU, long=True),
     "ppo_carracing": Case("ppo", "carracing", 850.0, OWN, count=3, long=True),
+    **{
+        f"{algo}_minatar_{game}": Case(algo, f"minatar_{game}", None, "", count=3, long=True)
+        for game in ("breakout", "asterix", "freeway", "seaquest", "space_invaders")
+        for algo in ("dqn", "ppo")
+    },
     "ppo_pong": Case("ppo", "pong", -15.0, OWN, count=1, long=True),
     "dqn_pong": Case("dqn", "pong", -15.0, OWN, count=1, long=True),
 }

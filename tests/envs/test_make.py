@@ -119,6 +119,7 @@ GROUPS = {
     "acrobot": ((6,), "float32", "discrete", 3),
     "pendulum": ((3,), "float32", "box", (1,)),
     "lunarlander": ((8,), "float32", "discrete", 4),
+    "lunarlander_windy": ((8,), "float32", "discrete", 4),
     "lunarlander_continuous": ((8,), "float32", "box", (2,)),
     "carracing": ((2, 64, 64), "uint8", "box", (3,)),
     "bipedalwalker": ((24,), "float32", "box", (4,)),
