@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import warnings
 from typing import NamedTuple
 
 import gymnasium as gym
@@ -52,11 +54,22 @@ def _replace_output():
     sys.stdout = sys.stderr = Silent()
 
 
-def _change_torch():
+ENTERED: list = []  # a mode ends with its object
+
+
+def _change_settings():
+    """Settings of the process under which an update fails, or gives other bits."""
     import torch
 
     torch.set_grad_enabled(False)
     torch.set_default_dtype(torch.float64)
+    torch.set_default_device("meta")
+    torch.set_num_threads(torch.get_num_threads() + 1)
+    ENTERED.append(torch.inference_mode())
+    ENTERED[-1].__enter__()
+    np.seterr(all="raise")
+    warnings.simplefilter("error")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class Odd(gym.Env):
@@ -222,7 +235,7 @@ ACCEPTED = {
     "pixels_whole": obs(np.full((40, 40, 3), 7.0)),
     "discrete_float": obs(2.0),
     "replaces_output": lambda r: (_replace_output(), *r)[1:],
-    "torch_state": lambda r: (_change_torch(), *r)[1:],
+    "settings": lambda r: (_change_settings(), *r)[1:],
     "forks": lambda r: (os.fork(), *r)[1:],
     "forks_and_raises": lambda r: tuple(r) if os.fork() else _raise(ValueError("child")),
     "changes_folder": lambda r: (_change_folder(), *r)[1:],

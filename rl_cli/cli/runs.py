@@ -32,7 +32,7 @@ def _help() -> str:
         ),
         "",
         item("algo, env", "only runs of this algorithm or env"),
-        item("state", "only runs that are running, completed, interrupted, failed or pruned (by a search)"),
+        item("state", "only runs that are running, completed, interrupted, failed, died (killed, or crashed) or pruned (by a search)"),
         item("min_return, max_return", "only completed runs with a final return in this range"),
         item("sort", "name (default), return or size"),
         item("last", "only the last n of the sorted list"),

@@ -92,9 +92,9 @@ class RunsConfig:
 
     algo: str | None = Field(description="only runs of this algorithm")
     env: str | None = Field(description="only runs of this env")
-    state: Literal["running", "completed", "interrupted", "failed", "pruned", "unknown"] | None = (
-        Field(description="only runs in this state")
-    )
+    state: (
+        Literal["running", "completed", "interrupted", "failed", "died", "pruned", "unknown"] | None
+    ) = Field(description="only runs in this state")
     min_return: float | None = Field(description="only runs with at least this final return")
     max_return: float | None = Field(description="only runs with at most this final return")
     sort: Literal["name", "return", "size"] | None = Field(description="order; null: by name")

@@ -18,7 +18,7 @@ import time
 import traceback
 from typing import Any, TextIO
 
-from rl_cli.core.errors import escaped
+from rl_cli.core.errors import escaped, first_line
 
 WAIT_SECONDS = 5.0
 """How long a write waits for a reader that does not read. Then text is dropped until it reads again."""
@@ -160,7 +160,7 @@ def protect() -> tuple[Any, Any]:
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # the lowest free number
     sys.stdout, sys.stderr = _guarded(sys.stdout), _guarded(sys.stderr)
-    threading.excepthook = _report_thread
+    threading.excepthook, sys.unraisablehook = _report_thread, _report_unraisable
     return sys.stdout, sys.stderr
 
 
@@ -172,7 +172,15 @@ def _report_thread(args: threading.ExceptHookArgs) -> None:
     """One line for an exception in a thread. An OSError is reported by the next write to that file."""
     if args.exc_value is not None and not isinstance(args.exc_value, OSError):
         name = args.thread.name if args.thread else "a thread"
-        warn(f"{name} ended: {args.exc_type.__name__}: {args.exc_value}")
+        warn(f"{name} ended: {args.exc_type.__name__}: {first_line(args.exc_value)}")
+
+
+def _report_unraisable(args: Any) -> None:
+    """One line for an exception that nothing can catch: in `__del__`, in an exit function, in a callback of C."""
+    if args.exc_value is not None and not isinstance(args.exc_value, OSError):
+        where = args.err_msg or "Exception ignored in a destructor"
+        what = getattr(args.object, "__qualname__", type(args.object).__name__)
+        warn(f"note: {where} ({what}): {args.exc_type.__name__}: {first_line(args.exc_value)}")
 
 
 def to_file(path: str) -> None:

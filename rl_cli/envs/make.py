@@ -146,6 +146,9 @@ def _bad_input(error: BaseException, cfg: EnvConfig) -> BadInput:
         case gym.error.NamespaceNotFound() if extra := _extra_of(cfg.id):
             return BadInput(what, where, _pip_line(extra))
         case gym.error.UnregisteredEnv() | gym.error.DeprecatedEnv():
+            what = what.partition(" Did you mean")[
+                0
+            ]  # `_suggest_env` guesses, if it is close enough
             is_atari = "NoFrameskip" in cfg.id
             fix = _pip_line("atari") if is_atari else _suggest_env(cfg.id)
             return BadInput(what, where, fix)

@@ -126,6 +126,14 @@ def fps_of(env: Env, cfg: EnvConfig) -> float:
     return (fps if 0 < fps < MAX_FPS else DEFAULT_FPS) / cfg.frame_skip
 
 
+def draws_images(env: Env) -> bool:
+    """Whether an env declares that it can render images."""
+    try:
+        return "rgb_array" in (env.metadata.get("render_modes") or ())
+    except (AttributeError, TypeError):  # the env may declare anything
+        return False
+
+
 def success_threshold(env: Env, cfg: EnvConfig) -> float | None:
     """Return from which an episode is a success: env.success_at or the registered threshold."""
     if cfg.success_at is not None:

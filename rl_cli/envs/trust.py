@@ -38,7 +38,7 @@ def require_confirmed(recorded: EnvConfig, given: Mapping[str, Any]) -> None:
     missing = [word for key, word in _to_confirm(recorded).items() if key not in named]
     if missing:
         raise BadInput(
-            "the run folder names a module, or a string that its env may use as a file or class name",
+            "the run folder names code, or a string that its env may use as the name of a file or class",
             ", ".join(missing),
             f"if you trust it, add: {pasted(*missing)}",
         )

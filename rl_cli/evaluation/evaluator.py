@@ -18,7 +18,14 @@ from rl_cli.envs.faults import close_env, env_fault
 from rl_cli.envs.finite_checks import FiniteChecks, check_reward
 from rl_cli.envs.make import make_env
 from rl_cli.envs.normalization import ObservationNormalizer
-from rl_cli.envs.spaces import action_decoder, fps_of, raw_dtype, spec_of, success_threshold
+from rl_cli.envs.spaces import (
+    action_decoder,
+    draws_images,
+    fps_of,
+    raw_dtype,
+    spec_of,
+    success_threshold,
+)
 from rl_cli.envs.wrappers import Env, without_time_limit
 
 Policy = Callable[[np.ndarray, np.random.Generator | None], np.ndarray]
@@ -60,7 +67,7 @@ class Evaluator:
         timed = env.spec is not None and env.spec.max_episode_steps is not None
         self.limit = math.inf if timed else float(DEFAULT_TIME_LIMIT)
         space = env.action_space
-        self.fps = fps_of(env, cfg)
+        self.fps, self.draws_images = fps_of(env, cfg), draws_images(env)
         self.env: Any = env
         if render_mode is None:  # without rendering: the fast version that training uses
             (inner,), limit = without_time_limit([env])

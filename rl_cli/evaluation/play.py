@@ -17,8 +17,10 @@ from rl_cli.core import terminal
 from rl_cli.core.command_line import override, pasted
 from rl_cli.core.errors import BadInput, plain
 from rl_cli.core.processes import no_silent_exit
+from rl_cli.core.seeding import seed_globals
 from rl_cli.core.start_folder import absolute, path_here, relative, remembered
 from rl_cli.core.types import EnvSpec, Episode, Transition
+from rl_cli.envs.episode_seeds import EpisodeSeeds
 from rl_cli.envs.faults import env_fault, note_of
 from rl_cli.envs.finite_checks import check_reward
 from rl_cli.envs.make import make_env
@@ -53,6 +55,7 @@ def play(cfg: PlayConfig, label: str) -> list[Episode]:
 
 def _play(cfg: PlayConfig, label: str) -> list[Episode]:
     _require_screen()
+    seed_globals(cfg.seed)  # the constructor of an env may draw
     env = make_env(cfg.env, "rgb_array")
     spec = spec_of(env, cfg.env)
     keyboard = keyboard_of(cfg.env.id, spec.action)
@@ -221,7 +224,7 @@ class Game:
     ) -> None:
         self.cfg, self.env, self.spec, self.keyboard = cfg, env, spec, keyboard
         self.window, self.recorder = window, recorder
-        self.decode = action_decoder(env.action_space)
+        self.decode, self.seeds = action_decoder(env.action_space), EpisodeSeeds(env)
         self.total, self.length = 0.0, 0
         self.played: list[Episode] = []
 
@@ -255,6 +258,7 @@ class Game:
             self.recorder.end(self.length)
 
     def _reset(self, seed: int) -> np.ndarray:
+        self.seeds.start(seed)
         try:
             return np.array(self.env.reset(seed=seed)[0])  # a copy: the env may reuse its array
         except BaseException as error:

@@ -19,9 +19,9 @@ import numpy as np
 from rl_cli.config.commands import ReplayConfig
 from rl_cli.core import devices, terminal
 from rl_cli.core.errors import BadInput, plain
+from rl_cli.core.process_settings import process_settings
 from rl_cli.core.processes import no_silent_exit
 from rl_cli.core.start_folder import absolute, relative, remembered
-from rl_cli.core.torch_settings import torch_settings
 from rl_cli.core.types import Episode
 from rl_cli.envs.faults import note_of
 from rl_cli.evaluation import video
@@ -93,7 +93,7 @@ def _replay(cfg: ReplayConfig) -> Evaluation:
         agent.env_cfg, agent.normalizer, "human" if cfg.render == "human" else None
     )
     try:
-        with torch_settings(threads=1):  # fastest for a batch of one observation
+        with process_settings(threads=1):  # fastest for a batch of one observation
             episodes = evaluate(evaluator, agent.algo.predict, cfg.episodes, cfg.seed, cfg.greedy)
             summary = summarise(episodes, evaluator.success_at)
             _report(cfg, agent, folder, episodes, summary, output)

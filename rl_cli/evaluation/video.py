@@ -15,12 +15,13 @@ from rl_cli.core.seeding import globals_kept
 from rl_cli.core.types import Episode, Recording
 from rl_cli.envs.episode_replay import reset_to
 from rl_cli.envs.episode_seeds import EpisodeSeeds
-from rl_cli.envs.faults import close_env, is_signal, raised
+from rl_cli.envs.faults import Closable, is_signal, raised
 from rl_cli.envs.make import make_env
 from rl_cli.envs.normalization import ObservationNormalizer
 from rl_cli.envs.spaces import action_decoder, fps_of
 from rl_cli.evaluation.evaluator import Evaluator, Policy
 from rl_cli.evaluation.frames import FrameConverter, VideoUnavailable
+from rl_cli.evaluation.watchdog import close_in_time
 
 PARTS = ".*.part.mp4"
 """Names of incomplete videos."""
@@ -115,7 +116,7 @@ def record(
     with _as_unavailable():
         evaluator = Evaluator(cfg, normalizer, render_mode="rgb_array")
     episodes = []
-    with contextlib.closing(evaluator), globals_kept():
+    with _closed(evaluator.env), globals_kept():
         for i, path in enumerate(paths):
             if not keep_going():
                 break
@@ -134,11 +135,9 @@ def probe_renderer(cfg: EnvConfig) -> tuple[int, int, float]:
     _without_screen()
     with _as_unavailable():
         env = make_env(cfg, "rgb_array")
-        try:
+        with _closed(env):
             env.reset(seed=0)
             height, width, _ = FrameConverter()(env.render()).shape
-        finally:
-            close_env(env)
         return height, width, fps_of(env, cfg)
 
 
@@ -161,17 +160,26 @@ def replay_episode(
         raise VideoUnavailable(f"the episode has {steps:,} steps, more than are kept for a replay")
     with globals_kept(), _as_unavailable():
         env = make_env(cfg, "rgb_array")
+    with _closed(env), globals_kept(), _complete(path, fps_of(env, cfg), on_frame) as video:
+        played = _replay(env, recording, video)
+        if played != recording.episode:
+            was, now = recording.episode, played
+            raise VideoUnavailable(
+                f"{cfg.id} is not deterministic: the episode had {was.length} steps and return "
+                f"{was.episode_return:g}, its replay {now.length} and {now.episode_return:g}"
+            )
+
+
+@contextlib.contextmanager
+def _closed(env: Closable) -> Iterator[None]:
+    """Close an env after the body, which has completed its video or removed it.
+
+    A problem is reported for the run's own envs.
+    """
     try:
-        with globals_kept(), _complete(path, fps_of(env, cfg), on_frame) as video:
-            played = _replay(env, recording, video)
-            if played != recording.episode:
-                was, now = recording.episode, played
-                raise VideoUnavailable(
-                    f"{cfg.id} is not deterministic: the episode had {was.length} steps and return "
-                    f"{was.episode_return:g}, its replay {now.length} and {now.episode_return:g}"
-                )
+        yield
     finally:
-        close_env(env)  # the video is complete or absent; the run's own envs report it
+        close_in_time(env)
 
 
 def _replay(env: Any, recording: Recording, video: Mp4) -> Episode:

@@ -32,31 +32,42 @@ CHECKS = 16  # per timeout
 CLOSE_SECONDS = 10.0
 """How long a command without `step_timeout` waits until `close` of an env returns."""
 
+AGAIN_SECONDS = 1.0
+"""How long the next `close` may take after one has not returned."""
+
 
 class Watchdog:
     """Args: timeout: seconds that a step, a reset or `close` of an env may take; 0: no limit."""
 
     def __init__(self, timeout: float) -> None:
-        self.timeout, self.interval = timeout, timeout / CHECKS
         self.seen: tuple[object, ...] = ()
+        self._allow(timeout)
+
+    def _allow(self, timeout: float) -> None:
+        self.timeout, self.interval = timeout, timeout / CHECKS
         self.running = RunningTime(self.interval)
 
     @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Raise EnvFault inside the body, from within the env call that hangs."""
+    def watching(self) -> Iterator[bool]:
+        """Raise EnvFault inside the body, from within the env call that hangs. -> whether the timer runs."""
         has_timer = (
             hasattr(signal, "setitimer") and in_main_thread()
         )  # Windows has no timer signals
         if self.timeout == 0 or not has_timer:
-            yield
+            yield False
             return
         before = signal.signal(signal.SIGALRM, self._check)
-        signal.setitimer(signal.ITIMER_REAL, self.interval, self.interval)
+        timer = signal.getitimer(signal.ITIMER_REAL)  # of a watchdog around this one
+        self._start_timer()
         try:
-            yield
+            yield True
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
+            signal.setitimer(signal.ITIMER_REAL, *timer)
+
+    def _start_timer(self) -> None:
+        signal.setitimer(signal.ITIMER_REAL, self.interval, self.interval)
 
     def _check(self, signum: int, frame: FrameType | None) -> None:
         call, i = _env_call(frame)
@@ -65,23 +76,43 @@ class Watchdog:
             self.running.restart()
         elif self.running.advance() >= self.timeout - self.interval:
             where = "the evaluation's env" if i is None else f"env={i}"
+            timeout = self.timeout
+            if _closes(frame):  # the other envs will not close either
+                self._allow(min(timeout, AGAIN_SECONDS))
+                self._start_timer()
             raise EnvFault(
-                f"the env has not responded for {self.timeout:g} s",
+                f"the env has not responded for {timeout:g} s",
                 where,
                 "fix the env, or allow more time with step_timeout=<seconds>",
             )
 
 
+closing = Watchdog(CLOSE_SECONDS)
+"""Of the commands without `step_timeout`."""
+
+
 def close_in_time(env: Closable) -> str | None:
-    """`close_env` for at most `CLOSE_SECONDS`."""
-    with Watchdog(CLOSE_SECONDS).watching():
+    """`close_env` for at most `CLOSE_SECONDS`, or `AGAIN_SECONDS`."""
+    with closing.watching():
         return close_env(env)
+
+
+def _watched(frame: FrameType | None) -> FrameType | None:
+    """The frame of the current env call."""
+    while frame is not None and frame.f_code not in WATCHED:
+        frame = frame.f_back
+    return frame
+
+
+def _closes(frame: FrameType | None) -> bool:
+    """Whether the current env call is that of `close`."""
+    found = _watched(frame)
+    return found is not None and found.f_code is close_env.__code__
 
 
 def _env_call(frame: FrameType | None) -> tuple[tuple[object, ...], int | None]:
     """An identity of the current env call (empty: there is none), and the index of its env."""
-    while frame is not None and frame.f_code not in WATCHED:
-        frame = frame.f_back
+    frame = _watched(frame)
     if frame is None:
         return (), None
     found = frame.f_locals

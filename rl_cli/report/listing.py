@@ -28,7 +28,7 @@ class Entry:
     Attributes:
         folder: of the run.
         algo, env: the names given on the command line; "?": not known.
-        state: running, completed, interrupted, failed, pruned, or unknown.
+        state: running, completed, interrupted, failed, died, pruned, or unknown.
         step: the last step that status.json names.
         final: return of the last evaluation of a completed run; None: not known.
         size: bytes of all files.

@@ -34,7 +34,7 @@ class RunData:
         algo, env: the names given on the command line.
         seed: of the run.
         config: key -> value, nested keys joined by dots.
-        state: running, completed, interrupted, failed, pruned, or unknown.
+        state: running, completed, interrupted, failed, died, pruned, or unknown.
         reason: why it ended.
         step: the last step that status.json names.
         seconds: training time; None: not recorded.

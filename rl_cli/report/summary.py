@@ -62,7 +62,7 @@ class Row:
 
     @property
     def lost(self) -> Mapping[str, Sequence[int]]:
-        """State -> seeds without a result: failed, missing, running, interrupted."""
+        """State -> seeds without a result: failed, died, missing, running, interrupted."""
         found: dict[str, list[int]] = {}
         for run in self.group.runs:
             if not math.isfinite(run.final):

@@ -40,6 +40,9 @@ WAIT_SECONDS = 2.0
 
 MAX_OWNER_BYTES = 1 << 12
 
+ENDED, BORN = 0, 19
+"""Of the fields of `_stat_of`: the state, "Z" for a process that nobody has waited for; the start time."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Owner:
@@ -79,7 +82,10 @@ class Owner:
             return True
         except OSError:  # it exists and belongs to another user
             return False
-        return self.born is not None and _start_ticks(self.pid) not in (self.born, None)
+        fields = _stat_of(self.pid)
+        if not fields:
+            return False
+        return fields[ENDED] == "Z" or self.born not in (None, int(fields[BORN]))
 
 
 class FolderLock:
@@ -147,6 +153,20 @@ def holder(folder: Path) -> Owner | None:
     """
     owners = [o for o in (_read_owner(folder / OWNER), _read_owner(folder / NAME)) if o]
     return next((o for o in owners if not o.is_gone()), owners[0] if owners else None)
+
+
+def is_abandoned(folder: Path, pid: object) -> bool:
+    """Whether no process trains in a folder whose status says `running`.
+
+    Args:
+        folder: of the run.
+        pid: that wrote the status. It counts where the owner file is missing, as in a copy.
+
+    """
+    owner = holder(folder)
+    if owner is None and type(pid) is int and pid > 0:
+        owner = Owner(pid, socket.gethostname(), "", None)
+    return owner is not None and owner.is_gone()
 
 
 def _acquire(folder: Path) -> BaseFileLock | None:
@@ -239,10 +259,18 @@ def _owner(fields: dict[str, Any]) -> Owner | None:
 
 def _start_ticks(pid: int) -> int | None:
     """Start time of a process in clock ticks since boot; None where there is no /proc."""
+    fields = _stat_of(pid)
+    return int(fields[BORN]) if fields else None
+
+
+def _stat_of(pid: int) -> list[str]:
+    """What /proc says of a process after its name, see proc(5); empty where there is no /proc."""
     try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19])
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        int(fields[BORN])
     except (OSError, ValueError, IndexError):
-        return None
+        return []
+    return fields
 
 
 def _held_by(owner: Owner | None, folder: Path) -> BadInput:

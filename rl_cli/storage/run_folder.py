@@ -18,8 +18,8 @@ from rl_cli.core.errors import BadInput, plain
 from rl_cli.core.start_folder import absolute
 from rl_cli.storage import folder_lock
 from rl_cli.storage.atomic_files import storing, write_atomic, write_json
-from rl_cli.storage.folder_lock import FolderLock, holder
-from rl_cli.storage.manifest import FORMAT
+from rl_cli.storage.folder_lock import FolderLock, holder, is_abandoned
+from rl_cli.storage.manifest import FORMAT, steps_in
 from rl_cli.storage.untrusted import (
     MAX_JSON_BYTES,
     MAX_YAML_BYTES,
@@ -223,9 +223,22 @@ def write_status(folder: Path, **status: Any) -> None:
 
 
 def read_status(folder: Path) -> dict[str, Any]:
-    """The content of status.json; empty if it is missing or unreadable."""
+    """The content of status.json; empty if it is missing or unreadable.
+
+    The state of a run whose process ended without writing how (SIGKILL, a crash in C, a power cut) is `died`; the
+    step of such a run, and of one that is running, is at least that of its newest checkpoint.
+    """
     try:
         status = parse_json(read(folder / "status.json", MAX_JSON_BYTES))
     except (OSError, ValueError):
         return {}
-    return status if isinstance(status, dict) else {}
+    if not isinstance(status, dict):
+        return {}
+    if status.get("state") != "running":
+        return status
+    with contextlib.suppress(OSError):  # a folder that cannot be listed
+        step, saved = status.get("step"), steps_in(folder / "checkpoints")
+        status["step"] = max([step if type(step) is int else 0, *saved])
+    if is_abandoned(folder, status.get("pid")):
+        status |= {"state": "died", "reason": "its process ended without a word"}
+    return status

@@ -16,6 +16,7 @@ from rl_cli.config.labels import Labels
 from rl_cli.config.run import RunConfig
 from rl_cli.core.errors import BadInput, RunError
 from rl_cli.core.fields import StateError
+from rl_cli.core.process_settings import ProcessSettings
 from rl_cli.core.start_folder import relative
 from rl_cli.core.types import EnvSpec, State, Waiting
 from rl_cli.engine.compiler import source_digest
@@ -71,6 +72,7 @@ class Parts(NamedTuple):
     algo: Algorithm[Any]
     envs: VectorEnv
     evaluator: Evaluator
+    settings: ProcessSettings
     monitor: Monitor
     interrupted: Callable[[], bool]
     plugins: Plugins
@@ -90,7 +92,7 @@ def build(parts: Parts, folder: Path, saved: Saved | None, resumed: bool) -> Run
         BadInput: the checkpoint does not fit the configuration.
 
     """
-    cfg, algo, envs, evaluator, monitor, interrupted, plugins, labels = parts
+    cfg, algo, envs, evaluator, settings, monitor, interrupted, plugins, labels = parts
     use_compiler(cfg, algo, envs.spec, monitor.note, interrupted, monitor.waiting)
     if saved is not None:
         load_weights(saved, algo, envs, folder)
@@ -102,7 +104,8 @@ def build(parts: Parts, folder: Path, saved: Saved | None, resumed: bool) -> Run
     context = SinkContext(folder, values, resumed_at, differ, monitor.note)
     logger = Logger(make_sinks(cfg, context, plugins), evaluator.success_at, cfg.log.window)
     history = EvaluationHistory(cfg.stop.eval_window)
-    callbacks = CallbackList(make_callbacks(parts, folder, logger, history))
+    settle = functools.partial(restore_settings, settings, monitor)
+    callbacks = CallbackList(make_callbacks(parts, folder, logger, history), settle)
     collector = make_collector(algo, envs, cfg.total_timesteps, interrupted)
     budget = Budget(cfg.total_timesteps, cfg.total_episodes)
     trainer = Trainer(algo, collector, budget, callbacks, interrupted, exactness := Exactness())
@@ -110,6 +113,12 @@ def build(parts: Parts, folder: Path, saved: Saved | None, resumed: bool) -> Run
         inexact = load_state(trainer, saved.state, folder)
         compare(exactness, parts, saved, inexact)
     return Run(trainer, callbacks, history, logger, exactness)
+
+
+def restore_settings(settings: ProcessSettings, monitor: Monitor) -> None:
+    """Undo what an env did to settings of the process, and say so."""
+    for name in settings.restore():
+        monitor.note(f"the env changed {name}, a setting of the whole process: it is set back")
 
 
 def compare(exactness: Exactness, parts: Parts, saved: Saved, inexact: dict[int, str]) -> None:
@@ -183,7 +192,7 @@ def make_callbacks(
     Videos first: pending training episodes are not part of a checkpoint, and a video is rendered while
     the evaluation runs. Then the row, so that a checkpoint of the same step includes it.
     """
-    cfg, algo, envs, evaluator, monitor, interrupted, plugins, _ = parts
+    cfg, algo, envs, evaluator, _, monitor, interrupted, plugins, _ = parts
     policy = RunPolicy(algo, envs.obs_normalizer)
     reporter = Reporter(logger, monitor)
     context = CallbackContext(cfg, folder, policy.predict, history, reporter.note, interrupted)
@@ -227,7 +236,13 @@ def make_checkpoints(
 
 
 def make_recorder(parts: Parts, folder: Path) -> VideoRecorder:
-    cfg, algo, envs, _, monitor, interrupted, _, _ = parts
+    cfg, algo, envs, monitor, interrupted = (
+        parts.cfg,
+        parts.algo,
+        parts.envs,
+        parts.monitor,
+        parts.interrupted,
+    )
     on_cpu = algo.learner.arrays is not None  # a CUDA context does not survive a fork
     background = Background(cfg.video.background and on_cpu, interrupted, cfg.step_timeout)
     agent = (cfg.env, envs.obs_normalizer, algo.predict)

@@ -15,9 +15,9 @@ from rl_cli.buffers.memory_check import buffer_bytes, require_memory
 from rl_cli.config.run import RunConfig
 from rl_cli.core import devices, processors, terminal
 from rl_cli.core.errors import RunError
+from rl_cli.core.process_settings import process_settings
 from rl_cli.core.processes import no_silent_exit
 from rl_cli.core.start_folder import remembered
-from rl_cli.core.torch_settings import torch_settings
 from rl_cli.envs.vector import VectorEnv
 from rl_cli.envs.vector_factory import make_envs
 from rl_cli.evaluation.frames import VideoUnavailable
@@ -61,13 +61,12 @@ class Doctor:
         with self._noting():
             devices.require_driver(self.cfg.device)
             find_plugins(self.cfg)
-            with contextlib.closing(make_envs(self.cfg)) as envs:
+            with self._made_envs() as envs:
                 self._envs(envs)
                 require_memory(self.cfg.algo, envs.spec)
-                with torch_settings(processors.number_of(self.cfg.threads), self.cfg.seed):
+                with process_settings(processors.number_of(self.cfg.threads), self.cfg.seed):
                     self._training(envs)
-        with self._noting():
-            self._renderer()
+        self._renderer()
         terminal.say(*self.problems, "wrong: see above" if self.problems else "all is well")
         return self.problems
 
@@ -78,6 +77,17 @@ class Doctor:
             yield
         except RunError as error:
             self.problems += str(error).splitlines()
+
+    @contextlib.contextmanager
+    def _made_envs(self) -> Iterator[VectorEnv]:
+        envs = make_envs(self.cfg)
+        try:
+            yield envs
+        finally:
+            with Watchdog(self.cfg.step_timeout).watching():
+                problems = envs.close()
+            for problem in problems:
+                _note(f"close() of the env failed: {problem}")
 
     def _envs(self, envs: VectorEnv) -> None:
         spec, action = envs.spec, envs.spec.action
@@ -141,8 +151,10 @@ class Doctor:
             return
         try:
             height, width, fps = probe_renderer(self.cfg.env)
-        except VideoUnavailable as error:
-            raise RunError(f"no videos: {error}", self.cfg.env.id, "video.episodes=0") from None
+        except (VideoUnavailable, RunError) as error:  # a run is trained without videos then
+            reason = error.what if isinstance(error, RunError) else error
+            _report("renderer", f"none, so there will be no videos: {reason}")
+            return
         _report("renderer", f"frames of {width}x{height}, {fps:g} per second")
 
 

@@ -15,8 +15,8 @@ from rl_cli.config.labels import Labels
 from rl_cli.config.run import RunConfig
 from rl_cli.core import devices, processors, start_folder, terminal
 from rl_cli.core.imports import without_collection
+from rl_cli.core.process_settings import ProcessSettings, process_settings
 from rl_cli.core.processes import no_silent_exit
-from rl_cli.core.torch_settings import torch_settings
 from rl_cli.envs.faults import note_of
 from rl_cli.envs.vector import VectorEnv
 from rl_cli.envs.vector_factory import make_envs
@@ -43,6 +43,7 @@ class Made(NamedTuple):
     algo: Algorithm[Any]
     envs: VectorEnv
     evaluator: Evaluator
+    settings: ProcessSettings
     plugins: Plugins
     labels: Labels
 
@@ -79,7 +80,8 @@ def _train(cfg: RunConfig, recorded: Mapping[str, Any], labels: Labels) -> Outco
         prefilled = resume.has_checkpoint(earlier)
         prefill = None if prefilled else read_prefill(cfg.algo, cfg.env, envs.spec)
         require_memory(cfg.algo, envs.spec)
-        stack.enter_context(torch_settings(processors.number_of(cfg.threads), cfg.seed))
+        kept = process_settings(processors.number_of(cfg.threads), cfg.seed)
+        settings = stack.enter_context(kept)
         with without_collection():
             from rl_cli.training.run import make_run_algorithm  # imports much of torch
 
@@ -91,7 +93,7 @@ def _train(cfg: RunConfig, recorded: Mapping[str, Any], labels: Labels) -> Outco
             if saved is None and prefill is not None:
                 algo.prefill(prefill)
             resumed = earlier is not None
-            made = Made(cfg, algo, envs, evaluator, plugins, labels)
+            made = Made(cfg, algo, envs, evaluator, settings, plugins, labels)
             experiment = _experiment(made, folder, saved, resumed)
             return experiment.go(changed if resumed else None)
 
@@ -103,15 +105,16 @@ def _envs_of(cfg: RunConfig) -> Iterator[tuple[VectorEnv, Evaluator]]:
     A close() that fails or hangs is reported; it does not change how the run has ended.
     """
     envs, problems = make_envs(cfg), list[str | None]()
+    watchdog = Watchdog(cfg.step_timeout)
     try:
         evaluator = Evaluator(cfg.env, envs.obs_normalizer)
         try:
             yield envs, evaluator
         finally:
-            with Watchdog(cfg.step_timeout).watching():
+            with watchdog.watching():
                 problems.append(evaluator.close())
     finally:
-        with Watchdog(cfg.step_timeout).watching():
+        with watchdog.watching():
             problems += envs.close()
         for problem in dict.fromkeys(filter(None, problems)):
             terminal.warn(note_of(problem))
@@ -125,10 +128,10 @@ def _experiment(made: Made, folder: Path, saved: resume.Saved | None, resumed: b
     from rl_cli.training.run import Experiment
     from rl_cli.training.signals import Interruption
 
-    cfg, algo, envs, evaluator, plugins, labels = made
+    cfg, algo, envs, evaluator, settings, plugins, labels = made
     monitor = make_monitor(cfg.shown)
     interruption = Interruption(monitor)
-    parts = Parts(cfg, algo, envs, evaluator, monitor, interruption, plugins, labels)
+    parts = Parts(cfg, algo, envs, evaluator, settings, monitor, interruption, plugins, labels)
     run = build(parts, folder, saved, resumed)
     describe = (conditions, packages, own_sources)
     provenance = Provenance(folder, *(what(algo, cfg.env) for what in describe))

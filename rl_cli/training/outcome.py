@@ -77,8 +77,12 @@ def print_completed(
     summary: Summary,
     best_return: float,
     training: dict[str, float],
+    draws_images: bool,
 ) -> None:
-    """Print the results, and the commands that replay the policy and show the curves."""
+    """Print the results, and the commands that replay the policy and show the curves.
+
+    The command for a video is left out if the env renders no images, or the run has tried in vain.
+    """
     here = path_here(folder)
     why = "" if outcome.reason == "budget" else f" ({outcome.reason})"
     lines = [f"done: {outcome.step:,} steps in {duration(outcome.seconds)}{why}"]
@@ -93,7 +97,8 @@ def print_completed(
         say_fitted(line)
     words = (argument(here), *trust.required_arguments(cfg.env))
     terminal.say(f"replay:  {pasted('rl-eval', *words)}")
-    terminal.say(f"record:  {pasted('rl-eval', *words, 'checkpoint=best', 'video=true')}")
+    if draws_images and (not cfg.video.episodes or any((folder / "videos").glob("*.mp4"))):
+        terminal.say(f"record:  {pasted('rl-eval', *words, 'checkpoint=best', 'video=true')}")
     if cfg.log.tensorboard:
         shown = "runs" if here.startswith("runs/") else argument(here)
         terminal.say(f"curves:  {pasted('tensorboard', '--logdir', shown)}")

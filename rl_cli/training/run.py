@@ -6,7 +6,7 @@ import contextlib
 import gc
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from rl_cli import algos
 from rl_cli.algos.base import Algorithm
 from rl_cli.algos.factory import make_algorithm
 from rl_cli.config.run import RunConfig
-from rl_cli.core.errors import RunError, first_line, plain
+from rl_cli.core.errors import EnvFault, RunError, first_line, plain
+from rl_cli.core.process_settings import signal_settings
 from rl_cli.core.start_folder import relative
 from rl_cli.envs.vector import VectorEnv
 from rl_cli.evaluation.watchdog import Watchdog
@@ -64,7 +65,8 @@ class Experiment:
         self.cfg, self.algo, self.monitor = parts.cfg, parts.algo, parts.monitor
         self.run, self.trainer, self.state = run, run.trainer, run.trainer.state
         self.folder, self.interruption, self.labels = folder, interruption, parts.labels
-        self.provenance = provenance
+        self.provenance, self.settings = provenance, parts.settings
+        self.draws_images = parts.evaluator.draws_images
         self.resumptions: list[dict[str, Any]] = []
 
     def go(self, changed: Mapping[str, Any] | None) -> Outcome:
@@ -81,7 +83,7 @@ class Experiment:
         changes = self.provenance.start(self.state.step)
         self.algo.learner.when_decided(self._step_decided)
         try:
-            with self.interruption.listening(), Watchdog(self.cfg.step_timeout).watching():
+            with self.interruption.listening(), self._watching():
                 self._announce(changes)
                 gc.freeze()  # objects created so far are not garbage until the run ends
                 reason = self.trainer.train()
@@ -91,8 +93,10 @@ class Experiment:
                     return self._interrupted()
             outcome = self._record_completion(reason, time.perf_counter() - started)
         except BaseException as error:
-            self._failed(error)
-            raise
+            self._failed(explained := self._explained(error))
+            if explained is error:
+                raise
+            raise explained from error
         finally:
             gc.unfreeze()
             self._close()
@@ -161,6 +165,26 @@ class Experiment:
         with contextlib.suppress(RunError):  # it is written again at the end
             self._write_status("running", "")
 
+    @contextlib.contextmanager
+    def _watching(self) -> Iterator[None]:
+        """In the body an env that hangs raises EnvFault, and settings of the process keep their values."""
+        watchdog = Watchdog(self.cfg.step_timeout)
+        with (
+            watchdog.watching() as has_timer,
+            self.settings.keeping(signal_settings(has_timer)),
+        ):
+            yield
+
+    def _explained(self, error: BaseException) -> BaseException:
+        """The error to report: an unexpected one may come from what an env did to settings of the process."""
+        if isinstance(error, (RunError, KeyboardInterrupt)):
+            return error
+        changed = self.settings.restore(at_once=True)
+        if not changed:
+            return error
+        what = f"{type(error).__name__}: {first_line(error)}, after the env changed {', '.join(changed)}"
+        return EnvFault(what, "", "let the env set back what it changes, or run it with workers=1")
+
     def _failed(self, error: BaseException) -> None:
         code = 1
         if isinstance(error, RunError):
@@ -215,7 +239,9 @@ class Experiment:
             self.monitor.note("no update was made: the run ended before the first one was due")
         if self.cfg.shown != "none":
             training = self.run.logger.tally.summary()
-            print_completed(self.cfg, self.folder, outcome, summary, best, training)
+            print_completed(
+                self.cfg, self.folder, outcome, summary, best, training, self.draws_images
+            )
             print_differences(self.run.exactness.differs)
 
     def _drop_buffers(self) -> None:

@@ -72,6 +72,7 @@ class Trainer:
             while not (reason := self._reason_to_stop()):
                 if not self.state.update_pending:
                     self._collect()
+                self.callbacks.before_update()
                 self._update()
                 self._count_episodes()
                 if self.state.step >= self.due and not self.state.update_pending:

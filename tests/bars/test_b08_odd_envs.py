@@ -179,7 +179,7 @@ def test_close_that_hangs_is_ended_by_step_timeout(here, capfd, monkeypatch):
     assert time.monotonic() - started < 20
     assert status()["state"] == "completed"
     assert "has not responded for 0.4 s" in capfd.readouterr().err
-    monkeypatch.setattr(watchdog, "CLOSE_SECONDS", 0.3)
+    monkeypatch.setattr(watchdog, "closing", watchdog.Watchdog(0.3))
     assert (
         rl_eval.run(["r", "env.id=tests.odd_envs:Odd-v0", "env.kwargs.how=''", "episodes=1"]) == 0
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import random
 import signal
 
 import gymnasium as gym
@@ -11,6 +12,7 @@ import numpy as np
 import pygame
 import pytest
 import safetensors.numpy
+from gymnasium.envs.classic_control import CartPoleEnv
 
 from rl_cli.cli import play as rl_play
 from rl_cli.cli import train as rl_train
@@ -86,6 +88,21 @@ def test_two_episodes_are_played_reported_and_recorded(here, press_keys, capsys)
     assert sorted(p.name for p in (here / "out").iterdir()) == [
         "episode_000.mp4", "episode_001.mp4", "transitions.safetensors",
     ]  # fmt: skip
+
+
+def test_what_an_env_draws_from_besides_its_own_generator_is_seeded(here, press_keys, monkeypatch):
+    drawn, reset = [], CartPoleEnv.reset
+
+    def drawing_reset(self, **kwargs):
+        drawn.append((random.random(), np.random.rand(), self.action_space.sample()))  # noqa: NPY002
+        return reset(self, **kwargs)
+
+    monkeypatch.setattr(CartPoleEnv, "reset", drawing_reset)
+    for _ in range(2):
+        press_keys({2: [START], 4: [(DOWN, pygame.K_RIGHT)]})
+        assert play_recorded("env=cartpole", "episodes=1", "seed=3") == 0
+    half = len(drawn) // 2
+    assert drawn[:half] == drawn[half:]
 
 
 def test_env_without_idle_action_waits_for_keys_and_a_tap_is_one_step(here, press_keys):

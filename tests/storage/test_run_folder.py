@@ -6,12 +6,15 @@ import datetime
 import json
 import os
 import re
+import socket
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
 
 from rl_cli.core.errors import BadInput, StorageError
-from rl_cli.storage import run_folder
+from rl_cli.storage import folder_lock, run_folder
 from rl_cli.storage.manifest import FORMAT
 
 
@@ -140,3 +143,37 @@ def test_missing_or_broken_status_is_read_as_empty(tmp_path, content):
     if content is not None:
         (tmp_path / "status.json").write_bytes(content)
     assert run_folder.read_status(tmp_path) == {}
+
+
+@pytest.mark.parametrize("owner", [True, False])  # its absence: a copy without hidden files
+@pytest.mark.parametrize(
+    ("how", "state"), [("runs", "running"), ("ended", "died"), ("zombie", "died")]
+)
+def test_run_whose_process_ended_without_a_word_died(tmp_path, how, state, owner):
+    code = "import os, signal; os.kill(os.getpid(), signal.SIGABRT)" if how != "runs" else "input()"
+    child = subprocess.Popen([sys.executable, "-Sc", code], stdin=subprocess.PIPE)
+    fields = {"pid": child.pid, "host": socket.gethostname(), "started": "", "born": None}
+    if owner:
+        fields["born"] = folder_lock.Owner.this_process().born  # of another process with its pid
+        if how != "ended":
+            fields["born"] = folder_lock._start_ticks(child.pid)
+        (tmp_path / folder_lock.OWNER).write_text(json.dumps(fields))
+    written = {"state": "running", "step": 0, "reason": "", "pid": child.pid}
+    (tmp_path / "status.json").write_text(json.dumps(written))
+    (tmp_path / "checkpoints" / "000000050").mkdir(parents=True)
+    if how == "zombie":
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    elif how == "ended":
+        child.wait()
+    status = run_folder.read_status(tmp_path)
+    child.communicate()
+    assert (status["state"], status["step"]) == (state, 50)
+    assert json.loads((tmp_path / "status.json").read_text()) == written
+
+
+def test_run_on_another_host_is_not_known_to_have_died(tmp_path):
+    fields = {"pid": 2**22 + 1, "host": "elsewhere", "started": "", "born": 1}
+    (tmp_path / folder_lock.OWNER).write_text(json.dumps(fields))
+    written = {"state": "running", "step": 0, "pid": 2**22 + 1}
+    (tmp_path / "status.json").write_text(json.dumps(written))
+    assert run_folder.read_status(tmp_path)["state"] == "running"

@@ -11,6 +11,8 @@ import pytest
 from gymnasium.envs.classic_control import CartPoleEnv
 
 from rl_cli.core.running_time import RunningTime
+from rl_cli.envs.faults import close_env
+from rl_cli.evaluation import watchdog
 from tests.bars.kill_points import train_in_child
 
 
@@ -65,3 +67,29 @@ def test_run_that_is_stopped_and_continued_goes_on(here, workers, capfd):
     args += ["log.tensorboard=false", "video.episodes=0", "compile=false", "quiet=true"]
     args += [f"workers={workers}", "step_timeout=0.5"]
     assert train_in_child(args, prepare) == 0, capfd.readouterr().err
+
+
+class Closing:
+    def __init__(self, seconds):
+        self.seconds = seconds
+
+    def close(self):
+        time.sleep(self.seconds)
+
+
+def test_after_one_close_that_hangs_the_others_are_not_waited_for_as_long(monkeypatch):
+    monkeypatch.setattr(watchdog, "AGAIN_SECONDS", 0.1)
+    started = time.monotonic()
+    with watchdog.Watchdog(0.6).watching():
+        problems = [close_env(Closing(60)) for _ in range(5)]
+    assert 0.5 < time.monotonic() - started < 3
+    texts = [f"the env has not responded for {seconds} s" for seconds in ("0.6", *["0.1"] * 4)]
+    assert problems == texts
+
+
+def test_watchdog_inside_another_leaves_its_timer():
+    with watchdog.Watchdog(8.0).watching():
+        with watchdog.Watchdog(4.0).watching():
+            assert signal.getitimer(signal.ITIMER_REAL)[1] == pytest.approx(0.25, abs=0.01)
+        assert signal.getitimer(signal.ITIMER_REAL)[1] == pytest.approx(0.5, abs=0.01)
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)

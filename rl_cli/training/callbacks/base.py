@@ -121,6 +121,10 @@ class Callback:
 class CallbackList(Callback):
     """Calls callbacks one after the other, in the given order.
 
+    Args:
+        callbacks: of the run.
+        before_update: called whenever experience was collected, before an update is made.
+
     Raises:
         ValueError: two callbacks have the same name.
 
@@ -128,8 +132,10 @@ class CallbackList(Callback):
 
     name = "callbacks"
 
-    def __init__(self, callbacks: Iterable[Callback]) -> None:
-        self.callbacks = tuple(callbacks)
+    def __init__(
+        self, callbacks: Iterable[Callback], before_update: Callable[[], None] = lambda: None
+    ) -> None:
+        self.callbacks, self.before_update = tuple(callbacks), before_update
         names = [callback.name for callback in self.callbacks]
         if len(set(names)) < len(names):
             raise ValueError(f"callbacks need different names, found {names}")
