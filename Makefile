@@ -5,10 +5,10 @@
 # make smoke                                train, resume, evaluate, sweep: a selection of the tests, about a minute
 # make test                                 run the tests (short form of the reliability tests), about six minutes
 # make lint                                 check format, lint and types
-# make check                                lint and test, as CI does
+# make check                                lint and test
 # make bars                                 long form of the reliability tests (15 minutes on two processors)
 # make services                             tests with Slurm, Ray and PostgreSQL, which it installs (Debian, as root)
-# make learning                             train a few presets and compare them with docs/learning.md
+# make learning                             train a few presets and compare them with docs/learning.md (CASES=... for some)
 # make docs                                 build the documentation as a site in site/
 # make format                               format the code and fix what ruff can fix
 
@@ -57,7 +57,7 @@ services: $(VENV)/ready-dev
 	RL_CLI_SERVICES=1 $(BIN)/python -m pytest -q -n 0 tests/services
 
 learning: $(VENV)/ready-dev
-	$(BIN)/python benchmarks/learning.py --quick
+	$(BIN)/python benchmarks/learning.py --quick $(CASES)
 
 format: $(VENV)/ready-dev
 	$(BIN)/ruff format .
