@@ -1,4 +1,4 @@
-"""Imports of large packages."""
+"""What imports torch, and how: core, config and storage do not, so that refusals of bad input take no seconds."""
 
 from __future__ import annotations
 
@@ -9,6 +9,15 @@ import sys
 import pytest
 
 from rl_cli.core.imports import without_collection
+
+CODE = """
+import importlib, pkgutil, sys
+package = importlib.import_module("rl_cli.{package}")
+names = [m.name for m in pkgutil.iter_modules(package.__path__)]
+for name in names:
+    importlib.import_module(f"rl_cli.{package}.{{name}}")
+print(len(names), "torch" in sys.modules)
+"""
 
 WATCH = """
 import gc, sys
@@ -21,6 +30,19 @@ sys.meta_path.insert(0, Watch())
 from rl_cli.cli.entry import train
 train()
 """
+
+
+@pytest.mark.parametrize("package", ["core", "config", "storage"])
+def test_package_imports_no_torch(package):
+    done = subprocess.run(
+        [sys.executable, "-c", CODE.format(package=package)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    count, imported = done.stdout.split()
+    assert int(count) >= 7
+    assert imported == "False"
 
 
 @pytest.mark.parametrize("collects", [True, False])
