@@ -246,33 +246,22 @@ def _text(value: Any) -> str:
 
 def _evaluations(path: Path) -> tuple[np.ndarray, np.ndarray, int]:
     """Step and mean return of each evaluation, (E,) each; number of rows left out. Raises BadInput."""
-    sums: dict[int, list[float]] = {}
-    skipped = 0
-    for step, value in _columns(path, "step", "episode_return"):
-        if step is None or value is None:
-            skipped += 1
-            continue
-        entry = sums.setdefault(int(step), [0.0, 0])
-        entry[0] += value
-        entry[1] += 1
-    steps = sorted(sums)
-    means = [sums[step][0] / sums[step][1] for step in steps]
-    return np.array(steps, dtype=np.int64), np.array(means, dtype=np.float64), skipped
+    every = _columns(path, "step", "episode_return")
+    known = every[np.isfinite(every).all(1)]
+    steps, place = np.unique(known[:, 0], return_inverse=True)
+    counts = np.bincount(place, minlength=len(steps))
+    means = np.bincount(place, known[:, 1], minlength=len(steps)) / counts
+    return steps.astype(np.int64), means, len(every) - len(known)
 
 
 def _metrics(path: Path, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Training curve, (P, 2), and training time at each of the steps, (E,), interpolated; NaN: unknown."""
-    curve, times = list[tuple[float, float]](), list[tuple[float, float]]()
-    for step, value, seconds in _columns(path, "step", "rollout/episode_return", "time/elapsed"):
-        if step is not None and value is not None:
-            curve.append((step, value))
-        if step is not None and seconds is not None:
-            times.append((step, seconds))
-    training = thinned(np.array(sorted(curve), dtype=np.float64).reshape(-1, 2))
-    if not times:
-        return training, np.full(len(steps), np.nan)
-    known, seconds_at = np.array(sorted(times)).T
-    return training, np.interp(steps, known, np.maximum.accumulate(seconds_at))
+    every = _columns(path, "step", "rollout/episode_return", "time/elapsed")
+    every = every[np.argsort(every[:, 0], kind="stable")]
+    curve, times = (every[np.isfinite(every[:, [0, i]]).all(1)][:, [0, i]] for i in (1, 2))
+    if not len(times):
+        return thinned(curve), np.full(len(steps), np.nan)
+    return thinned(curve), np.interp(steps, times[:, 0], np.maximum.accumulate(times[:, 1]))
 
 
 MAX_POINTS = 60
@@ -283,28 +272,23 @@ def thinned(curve: np.ndarray) -> np.ndarray:
     """At most MAX_POINTS points of a curve (P, 2): means of neighbouring ones."""
     if len(curve) <= MAX_POINTS:
         return curve
-    return np.array([part.mean(axis=0) for part in np.array_split(curve, MAX_POINTS)])
+    starts = np.linspace(0, len(curve), MAX_POINTS, endpoint=False).astype(int)
+    sizes = np.diff(starts, append=len(curve))
+    means: np.ndarray = np.add.reduceat(curve, starts, axis=0) / sizes[:, None]
+    return means
 
 
-def _columns(path: Path, *names: str) -> Iterator[tuple[float | None, ...]]:
-    """Columns of a table of numbers; None: no value, or one that is not finite. No file: no rows.
+def _columns(path: Path, *names: str) -> np.ndarray:
+    """Columns of a table of numbers, (rows, names); NaN: no value, or too large a number. No file: no rows.
 
     Raises:
         BadInput: it is no table.
 
     """
     try:
-        for row in csv_reader.rows(path):
-            yield tuple(_finite(row.get(name, "")) for name in names)
+        found = csv_reader.numbers(path, *names)
     except FileNotFoundError:
-        return
+        return np.zeros((0, len(names)))
     except (OSError, ValueError) as error:
         raise BadInput(f"cannot be read: {error}", str(path), "restore it") from None
-
-
-def _finite(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if abs(value) <= MAX_NUMBER else None
+    return np.where(np.abs(found) <= MAX_NUMBER, found, math.nan)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import tracemalloc
 
+import numpy as np
 import pytest
 
 from rl_cli.core.errors import BadInput
@@ -104,3 +106,50 @@ def test_link_or_pipe_is_not_read(tmp_path):
     (tmp_path / "metrics.csv").symlink_to(tmp_path / "other.csv")
     with pytest.raises(ValueError, match="a link"):
         csv_reader.columns(tmp_path / "metrics.csv")
+
+
+def as_numbers(path, *names):
+    """What `numbers` should give, from `rows`."""
+    rows = list(csv_reader.rows(path))
+    return [[float(row[n]) if row[n] not in ("", "x") else math.nan for n in names] for row in rows]
+
+
+@pytest.mark.parametrize("kind", READ)
+def test_numbers_are_those_of_the_rows(tmp_path, kind):
+    path = tmp_path / "metrics.csv"
+    path.write_bytes(READ[kind])
+    found = csv_reader.numbers(path, "rollout/b", "step", "none")
+    np.testing.assert_array_equal(found[:, :2], as_numbers(path, "rollout/b", "step"))
+    assert np.isnan(found[:, 2]).all()
+
+
+@pytest.mark.parametrize(
+    "last", [b"", b'7,"1.5",x\n', b"7,1.5,x\n", b"7,1.5\n", b"x,1,2\n", b"\n", b"7,1"]
+)
+def test_long_table_is_read_block_by_block_up_to_any_last_line(tmp_path, last):
+    """Blocks end within lines; a last line of another kind is read, skipped or refused as by `rows`."""
+    path = tmp_path / "metrics.csv"
+    lines = b"".join(b"%d,%d.25,%s\n" % (i, i, b"" if i % 3 else b"1e-3") for i in range(9_000))
+    path.write_bytes(b"step,a,b\n" + lines + last)
+    assert path.stat().st_size > 2 * csv_reader.BLOCK
+    if refusal(csv_reader.rows, path):
+        assert refusal(csv_reader.numbers, path, "a") == refusal(csv_reader.rows, path)
+    else:
+        found = csv_reader.numbers(path, "a", "b")
+        np.testing.assert_array_equal(found, as_numbers(path, "a", "b"))
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_numbers_of_no_table_are_refused(tmp_path, kind):
+    path = tmp_path / "metrics.csv"
+    path.write_bytes(REFUSED[kind])
+    assert refusal(csv_reader.rows, path)
+    assert refusal(csv_reader.numbers, path, "a") == refusal(csv_reader.rows, path)
+
+
+def refusal(read, *given):
+    try:
+        list(read(*given))
+    except ValueError as error:
+        return str(error)
+    return ""
