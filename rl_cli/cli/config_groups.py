@@ -59,7 +59,7 @@ def user_folders(argv: list[str]) -> list[Path]:
     if (
         here.is_dir()
         and here.resolve() != CONF.resolve()
-        and any((here / g).is_dir() for g in GROUPS)
+        and any((here / g).is_dir() for g in (*GROUPS, "space"))
     ):
         folders.append(here)
     return folders + package_folders()

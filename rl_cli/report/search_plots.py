@@ -38,8 +38,9 @@ MAX_LABELS = 8
 """Choices of a categorical axis that are written beside it."""
 
 
-def _svg(body: str, label: str, height: int = HEIGHT, width: int = WIDTH) -> str:
-    head = f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{html.escape(label)}">'
+def _svg(body: str, label: str, height: int = HEIGHT, css: str = "") -> str:
+    label = html.escape(label)
+    head = f'<svg class="{css}" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{label}">'
     return f"{head}{body}</svg>"
 
 
@@ -131,12 +132,12 @@ def history(record: SearchRecord) -> str:
 def importances(record: SearchRecord) -> str:
     """A bar per key."""
     shares = sorted(record.importances.items(), key=lambda item: -item[1])
-    left, row = 190, 24
+    left, row = 230, 24
     most = max((share for _, share in shares), default=1.0) or 1.0
     parts = []
     for i, (key, share) in enumerate(shares):
         width = max((WIDTH - left - 70) * share / most, 0.5)
-        parts.append(_text(left - 8, row * i + 20, key, "end"))
+        parts.append(_text(left - 8, row * i + 20, key.removeprefix("algo."), "end"))
         parts.append(
             f'<rect class="bar" x="{left}" y="{row * i + 8}" width="{width:.1f}" height="15"/>'
         )
@@ -173,7 +174,7 @@ def parallel(record: SearchRecord) -> str:
     x = 50 + len(keys) * step
     parts += [_line(x, top, x, bottom, "axis"), _text(x, 12, "objective")]
     parts += [_text(x + 6, value(t) + 4, number(t), "start") for t in value.ticks()]
-    return _svg("".join(parts), "keys and objective of each complete trial", height)
+    return _svg("".join(parts), "keys and objective of each complete trial", height, "many")
 
 
 def _axis(x: float, dimension: Dimension, top: float, bottom: float, lower: bool) -> str:

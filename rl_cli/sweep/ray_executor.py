@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from rl_cli.core.errors import BadInput, first_line
+from rl_cli.storage import folder_lock
 from rl_cli.sweep import records
 from rl_cli.sweep.attempt import Attempt
 from rl_cli.sweep.executor import KILLED, Ended, Executor, Wanted
@@ -27,7 +28,8 @@ STOPPED = 128 + signal.SIGTERM
 OWN = "local"
 """Ray's word for a cluster of this process's own, on this machine."""
 
-SAVE_SECONDS = 5.0
+SAVE_SECONDS, LONGEST_SAVE = 5.0, 60.0
+"""How long to wait for a run that lost its worker: at least, and if its process is seen on this machine."""
 
 MANY = 10_000
 """Tasks handed to Ray at a time; Ray queues those for which it has no resources."""
@@ -110,9 +112,11 @@ class RayExecutor(Executor):
 
     def _wait_for_record(self, number: int) -> None:
         """Wait for the run, which ends after its worker, and saves before if it can."""
-        deadline = time.monotonic() + SAVE_SECONDS
-        while records.load(self.running[number][1]).get("state") == "running":
-            if time.monotonic() > deadline:
+        began, path = time.monotonic(), self.running[number][1]
+        while (record := records.load(path)).get("state") == "running":
+            owner = folder_lock.holder(Path(record["start"], record["run_dir"]))
+            is_seen = owner is not None and owner.is_on_this_host() and not owner.is_gone()
+            if time.monotonic() - began > (LONGEST_SAVE if is_seen else SAVE_SECONDS):
                 break
             time.sleep(0.1)
 

@@ -108,9 +108,11 @@ def _is_plain(text: bytes) -> bool:
 
 def _block(lines: bytes, head: list[str], places: Sequence[int | None]) -> np.ndarray | None:
     table = [line.split(",") for line in lines.decode().split("\n")]
-    if set(map(len, table)) != {len(head)} or not all(
-        map(_is_step, _column(table, head.index(STEP)))
-    ):
+    if set(map(len, table)) != {len(head)}:
+        return None
+    steps = _column(table, head.index(STEP))
+    sizes = set(map(len, steps))
+    if not ("".join(steps).isdigit() and min(sizes) > 0 and max(sizes) < MAX_DIGITS):
         return None
     try:
         columns = [

@@ -51,7 +51,6 @@ def spaces(here):
     folder.mkdir(parents=True)
     for name, text in SPACES.items():
         (folder / f"{name}.yaml").write_text(text)
-    (here / "conf/env").mkdir()
     return here
 
 

@@ -13,6 +13,7 @@ import pytest
 from rl_cli.report import report
 from rl_cli.storage.provenance_file import Start, write_starts
 from tests.report.folders import write_run
+from tests.report.test_searches import record as search_of
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = [
@@ -40,6 +41,11 @@ const mouse = (kind, target, step) => {
   const at = {clientX: over.left + chart.plot.valToPos(step, "x"), clientY: over.top + 40, movementX: 5};
   target.dispatchEvent(new MouseEvent(kind, {...at, bubbles: true, button: 0}));
 };
+const over = (target) => target.dispatchEvent(new PointerEvent("pointerover", {bubbles: true}));
+over(one("[data-search] circle.t1"));
+found.hot = all(".hot").map((node) => node.tagName);
+over(one("h1"));
+found.cold = all(".hot").length;
 found.charts = all("section#envs canvas, #envs canvas").length;
 found.series = chart.plot.series.length;
 mouse("mousemove", chart.plot.over, 200);
@@ -102,8 +108,13 @@ def test_page_in_chromium(tmp_path, width):
     (tmp_path / "a1" / "videos" / "step_000000300.mp4").touch()
     (tmp_path / "a1" / "metrics.csv").write_text("step,rollout/episode_return\n100,1.0\n300,3.0\n")
     write_starts(tmp_path / "a1", [Start(machine={"host": "node7"}, packages={"torch": "2.13.0"})])
+    (tmp_path / "search.json").write_text(json.dumps(search_of()))
     found = in_chromium(report.write(report.make([tmp_path]), tmp_path)[0], tmp_path, width)
     assert found["errors"] == []
+    assert (found["hot"], found["cold"]) == (
+        ["circle", "polyline", "TR"],
+        0,
+    )  # of the trial pointed at
     assert found["charts"] == 2  # learning curves, and the runs that reached the threshold
     assert found["series"] == 1 + 2 * 3  # steps; of each group the IQM and its two bounds
     # at step 200: 10; the IQM of (5 + 25 - seed) / 2

@@ -40,7 +40,7 @@ def write_env(folder):
     (folder / "slow.py").write_text(ENV)
 
 
-def until(is_true, seconds=240.0):
+def until(is_true, seconds=600.0):
     """Wait until a function returns something true. -> that."""
     deadline = time.monotonic() + seconds
     while not (found := is_true()):
@@ -76,7 +76,7 @@ class Sweep:
 
     def ended(self, code=0):
         """Wait for the process, which must return this code. -> what it printed."""
-        assert self.process.wait(300) == code, self.log.read_text()
+        assert self.process.wait(900) == code, self.log.read_text()
         return self.log.read_text()
 
     def record(self, number=0):

@@ -15,6 +15,7 @@ import pytest
 
 from rl_cli.report import search_record
 from tests.services.servers import ASKED, needs_postgres, needs_slurm, postgres, slurm
+from tests.services.sweeps import until
 
 COMMAND = [
     sys.executable, "-c", "from rl_cli.cli.search import main; main()",
@@ -39,7 +40,6 @@ def journal():
 def test_a_killed_process_leaves_its_trials_to_the_other(server, here):
     Path("conf/space").mkdir(parents=True)
     Path("conf/space/shared.yaml").write_text("algo.gamma: {logit: [0.9, 0.999]}\n")
-    Path("conf/env").mkdir()
     with server() as url:
         words = [*COMMAND, *([] if url is None else [f"storage={url}"])]
         with Path("one.txt").open("w") as one, Path("two.txt").open("w") as two:
@@ -49,9 +49,9 @@ def test_a_killed_process_leaves_its_trials_to_the_other(server, here):
                 found = wait_for_checkpoints(2)
                 killed.kill()
                 assert killed.wait() == -signal.SIGKILL
-                assert other.wait(300) == 0, Path("two.txt").read_text()
+                assert other.wait(900) == 0, Path("two.txt").read_text()
                 again = subprocess.run(
-                    words, capture_output=True, text=True, check=False, timeout=60
+                    words, capture_output=True, text=True, check=False, timeout=300
                 )
             finally:
                 for process in (killed, other):
@@ -71,30 +71,85 @@ def test_a_killed_process_leaves_its_trials_to_the_other(server, here):
     assert again.stdout.split("trials:")[1] == said  # and nothing ran again
 
 
+@pytest.mark.skipif(not ASKED, reason="make services")
+def test_runs_of_a_search_are_tasks_of_ray_and_end_early(here):
+    """On a cluster of this machine, which the search starts."""
+    pytest.importorskip("ray")
+    search_of_runs_that_end_early(["hydra/launcher=ray"])
+
+
 @needs_slurm
-def test_runs_of_a_search_are_jobs_of_slurm(here):
+def test_runs_of_a_search_are_jobs_of_slurm_and_end_early(here):
     """The search itself stays here."""
     pytest.importorskip("submitit")
-    Path("conf/space").mkdir(parents=True)
-    Path("conf/space/shared.yaml").write_text("algo.gamma: {logit: [0.9, 0.999]}\n")
-    Path("conf/env").mkdir()
-    words = [*COMMAND, "hydra/launcher=slurm", "hydra.launcher.poll_seconds=1", "jobs=2"]
-    words += ["trials=2", "seeds=1", "verify=0"]
     with slurm() as cluster:
-        env = {**os.environ, **cluster.env}
-        ran = subprocess.run(
-            words, env=env, capture_output=True, text=True, check=False, timeout=280
-        )
-        assert ran.returncode == 0, ran.stdout + ran.stderr
-        assert cluster.command("squeue", "-h") == ""
-    record = search_record.load(Path("runs/searches/shared"))
-    assert [t.state for t in record.trials] == ["complete"] * 2
-    assert list(Path("runs/searches/shared").glob("*slurm*"))
+        words = ["hydra/launcher=slurm", "hydra.launcher.poll_seconds=1"]
+        search_of_runs_that_end_early(words, cluster.env)
+        assert list(Path("runs/searches/ladder").glob("*slurm*"))
+        until(lambda: cluster.command("squeue", "-h") == "")
+
+
+LADDER = """
+import time
+import gymnasium as gym
+import numpy as np
+
+class Ladder(gym.Env):
+    observation_space = gym.spaces.Box(0.0, 1.0, (1,), np.float32)
+    action_space = gym.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        time.sleep(0.002)
+        return np.zeros(1, np.float32), 1.0, False, False, {}
+
+gym.register("Ladder-v0", Ladder)
+"""
+
+
+def search_of_runs_that_end_early(words, env=None):
+    """The return is the length of an episode, a key of the space: runs of a low one are ended on the way."""
+    Path("ladder.py").write_text(LADDER)
+    Path("conf/space").mkdir(parents=True)
+    Path("conf/space/ladder.yaml").write_text("env.max_episode_steps: {int: [1, 100]}\n")
+    Path("conf/env").mkdir()
+    Path("conf/env/ladder.yaml").write_text(
+        "defaults: [_base, _self_]\nid: ladder:Ladder-v0\nmax_episode_steps: 50\n"
+    )
+    words = [
+        *COMMAND[:3], "algo=dqn", "env=ladder", "hparams=none", "total_timesteps=4000", "algo.train_every=1000",
+        "eval.every=400", "eval.episodes=1", "checkpoint.every=400", "compile=false", "display=plain",
+        "space=ladder", "trials=9", "seeds=1", "verify=0", "sampler=random", "prune=asha", "prune_after=0.1",
+        "prune_seeds=false", "study=ladder", "jobs=2", *words,
+    ]  # fmt: skip
+    ran = subprocess.run(
+        words, env={**os.environ, **(env or {})}, capture_output=True, text=True, check=False, timeout=1200
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    folder = Path("runs/searches/ladder")
+    record = search_record.load(folder)
+    pruned = [t for t in record.trials if t.state == "pruned"]
+    complete = [t for t in record.trials if t.state == "complete"]
+    assert len(pruned) + len(complete) == 9
+    assert len(pruned) > 1
+    for trial in pruned:
+        (run,) = trial.runs
+        status = json.loads(Path(run.folder, "status.json").read_text())
+        assert (status["state"], run.step < 4000) == ("pruned", True)
+        assert "asha: return" in status["reason"]
+        assert json.loads(Path(f"{run.folder}.json").read_text())["where"]
+    best = next(t for t in complete if t.trial == record.best)
+    lengths = [t.keys["env.max_episode_steps"] for t in record.trials]
+    assert best.values == [max(lengths)]
+    assert "max_episode_steps" in (folder / "report.html").read_text()
 
 
 def wait_for_checkpoints(count):
     """Run folders with a checkpoint, as soon as there are so many."""
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 600
     while time.monotonic() < deadline:
         found = {
             p.parents[2]
