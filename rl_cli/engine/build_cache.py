@@ -43,6 +43,9 @@ KEEP = 1_000
 KEEP_ENTRIES = 4_000
 """Files of configurations to keep, of 100 bytes each."""
 
+PATIENCE = 300.0
+"""Seconds to wait for another process that builds; a build takes less than a minute on an idle machine."""
+
 SCRATCH_LIFETIME = 3_600.0
 """Seconds after which the temporary folder of a build is left over from a killed process."""
 
@@ -208,20 +211,28 @@ def cache_folder() -> Path:
 
 @contextlib.contextmanager
 def build_lock(name: str) -> Iterator[None]:
-    """Hold the lock for building the library `name`; wait for a process that holds it.
+    """Hold the lock for building the library `name`; wait for a process that holds it, but at most PATIENCE.
+
+    A holder that was stopped (Ctrl-Z, a frozen container) would otherwise stop all others. Then the library
+    is built more than once; `publish` puts one of them in place.
 
     The system releases it when its holder ends. There are 16 lock files, which are never deleted:
     a process that waits on a deleted file would not exclude one that locks the new file. FileLock neither
     follows a link nor truncates the file.
     """
-    from filelock import FileLock
+    from filelock import FileLock, Timeout
 
     path = cache_folder() / f"build_{digest(name)[0]}.lock"
     with contextlib.suppress(OSError):
         if not stat.S_ISREG(os.lstat(path).st_mode):
             path.unlink()
-    with FileLock(path):
+    lock = FileLock(path)
+    try:
+        with contextlib.suppress(Timeout):
+            lock.acquire(timeout=PATIENCE)
         yield
+    finally:
+        lock.release()
 
 
 @contextlib.contextmanager

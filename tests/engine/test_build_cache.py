@@ -1,6 +1,7 @@
 """The folder of compiled libraries: whom it trusts, what it deletes, who builds."""
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -185,6 +186,21 @@ def test_processes_that_need_the_same_library_build_it_once(cache, source):
     assert "".join(outputs) == "built\n"
     locks = list(cache.glob("*.lock"))
     assert len(locks) <= 1
+
+
+def test_a_stopped_process_that_holds_the_lock_stops_no_other(cache, monkeypatch):
+    code = "from rl_cli.engine.build_cache import build_lock\nwith build_lock('x'): print(flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
+        holder.stdout.readline()
+        holder.send_signal(signal.SIGSTOP)
+        monkeypatch.setattr(build_cache, "PATIENCE", 0.2)
+        started = time.monotonic()
+        with build_cache.build_lock("x"):
+            waited = time.monotonic() - started
+        holder.kill()
+    assert 0.2 <= waited < 5
 
 
 def test_lock_file_is_the_same_before_and_after(cache):
