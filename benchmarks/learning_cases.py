@@ -59,7 +59,7 @@ CASES = {
     "rainbow_acrobot": Case("rainbow", "acrobot", -69.14, ZOO),
     "rainbow_lunarlander": Case("rainbow", "lunarlander", 200.0, OWN),
     "ppo_cartpole": Case("ppo", "cartpole", 500.0, ZOO),
-    "ppo_mountaincar": Case("ppo", "mountaincar", -105.0, OWN),
+    "ppo_mountaincar": Case("ppo", "mountaincar", -105.0, OWN, looks=1),
     "ppo_acrobot": Case("ppo", "acrobot", -73.51, ZOO),
     "ppo_lunarlander": Case("ppo", "lunarlander", 270.0, OWN),
     "ppo_lunarlander_continuous": Case("ppo", "lunarlander_continuous", 270.86, ZOO),
