@@ -8,6 +8,7 @@
 # make check                                lint and test
 # make bars                                 long form of the reliability tests (15 minutes on two processors)
 # make services                             tests with Slurm, Ray and PostgreSQL, which it installs (Debian, as root)
+# make extras                               tests of what needs extras (ONNX, Hub, trackers, Atari, ...), which it installs
 # make learning                             train a few presets and compare them with docs/learning.md (CASES=... for some)
 # make docs                                 build the documentation as a site in site/
 # make format                               format the code and fix what ruff can fix
@@ -24,7 +25,7 @@ TORCH_VERSION := $(shell sed -n 's/^torch==//p' constraints.txt)
 TORCH_INDEX := $(if $(TORCH),--index-url https://download.pytorch.org/whl/$(TORCH))
 TORCH_SIZE := $(if $(filter cpu,$(TORCH)),a download of 0.2 GB,0.2 GB for a CPU; several GB with CUDA, as on Linux without TORCH=cpu)
 
-.PHONY: train smoke test lint check bars services learning docs format clean
+.PHONY: train smoke test lint check bars services extras learning docs format clean
 
 train: $(VENV)/ready
 	$(BIN)/rl-train $(ARGS)
@@ -55,6 +56,12 @@ bars: $(VENV)/ready-dev
 services: $(VENV)/ready-dev
 	PYTHON=$(BIN)/python tests/services/install.sh
 	RL_CLI_SERVICES=1 $(BIN)/python -m pytest -q -n 0 tests/services
+
+# Without the packages these tests are skipped by make test.
+extras: $(VENV)/ready-dev
+	@echo "Installing the extras: a download of 0.3 GB"
+	$(PIP) --editable '.[mujoco,atari,minatar,onnx,hub,minari,wandb,trackio,mlflow,search,plots]'
+	RL_CLI_BARS=full $(BIN)/python -m pytest -q -rs tests/export tests/tracking tests/envs tests/api
 
 learning: $(VENV)/ready-dev
 	$(BIN)/python benchmarks/learning.py --quick $(CASES)

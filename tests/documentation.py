@@ -7,7 +7,9 @@ import re
 import shlex
 import tomllib
 
+import numpy as np
 import pytest
+import safetensors.numpy
 
 from tests.conftest import MODULES, REPO
 
@@ -79,9 +81,40 @@ def write_files(folder):
             path.write_text(text)
 
 
+def write_data(folder):
+    """Write what the pages name without showing it: a module, and transitions of a person who played."""
+    (folder / "my_module.py").write_text(
+        "import gymnasium as gym\n"
+        "gym.register('MyEnv-v0', 'gymnasium.envs.classic_control:CartPoleEnv', max_episode_steps=9)\n"
+    )
+    rng = np.random.default_rng(0)
+    rows = {
+        "obs": rng.normal(size=(20, 8)).astype(np.float32),
+        "action": rng.integers(4, size=20),
+        "reward": np.zeros(20, np.float32),
+        "next_obs": rng.normal(size=(20, 8)).astype(np.float32),
+        "terminated": np.zeros(20, bool),
+        "truncated": np.arange(20) == 19,
+    }
+    (folder / "mine").mkdir()
+    (folder / "mine/transitions.safetensors").write_bytes(safetensors.numpy.save(rows))
+
+
 def missing_extra(words):
     """The extra that a command needs and this machine lacks, or None."""
     for pattern, extra in NEEDS_EXTRA.items():
         if re.search(pattern, " ".join(words)) and not importlib.util.find_spec(MODULES[extra]):
             return extra
     return None
+
+
+def install_plugins(folder):
+    """Install the packages that CONTRIBUTING shows, as their pyproject.toml says."""
+    info = folder / "plugins-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: plugins\nVersion: 1\n")
+    lines = []
+    for _, text in blocks("toml"):
+        for group, names in tomllib.loads(text)["project"]["entry-points"].items():
+            lines += [f"[{group}]", *(f"{name} = {target}" for name, target in names.items())]
+    (info / "entry_points.txt").write_text("\n".join(lines) + "\n")

@@ -13,14 +13,11 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import gymnasium as gym
-import numpy as np
 import pygame
 import pytest
-import safetensors.numpy
 import yaml
 
 from rl_cli.cli import evaluate as rl_eval
@@ -45,8 +42,10 @@ from tests.documentation import (
     PROJECT,
     blocks,
     commands,
+    install_plugins,
     missing_extra,
     shortened,
+    write_data,
     write_files,
 )
 from tests.report.folders import write_run
@@ -57,21 +56,7 @@ from tests.search.plans import HandWritten
 def workspace(here, monkeypatch):
     """An empty current folder with the files that the documentation shows."""
     write_files(here)
-    (here / "my_module.py").write_text(
-        "import gymnasium as gym\n"
-        "gym.register('MyEnv-v0', 'gymnasium.envs.classic_control:CartPoleEnv', max_episode_steps=9)\n"
-    )
-    rng = np.random.default_rng(0)
-    rows = {
-        "obs": rng.normal(size=(20, 8)).astype(np.float32),
-        "action": rng.integers(4, size=20),
-        "reward": np.zeros(20, np.float32),
-        "next_obs": rng.normal(size=(20, 8)).astype(np.float32),
-        "terminated": np.zeros(20, bool),
-        "truncated": np.arange(20) == 19,
-    }
-    (here / "mine").mkdir()
-    (here / "mine/transitions.safetensors").write_bytes(safetensors.numpy.save(rows))
+    write_data(here)
     monkeypatch.setattr(sys, "path", list(sys.path))
     yield here
     for name in ("my_module", "corridor", "tunnel"):  # another test's file has the same name
@@ -268,18 +253,6 @@ def test_every_command_is_of_a_tested_program():
     assert programs <= {
         "rl-train", "rl-eval", "rl-play", "rl-export", "rl-report", "rl-runs", "rl-search", "make", "pip", "tensorboard", "python", "cc",
     }  # fmt: skip
-
-
-def install_plugins(folder):
-    """Install the packages that CONTRIBUTING shows, as their pyproject.toml says."""
-    info = folder / "plugins-1.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: plugins\nVersion: 1\n")
-    lines = []
-    for _, text in blocks("toml"):
-        for group, names in tomllib.loads(text)["project"]["entry-points"].items():
-            lines += [f"[{group}]", *(f"{name} = {target}" for name, target in names.items())]
-    (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
 
 
 def run_program(words, folder):

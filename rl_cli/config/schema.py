@@ -168,6 +168,8 @@ def _message(error: Mapping[str, Any], name: str, doc: Key | None) -> str:
     text = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
     if error["type"] == "value_error":
         return text
+    if " should have " in text:
+        return f"{name} must have {text.partition(' should have ')[2]}"
     if doc is not None and doc.type == "mapping":
         return f"{name} must be " + ("a mapping" if error["type"] == "dict_type" else ENV_VALUE)
     if doc is not None and "|" in doc.type and "ctx" not in error and "finite" not in text:

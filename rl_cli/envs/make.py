@@ -22,7 +22,8 @@ from rl_cli.envs import atari, minatar
 from rl_cli.envs.checked import Checked, require_spaces
 from rl_cli.envs.faults import is_signal
 from rl_cli.envs.observations import encoded
-from rl_cli.envs.packages import described, module_of, too_new_mujoco
+from rl_cli.envs.packages import described, too_new_mujoco
+from rl_cli.envs.registered_ids import module_of, register_by_entry_point
 from rl_cli.envs.user_wrappers import apply_wrappers, import_from_here
 from rl_cli.envs.wrappers import ActionRepeat, Env, FreshWorld, scale_actions
 
@@ -110,6 +111,7 @@ def _make(cfg: EnvConfig, render_mode: str | None) -> Env:
             raise BadInput(f"env.kwargs cannot set {name}", f"env.kwargs.{name}", instead)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        register_by_entry_point(cfg.id)
         env: Env = gym.make(
             cfg.id,
             max_episode_steps=cfg.max_episode_steps,

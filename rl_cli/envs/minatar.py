@@ -63,7 +63,7 @@ class MinAtar(gym.Env[np.ndarray, np.int64]):
         level = logging.root.manager.disable
         logging.disable(logging.WARNING)  # the package warns that it cannot show windows
         try:
-            import minatar  # type: ignore[import-not-found,unused-ignore]
+            import minatar  # type: ignore[import-not-found,import-untyped,unused-ignore]
         finally:
             logging.disable(level)
         self.game = minatar.Environment(game, sticky_action_prob, difficulty_ramping)

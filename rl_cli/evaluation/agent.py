@@ -91,9 +91,7 @@ class Agent:
             rows = rows_of(self.observation_space, obs)
             seen = self._seen([obs] if rows is None else rows)
         except (ValueError, TypeError, LookupError) as error:
-            shape = (
-                np.shape(obs) if isinstance(obs, np.ndarray | list | tuple | float | int) else ""
-            )
+            shape = obs.shape if isinstance(obs, np.ndarray) else f": {type(obs).__name__}"
             what = f"this is no observation of {self.env_cfg.id}: {error}"
             raise BadInput(what, f"obs{shape}", f"pass one of {self.observation_space}") from None
         actions = self.predict(seen, None if greedy else self.rng)

@@ -114,7 +114,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         config = parse_yaml(read(path, MAX_YAML_BYTES))
     except OSError as error:
         raise BadInput(
-            f"no run to resume: {error.strerror}", str(path), "name a run folder"
+            f"this is no run folder: {error.strerror}", str(path), "name a run folder"
         ) from None
     except ValueError as error:
         raise BadInput(f"not a configuration: {error}", str(path), "restore it") from None

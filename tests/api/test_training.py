@@ -171,7 +171,7 @@ def test_second_run_at_the_same_time_is_refused(here, tiny):
         (["sweep=seeds"], {}, "these are several runs"),
         (["-m", "seed=0,1"], {}, "an option of the command"),
         ([], {"env": object()}, "no type of a value"),
-        ([], {"resume": "nowhere"}, "no run to resume"),
+        ([], {"resume": "nowhere"}, "this is no run folder"),
         (["env.kwargs.x=1", "env=cartpole"], {}, "takes no argument x"),
     ],
 )

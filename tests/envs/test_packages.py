@@ -11,6 +11,7 @@ import pytest
 from rl_cli.core.errors import BadInput
 from rl_cli.envs import minatar, packages
 from rl_cli.envs.make import make_env
+from rl_cli.envs.registered_ids import module_of
 from rl_cli.envs.vector import VectorEnv
 from tests.algos.test_algorithms import env_config
 from tests.probe_envs import Probe
@@ -57,8 +58,57 @@ def test_only_sources_of_packages_that_need_gymnasium_are_searched(here, monkeyp
     install(here, "other", {"other/__init__.py": SOURCE.format('"Line-v7"')}, requires="numpy")
     install(here, "near", {"near/__init__.py": SOURCE.format('"Line-v70"')})
     monkeypatch.syspath_prepend(here)
-    assert packages.module_of("Line-v7") is None
-    assert packages.module_of("Line-v70") == "near"
+    assert module_of("Line-v7") is None
+    assert module_of("Line-v70") == "near"
+
+
+LOOP = "from gymnasium import register\nfor size in (3, 5):\n    env_id = {}\n    register(id=env_id)\n"
+BUILT = {
+    "f-string": 'f"Maze{size}x{size}-v0"',
+    "format": '"Maze{}x{}-v0".format(size, size)',
+    "percent": '"Maze%dx%d-v0" % (size, size)',
+    "sum": '"Maze" + str(size) + "x" + str(size) + "-v0"',
+}
+
+
+@pytest.mark.parametrize("way", BUILT)
+def test_id_that_is_built_names_the_module_that_builds_it(way, here, monkeypatch):
+    files = {"maze/__init__.py": "from maze import tasks", "maze/tasks.py": LOOP.format(BUILT[way])}
+    install(here, "maze", files)
+    install(here, "any", {"any/__init__.py": LOOP.format('f"{size}-v0"')})  # says nothing
+    install(here, "broken", {"broken/__init__.py": "register("})
+    monkeypatch.syspath_prepend(here)
+    assert module_of("Maze5x5-v0") == module_of("lab/Maze9x9-v0") == "maze"
+    assert module_of("Maze5x5-v1") is module_of("Line5x5-v0") is None
+    assert not {"maze", "any", "broken"} & set(sys.modules)
+
+
+def test_source_that_registers_an_id_comes_before_one_that_names_it(here, monkeypatch):
+    mention = (
+        'from gymnasium import register\n"Example: make(\'Line-v7\')"\nids = ["Line-v7", "Dot-v7"]'
+    )
+    install(here, "a", {"a/__init__.py": mention})
+    install(here, "b", {"b/__init__.py": "", "b/deep/lines.py": SOURCE.format('"Line-v7"')})
+    (here / "b/deep/__init__.py").write_text("from .lines import *")
+    monkeypatch.syspath_prepend(here)
+    assert module_of("Line-v7") == "b.deep"
+    assert module_of("Dot-v7") == "a"
+    assert module_of("a/Other-v7") == "a"  # by its namespace
+
+
+def test_ids_that_an_entry_point_registers(here, monkeypatch):
+    """A package that registers nothing on import, as those for earlier versions of gymnasium."""
+    source = "from gymnasium import register\ndef register_all():\n"
+    source += "    register('PointLine-v7', 'gymnasium.envs.classic_control:CartPoleEnv')\n"
+    install(here, "pointed", {"pointed/__init__.py": source})
+    entry = "[gymnasium.envs]\n__root__ = pointed:register_all\n"
+    (here / "pointed-1.dist-info/entry_points.txt").write_text(entry)
+    monkeypatch.syspath_prepend(here)
+    with pytest.raises(BadInput) as refused:
+        make_env(env_config("PointLine-v7"))
+    assert refused.value.fix.endswith(": env.id=pointed:PointLine-v7")
+    assert make_env(env_config("pointed:PointLine-v7")).observation_space.shape == (4,)
+    gym.registry.pop("PointLine-v7")
 
 
 def failing(name, text=""):

@@ -154,6 +154,7 @@ def test_batch_gets_the_actions_of_its_rows_and_each_row_remembers_its_own_frame
         ("skipped", np.zeros(4)),
         ("skipped", [np.nan, 0.0, 0.0]),
         ("skipped", np.zeros((2, 2, 3))),
+        ("skipped", [[1.0, 2.0, 3.0], [1.0]]),
         ("skipped", "text"),
         ("skipped", None),
         ("frames", np.zeros((40, 51, 3), np.uint8)),

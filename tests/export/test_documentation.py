@@ -10,6 +10,7 @@ import sys
 from types import SimpleNamespace
 
 import gymnasium as gym
+import numpy as np
 import pytest
 
 from rl_cli.cli import export as rl_export
@@ -18,6 +19,7 @@ from rl_cli.evaluation.frames import VideoUnavailable
 from rl_cli.storage import checkpoint_reader
 from tests.conftest import FULL, REPO
 from tests.documentation import blocks, commands, write_files
+from tests.export.agents import make_agent, make_context
 
 MODULES = {"onnx": "onnxruntime", "minari": "h5py"}
 WRITTEN = {
@@ -118,6 +120,20 @@ def test_dataset_is_read(run, capsys, monkeypatch):
     runpy.run_path("read_dataset.py")
     steps, total, shape = capsys.readouterr().out.split(maxsplit=2)
     assert float(total) == int(steps) == int(re.findall(r"\d+", shape)[0]) - 1
+
+
+def test_sampling_as_the_page_shows_has_the_frequencies_of_the_policy(here):
+    """2,000 actions of each; a frequency has a standard deviation of at most 0.011."""
+    write_files(here)
+    sample = runpy.run_path("sample.py")["sample"]
+    agent = make_agent("ppo", "NoiseDiscrete-v0")
+    obs = np.array([[0.5, -1.0, 0.2]], np.float32)
+    scores = make_context(agent, here).traced.graph.run(obs)["scores"][0]
+    rng = np.random.default_rng(0)
+    shown = np.bincount([sample(scores, rng) for _ in range(2_000)], minlength=3) / 2_000
+    own = np.bincount(agent.predict(obs.repeat(2_000, 0), rng), minlength=3) / 2_000
+    assert np.sort(own)[1] > 0.05  # more than one action is likely
+    assert abs(shown - own).max() < 0.06
 
 
 def test_page_names_every_format():

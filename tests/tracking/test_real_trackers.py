@@ -29,6 +29,7 @@ def steps_of(name, folder):
 def test_rows_are_stored_and_a_resumed_run_goes_on_under_its_id(name, here, monkeypatch):
     if importlib.util.find_spec(name) is None:
         pytest.skip(f"pip install 'rl-cli[{name}]'")
+    monkeypatch.setattr("rl_cli.tracking.trackers.sink.CLOSE_SECONDS", 300.0)  # a busy machine
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("TRACKIO_DIR", str(here / "trackio"))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{here}/mlflow.db")

@@ -118,7 +118,10 @@ class Hub(Exporter):
             api = self.hub.HfApi()
             api.create_repo(self.repository, private=self.private, exist_ok=True)
             found = api.upload_folder(
-                folder_path=folder, repo_id=self.repository, commit_message=message
+                folder_path=folder,
+                repo_id=self.repository,
+                commit_message=message,
+                delete_patterns=["checkpoints/*"],  # of an earlier push: rl-eval would find two
             )
         except Exception as error:  # of the network, of the Hub, of the package
             raise RunError(

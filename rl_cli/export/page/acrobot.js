@@ -53,7 +53,7 @@
     manual: (direction) => [direction + 1],
 
     draw(paint, [first, second], action) {
-      const x = 300, y = 220, reach = 86;
+      const x = 300, y = 200, reach = 86;
       paint.line(40, y - reach, 560, y - reach, "faint", 3, [6, 8]);
       const middle = [x + Math.sin(first) * reach, y + Math.cos(first) * reach];
       const both = first + second;
