@@ -198,7 +198,7 @@ class Worker:
 
     def _start(self, active: Active, run: RunResult) -> None:
         folder = Path(run.folder)
-        if folder_lock.holder(folder) is not None:  # of a killed process: it saves a checkpoint
+        if folder_lock.is_held(folder):  # by a run of a killed process: it saves a checkpoint
             return
         config = {**active.config, "seed": run.seed, "quiet": True, "jobs": 1}
         if (folder / "config.yaml").exists():

@@ -155,6 +155,22 @@ def holder(folder: Path) -> Owner | None:
     return next((o for o in owners if not o.is_gone()), owners[0] if owners else None)
 
 
+def is_held(folder: Path) -> bool:
+    """Whether another process holds the lock of a folder. One that was killed leaves its files, not the lock.
+
+    Raises:
+        StorageError: the lock file cannot be created.
+
+    """
+    if holder(folder) is None:
+        return False
+    try:
+        FolderLock.take(folder).release()
+    except BadInput:
+        return True
+    return False
+
+
 def is_abandoned(folder: Path, pid: object) -> bool:
     """Whether no process trains in a folder whose status says `running`.
 

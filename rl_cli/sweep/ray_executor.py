@@ -96,6 +96,7 @@ class RayExecutor(Executor):
         try:
             return Ended(number, int(self.ray.get(reference)))
         except errors.TaskCancelledError:
+            self._wait_for_record(number)
             return Ended(number, STOPPED)
         except errors.RayError as error:
             self._wait_for_record(number)
@@ -111,9 +112,9 @@ class RayExecutor(Executor):
         return 1, f"Ray: {first_line(error)}"
 
     def _wait_for_record(self, number: int) -> None:
-        """Wait for the run, which ends after its worker, and saves before if it can."""
+        """Wait for a run that has begun: it ends after its worker, and saves before if it can."""
         began, path = time.monotonic(), self.running[number][1]
-        while (record := records.load(path)).get("state") == "running":
+        while (record := records.load(path)).get("where") and record["state"] == "running":
             owner = folder_lock.holder(Path(record["start"], record["run_dir"]))
             is_seen = owner is not None and owner.is_on_this_host() and not owner.is_gone()
             if time.monotonic() - began > (LONGEST_SAVE if is_seen else SAVE_SECONDS):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
+import socket
 from pathlib import Path
 
 import yaml
@@ -14,7 +16,8 @@ from rl_cli.config.schema import build
 from rl_cli.config.search import SearchConfig
 from rl_cli.search.plan import Plan
 from rl_cli.search.space import Dimension
-from rl_cli.storage import run_folder
+from rl_cli.storage import folder_lock, run_folder
+from rl_cli.storage.folder_lock import Owner
 from rl_cli.sweep.executor import Ended, Executor
 from tests.conftest import REPO
 
@@ -81,6 +84,7 @@ class HandWritten(Executor):
         found = self.returns(task.config.get("values", task.config), task.config["seed"])
         write(Path(task.folder), {}, task.config["seed"], "running")
         if isinstance(found, int):
+            leave_lock(Path(task.folder))
             self.over.append(Ended(number, found))
         else:
             self.running[number] = task, list(zip(STEPS, found, strict=True)), {}
@@ -108,6 +112,13 @@ class HandWritten(Executor):
             task, _, _ = self.running.pop(number)
             run_folder.write_status(Path(task.folder), state="interrupted", reason="x", step=100)
             self.over.append(Ended(number, 128 + signum))
+
+
+def leave_lock(folder):
+    """The lock files of a process that was killed."""
+    gone = Owner(1 << 30, socket.gethostname(), "", None)
+    (folder / folder_lock.NAME).touch()
+    (folder / folder_lock.OWNER).write_text(json.dumps(dataclasses.asdict(gone)))
 
 
 def write(folder, returns, seed, state):

@@ -13,7 +13,8 @@ from tests.services.sweeps import Sweep, until, write_env
 
 pytestmark = pytest.mark.skipif(not ASKED, reason="make services")
 
-ENV = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+ENV = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
+"""Workers are nice to other programs by default, which takes minutes on a busy machine."""
 
 
 class Workers:
@@ -108,6 +109,6 @@ def test_ctrl_c_lets_jobs_save_and_another_start_resumes_them(start):
 def test_own_cluster_of_this_machine_writes_nothing_into_the_home_folder(here):
     write_env(here)
     (here / "home").mkdir()
-    clean = dict.fromkeys(("RAY_ADDRESS",), "") | {"HOME": str(here / "home")}
+    clean = {"RAY_ADDRESS": "", "RAY_worker_niceness": "0", "HOME": str(here / "home")}
     Sweep("s", "hydra/launcher=ray", "seed=5", "total_timesteps=500", env=clean).ended()
     assert [p for p in (here / "home").rglob("*") if "ray" in p.name.lower()] == []

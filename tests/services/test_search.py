@@ -75,7 +75,7 @@ def test_a_killed_process_leaves_its_trials_to_the_other(server, here):
 def test_runs_of_a_search_are_tasks_of_ray_and_end_early(here):
     """On a cluster of this machine, which the search starts."""
     pytest.importorskip("ray")
-    search_of_runs_that_end_early(["hydra/launcher=ray"])
+    search_of_runs_that_end_early(["hydra/launcher=ray"], {"RAY_worker_niceness": "0"})
 
 
 @needs_slurm

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import types
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from rl_cli.config.labels import Labels
 from rl_cli.core.errors import BadInput
+from rl_cli.storage.folder_lock import FolderLock
 from rl_cli.sweep import ray_executor
 from rl_cli.sweep.executor import Wanted
 from rl_cli.sweep.ray_executor import RayExecutor
@@ -157,3 +159,23 @@ def test_what_ray_cannot_do_is_bad_input(here, monkeypatch, ray, changes, shown)
         ray_executor.make(SETTINGS | changes, Wanted(1, here))
     assert shown in str(refused.value)
     assert len(str(refused.value).splitlines()) == 3
+
+
+def test_cancelled_run_is_waited_for_while_its_process_saves(here, monkeypatch):
+    """The end of Ray would kill it."""
+    monkeypatch.setattr(ray_executor, "SAVE_SECONDS", 0.0)
+    ray = Ray()
+    executor = RayExecutor(ray, {}, 1, 1)
+    executor.start(0, task(0))
+    record = Path("job_0000.json")
+    begun = {"where": "Ray worker 1 on b", "start": str(here), "run_dir": "r"}
+    record.write_text(json.dumps(begun | {"state": "running"}))
+    ray.ends = {0: ray.exceptions.TaskCancelledError()}
+    Path("r").mkdir()
+    with FolderLock.take(here / "r"):
+        saved = json.dumps(begun | {"state": "interrupted"})
+        timer = threading.Timer(0.3, record.write_text, [saved])
+        timer.start()
+        assert [end.code for end in executor.wait(0)] == [143]
+        assert json.loads(record.read_text())["state"] == "interrupted"
+        timer.join()
