@@ -12,8 +12,9 @@ from rl_cli import export
 from rl_cli.cli.arguments import FLAGS, FLAGS_WITH_VALUE
 from rl_cli.cli.config_groups import CONF, GROUPS, members, user_folders
 from rl_cli.cli.hydra_errors import training_keys
-from rl_cli.config.commands import ExportConfig, PlayConfig, ReplayConfig
+from rl_cli.config.commands import ExportConfig, PlayConfig, ReplayConfig, ReportConfig, RunsConfig
 from rl_cli.config.schema import Key, keys
+from rl_cli.config.search import SearchConfig
 from rl_cli.core import terminal
 from rl_cli.core.errors import BadInput
 from rl_cli.storage import run_names
@@ -27,7 +28,7 @@ _rl_cli() {
     COMPREPLY=($("${COMP_WORDS[0]}" --complete bash "${COMP_LINE:0:COMP_POINT}" 2>/dev/null))
     [[ ${COMPREPLY[0]} == *[=./] ]] && compopt -o nospace
 }
-complete -F _rl_cli rl-train rl-eval rl-play rl-export
+complete -F _rl_cli rl-train rl-eval rl-play rl-export rl-report rl-runs rl-search
 """
 
 ZSH = """\
@@ -36,7 +37,7 @@ _rl_cli() {
     found=(${(f)"$("$words[1]" --complete zsh "${(j: :)words[1,CURRENT]}" 2>/dev/null)"})
     compadd -S '' -- $found
 }
-compdef _rl_cli rl-train rl-eval rl-play rl-export
+compdef _rl_cli rl-train rl-eval rl-play rl-export rl-report rl-runs rl-search
 """
 
 SCRIPTS = {"bash": BASH, "zsh": ZSH}
@@ -46,6 +47,9 @@ RUNS = 50
 
 OF_A_RUN = ("rl-eval", "rl-export")
 """Commands whose first word is a run."""
+
+OF_FOLDERS = ("rl-report", "rl-runs")
+"""Commands whose words are folders."""
 
 FILES = ("run_dir", "output", "algo.prefill", "hydra.sweep.dir")
 """Keys whose values are paths of any kind."""
@@ -85,6 +89,8 @@ def candidates(line: str) -> list[str]:
         flags = (*FLAGS, *FLAGS_WITH_VALUE, "--doctor", "--completion")
         return [flag for flag in flags if flag.startswith(word) and flag.startswith("--")]
     places = _runs(word) if command in OF_A_RUN and not any("=" not in w for w in before) else []
+    if command in OF_FOLDERS:
+        places = [each for each in _paths(word) if each.endswith("/")]
     return places + _keys(word, known)
 
 
@@ -92,6 +98,9 @@ def _known(command: str, before: list[str]) -> dict[str, Key]:
     commands: dict[str, Callable[[], dict[str, Key]]] = {
         "rl-eval": lambda: keys(ReplayConfig),
         "rl-export": lambda: keys(ExportConfig),
+        "rl-report": lambda: keys(ReportConfig),
+        "rl-runs": lambda: keys(RunsConfig),
+        "rl-search": lambda: training_keys(before) | keys(SearchConfig),
         "rl-play": lambda: keys(PlayConfig) | {"env": Key("name", "", "")},
     }
     return commands.get(command, lambda: training_keys(before))()
