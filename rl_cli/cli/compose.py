@@ -27,7 +27,7 @@ from rl_cli.cli.hydra_errors import CompositionError, advise, training_keys
 from rl_cli.cli.numbers import expanded
 from rl_cli.cli.sweepers import JobFailed
 from rl_cli.config.schema import Key
-from rl_cli.core.errors import BadInput
+from rl_cli.core.errors import BadInput, RunError
 
 
 def run_hydra(config_name: str, argv: list[str], task: Callable[[Any], object]) -> None:
@@ -71,7 +71,7 @@ def _run_hydra_itself(config_name: str, argv: list[str], task: Callable[[Any], o
     guarded = _GuardedJobs(task) if hasattr(task, "run_jobs") else _Guarded(task)
     try:
         hydra_app.run(config_name, argv, guarded)
-    except (BadInput, CompositionError):
+    except (RunError, CompositionError):
         raise
     except Exception as error:
         if guarded.raised is None:  # any error of Hydra's is about the command line

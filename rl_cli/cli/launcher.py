@@ -20,6 +20,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from rl_cli.storage.atomic_files import storing, writing_to
 from rl_cli.sweep.executor import Executor, Wanted
 
 
@@ -109,7 +110,8 @@ class GridSweeper(BasicSweeper):
         batches = self.split_arguments(overrides, self.max_batch_size)
         folder = Path(self.config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(self.config, folder / "multirun.yaml")
+        with writing_to("hydra.sweep.dir"), storing(folder / "multirun.yaml"):
+            OmegaConf.save(self.config, folder / "multirun.yaml")
         returns: list[Sequence[JobReturn]] = []
         number = 0
         for batch in batches:

@@ -10,6 +10,7 @@ from rl_cli.config.commands import ReportConfig
 from rl_cli.config.schema import keys
 from rl_cli.core import terminal
 from rl_cli.core.errors import BadInput
+from rl_cli.storage.atomic_files import writing_to
 
 
 def _help() -> str:
@@ -62,5 +63,7 @@ def run(argv: list[str]) -> int:
         table.show(found)
         single = len(folders) == 1 and not (folders[0] / "config.yaml").exists()
         target = Path(cfg.output or (folders[0] if single else "runs"))
-        table.show_files(report.write(found, target, cfg.pictures))
+        with writing_to("output"):
+            files = report.write(found, target, cfg.pictures)
+        table.show_files(files)
     return code[0]

@@ -30,7 +30,7 @@ from rl_cli.evaluation.evaluator import Evaluator, evaluate
 from rl_cli.evaluation.frames import VideoUnavailable
 from rl_cli.evaluation.watchdog import close_in_time
 from rl_cli.storage import checkpoint_reader
-from rl_cli.storage.atomic_files import write_json
+from rl_cli.storage.atomic_files import write_json, writing_to
 from rl_cli.tracking.display import print_table
 from rl_cli.tracking.formatting import summary_rows, summary_table
 from rl_cli.tracking.statistics import Summary, summarise
@@ -132,7 +132,8 @@ def _report(
     if cfg.display != "none" and not is_table:
         terminal.say(title, *(f"{name}: {value}" for name, value in summary_rows(summary)))
     values = evaluation_values(agent, str(folder), episodes, summary, cfg.seed, cfg.greedy)
-    write_json(output / "evaluation.json", values)
+    with writing_to("output"):
+        write_json(output / "evaluation.json", values)
     if cfg.display != "none":
         terminal.say(
             f"checkpoint: {relative(folder)}",

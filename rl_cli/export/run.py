@@ -9,10 +9,11 @@ from typing import Any
 
 from rl_cli import export
 from rl_cli.config.commands import ExportConfig
-from rl_cli.core.errors import BadInput, StorageError, did_you_mean
+from rl_cli.core.errors import BadInput, did_you_mean
 from rl_cli.core.processes import no_silent_exit
 from rl_cli.core.start_folder import absolute, remembered
 from rl_cli.storage import checkpoint_reader
+from rl_cli.storage.atomic_files import writing_to
 
 
 def formats_of(text: str | None) -> list[str]:
@@ -89,11 +90,8 @@ def _export(cfg: ExportConfig, chosen: Mapping[str, Mapping[str, Any]]) -> None:
         ) from None
     context = Context(agent, absolute(folder), output, cfg.observations, cfg.seed)
     for make in factories:
-        try:
+        with writing_to("output"):
             written(make(context).export())
-        except StorageError as error:
-            fix = "free disk space, or choose another folder: output=<folder>"
-            raise StorageError(error.what, error.where, fix) from error
 
 
 def _output_folder(checkpoint: Path, step: int) -> Path:

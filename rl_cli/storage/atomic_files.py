@@ -44,6 +44,16 @@ def storing(path: Path, needs: int | None = None) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def writing_to(key: str) -> Iterator[None]:
+    """Let a StorageError name the key of the folder: for files that do not belong to a run."""
+    try:
+        yield
+    except StorageError as error:
+        fix = f"free disk space, or choose another folder: {key}=<folder>"
+        raise StorageError(error.what, error.where, fix) from error
+
+
 def _reason(error: OSError, path: Path, needs: int | None) -> str:
     if error.errno in DISK_FULL:
         size = "" if needs is None else f"needs {megabytes(needs)}, "

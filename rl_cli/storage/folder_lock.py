@@ -226,15 +226,17 @@ def _try_lock(lock: BaseFileLock) -> bool:
 
 def _signed(folder: Path, lock: BaseFileLock, native: bool) -> BaseFileLock | None:
     """Write the owner file; None, and the lock is released, if it names another live process."""
+    part = folder / f"{OWNER}.{os.getpid()}"
     try:
         if _is_respected(_read_owner(folder / OWNER), native):
             lock.release()
             return None
         fields = dataclasses.asdict(Owner.this_process())
-        part = folder / f"{OWNER}.{os.getpid()}"
         write_new(part, [(json.dumps(fields) + "\n").encode()])
         part.replace(folder / OWNER)
     except BaseException:
+        with contextlib.suppress(OSError):
+            part.unlink()
         lock.release()
         raise
     return lock

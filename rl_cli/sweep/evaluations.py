@@ -24,7 +24,7 @@ from rl_cli.report import groups, run_data, summary, table
 from rl_cli.report.run_data import RunData
 from rl_cli.report.summary import Row
 from rl_cli.storage import run_names
-from rl_cli.storage.atomic_files import storing, write_json
+from rl_cli.storage.atomic_files import storing, write_json, writing_to
 from rl_cli.storage.untrusted import parse_json, read
 from rl_cli.sweep import evaluate_job
 from rl_cli.sweep.local_executor import ForkExecutor, LocalExecutor, SpawnExecutor
@@ -106,7 +106,8 @@ def evaluate(cfg: ReplayConfig, runs: Sequence[str]) -> int:
         table.show_evaluations(rows, found.values())
     content = {"runs": [{"run": run, **value} for run, value in found.items()]}
     content["groups"] = [_group(row) for row in rows]
-    write_json(folder / "evaluations.json", content)
+    with writing_to("output"):
+        write_json(folder / "evaluations.json", content)
     if cfg.display != "none":
         terminal.say(f"results:  {relative(folder / 'evaluations.json')}")
     failed = {code for code in codes.values() if code}

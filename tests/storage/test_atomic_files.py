@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from rl_cli.core.errors import StorageError
+from rl_cli.storage import atomic_files
 from rl_cli.storage.atomic_files import storing, write_atomic, write_json
 from rl_cli.tracking.csv_table import CsvTable
 
@@ -136,3 +137,10 @@ def test_write_does_not_follow_a_link_with_the_name_of_its_temporary_file(tmp_pa
     write_json(tmp_path / "a.json", {"b": 2})
     assert mine.read_text() == "mine"
     assert json.loads((tmp_path / "a.json").read_text()) == {"b": 2}
+
+
+def test_error_of_a_file_outside_of_a_run_names_the_key_of_its_folder(tmp_path):
+    with pytest.raises(StorageError) as caught, atomic_files.writing_to("output"):
+        atomic_files.write_json(tmp_path / "missing" / "a.json", {})
+    assert caught.value.fix.endswith("output=<folder>")
+    assert "missing" in caught.value.where
