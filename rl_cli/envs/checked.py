@@ -179,10 +179,10 @@ def conform(space: gym.Space[Any], obs: Any, name: str = "") -> Any:
 
 def _array(shape: tuple[int, ...], dtype: np.dtype[Any], obs: Any, name: str) -> np.ndarray:
     """An array of this shape whose values an array of `dtype` can hold."""
+    if np.ma.is_masked(obs):
+        raise _other(name, "with masked values", f"an array of shape {shape}")
     try:
         found = np.asarray(obs)
-        if np.ma.is_masked(obs):
-            raise ValueError("values are missing")
     except Exception:  # ragged lists, tensors on a GPU
         raise _other(name, _described(obs), f"an array of shape {shape}") from None
     if found.shape != shape:

@@ -43,6 +43,34 @@ SPARKS = 48
 """Largest width of the curve of returns."""
 
 
+MOST = 1_000
+"""Values of a curve that are kept."""
+
+
+class Curve:
+    """A curve of any number of values, in bounded memory: means of stretches of equal length.
+
+    Attributes:
+        values: the means, fewer than `MOST`.
+
+    """
+
+    def __init__(self) -> None:
+        self.values: list[float] = []
+        self.stretch: list[float] = []  # the values that are not yet in a mean
+        self.length = 1
+
+    def add(self, value: float) -> None:
+        self.stretch.append(value)
+        if len(self.stretch) < self.length:
+            return
+        self.values = [*self.values, sum(self.stretch) / self.length]  # rich's thread may read
+        self.stretch = []
+        if len(self.values) >= MOST:
+            pairs = zip(self.values[::2], self.values[1::2], strict=True)
+            self.values, self.length = [(a + b) / 2 for a, b in pairs], 2 * self.length
+
+
 class LiveMonitor:
     """A progress bar, the latest row, evaluations, a curve of returns, and elapsed and remaining time."""
 
@@ -55,7 +83,7 @@ class LiveMonitor:
         self.waited = 0.0  # seconds since the start in which training waited
         self.spinner: tuple[str, float, Spinner] | None = None  # reason, time it began
         self.latest: dict[str, float] = {}
-        self.returns: list[float] = []
+        self.returns = Curve()
         self.last_evaluation: list[str] = []
         self.best_evaluation: list[str] = []
         self.is_stopping = False
@@ -83,7 +111,7 @@ class LiveMonitor:
         self.stepped = time.monotonic()
         self.latest = {**self.latest, **row}  # a new dict: rich's thread may be reading the old one
         if "rollout/episode_return" in row:
-            self.returns.append(row["rollout/episode_return"])
+            self.returns.add(row["rollout/episode_return"])
         if always_print:  # printed above the live view, where it remains visible
             budget = self.budget if self.unit == "episodes" else None
             self.note("  ".join([f"step {step:,}", *describe_row(row, budget)]))
@@ -161,9 +189,10 @@ class LiveMonitor:
 
     def _curve(self, width: int) -> Text:
         """Sparkline of the training returns, with the values of its lowest and highest block."""
-        means = binned(self.returns, min(SPARKS, width // 2))
+        values = self.returns.values
+        means = binned(values, min(SPARKS, width // 2))
         scale = f"{number(min(means))} to {number(max(means))}"
-        return Text.assemble((sparkline(self.returns, len(means)), "cyan"), f"  {scale}")
+        return Text.assemble((sparkline(values, len(means)), "cyan"), f"  {scale}")
 
     def _numbers(self, width: int) -> Iterator[tuple[str, RenderableType]]:
         """Losses, times and facts."""

@@ -53,7 +53,7 @@ def test_observation_that_fits_keeps_its_values(space, given, expected):
     [
         (BOX, np.zeros((2, 1)), "shape (2, 1); its space declares shape (2,)"),
         (BOX, [[0], [0, 1]], "a value of type list"),
-        (BOX, np.ma.array([0.5, 0.5], mask=[True, False]), "an array of dtype float64"),
+        (BOX, np.ma.array([0.5, 0.5], mask=[True, False]), "with masked values"),
         (BYTES, [0.5, 0], "with 0.5; its space declares dtype uint8"),
         (BYTES, [256, 0], "with 256"),
         (spaces.Box(-9, 9, (1,), np.int8), [-129], "with -129"),

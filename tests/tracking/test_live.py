@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from rl_cli.tracking.live import LiveMonitor
+from rl_cli.tracking.live import MOST, Curve, LiveMonitor
 from tests.tracking.reports import FACTS, ROW, SUMMARY
 
 
@@ -195,3 +195,20 @@ def test_row_with_always_print_is_printed_above_the_view(live):
     assert [text for text in shown if text.endswith(rest)] == [
         f"step {n}  {rest}" for n in (100, 200)
     ]
+
+
+def test_curve_of_any_length_keeps_its_shape_in_bounded_memory():
+    curve, count = Curve(), 16 * MOST
+    for i in range(count):
+        curve.add(float(i))
+        assert len(curve.values) + len(curve.stretch) < 2 * MOST + 32
+    assert len(curve.values) < MOST
+    width = count // len(curve.values)
+    assert curve.values == [(2 * i + 1) * width / 2 - 0.5 for i in range(len(curve.values))]
+
+
+def test_short_curve_is_kept_as_it_is():
+    curve = Curve()
+    for value in (3.0, 1.0, 2.0):
+        curve.add(value)
+    assert curve.values == [3.0, 1.0, 2.0]

@@ -96,16 +96,19 @@ def first_actions(actions: np.ndarray, action: ActionSpec) -> str | None:
     rows, low, high = actions.reshape(len(actions), -1), np.array(action.low), np.array(action.high)
     means, stds = rows.mean(0), rows.std(0)
     below, above = (rows <= low).mean(0) >= ALMOST_ALL, (rows >= high).mean(0) >= ALMOST_ALL
+    either = ((rows <= low) | (rows >= high)).mean(0) >= ALMOST_ALL
     width = high - low
     inside = np.clip(rows, low, high)
     covered = np.ptp(inside, axis=0) / np.where(width > 0, width, 1.0)
     narrow = np.isfinite(width) & (width > WIDE) & (covered < SMALL_PART)
-    for j in np.flatnonzero((width > 0) & (below | above | narrow)):
+    for j in np.flatnonzero((width > 0) & (either | narrow)):
         bounds = f"the bounds {low[j]:g} to {high[j]:g} of action {j}"
         start = f"the first actions are about {means[j]:.2g} +- {stds[j]:.2g}"
         if below[j] or above[j]:
             bound = low[j] if below[j] else high[j]
             what = f"outside of {bounds}: they are clipped to {bound:g}, which gives no gradient"
+        elif either[j]:
+            what = f"outside of {bounds}: they are clipped to either bound"
         else:
             what = f"a small part of {bounds}"
         return f"{start}, {what}; {_help(action)}"

@@ -29,6 +29,7 @@ def box(low, high):
         ([-1, 100], [1, 200], ["bounds 100 to 200 of action 1", "clipped to 100", HELP]),
         ([-9, -1], [-5, 1], ["bounds -9 to -5 of action 0", "clipped to -5", HELP]),
         ([-1, -500], [1, 500], ["a small part of the bounds -500 to 500 of action 1", HELP]),
+        ([-1, 0], [1, 0.01], ["bounds 0 to 0.01 of action 1", "clipped to either bound", HELP]),
         ([100, -1], [np.inf, 1], ["bounds 100 to inf of action 0", "wrap the env"]),
     ],
 )
