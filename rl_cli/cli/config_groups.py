@@ -198,9 +198,19 @@ def is_readable(group: str, name: str, folders: list[Path]) -> bool:
 
 
 def env_id_of(group: str, folders: list[Path]) -> str | None:
-    """The env id in the file of an env group; None: there is no such file, or no id in it."""
-    env_id = _file("env", group, folders).get("id")
-    return None if env_id is None else str(env_id)
+    """The id in the file of an env group, or in that of the group that it extends; None: there is none."""
+    seen: set[str] = set()
+    while group not in seen:  # files of a user may extend each other
+        seen.add(group)
+        content = _file("env", group, folders)
+        if content.get("id") is not None:
+            return str(content["id"])
+        entries = content.get("defaults")
+        names = (
+            [name for name in entries if isinstance(name, str)] if isinstance(entries, list) else []
+        )
+        group = next((name for name in names if not name.startswith("_")), group)
+    return None
 
 
 def env_label(choice: str, config: Any) -> str:

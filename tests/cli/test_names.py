@@ -12,7 +12,7 @@ from rl_cli.cli import play as rl_play
 from rl_cli.cli import report as rl_report
 from rl_cli.cli import runs as rl_runs
 from rl_cli.cli import train as rl_train
-from rl_cli.cli.config_groups import ANY_ID, CONF, env_id_of
+from rl_cli.cli.config_groups import ANY_ID, CONF, env_id_of, env_label
 from rl_cli.cli.hydra_errors import training_keys
 from rl_cli.config.schema import Key
 from rl_cli.core.errors import BadInput
@@ -36,6 +36,17 @@ def test_gymnasium_id_selects_its_group(env, capsys):
         assert (word != f"env={typed}") == (typed != env)
     assert group_names.resolve([f"env={env}", f"algo={ALGOS[0]}"], [CONF])[0] == f"env={env}"
     assert capsys.readouterr().err.count("note: ") >= 3
+
+
+def test_env_group_that_extends_another_has_its_id_and_its_own_label(tmp_path):
+    (tmp_path / "env").mkdir()
+    for name, extended in [("child", "lunarlander_windy"), ("a", "b"), ("b", "a"), ("c", "_base")]:
+        (tmp_path / f"env/{name}.yaml").write_text(f"defaults: [{extended}, _self_]\n")
+    found = [env_id_of(name, [tmp_path, CONF]) for name in ("child", "a", "c")]
+    assert found == ["LunarLander-v3", None, None]
+    assert [env for env in ENVS if env_id_of(env, [CONF]) is None] == ["custom"]
+    for env in ENVS:
+        assert env_label(env, {"env": {"id": env_id_of(env, [CONF])}}) == env or env == "custom"
 
 
 @pytest.mark.parametrize(
@@ -137,7 +148,7 @@ FORMS = [
     ("--dry-run", "rl-train --cfg job"),
     ("--episodes 10", "total_episodes=10 for the budget, eval.episodes=10 for each evaluation"),
     ("--cuda", "did you mean device?"),
-    ("--track --seed 3", "did you mean log.sinks?"),
+    ("--track --seed 3", "did you mean log.wandb?"),
     ("--num-minibatches 4", "did you mean algo.minibatch_size?"),
     ("--exploration-fraction 0.1", "did you mean algo.epsilon_steps?"),
     ("--nonsense", "see --help"),
