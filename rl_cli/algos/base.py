@@ -123,7 +123,7 @@ class Algorithm(ABC, Generic[C]):
         """
 
     def try_update(self, step: int) -> Metrics | None:
-        """`update`; if the run is asked to stop while the learning step compiles, nothing has changed.
+        """`update`; if the run is asked to stop while the update step compiles, nothing has changed.
 
         `update` may change the buffer only after its calls of the learner.
 

@@ -104,7 +104,7 @@ def pick_device(device: str, spec: EnvSpec) -> torch.device:
 
 
 def worth_compiling(requested: bool | Literal["auto"], algo: Algorithm[Any]) -> bool:
-    """Whether to compile the learning step, given the key `compile`.
+    """Whether to compile the update step, given the key `compile`.
 
     Depends on the configuration alone, not on measured times, so that a run is reproducible.
     """
@@ -132,7 +132,7 @@ def use_machine_code(
     interrupted: Callable[[], bool],
     waiting: Waiting,
 ) -> None:
-    """Compile the learning step and the forward pass: both or neither, so that a resumed run can match.
+    """Compile the update step and the forward pass: both or neither, so that a resumed run can match.
 
     Args:
         learner: of the algorithm.
@@ -149,14 +149,14 @@ def use_machine_code(
             notify(f"compiled code is kept in {place.folder}: {place.refused}")
         native = forward.load()
     except (OSError, RuntimeError) as problem:
-        notify(f"the learning step runs uncompiled, slower: {problem}")
+        notify(f"the update step runs uncompiled, slower: {problem}")
     else:
         compiler = StepCompiler(arithmetic, notify, settings_of(cfg), interrupted)
 
         def compile_shown(
             function: Function, arguments: list[torch.Tensor], changing: Sequence[int]
         ) -> Runs | None:
-            with waiting("compiling the learning step"):
+            with waiting("compiling the update step"):
                 return compiler(function, arguments, changing)
 
         learner.compile_with(compile_shown, native)

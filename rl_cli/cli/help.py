@@ -61,8 +61,8 @@ rl-eval: evaluate a checkpoint.
 EXPORT = """\
 rl-export: write the policy of a run in formats that other programs read.
 
-  rl-export <run> format=onnx                     best checkpoint as one ONNX file
-  rl-export <run> format=c,html                   a C header, a page with the agent
+  rl-export <run> format=onnx                     the best checkpoint, as ONNX
+  rl-export <run> format=c,html                   a C header; a web page
   rl-export <run> format=hub hub.push=me/my-agent
                                                   push to the Hugging Face Hub
   rl-export <run> format=minari minari.episodes=50
@@ -86,14 +86,14 @@ SEARCH = """\
 rl-search: search for hyper-parameters.
 
   rl-search algo=ppo env=cartpole trials=50 seeds=4 jobs=2
-  rl-search algo=ppo env=cartpole space=mine      keys and ranges: conf/space/mine.yaml
+  rl-search algo=ppo env=cartpole space=mine      ranges: conf/space/mine.yaml
   rl-search algo=dqn env=cartpole objective=auc storage=postgresql://host/db
 
-Every trial is a configuration that runs with the same seeds; the first one has
-the values without a search. The best trials and these values then run on fresh
-seeds; a winner that is better is written to conf/hparams. Stopped, or started
-again in other processes, the same command goes on with the same study. Keys of
-a run (rl-train --help) hold for all runs; jobs: runs of this process at a time.
+A trial is one configuration; every trial runs with the same seeds. Trial 0 has
+the default values. At the end the best trials and the defaults run on fresh
+seeds; if a trial is better, its values are written to conf/hparams. The same
+command continues a search that was stopped; several processes may work on one
+search. Keys of a run (rl-train --help) apply to all runs.
 """
 
 OF_TRAINING = (

@@ -2,7 +2,7 @@
 
 Where an algorithm has an `UpdateSpec`, an update is one call of C: it draws the rows from numpy's own
 generator and runs the compiled step. The results are equal to those of `Algorithm.update` to the bit.
-`Algorithm.update` makes the updates that are due at the last step of a call, and those of a learning step
+`Algorithm.update` makes the updates that are due at the last step of a call, and those of a update step
 that is not compiled.
 """
 
@@ -139,7 +139,7 @@ class InlineUpdates:
         self.replay.table()  # as `ReplayBuffer.sample` does
         outcome = self.run_updates(self.address, self.replay.size, self.rounds)
         if outcome not in (DONE, NOT_FINITE):
-            raise RuntimeError("the compiled learning step failed")
+            raise RuntimeError("the compiled update step failed")
         self.rounds += 1
         return bool(outcome == DONE)
 

@@ -130,7 +130,7 @@ class NativeCollector:
     def _steps_ahead(self, step: int, until: int, inline: InlineUpdates | None) -> int:
         """How many steps of all envs this call may take; 0: none."""
         n, left = self.envs.num_envs, self.eager.budget - step
-        if self.algo.learner.native is None:  # the learning step turned out not to compile
+        if self.algo.learner.native is None:  # the update step turned out not to compile
             return 0
         if inline is None:
             until = min(until, self.spec.next_update(step))

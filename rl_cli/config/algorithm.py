@@ -83,15 +83,16 @@ class EncoderConfig(AlgoConfig):
     """Keys of algorithms whose networks encode images."""
 
     encoder: EncoderKind = Field(
-        description="what encodes images: nature_cnn, impala, minatar_cnn (small images), or mlp "
+        description="encoder of images: nature_cnn, impala, minatar_cnn (small images), or mlp "
         "(flattened); auto: nature_cnn from 36 pixels a side, else minatar_cnn"
     )
     encoder_channels: tuple[Size, ...] | None = Field(
         min_length=1,
-        description="channels of its convolutions (impala: of its stages); null: those of the paper",
+        description="channels of the encoder's convolutions (impala: of its stages); null: those of "
+        "the paper",
     )
     encoder_width: Size | None = Field(
-        description="outputs of its fully connected layer; null: those of the paper"
+        description="outputs of the encoder's fully connected layer; null: those of the paper"
     )
 
     @property

@@ -31,7 +31,7 @@ class ReplayConfig:
         description="folder for evaluation.json and videos; null: runs/evals/<name>"
     )
     jobs: Int | None = Field(
-        ge=1, le=256, description="runs evaluated at a time, of several; null: one per processor"
+        ge=1, le=256, description="runs evaluated at the same time; null: one per processor"
     )
     env: dict[str, Any] = Field(
         description="env keys that replace those of the run, e.g. env.kwargs.*"
@@ -65,7 +65,9 @@ class ExportConfig:
     observations: Int = Field(
         ge=1, description="recorded observations on which the export is compared with the policy"
     )
-    seed: Int = Field(ge=0, description="of the episodes that hub and minari play; the first one's")
+    seed: Int = Field(
+        ge=0, description="seed of the first episode of hub and minari; then seed + i"
+    )
     env: dict[str, Any] = Field(
         description="env keys that replace those of the run, e.g. env.kwargs.*"
     )

@@ -65,8 +65,8 @@ class EnvConfig:
         description="arguments of the env: env.kwargs.enable_wind=true"
     )
     wrappers: Annotated[list[WrapperEntry], _WRAPPERS] = Field(
-        description="wrappers around the env, the first one innermost; other keys of an entry are its "
-        "arguments"
+        description="wrappers around the env, the first one innermost; the other keys of an entry are "
+        "arguments of the wrapper"
     )
     num_envs: Int = Field(ge=1, le=4096, description="number of training envs")
     reseed_episodes: bool = Field(
@@ -125,11 +125,11 @@ class EnvConfig:
         description="Atari: in training, the loss of a life counts as terminated"
     )
     log_info: list[Annotated[str, AfterValidator(_info_key)]] = Field(
-        description="keys of info that are logged: its last value in an episode, or with sum:<key> the "
+        description="keys of info that are logged: the last value in an episode, or with sum:<key> the "
         "sum over the episode"
     )
     success_at: float | None = Field(
-        description="return that counts as success; null: the env's registered threshold. Not used where "
+        description="return that counts as success; null: the env's registered threshold. Not used if "
         "info has is_success or success"
     )
 

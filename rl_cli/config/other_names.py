@@ -157,11 +157,12 @@ _RUN: tuple[_Row, ...] = (
         "quiet=true prints warnings and errors only",
         "verbose verbosity log_level progress_bar silent",
     ),
-    (
-        "log.sinks log.tensorboard",
-        "curves go to metrics.csv and TensorBoard",
-        "wandb track use_wandb wandb_project wandb_project_name wandb_entity mlflow logger",
-    ),
+    ("log.wandb", "log.wandb=true; needs the extra wandb", "wandb track use_wandb"),
+    ("log.wandb", "the environment variable WANDB_ENTITY names it", "wandb_entity"),
+    ("log.mlflow", "log.mlflow=true; needs the extra mlflow", "mlflow use_mlflow"),
+    ("log.trackio", "log.trackio=true; needs the extra trackio", "trackio"),
+    ("log.project", "", "wandb_project wandb_project_name"),
+    ("log.sinks log.tensorboard", "curves go to metrics.csv and TensorBoard", "logger"),
     ("log.tensorboard", "true by default", "use_tensorboard tb"),
     (
         "run_dir",
@@ -207,7 +208,7 @@ _RUN: tuple[_Row, ...] = (
 _ENV: tuple[_Row, ...] = (
     (
         "env.id",
-        "env=<name> for an env of the list, env.id=<id> for any other",
+        "env=<name> for an env in the list of --help, env.id=<id> for any other",
         "env_id env_name environment gym_id task game",
     ),
     ("env.kwargs", "env.kwargs.<name>=<value>", "env_kwargs make_kwargs env_args"),

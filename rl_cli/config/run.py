@@ -19,7 +19,7 @@ class EvalConfig:
 
     every: Int = Field(ge=0, description="env steps between evaluations; 0: only at the end")
     every_episodes: Int = Field(
-        ge=0, description="training episodes between evaluations; 0: never for this reason"
+        ge=0, description="training episodes between evaluations; 0: intervals in steps only"
     )
     episodes: Int = Field(ge=1, description="episodes per evaluation")
     seed: Int = Field(ge=0, description="episode i is reset with seed eval.seed + i")
@@ -62,7 +62,7 @@ class LogConfig:
         description="env steps between rows of metrics.csv and TensorBoard; 0: only at the end",
     )
     every_episodes: Int = Field(
-        ge=0, description="training episodes between rows; 0: never for this reason"
+        ge=0, description="training episodes between rows; 0: intervals in steps only"
     )
     tensorboard: bool = Field(description="write TensorBoard event files")
     wandb: bool = Field(description="send rows and videos to Weights & Biases; extra wandb")
@@ -86,14 +86,12 @@ class StopConfig:
 
     eval_return: float | None = Field(
         description="stop when the mean return of the last stop.eval_window evaluations reaches "
-        "this; null: never"
+        "this value; null: never"
     )
-    eval_window: Int = Field(
-        ge=1, description="evaluations averaged for stop.eval_return; fewer never stop the run"
-    )
+    eval_window: Int = Field(ge=1, description="evaluations averaged for stop.eval_return")
     train_return: float | None = Field(
         description="stop when the mean return of the last stop.window training episodes "
-        "reaches this; null: never"
+        "reaches this value; null: never"
     )
     window: Int = Field(ge=1, description="training episodes averaged for stop.train_return")
 
@@ -131,16 +129,16 @@ class RunSettings:
         description="device of the networks; auto: cuda for pixels if available, else cpu"
     )
     threads: Threads = Field(
-        description="CPU threads of torch; 1 is fastest for small networks; auto: the "
-        "processors, divided by the jobs of a sweep that run at a time. The number is recorded"
+        description="CPU threads of torch; 1 is fastest for small networks; auto: the number of "
+        "processors, divided by the jobs of a sweep that run at a time"
     )
     compile: bool | Literal["auto"] = Field(
-        description="compile the learning step with a C++ compiler, cached in ~/.cache/rl-cli; "
+        description="compile the update step with a C++ compiler, cached in ~/.cache/rl-cli; "
         "auto: on the CPU, for small networks, if the run has many updates"
     )
     workers: Workers = Field(
-        description="processes that step the envs, with the same results: for envs whose step takes "
-        "milliseconds. 0: the run's own process; auto: by the time that a step takes"
+        description="processes that step the envs, for envs whose step takes milliseconds; results "
+        "are the same. 0: no other process; auto: chosen by the time that a step takes"
     )
     step_timeout: float = Field(
         ge=0,
@@ -162,11 +160,11 @@ class RunSettings:
     retries: Int = Field(
         ge=0,
         le=100,
-        description="how often a run of a sweep that failed is started again, from its last checkpoint",
+        description="how often a failed run of a sweep is started again, from its last checkpoint",
     )
     gpus: tuple[Gpu, ...] = Field(
-        description="GPUs of a sweep, gpus=0,1; each run sees one of them, and at least as many run "
-        "at a time as there are GPUs; empty: every run sees all"
+        description="GPUs of a sweep, gpus=0,1; each run sees one of them, and at least one run per "
+        "GPU runs at a time; empty: every run sees all GPUs"
     )
     env: EnvConfig
     eval: EvalConfig

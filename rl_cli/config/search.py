@@ -26,27 +26,29 @@ class SearchConfig:
     """Keys of rl-search."""
 
     space: Name | None = Field(
-        description="the keys to search and their ranges: conf/space/<name>.yaml; null: that of the "
+        description="keys to search, with their ranges: conf/space/<name>.yaml; null: the file of the "
         "algorithm"
     )
     trials: Int = Field(
-        ge=1, le=100_000, description="configurations to try; the first: the defaults"
+        ge=1, le=100_000, description="number of configurations; the first has the defaults"
     )
     seeds: Int = Field(
         ge=1, le=1_000, description="runs of each trial, with the seeds seed, seed + 1, ..."
     )
     objective: Literal["final", "best", "auc", "steps"] = Field(
-        description="what a run is judged by: its final or best evaluation, the mean evaluation over "
-        "the budget (area under the curve), or the env steps to the threshold"
+        description="value of a run: its final or best evaluation, the mean evaluation over the "
+        "budget (area under the curve), or the env steps to the threshold"
     )
     threshold: float | None = Field(
-        description="return for steps to the threshold; null: env.success_at, or the env's own"
+        description="return that objective=steps counts to; null: env.success_at, or the env's own"
     )
     second: Literal["seconds", "steps"] | None = Field(
         description="a second objective to minimise, training seconds or steps to the threshold: the "
         "result is a Pareto front, and no trial is pruned"
     )
-    sampler: Literal["tpe", "random"] = Field(description="what proposes configurations")
+    sampler: Literal["tpe", "random"] = Field(
+        description="how configurations are chosen: tpe: Optuna's TPE; random: at random"
+    )
     startup_trials: Int = Field(
         ge=1, description="random trials before the sampler learns from them"
     )
@@ -67,8 +69,8 @@ class SearchConfig:
         description="p-value of that test below which a trial ends; 4 seeds: at least 1/16",
     )
     study: Name | None = Field(
-        description="name of the study; null: <algo>_<env>. A command with the same name goes on "
-        "with the same study"
+        description="name of the study; null: <algo>_<env>. A command with the same name continues "
+        "the study"
     )
     storage: Text | None = Field(
         description="where the study is: a URL of SQLite or PostgreSQL; null: a journal file, "
@@ -76,12 +78,14 @@ class SearchConfig:
     )
     stale_after: float = Field(
         ge=2,
-        description="seconds without a sign of life after which a process of another machine "
+        description="seconds without a heartbeat after which a process on another machine "
         "counts as killed",
     )
     top: Int = Field(ge=1, le=100, description="best trials that run again on fresh seeds")
     verify: Int = Field(
-        ge=0, le=1_000, description="fresh seeds, also of the defaults; 0: do not run again"
+        ge=0,
+        le=1_000,
+        description="number of fresh seeds for each of them and for the defaults; 0: none",
     )
     fresh_seed: Int = Field(ge=0, lt=2**31, description="the first fresh seed")
     preset: Name | None = Field(

@@ -90,7 +90,7 @@ class EnvFault(RunError):
 
 
 class UpdateInterrupted(Exception):
-    """The run was asked to stop while the learning step compiled; the update has changed nothing."""
+    """The run was asked to stop while the update step compiled; the update has changed nothing."""
 
 
 class BadInput(RunError):

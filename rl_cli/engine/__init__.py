@@ -1,4 +1,4 @@
-"""The learning step and forward passes of an algorithm's networks, compiled where that is possible.
+"""The update step and forward passes of an algorithm's networks, compiled where that is possible.
 
 `learner.Learner` is what algorithms use; README.md explains the rest.
 """

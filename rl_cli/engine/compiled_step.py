@@ -116,7 +116,7 @@ class CompiledStep:
             self._point_at(arguments)
         for count, rows, results in self.chunks:
             if self.repeat(self.address, count, rows, results):
-                raise RuntimeError("the compiled learning step failed")
+                raise RuntimeError("the compiled update step failed")
         return [result.copy() for result in self.results]
 
     def _point_at(self, arguments: tuple[torch.Tensor, ...]) -> None:

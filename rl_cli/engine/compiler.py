@@ -36,7 +36,7 @@ from rl_cli.engine.inductor import build, build_digest, files_in
 from rl_cli.engine.tracing import arithmetic, trace
 from rl_cli.engine.trial import load_checked
 
-COMPILING = "compiling the learning step: about ten seconds, once; compile=false skips it"
+COMPILING = "compiling the update step: about ten seconds, once; compile=false skips it"
 
 
 class StepCompiler:
@@ -92,7 +92,7 @@ class StepCompiler:
             if self.interrupted():
                 raise UpdateInterrupted from error
             reason = (str(error).strip() or repr(error)).splitlines()[0]
-            self.notify(f"the learning step runs uncompiled, slower: {reason}")
+            self.notify(f"the update step runs uncompiled, slower: {reason}")
             return None
 
     def _build(

@@ -1,4 +1,4 @@
-"""Parameters, and the learning step of every algorithm: gradient, clipping, optimizer, target network.
+"""Parameters, and the update step of every algorithm: gradient, clipping, optimizer, target network.
 
 An algorithm states its loss as a pure function of named parameters and tensors. All parameters are views of one
 flat tensor: a norm is one reduction, a target update one copy. The whole step is a function of tensors of fixed

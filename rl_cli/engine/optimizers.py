@@ -1,7 +1,7 @@
 """Optimizers on one flat vector of parameters: Adam, AdamW, RMSProp.
 
 An optimizer says which numbers an update needs (`coefficients`, computed in Python) and how the update changes
-the vectors in place (`apply`, traced and compiled with the learning step).
+the vectors in place (`apply`, traced and compiled with the update step).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What to say about an env from which little or nothing can be learned as it is."""
+"""Notes about an env from which little or nothing can be learned without a change."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def dropped_notes(env: gym.Env[Any, Any]) -> list[str]:
     """
     dropped = env.encoder.dropped if isinstance(env, EncodedObservations) else []
     return [
-        f"{part.name} of the observations is left out, which no network here reads: {_short(part)}"
+        f"{part.name} of the observations is left out: no network here reads {_short(part)}"
         for part in dropped
     ]
 

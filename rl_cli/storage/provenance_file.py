@@ -44,7 +44,7 @@ class Start:
         packages: name -> version.
         conditions: what may decide bits (`training.conditions`).
         sources: digests of an algorithm and an env that are the user's own, by what they are.
-        compiled: whether the learning step was compiled; None: there was no update.
+        compiled: whether the update step was compiled; None: there was no update.
         differs: what differs from the start before, in words.
 
     """

@@ -123,7 +123,7 @@ class Executor(ABC):
         """Whether a task that was started waits for its turn. Not called after it has ended."""
         return False
 
-    def farewell(self) -> list[str]:
+    def lines_about_left(self) -> list[str]:
         """Lines that say what becomes of the tasks, for an executor that `outlives` its process."""
         return []
 

@@ -35,16 +35,16 @@ def report(sweep: Path) -> int:
 
 
 def say_stopped(sweep: Path, argv: list[str], left: Sequence[str] = ()) -> None:
-    """Say how far a sweep was when a signal stopped it, and the command that goes on with it.
+    """Say how far a sweep was when a signal stopped it, and the command that resumes it.
 
-    `left`: lines about jobs that go on without this process.
+    `left`: lines about jobs that continue without this process.
     """
     states = [records.load(path).get("state") for path in records.paths(sweep)]
     terminal.say(f"stopped: {states.count('completed')} of {len(states)} jobs are complete")
     terminal.say(*left)
     words = [word for word in argv if not word.startswith("hydra.sweep.dir=")]
     again = override("hydra.sweep.dir", str(sweep))
-    terminal.say(f"go on:   {pasted('rl-train', *words, again)}")
+    terminal.say(f"resume:  {pasted('rl-train', *words, again)}")
 
 
 COLUMNS = ("job", "return", "time", "ended", "run", "settings")

@@ -118,9 +118,9 @@ class SlurmExecutor(Executor):
         if number in self.running:
             _run("scancel", self.running[number][0])
 
-    def farewell(self) -> list[str]:
+    def lines_about_left(self) -> list[str]:
         arrays = " ".join(dict.fromkeys(job.split("_")[0] for job, _ in self.running.values()))
-        return [f"slurm:   the others go on; end them: scancel {arrays}"]
+        return [f"slurm:   the others continue; to end them: scancel {arrays}"]
 
     def _submit(self) -> list[Ended]:
         """Submit what was started since the last call. -> tasks that Slurm does not take."""

@@ -146,7 +146,7 @@ class Sweep:
             self.sent += 1
             self.exit_code = self.exit_code or 128 + signum
             if self.executor.outlives:
-                self.left = self.left or self.executor.farewell()
+                self.left = self.left or self.executor.lines_about_left()
                 self.running.clear()
                 continue
             self.view.stopping(signum)

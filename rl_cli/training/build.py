@@ -147,7 +147,7 @@ def use_compiler(
     interrupted: Callable[[], bool],
     waiting: Waiting,
 ) -> None:
-    """Compile the learning step of an algorithm at its first update, if the run is worth it."""
+    """Compile the update step of an algorithm at its first update, if the run is worth it."""
     if worth_compiling(cfg.compile, algo):
         source = source_digest(sys.modules[type(algo).__module__])
         arithmetic = repr((algo.cfg, spec, source))

@@ -134,9 +134,9 @@ class Doctor:
         else:
             _report("first update", f"after {loop.step:,} steps, {duration(loop.seconds)}")
         if algo.learner.is_compiled:
-            _report("compiler", f"{_compiler()}; the learning step took {compiling:.1f} s")
+            _report("compiler", f"{_compiler()}; the update step took {compiling:.1f} s")
         else:
-            _report("compiler", f"{_compiler()}; the learning step is not compiled")
+            _report("compiler", f"{_compiler()}; the update step is not compiled")
         before, begun = loop.step, loop.seconds
         loop.run(lambda: loop.updated and loop.seconds - begun > self.measured, self.patience)
         speed = (loop.step - before) / max(loop.seconds - begun, 1e-9)

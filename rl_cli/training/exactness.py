@@ -54,7 +54,7 @@ class Exactness:
         was, now = learner.was_compiled, learner.is_compiled
         now = learner.awaits_compiling if now is None else now
         if was is not None and was != now:
-            self.now["step"] = f"the learning step was {KINDS[was]} before and is {KINDS[now]} now"
+            self.now["step"] = f"the update step was {KINDS[was]} before and is {KINDS[now]} now"
         if learner.was_native and learner.native is None:
             self.now["action"] = "action selection was compiled before and is plain now"
         compiled_by = {"step compiler": learner.compilers[1]} if learner.compilers[1] else {}

@@ -96,7 +96,7 @@ class Provenance:
         )
 
     def decide(self, compiled: bool | None) -> None:
-        """Record whether the learning step is compiled. A failure to write it is no reason to end a run."""
+        """Record whether the update step is compiled. A failure to write it is no reason to end a run."""
         if self.starts and self.starts[-1].compiled != compiled:
             self.starts[-1] = dataclasses.replace(self.starts[-1], compiled=compiled)
             with contextlib.suppress(RunError):
@@ -140,6 +140,6 @@ def explanations(before: Sequence[Start], now: Sequence[Start]) -> list[str]:
     if old.compiled is not None and new.compiled is not None and old.compiled != new.compiled:
         kinds = {True: "compiled", False: "plain"}
         found.append(
-            f"the learning step was {kinds[old.compiled]} before and is {kinds[new.compiled]} now"
+            f"the update step was {kinds[old.compiled]} before and is {kinds[new.compiled]} now"
         )
     return [*found, *differences(old, new)]

@@ -159,7 +159,7 @@ class Experiment:
         if exactness.now:
             self._note_inexact()
         else:
-            self.monitor.note("the resume does not change bits: the learning step runs as before")
+            self.monitor.note("the resume does not change bits: the update step runs as before")
         said = {k: v for k, v in self.resumptions[-1].items() if k not in ("exact", "differs")}
         self.resumptions[-1] = said | self._exact()
         with contextlib.suppress(RunError):  # it is written again at the end

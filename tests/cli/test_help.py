@@ -12,9 +12,11 @@ import pytest
 import yaml
 
 from rl_cli.cli import evaluate as rl_eval
+from rl_cli.cli import export as rl_export
 from rl_cli.cli import play as rl_play
 from rl_cli.cli import report as rl_report
 from rl_cli.cli import runs as rl_runs
+from rl_cli.cli import search as rl_search
 from rl_cli.cli import train as rl_train
 from rl_cli.cli.layout import value_text
 from rl_cli.config.algorithm import AlgoConfig
@@ -101,7 +103,10 @@ def test_help_lists_every_choice_and_describes_every_key(invoke):
     assert re.search(r"^eval\.every +10000\n    int in \[0, inf\); env steps", out, re.MULTILINE)
 
 
-COMMANDS = [rl_train.run, rl_eval.run, rl_play.run, rl_report.run, rl_runs.run]
+COMMANDS = [
+    *(rl_train.run, rl_eval.run, rl_play.run, rl_export.run, rl_report.run, rl_runs.run),
+    rl_search.run,
+]
 
 
 @pytest.mark.parametrize("main", COMMANDS)

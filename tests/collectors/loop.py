@@ -32,7 +32,7 @@ class Loop:
 
     Args:
         native: whether to collect with what `make_collector` returns; else eagerly.
-        compiled: whether the learning step is compiled, which inline updates need.
+        compiled: whether the update step is compiled, which inline updates need.
         raw: whether a replay buffer normalizes what it samples, as in `training.build`.
         python_envs: whether the native collector steps classic envs in Python too.
 

@@ -126,7 +126,7 @@ def test_failure_of_the_compiled_step_is_raised():
     loop = ready()
     failing = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_void_p] * 4)(lambda *_: 1)
     loop.collector.inline.struct.run = ctypes.cast(failing, ctypes.c_void_p).value
-    with pytest.raises(RuntimeError, match="the compiled learning step failed"):
+    with pytest.raises(RuntimeError, match="the compiled update step failed"):
         loop.collector.collect(301, 400)
 
 

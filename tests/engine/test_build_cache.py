@@ -231,7 +231,7 @@ def test_torch_keeps_its_files_in_the_cache_while_it_traces_and_builds(
     monkeypatch.setattr(compiler_module, "trace", stop)
     step = compiler_module.StepCompiler("x", notes.append)
     assert step(lambda x: [x], [torch.zeros(1)], ()) is None
-    assert notes == ["the learning step runs uncompiled, slower: enough"]
+    assert notes == ["the update step runs uncompiled, slower: enough"]
     monkeypatch.setattr(inductor, "generate", stop)
     empty = SimpleNamespace(graph=SimpleNamespace(nodes=[]))
     with pytest.raises(RuntimeError, match="enough"):

@@ -145,7 +145,7 @@ def test_damaged_library_is_rebuilt(tmp_path, monkeypatch):
     learner.compile_with(compiler(notes))
     learner.update(*inputs("dqn"), learning_rate=1e-3)  # continues uncompiled
     assert learner.is_compiled is False
-    assert notes[1].startswith("the learning step runs uncompiled, slower: ")
+    assert notes[1].startswith("the update step runs uncompiled, slower: ")
 
     def failing(graph, arguments, scratch, threads, notify):
         raise ZeroDivisionError("built again")
@@ -154,7 +154,7 @@ def test_damaged_library_is_rebuilt(tmp_path, monkeypatch):
     second = make("dqn").learner
     second.compile_with(compiler(notes))
     second.update(*inputs("dqn"), learning_rate=1e-3)
-    assert notes[-1] == "the learning step runs uncompiled, slower: built again"
+    assert notes[-1] == "the update step runs uncompiled, slower: built again"
 
 
 @needs_compiler

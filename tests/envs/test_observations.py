@@ -142,9 +142,7 @@ def test_parts_without_a_fixed_size_are_left_out_and_named():
     assert [part.name for part in coder.parts] == ["image"]
     assert [part.name for part in coder.dropped] == ["mission", "notes"]
     notes = envs_of(lambda: Told(TEXT)).notes
-    assert notes[0].startswith(
-        "mission of the observations is left out, which no network here reads"
-    )
+    assert notes[0].startswith("mission of the observations is left out: no network here reads")
     assert len(notes) == 2
 
 

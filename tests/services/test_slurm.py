@@ -168,8 +168,8 @@ def test_ctrl_c_leaves_the_jobs_which_the_same_command_follows(start, cluster, w
     job = job_of(sweep)
     sweep.process.send_signal(signal.SIGINT)
     out = sweep.ended(130)
-    assert f"slurm:   the others go on; end them: scancel {job}" in out
-    assert "go on:   rl-train -m algo=ppo" in out
+    assert f"slurm:   the others continue; to end them: scancel {job}" in out
+    assert "resume:  rl-train -m algo=ppo" in out
     assert sweep.record()["state"] == "running"
     sweep.start()
     sweep.ended()

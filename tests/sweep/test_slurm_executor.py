@@ -147,7 +147,7 @@ def test_another_start_follows_the_jobs_that_slurm_still_has(slurm, here):
     adopted = [n for n in range(5) if again.adopt(n, here / f"sweep/job_{n:04d}.json")]
     assert adopted == [0, 2]
     assert len(slurm.commands) == 1
-    assert again.farewell() == ["slurm:   the others go on; end them: scancel 7"]
+    assert again.lines_about_left() == ["slurm:   the others continue; to end them: scancel 7"]
 
 
 def test_refused_submission_ends_its_tasks_with_the_answer_of_sbatch(slurm, monkeypatch):

@@ -226,7 +226,7 @@ class Scheduler(Script):
             self.tasks.append((number, SimpleNamespace(path=path, record={})))
         return number in self.known
 
-    def farewell(self):
+    def lines_about_left(self):
         return [f"{len(self.running)} go on"]
 
 

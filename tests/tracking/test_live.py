@@ -77,7 +77,7 @@ def test_live_view_breaks_no_word_and_no_frame(live, clock, width):
         )
     live.evaluation(9_999_999, SUMMARY._replace(mean=-12_345.6), "best")
     live.stopping()
-    with live.waiting("compiling the learning step"):
+    with live.waiting("compiling the update step"):
         lines = view(live, width).splitlines()
         shown = " ".join(rows(live, width).values())
     assert {len(line) for line in lines} == {width - 2}  # ^C fits beside the last line
@@ -96,9 +96,9 @@ def test_live_view_breaks_no_word_and_no_frame(live, clock, width):
 def test_live_view_says_what_training_waits_for_and_since_when(live, clock):
     live.start("t", FACTS, 0, 1_000)
     live.row(100, ROW)
-    with live.waiting("compiling the learning step"):
+    with live.waiting("compiling the update step"):
         clock.seconds += 12
-        assert rows(live)["waiting"].endswith("compiling the learning step (12 s)")
+        assert rows(live)["waiting"].endswith("compiling the update step (12 s)")
     assert "waiting" not in rows(live)
     clock.seconds += 5
     live.row(200, ROW)  # 200 steps in 5 s, without the 12 s of waiting: 800 in 20 s

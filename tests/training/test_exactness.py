@@ -151,14 +151,14 @@ def test_steps_are_compared_at_the_start_and_again_when_they_are_compiled():
     assert not exactness.compare_steps(learner(True, None, awaits=True))
     assert exactness.differs == []  # compiled before; there is a compiler now
     assert exactness.compare_steps(learner(True, False))  # which fails
-    assert exactness.differs == ["the learning step was compiled before and is plain now"]
+    assert exactness.differs == ["the update step was compiled before and is plain now"]
     assert exactness.compare_steps(learner(True, True, compiler="GCC 13"))
     assert exactness.differs == ["step compiler GCC 12 before, GCC 13 now (may change bits)"]
     assert exactness.compare_steps(learner(True, True, compiler="GCC 12"))
     assert exactness.differs == []
     assert not exactness.compare_steps(learner(None, None, awaits=True))  # no update was made
     assert exactness.compare_steps(learner(False, None, awaits=True))
-    assert exactness.differs == ["the learning step was plain before and is compiled now"]
+    assert exactness.differs == ["the update step was plain before and is compiled now"]
     exactness.compare_steps(learner(False, False, native=(True, None)))
     assert exactness.differs == ["action selection was compiled before and is plain now"]
     assert exactness.state_dict() == [
@@ -284,7 +284,7 @@ def test_build_that_fails_later_corrects_the_record_at_that_moment(here, tiny, c
         ("running", True), ("running", False), ("completed", False)
     ]  # fmt: skip
     differs = [
-        "the learning step was compiled before and is plain now",
+        "the update step was compiled before and is plain now",
         "action selection was compiled before and is plain now",
     ]
     assert status_of(folder)["resumed"][-1]["differs"] == differs
