@@ -1,4 +1,4 @@
-"""Train, watch, trust and compare deep-RL agents from the command line, and from Python.
+"""Train, evaluate and compare deep-RL agents from the command line and from Python.
 
 `train`, `evaluate`, `load` and `read` do what the commands do (docs/python.md). They are imported when they are
 used, so that `import rl_cli` takes no time.

@@ -234,7 +234,7 @@ def test_other_program_gets_what_exists(words):
         pins = (REPO / "constraints.txt").read_text().splitlines()
         for word in words[1:]:
             extra = re.fullmatch(r"\.\[(\w+)\]", word)
-            assert word in {"-c", "constraints.txt", ".", *pins, *CPU_ONLY} or (
+            assert word in {"-c", "-e", "constraints.txt", ".", *pins, *CPU_ONLY} or (
                 extra and extra[1] in EXTRAS
             )
     else:

@@ -19,39 +19,66 @@ from rl_cli.storage import manifest
 from tests.conftest import REPO
 
 BLOCK = """
-import os, signal, sys
+import os, select, signal, sys
 for name in ("resource", "fcntl", "termios", "tty", "pwd", "grp", "pty"):
     sys.modules[name] = None
-for name in ("fork", "forkpty", "setpgid", "getpgid", "getuid", "geteuid", "wait"):
-    if hasattr(os, name):
-        delattr(os, name)
-for name in ("SIGHUP", "SIGUSR1", "SIGALRM", "setitimer", "pthread_sigmask"):
-    if hasattr(signal, name):
-        delattr(signal, name)
+for module, names in (
+    (os, "fork forkpty setpgid getpgid killpg getuid geteuid wait"),
+    (os, "memfd_create sched_getaffinity set_blocking"),
+    (signal, "SIGHUP SIGUSR1 SIGUSR2 SIGALRM setitimer pthread_sigmask"),
+    (select, "poll"),
+):
+    for name in names.split():
+        if hasattr(module, name):
+            delattr(module, name)
 """
 MAIN = """
-from rl_cli.cli.{module} import main
+from rl_cli.cli import entry
 sys.argv[0] = "{command}"
-main()
+entry.{name}()
+"""
+OTHER_COMMANDS = """
+import rl_cli
+from rl_cli.cli import entry
+
+def code_of(main, *words):
+    sys.argv = ["rl", *words]
+    try:
+        main()
+    except SystemExit as end:
+        return end.code
+
+codes = [
+    code_of(entry.report, "run", "output=."),
+    code_of(entry.runs, "."),
+    code_of(entry.export, "run", "format=c", "observations=5", "output=."),
+    code_of(entry.search, "--help"),
+    code_of(entry.play, "--help"),
+]
+assert codes == [0] * 5, codes
+run = rl_cli.train(resume="run", total_timesteps=700, display="none", video={{"episodes": 0}})
+assert run.state == "completed", run
+assert len(rl_cli.evaluate("run", episodes=1, display="none").returns) == 1
 """
 POSIX_MODULES = {"resource", "fcntl", "termios", "tty", "pwd", "grp", "pty"}
 POSIX_NAMES = {
     *("os.fork", "os.setpgid", "os.getuid", "os.geteuid", "os.register_at_fork", "os.wait"),
-    *("signal.SIGHUP", "signal.SIGUSR1", "signal.SIGALRM", "signal.SIGKILL"),
+    *("os.killpg", "os.memfd_create", "os.sched_getaffinity", "os.set_blocking", "select.poll"),
+    *("signal.SIGHUP", "signal.SIGUSR1", "signal.SIGUSR2", "signal.SIGALRM", "signal.SIGKILL"),
     *("signal.setitimer", "signal.pthread_sigmask", "signal.ITIMER_REAL"),
 }
 
 
 @pytest.fixture
 def blocked(here):
-    """Run a command in an interpreter without POSIX modules and functions."""
+    """Run a command, or all others, in an interpreter without POSIX modules and functions."""
     site = here / "site"
     site.mkdir()
     (site / "sitecustomize.py").write_text(BLOCK)  # for the jobs of a sweep as well
 
     def run(command, *args):
-        module = {"rl-train": "train", "rl-eval": "evaluate"}[command]
-        code = "import sys" + MAIN.format(module=module, command=command)
+        name = {"rl-train": "train", "rl-eval": "evaluate"}.get(command)
+        code = "import sys" + (MAIN if name else OTHER_COMMANDS).format(name=name, command=command)
         return subprocess.run(
             [sys.executable, "-c", code, *args],
             cwd=here,
@@ -69,7 +96,7 @@ def records(folder):
     return [json.loads(path.read_text()) for path in sorted(Path(folder).glob("job_*.json"))]
 
 
-def test_training_evaluation_and_resume_without_posix(here, tiny, blocked):
+def test_every_command_without_posix(here, tiny, blocked):
     words = [w for w in tiny if not w.startswith(("video", "compile"))]
     args = ["algo=dqn", "env=cartpole", "hparams=none", *words, "run_dir=run"]
     args += ["algo.learning_starts=100", "video.episodes=1", "video.every=400"]
@@ -84,6 +111,11 @@ def test_training_evaluation_and_resume_without_posix(here, tiny, blocked):
     done = blocked("rl-train", "resume=run", "total_timesteps=600", "video.episodes=0")
     assert done.returncode == 0, done.stderr
     assert manifest.steps_in(here / "run/checkpoints")[-1] == 600
+    done = blocked("the other commands")
+    assert done.returncode == 0, done.stderr
+    assert (here / "report.html").exists()
+    assert (here / "policy.h").exists()
+    assert manifest.steps_in(here / "run/checkpoints")[-1] == 700
 
 
 def test_sweep_without_fork_runs_jobs_in_new_processes(here, tiny, blocked):

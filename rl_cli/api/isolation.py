@@ -1,4 +1,4 @@
-"""A call leaves the process as it was, and is the only one of its kind in it."""
+"""Isolation of a call: one at a time in a process, whose state it does not change."""
 
 from __future__ import annotations
 

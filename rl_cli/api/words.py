@@ -49,7 +49,7 @@ def _plain(key: str, value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise BadInput(
-        f"{type(value).__name__} is no type of a value",
+        f"a value cannot be of the type {type(value).__name__}",
         f"{key}={value!r}",
         "a number, a text, a bool, None, or a list or mapping of these",
     )

@@ -1,1 +1,1 @@
-"""The commands rl-train, rl-eval and rl-play. Only this package imports Hydra."""
+"""The commands: rl-train, rl-eval and the others. Only this package imports Hydra."""

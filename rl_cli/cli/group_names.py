@@ -1,4 +1,4 @@
-"""Names that people bring for algorithms and envs: `env=CartPole-v1`, `algo=PPO`."""
+"""Other names of algorithms and envs: `env=CartPole-v1`, `algo=PPO`."""
 
 from __future__ import annotations
 

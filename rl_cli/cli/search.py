@@ -78,8 +78,8 @@ def _split(argv: list[str]) -> tuple[dict[str, str], list[str]]:
             continue
         plain = name.lstrip("+~")
         if plain in REFUSED or re.match(r"hydra(?![/.]launcher\b)", plain):
-            fix = "leave it out: a search names its runs, and repeated it goes on"
-            raise BadInput(f"{name} is no key of a search", word, fix)
+            fix = "leave it out: a search names its runs; to continue it, repeat the command"
+            raise BadInput(f"{name} is not a key of a search", word, fix)
         others.append(word)
     return own, [*flags, *others]
 

@@ -217,7 +217,7 @@ class Composer:
             self._try_ends(found[key], relative(path))
         if notes:
             shown = ", ".join(notes)
-            terminal.warn(f"note: the space is widened to the values without a search: {shown}")
+            terminal.warn(f"note: the space is widened to contain the default values: {shown}")
         return found, defaults
 
     def _try_ends(self, dimension: Dimension, where: str) -> None:
@@ -243,7 +243,7 @@ class Composer:
             found = None
         if found is None:
             key = "objective" if cfg.objective == "steps" else "second"
-            raise BadInput("steps to which return?", f"{key}=steps", "threshold=<return>")
+            raise BadInput(f"{key}=steps needs a threshold", f"{key}=steps", "threshold=<return>")
         return float(found)
 
     def write_preset(self, values: Mapping[str, Any], notes: Sequence[str]) -> str:

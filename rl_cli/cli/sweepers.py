@@ -1,4 +1,4 @@
-"""Sweepers of other packages: what they must know of a job's return, which is maximised.
+"""Sweepers of other packages: they must maximise the return of a job, and continue after failed jobs.
 
 A job returns `eval_return`. Most optimizers minimise by default.
 """
@@ -20,7 +20,7 @@ DIRECTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
 """Key of `hydra.sweeper` -> whether its value means maximise, and the value that does."""
 
 FAILURES = "max_failure_rate"
-"""The key of hydra-optuna-sweeper that says after which share of failed jobs it gives up."""
+"""The key of hydra-optuna-sweeper that says above which share of failed jobs it stops."""
 
 
 class JobFailed(RunError):
@@ -36,7 +36,7 @@ def _name(value: Any) -> str:
 
 
 def adapted(sweeper: Any, words: list[str]) -> list[str]:
-    """Overrides that make a sweeper go on after failed jobs, unless the command line sets when it stops.
+    """Overrides that make a sweeper continue after failed jobs, unless the command line sets when it stops.
 
     Args:
         sweeper: the composed `hydra.sweeper`.

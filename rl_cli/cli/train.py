@@ -76,7 +76,9 @@ def train_one(argv: list[str]) -> Outcome:
     with hydra_errors.explained(argv, lambda: hydra_errors.training_keys(argv)):
         words = _checked(argv)
         if value_of(words, "reproduce") is not None:
-            raise BadInput("this is a task of the command", "reproduce", "rl-train reproduce=<run>")
+            raise BadInput(
+                "only the command reproduces a run", "reproduce", "rl-train reproduce=<run>"
+            )
         if _resumes(words):
             return recorded_runs.resume(words)
         outcome = _launch(words, sweeps=False)[1]

@@ -35,7 +35,7 @@ class TrainTask:
     Attributes:
         outcome: of a single run.
         exit_code: of the run; of a sweep, 128 + n after signal n, else 0.
-        left: lines about jobs that go on after a stop signal.
+        left: lines about jobs that continue after a stop signal.
 
     """
 

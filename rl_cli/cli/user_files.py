@@ -1,4 +1,4 @@
-"""The user's own configuration files: what would be ignored or misread is said before a run starts."""
+"""The user's own configuration files: those that would be ignored or misread are reported before a run starts."""
 
 from __future__ import annotations
 

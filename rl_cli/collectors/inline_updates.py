@@ -2,7 +2,7 @@
 
 Where an algorithm has an `UpdateSpec`, an update is one call of C: it draws the rows from numpy's own
 generator and runs the compiled step. The results are equal to those of `Algorithm.update` to the bit.
-`Algorithm.update` makes the updates that are due at the last step of a call, and those of a update step
+`Algorithm.update` makes the updates that are due at the last step of a call, and those of an update step
 that is not compiled.
 """
 

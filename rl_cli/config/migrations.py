@@ -1,6 +1,6 @@
 """Configurations of earlier versions, translated to the keys of this version.
 
-A key that was added later has the value here under which a run does what it did before the key
+For a key that was added later, this module has the value with which a run behaves as before the key
 existed. A renamed key is translated. Every change of a key adds an entry.
 """
 

@@ -1,4 +1,4 @@
-"""The end of a process: a thread or exit function of an env that does not end must not keep it."""
+"""The end of a process: it does not wait for a thread or exit function of an env that does not end."""
 
 from __future__ import annotations
 

@@ -75,11 +75,11 @@ forks = _Forks()
 def end_stray_child(depth: int) -> None:
     """End this process if it was forked since `forks.depth` was `depth`.
 
-    A child process that an env forks and lets return would go on with the run at the same time as its parent, and
+    A child process that an env forks and lets return would continue the run at the same time as its parent, and
     write the same files.
     """
     if forks.depth != depth:
-        terminal.urgent("note: a process that the env forked came back from it, and was ended")
+        terminal.urgent("note: a process that the env forked returned from the env, and was ended")
         os._exit(1)
 
 

@@ -1,8 +1,10 @@
-"""Processors of this machine, divided among concurrent runs."""
+"""Processors of this machine: their number, divided among concurrent runs, and their description."""
 
 from __future__ import annotations
 
+import functools
 import os
+from pathlib import Path
 
 
 def available() -> int:
@@ -20,3 +22,13 @@ def share(runs: int) -> int:
 def number_of(threads: int | str) -> int:
     """Threads that `threads=` stands for in a run alone on this machine."""
     return threads if isinstance(threads, int) else share(1)
+
+
+@functools.cache
+def cpuinfo() -> tuple[str, ...]:
+    """The lines of /proc/cpuinfo about the first processor; empty without such a file (not Linux)."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return ()
+    return tuple(text.partition("\n\n")[0].splitlines())

@@ -1,7 +1,7 @@
 """Standard output and error. Writing to them never raises, and never stops a run.
 
 A terminal may be lost, a pipe closed, a disk full, and a reader may stop reading. The text is then dropped, and
-the program goes on. Every line of this package is printed by a function of this module.
+the program continues. Every line of this package is printed by a function of this module.
 """
 
 from __future__ import annotations

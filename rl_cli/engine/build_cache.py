@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import functools
 import hashlib
 import multiprocessing
 import os
@@ -30,6 +29,7 @@ from pathlib import Path
 
 import torch
 
+from rl_cli.core.processors import cpuinfo
 from rl_cli.engine import private_folder
 
 FLAGS = ("-O3", "-march=native", "-fopenmp-simd", "-shared", "-fPIC")
@@ -289,14 +289,6 @@ def digest(*parts: str) -> str:
 def machine() -> str:
     """What a library works with: this torch, this kind of processor, this number of threads."""
     capability = torch.backends.cpu.get_cpu_capability()
-    parts = [torch.__version__, platform.machine(), capability, *_instructions()]
+    instructions = (line for line in cpuinfo() if line.startswith(("flags", "Features")))
+    parts = [torch.__version__, platform.machine(), capability, *instructions]
     return " ".join([*parts, str(torch.get_num_threads())])
-
-
-@functools.cache
-def _instructions() -> list[str]:
-    """The processor's instruction sets, all of which the compiler uses; empty if they are not known."""
-    with contextlib.suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return [next(line for line in lines if line.startswith(("flags", "Features")))]
-    return []

@@ -1,4 +1,4 @@
-"""What of a learner is compiled: its steps and functions by the shapes of their inputs."""
+"""The compiled steps and functions of a learner, by the shapes of their inputs."""
 
 from __future__ import annotations
 

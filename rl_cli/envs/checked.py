@@ -1,7 +1,7 @@
 """Checks what an env returns against its spaces, before anything is computed from it.
 
 numpy would broadcast an observation of another shape, cut NaN to an integer and take the number out of
-an array of one: training would go on with numbers that the env did not mean. The common case costs a few
+an array of one: training would continue with wrong numbers. The common case costs a few
 comparisons per step. The fast envs of `envs.fast_classic_control` return what their spaces say by
 construction and are not wrapped.
 """

@@ -1,4 +1,4 @@
-"""What an env says of its episodes in `info`: success, and the values of `env.log_info`."""
+"""Values of `info` about an episode: success, and the keys of `env.log_info`."""
 
 from __future__ import annotations
 

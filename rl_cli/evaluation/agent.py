@@ -1,4 +1,4 @@
-"""A trained policy with what belongs to it: preprocessing, observation statistics, actions of the env."""
+"""A trained policy with its preprocessing: observation statistics, and actions of the env."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ from rl_cli.evaluation.evaluator import Evaluator, evaluate
 from rl_cli.evaluation.frames import VideoUnavailable
 from rl_cli.evaluation.watchdog import close_in_time
 from rl_cli.storage import checkpoint_reader
-from rl_cli.storage.atomic_files import write_json, writing_to
+from rl_cli.storage.atomic_files import make_output_folder, write_json, writing_to
 from rl_cli.tracking.display import print_table
 from rl_cli.tracking.formatting import summary_rows, summary_table
 from rl_cli.tracking.statistics import Summary, summarise
@@ -83,12 +83,7 @@ def _replay(cfg: ReplayConfig) -> Evaluation:
     output = absolute(
         Path(cfg.output) if cfg.output else _output_folder(absolute(folder), cfg, agent)
     )
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInput(
-            f"cannot write here: {error.strerror}", f"output={output}", "output=<another folder>"
-        ) from None
+    make_output_folder(output)
     evaluator = Evaluator(
         agent.env_cfg, agent.normalizer, "human" if cfg.render == "human" else None
     )

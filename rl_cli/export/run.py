@@ -13,7 +13,7 @@ from rl_cli.core.errors import BadInput, did_you_mean
 from rl_cli.core.processes import no_silent_exit
 from rl_cli.core.start_folder import absolute, remembered
 from rl_cli.storage import checkpoint_reader
-from rl_cli.storage.atomic_files import writing_to
+from rl_cli.storage.atomic_files import make_output_folder, writing_to
 
 
 def formats_of(text: str | None) -> list[str]:
@@ -82,12 +82,7 @@ def _export(cfg: ExportConfig, chosen: Mapping[str, Mapping[str, Any]]) -> None:
     output = absolute(
         Path(cfg.output) if cfg.output else _output_folder(absolute(folder), agent.manifest.step)
     )
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInput(
-            f"cannot write here: {error.strerror}", f"output={output}", "output=<another folder>"
-        ) from None
+    make_output_folder(output)
     context = Context(agent, absolute(folder), output, cfg.observations, cfg.seed)
     for make in factories:
         with writing_to("output"):

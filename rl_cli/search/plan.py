@@ -19,7 +19,7 @@ ROOT = Path("runs/searches")
 """Folder of the folders of searches."""
 
 FIXED = ("seeds", "objective", "second")
-"""Keys of rl-search that cannot change while a study goes on, besides space and threshold."""
+"""Keys of rl-search that cannot change of a study, besides space and threshold."""
 
 NOT_FIXED = (*HOW, "seed", "labels", "preset", "typed", "device", "threads", "compile", "workers")
 """Keys of a run that may differ between the processes of one study; the seed is compared by itself."""
@@ -79,7 +79,7 @@ class Plan:
         return [first] if self.cfg.second is None else [first, "minimize"]
 
     def settings(self) -> dict[str, str]:
-        """What stays the same while a study goes on: key -> value as text."""
+        """What stays the same for all commands of a study: key -> value as text."""
         found = {key: json.dumps(getattr(self.cfg, key)) for key in FIXED}
         found |= {"seed": str(self.seed), "threshold": json.dumps(self.threshold)}
         found |= {"algo": self.labels.algo, "env": self.labels.env}

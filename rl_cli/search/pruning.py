@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, Trial
 
 REDUCTION = 3
-"""Of asynchronous successive halving: the share 1/3 of the runs goes on at each rung."""
+"""Of asynchronous successive halving: the share 1/3 of the runs continues at each rung."""
 
 
 class BetweenSeeds:
@@ -35,7 +35,7 @@ class BetweenSeeds:
             trial.report(result.value, result.seed)
 
     def verdict(self, study: Study, trial: Trial) -> str | None:
-        """Why the trial should end now; None: it goes on."""
+        """Why the trial should end now; None: it continues."""
         import optuna
 
         if not self.is_on:
@@ -67,7 +67,7 @@ class WithinRuns:
         self.over: set[tuple[int, int]] = set()
 
     def verdict(self, trials: list[FrozenTrial], trial: int, current: RunResult) -> str | None:
-        """Why a run should end now; None: it goes on.
+        """Why a run should end now; None: it continues.
 
         Args:
             trials: of the search.

@@ -1,4 +1,4 @@
-"""search.json: what a search found, for its page and for programs; no key of it needs Optuna to be read."""
+"""search.json: the results of a search, for its page and for programs. It is read without Optuna."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def _distribution(each: Dimension) -> BaseDistribution:
 class Seeded(BaseSampler):
     """Trial 0 has the defaults; trial n is sampled with a seed derived from the search's seed and n.
 
-    So a search that goes on does not propose its first trials again, and a search with one run at a time
+    So a search that is continued does not propose its first trials again, and a search with one run at a time
     proposes the same trials again, also if it was stopped on the way.
 
     Args:

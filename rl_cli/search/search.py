@@ -114,7 +114,7 @@ class Search:
 
     def _interrupted(self, study: Study, part: SearchPart) -> int:
         record.write(self.plan, record.describe(self.plan, study, part.trials.every()))
-        terminal.say("stopped; the runs have saved checkpoints: repeat the command to go on")
+        terminal.say("stopped; the runs have saved checkpoints: repeat the command to continue")
         return 128 + (self.runs.signum or 2)
 
     def _announce(self, study: Study) -> None:

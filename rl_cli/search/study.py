@@ -1,4 +1,4 @@
-"""Studies of Optuna: where they are stored, what they sample, and what may go on with them."""
+"""Studies of Optuna: where they are stored, what they sample, and which commands may continue them."""
 
 from __future__ import annotations
 
@@ -63,7 +63,9 @@ def quiet_optuna() -> Iterator[None]:
             lost = isinstance(error, sqlalchemy.exc.PendingRollbackError)
             why = "the connection is lost" if lost else masked(first_line(_cause(error)))
             what = f"the study cannot be read or written: {why}"
-            raise StorageError(what, "storage", "repeat the command: the search goes on") from None
+            raise StorageError(
+                what, "storage", "repeat the command: the search continues"
+            ) from None
 
 
 def _cause(error: BaseException) -> BaseException:

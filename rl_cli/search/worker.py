@@ -1,4 +1,4 @@
-"""Works on the trials of a study until all have ended: starts runs, watches them, tells the results."""
+"""Works on the trials of a study until all have ended: starts runs, watches them, stores the results."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ STORAGE = 4
 """Exit code of a run that could not write its files."""
 
 MAX_RESTARTS = 2
-"""How often a run whose process was killed goes on from its checkpoint."""
+"""How often a run whose process was killed continues from its checkpoint."""
 
 
 class Part(Protocol):
@@ -263,7 +263,7 @@ class Worker:
         elif active.pruned is not None and code - 128 in processes.STOP_SIGNALS:
             self._prune(active, folder, active.pruned)
         elif code > 128 and active.restarts < MAX_RESTARTS:
-            active.restarts += 1  # killed: it goes on from its checkpoint, at the next `_advance`
+            active.restarts += 1  # killed: it continues from its checkpoint, at the next `_advance`
         else:
             self._fail(active, code, reason)
 

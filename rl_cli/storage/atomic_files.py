@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rl_cli.core.errors import StorageError
+from rl_cli.core.errors import BadInput, StorageError
 from rl_cli.core.start_folder import relative
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -61,6 +61,21 @@ def _reason(error: OSError, path: Path, needs: int | None) -> str:
     if error.errno == errno.EFBIG:
         return "cannot write: the file would exceed this process's size limit (ulimit -f)"
     return f"cannot write: {error.strerror or error}"
+
+
+def make_output_folder(folder: Path) -> None:
+    """Create the folder of `output=`, and its parents.
+
+    Raises:
+        BadInput: it cannot be created.
+
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(
+            f"cannot write here: {error.strerror}", f"output={folder}", "output=<another folder>"
+        ) from None
 
 
 def megabytes(size: int) -> str:

@@ -1,4 +1,4 @@
-"""Folder lock: one process at a time writes into a folder; an error names it to the others.
+"""Folder lock: one process at a time writes into a folder; other processes get an error that names it.
 
 .lock         locked with `filelock` (flock). The kernel releases it when the process ends.
 .lock.owner   JSON that names the process, for the error message of other processes.
@@ -51,7 +51,7 @@ class Owner:
     Args:
         pid, host: of the process.
         started: when it took the lock, ISO 8601.
-        born: start time of the process in clock ticks since boot, which tells it from a later
+        born: start time of the process in clock ticks since boot, which distinguishes it from a later
             process with the same pid; None where there is no /proc.
 
     """

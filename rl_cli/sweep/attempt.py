@@ -1,4 +1,4 @@
-"""One attempt at a job on a machine of a cluster: the run in a child process, and this process beside it.
+"""One attempt at a job on a machine of a cluster: the run in a child process, which this process watches.
 
 A cluster may start a job again: after a preemption, a lost machine, a time limit. Each start is an
 attempt, which continues from the last checkpoint. This process imports no torch; it passes on that the job

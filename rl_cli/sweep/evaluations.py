@@ -17,7 +17,7 @@ import numpy as np
 
 from rl_cli.config.commands import ReplayConfig
 from rl_cli.config.labels import Labels
-from rl_cli.core import devices, processes, terminal
+from rl_cli.core import devices, processes, processors, terminal
 from rl_cli.core.errors import BadInput, plain
 from rl_cli.core.start_folder import path_here, relative
 from rl_cli.report import groups, run_data, summary, table
@@ -147,7 +147,7 @@ class _Pool:
 
     def __init__(self, cfg: ReplayConfig, places: Mapping[str, Path]) -> None:
         self.cfg, self.places = cfg, places
-        self.size = min(cfg.jobs or _processors(), len(places))
+        self.size = min(cfg.jobs or processors.available(), len(places))
         self.codes: dict[str, int] = {}
 
     def run(self) -> dict[str, int]:
@@ -210,12 +210,6 @@ class _Pool:
         elif self.cfg.display != "none":
             found = _result(self.places[run])["summary"]
             terminal.say(f"{count} {name}: {number(found['mean'])} ± {number(found['std'])}")
-
-
-def _processors() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _result(place: Path) -> dict[str, Any]:

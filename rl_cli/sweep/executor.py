@@ -1,4 +1,4 @@
-"""The interface of what runs jobs: child processes here, or a scheduler that starts them elsewhere.
+"""The interface of executors, which run jobs: in child processes here, or on a cluster.
 
 An executor is one file; the launcher that chooses it (`hydra_plugins/rl_train/<name>.py`) is another. The
 driver (`sweep.Sweep`, which a sweep and a search use) decides which job runs next, writes records, and
@@ -80,7 +80,7 @@ class Executor(ABC):
 
     Attributes:
         side_by_side: tasks at a time on one machine, which share its memory.
-        outlives: whether tasks go on when this process ends. A stop signal then leaves them alone.
+        outlives: whether tasks continue when this process ends. A stop signal then leaves them alone.
 
     """
 

@@ -1,7 +1,7 @@
 """Jobs as tasks of Ray (`pip install "rl-cli[ray]"`), on this machine or on a cluster.
 
 A task runs on a worker of Ray, which starts the run in a child process (`Attempt`). If Ray loses the worker
-or its machine, it runs the task on another one, where the run goes on from its last checkpoint.
+or its machine, it runs the task on another one, where the run continues from its last checkpoint.
 """
 
 from __future__ import annotations

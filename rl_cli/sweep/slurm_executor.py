@@ -3,7 +3,7 @@
 sweep/slurm/<stamp>/         files of one submission: submitit's, and the output of Slurm
 sweep/slurm/jobs/job_0003    the Slurm job that runs this job, such as 1234_5
 
-Slurm asks a job to end before it is complete: it saves a checkpoint, and goes on from there when it is
+Slurm asks a job to end before it is complete: it saves a checkpoint, and continues from there when it is
 started again (`SlurmJob`). `scancel` ends it for good; another start of the sweep resumes it.
 """
 

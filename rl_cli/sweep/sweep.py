@@ -53,7 +53,7 @@ class Sweep:
 
     Attributes:
         exit_code: 128 + n after signal n, else 0.
-        left: lines about jobs that go on after the signal, in a scheduler; empty: none does.
+        left: lines about jobs that continue after the signal, in a scheduler; empty: none does.
 
     """
 
@@ -232,7 +232,7 @@ class Sweep:
             state.state = WAITING
 
     def _write(self, state: JobState, record: Record, synced: bool = True) -> None:
-        """Write a record. One that cannot be written is kept in memory; the jobs go on."""
+        """Write a record. One that cannot be written is kept in memory; the jobs continue."""
         state.record = record
         try:
             write_json(state.path, record, synced)

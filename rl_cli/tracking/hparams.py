@@ -1,4 +1,4 @@
-"""The HPARAMS tab of TensorBoard: which settings of a run it shows, and the summaries that say so.
+"""The HPARAMS tab of TensorBoard: which settings of a run it shows, and the summaries for it.
 
 TensorBoard takes the columns of the tab from the first run that it finds. It shows those marked as
 differing first.

@@ -18,7 +18,7 @@ class TensorBoardSink:
 
     The files are opened at the first write, because importing the package is slow. After a write fails, that
     is reported and no more events are written: an event file with an incomplete record cannot be appended to.
-    The run goes on, and metrics.csv has the same rows.
+    The run continues, and metrics.csv has the same rows.
     """
 
     def __init__(self, context: SinkContext) -> None:

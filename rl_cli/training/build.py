@@ -167,7 +167,7 @@ def store_raw(algo: Algorithm[Any], envs: VectorEnv) -> None:
 def holds_normalized(saved: Saved | None) -> bool:
     """Whether a checkpoint of an earlier version has a buffer of normalized observations.
 
-    Such a run goes on as it began.
+    Such a run keeps its earlier behaviour.
     """
     state = None if saved is None else saved.state.get("algo")
     buffer = state.get("buffer") if isinstance(state, dict) else {"raw": True}

@@ -19,6 +19,7 @@ import torch
 
 from rl_cli.algos.base import Algorithm
 from rl_cli.config.env import EnvConfig
+from rl_cli.core import processors
 from rl_cli.core.errors import plain
 from rl_cli.engine.compiler import content_digest, files_digest
 from rl_cli.envs.make import defining_module
@@ -176,11 +177,9 @@ def _environment() -> str:
 @functools.cache
 def _processor() -> dict[str, str]:
     """Model and vector instructions. Linux; elsewhere what the platform module knows."""
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
+    if not processors.cpuinfo():
         return {"processor": platform.processor()}
-    lines = (line.partition(":") for line in text.partition("\n\n")[0].splitlines())
+    lines = (line.partition(":") for line in processors.cpuinfo())
     fields = {name.strip(): value.strip() for name, _, value in lines}
     flags = (fields.get("flags") or fields.get("Features") or "").split()
     vectors = sorted(flag for flag in flags if flag.startswith(VECTORS))

@@ -1,4 +1,4 @@
-"""Lines about settings under which an agent cannot learn, with the key that helps."""
+"""Notes about settings under which an agent cannot learn, with the key to change."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WATCHED_ENVS = 16
 """Envs whose latest actions are looked at."""
 
 ALMOST_ALL = 0.95
-"""Share of clipped actions from which there is nothing to learn from."""
+"""Share of clipped actions above which the policy gets almost no gradient."""
 
 SMALL_PART, WIDE = 0.1, 10.0
 """Part of the bounds that the first actions cover, and width of bounds, for which there is a line."""
