@@ -33,27 +33,21 @@ for module, names in (
             delattr(module, name)
 """
 MAIN = """
+import sys
 from rl_cli.cli import entry
 sys.argv[0] = "{command}"
 entry.{name}()
 """
 OTHER_COMMANDS = """
 import rl_cli
-from rl_cli.cli import entry
-
-def code_of(main, *words):
-    sys.argv = ["rl", *words]
-    try:
-        main()
-    except SystemExit as end:
-        return end.code
+from rl_cli.cli import export, play, report, runs, search
 
 codes = [
-    code_of(entry.report, "run", "output=."),
-    code_of(entry.runs, "."),
-    code_of(entry.export, "run", "format=c", "observations=5", "output=."),
-    code_of(entry.search, "--help"),
-    code_of(entry.play, "--help"),
+    report.run(["run", "output=."]),
+    runs.run(["."]),
+    export.run(["run", "format=c", "observations=5", "output=."]),
+    search.run(["--help"]),
+    play.run(["--help"]),
 ]
 assert codes == [0] * 5, codes
 run = rl_cli.train(resume="run", total_timesteps=700, display="none", video={{"episodes": 0}})
@@ -78,7 +72,7 @@ def blocked(here):
 
     def run(command, *args):
         name = {"rl-train": "train", "rl-eval": "evaluate"}.get(command)
-        code = "import sys" + (MAIN if name else OTHER_COMMANDS).format(name=name, command=command)
+        code = (MAIN if name else OTHER_COMMANDS).format(name=name, command=command)
         return subprocess.run(
             [sys.executable, "-c", code, *args],
             cwd=here,

@@ -121,9 +121,6 @@ class NativeForward:
         return forward
 
 
-Native = NativeForward
-
-
 def load() -> NativeForward:
     """Forward passes in C, from the cache or compiled now.
 

@@ -123,8 +123,8 @@ class Search:
         say(f"search:  {name}, {cfg.trials} trials of {cfg.seeds} runs of {plan.budget:,} steps")
         say(f"keys:    {', '.join(plan.space)}")
         known = len(study.get_trials(deepcopy=False))
-        goes_on = f", goes on after {known} trials" if known else ""
-        terminal.say(f"folder:  {relative(plan.folder)} (study {plan.name}{goes_on})")
+        continued = f", continues after {known} trials" if known else ""
+        terminal.say(f"folder:  {relative(plan.folder)} (study {plan.name}{continued})")
 
     def _answer(
         self,

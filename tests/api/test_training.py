@@ -55,7 +55,9 @@ def process_state():
     }
 
 
-def test_run_has_the_bits_of_the_command_also_in_a_thread_and_leaves_nothing_behind(here, tiny):
+def test_run_has_the_bits_of_the_command_also_in_a_thread_and_does_not_change_the_process(
+    here, tiny
+):
     assert rl_train.run([*WORDS, *tiny, "run_dir=command"]) == 0
     torch.set_num_threads(2)
     torch.set_default_dtype(torch.float64)

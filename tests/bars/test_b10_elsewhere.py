@@ -87,7 +87,7 @@ def plain_config(how):
 
 
 @long_form
-def test_a_run_that_fails_takes_no_other_trial_of_a_search_along(here, tiny):
+def test_a_failed_run_does_not_affect_other_trials_of_a_search(here, tiny):
     """Each fault is an env of its own, whose id is the key of the space."""
     ids = "".join(
         f'gym.register("{how.title()}-v0", entry_point=lambda **kw: Faulty("{how}"), max_episode_steps=10)\n'
@@ -156,7 +156,7 @@ def link(path):
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_run_takes_no_other_run_of_a_report_along(here, capsys, damage):
+def test_a_damaged_run_does_not_affect_other_runs_of_a_report(here, capsys, damage):
     for seed in range(6):
         write_run(here / f"runs/a{seed}", {100: 1.0, 200: 2.0 + seed}, seed=seed)
     DAMAGES[damage](write_run(here / "runs/damaged", {100: 900.0, 200: 900.0}, seed=6))

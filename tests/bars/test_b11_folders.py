@@ -279,7 +279,9 @@ def test_a_foreign_folder_is_not_touched_for_a_lock(here):
     assert here.stat().st_mtime_ns == before
 
 
-def test_a_run_at_work_keeps_its_folder_from_a_second_one(here, tiny, capsys, monkeypatch, request):
+def test_a_second_run_in_the_folder_of_a_running_one_is_refused(
+    here, tiny, capsys, monkeypatch, request
+):
     """The commands: by run_dir, by resume; after a kill the run goes on."""
     args = ["env=cartpole", "hparams=none", *tiny, "total_timesteps=10000000", "run_dir=r"]
     code = "import sys; from rl_cli.cli.train import main; sys.argv[0] = 'rl-train'; main()"

@@ -48,7 +48,7 @@ def test_collectors_give_the_same_bits_and_resume_continues_them(changes, compil
     assert eager.algo.buffer.state_dict()["raw"] is True
 
 
-def test_a_run_of_an_earlier_version_goes_on_with_normalized_rows():
+def test_a_run_of_an_earlier_version_continues_with_normalized_rows():
     class Saved:
         state = {"algo": {"buffer": {"position": 3}}}  # noqa: RUF012
 

@@ -76,7 +76,7 @@ def test_names_of_groups_are_resolved_with_a_note(words, expected, note, capsys)
     assert bool(note) == bool(err)
 
 
-def test_env_id_with_a_group_says_what_it_leaves_behind(capsys):
+def test_env_id_with_a_group_names_the_values_that_are_not_used(capsys):
     def notes(*words):
         group_names.note_left_behind(list(words), [CONF])
         return capsys.readouterr().err

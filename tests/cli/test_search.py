@@ -96,7 +96,7 @@ def test_help_lists_keys_and_spaces(capsys):
     assert "prune_seeds" in said
 
 
-def test_a_small_search_trains_and_goes_on_after_another_command(spaces, tiny, capsys):
+def test_a_small_search_trains_and_continues_after_another_command(spaces, tiny, capsys):
     words = ["algo=reinforce", "env=cartpole", "space=mine", "seeds=1", "verify=0", "jobs=2"]
     words += [w for w in tiny if not w.startswith("quiet")]
     assert rl_search.run([*words, "trials=2"]) == 0

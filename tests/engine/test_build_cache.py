@@ -91,7 +91,7 @@ def test_library_in_use_survives_the_truncation_of_its_file(cache, tmp_path):
 
 
 @needs_compiler
-def test_libraries_of_one_process_stay_apart(cache, tmp_path):
+def test_libraries_of_one_process_are_distinct(cache, tmp_path):
     """The loader would take a second library of the same name for the first."""
     answers = []
     for i in range(3):

@@ -129,7 +129,7 @@ def test_folders_that_only_this_user_can_change_are_used(base):
 
 
 @pytest.mark.parametrize("name", ["", "relative", "./x", "~/x"])
-def test_relative_cache_home_is_ignored_without_a_word(name, base, monkeypatch):
+def test_relative_cache_home_is_ignored_without_a_note(name, base, monkeypatch):
     monkeypatch.chdir(base)
     monkeypatch.setenv("XDG_CACHE_HOME", name)
     assert private_folder.find() == (in_home(base), "")

@@ -160,7 +160,7 @@ def test_resume_of_envs_that_share_generators_is_not_called_exact():
     assert "share its random" in again.inexact[0]
 
 
-def test_envs_that_draw_nothing_resume_exactly_beside_each_other():
+def test_envs_that_draw_nothing_resume_exactly_in_one_process():
     envs, again = (
         VectorEnv(env_config("MountainCarContinuous-v0", num_envs=2), [1, 2]) for _ in range(2)
     )

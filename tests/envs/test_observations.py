@@ -129,7 +129,7 @@ def test_parts_of_a_tuple_have_numbers():
     assert list(shapes(spaces.Tuple((PICTURE, VEL)), obs_keys=["0"])) == ["0"]
 
 
-def test_names_that_look_alike_stay_apart():
+def test_similar_names_are_distinguished():
     space = spaces.Dict({1: PICTURE, "1": VEL})
     assert len(shapes(space)) == 2
 

@@ -291,7 +291,7 @@ def test_command_refuses_bad_input_in_three_lines(here, capsys, argv, message):
     assert len(text.splitlines()) <= 3
 
 
-def test_command_prints_the_answer_and_writes_the_page_beside_the_runs(here, capsys):
+def test_command_prints_the_answer_and_writes_the_page_into_their_folder(here, capsys):
     for seed in range(5):
         write_run(here / "runs" / f"a{seed}", {100: float(seed)}, seed=seed)
         write_run(here / "runs" / f"b{seed}", {100: seed + 10.0}, seed=seed, algo__gamma=0.9)

@@ -74,7 +74,7 @@ def gone():
     return dataclasses.replace(Owner.this_process(), pid=done.pid, born=1)
 
 
-def test_a_trial_of_a_killed_process_goes_on_once_with_its_runs():
+def test_a_trial_of_a_killed_process_continues_once_with_its_runs():
     plan = make_plan()
     one, two, three = (make_trials(plan) for _ in range(3))
     trial = one.take()
@@ -152,7 +152,7 @@ def test_a_study_of_another_configuration_is_refused(changes, key):
     assert error.value.where.startswith(f"{key}=")
 
 
-def test_another_number_of_trials_or_pruning_goes_on():
+def test_another_number_of_trials_or_pruning_continues():
     make_trials(make_plan())
     make_trials(make_plan(trials=3, prune="none", verify=3))
 

@@ -99,7 +99,7 @@ def test_no_preset_without_a_difference(search, capsys):
     assert "no trial is better than the defaults" in capsys.readouterr().out
 
 
-def test_a_stopped_search_goes_on_where_it_was(search):
+def test_a_stopped_search_continues_where_it_was(search):
     whole, _, _ = search(name="whole", jobs=1)
     _, runs, _ = search(name="parts", jobs=1, code=130, stop_after=5)
     assert len(runs.log) == 6
@@ -173,7 +173,7 @@ def test_a_failed_run_ends_its_trial_and_nothing_else(search, code, state):
     assert len(record.trials) == 6
 
 
-def test_a_run_whose_process_is_killed_goes_on(search):
+def test_a_run_whose_process_is_killed_continues(search):
     killed = []
 
     def returns(values, seed):

@@ -82,7 +82,7 @@ def test_array_gives_the_runs_of_the_local_launcher(start, cluster, whole):
     assert sweep.ended().count("complete,") == 2
 
 
-def test_job_that_slurm_stops_goes_on_exactly(start, cluster, whole):
+def test_job_that_slurm_stops_resumes_exactly(start, cluster, whole):
     """Four ways at the same time; the fifth is a time limit of a minute, which Slurm warns of at once."""
     stops = {
         "requeue": lambda job: cluster.command("scontrol", "requeue", job),
@@ -101,7 +101,7 @@ def test_job_that_slurm_stops_goes_on_exactly(start, cluster, whole):
         assert sweep.digests() == whole
 
 
-def test_preempted_job_goes_on_exactly(start, cluster, whole):
+def test_preempted_job_resumes_exactly(start, cluster, whole):
     sweep = start("s", "seed=5")
     until(lambda: sweep.step() >= 1250)
     cluster.command(
@@ -112,7 +112,7 @@ def test_preempted_job_goes_on_exactly(start, cluster, whole):
     assert sweep.digests() == whole
 
 
-def test_time_limit_warns_the_job_which_goes_on_until_its_restarts_are_used(start, cluster):
+def test_time_limit_warns_the_job_which_continues_until_its_restarts_are_used(start, cluster):
     words = ("hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=50", "seed=5")
     sweep = start("s", *words, f"total_timesteps={20 * STEPS}", "hydra.launcher.max_num_timeout=1")
     out = sweep.ended(143)
@@ -121,7 +121,7 @@ def test_time_limit_warns_the_job_which_goes_on_until_its_restarts_are_used(star
     assert sweep.record()["state"] == "interrupted"
 
 
-def test_job_of_a_lost_node_goes_on_on_another_one(start, cluster, whole):
+def test_job_of_a_lost_node_resumes_on_another_one(start, cluster, whole):
     sweep = start("s", "seed=5")
     until(lambda: sweep.step() >= 1250)
     node = cluster.command("squeue", "-h", "-j", job_of(sweep), "-o", "%N")

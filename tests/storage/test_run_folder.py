@@ -149,7 +149,7 @@ def test_missing_or_broken_status_is_read_as_empty(tmp_path, content):
 @pytest.mark.parametrize(
     ("how", "state"), [("runs", "running"), ("ended", "died"), ("zombie", "died")]
 )
-def test_run_whose_process_ended_without_a_word_died(tmp_path, how, state, owner):
+def test_run_whose_process_ended_without_a_status_is_read_as_died(tmp_path, how, state, owner):
     code = "import os, signal; os.kill(os.getpid(), signal.SIGABRT)" if how != "runs" else "input()"
     child = subprocess.Popen([sys.executable, "-Sc", code], stdin=subprocess.PIPE)
     fields = {"pid": child.pid, "host": socket.gethostname(), "started": "", "born": None}

@@ -79,7 +79,7 @@ def task(number):
     return Task({}, Labels("dqn", "cartpole"), 1, {}, str(path), "r", str(Path.cwd()))
 
 
-def test_every_end_of_a_task_is_told(here, monkeypatch):
+def test_every_end_of_a_task_is_reported(here, monkeypatch):
     monkeypatch.setattr(ray_executor, "SAVE_SECONDS", 0.0)
     ray = Ray()
     executor = RayExecutor(ray, {}, 1, 1)

@@ -114,7 +114,7 @@ def test_job_that_would_fail_again_in_the_same_way_is_not_repeated(run, code):
     assert len(executor.tasks) == 1
 
 
-def test_job_that_cannot_be_started_or_ends_unseen_takes_nothing_along(run):
+def test_job_that_cannot_be_started_or_ends_unseen_does_not_affect_other_jobs(run):
     ends = {0: [OSError("no more processes")], 1: [137], 2: [143], 3: [0], 4: [DONE]}
     sweep, _ = run(ends)
     found = records()

@@ -107,7 +107,7 @@ def test_number_of_lines_is_bounded_at_any_length(capsys, clock, hours):
     assert len(capsys.readouterr().out.splitlines()) <= 50
 
 
-def test_best_evaluation_that_was_not_printed_is_told_with_the_next_one(capsys, clock):
+def test_best_evaluation_that_was_not_printed_is_printed_with_the_next_one(capsys, clock):
     monitor = PlainMonitor()
     monitor.start("t", {}, 0, 1_000)
     for step, mean, rank in (

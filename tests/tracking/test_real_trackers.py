@@ -26,7 +26,7 @@ def steps_of(name, folder):
 
 
 @pytest.mark.parametrize("name", TRACKERS)
-def test_rows_are_stored_and_a_resumed_run_goes_on_under_its_id(name, here, monkeypatch):
+def test_rows_are_stored_and_a_resumed_run_keeps_its_id(name, here, monkeypatch):
     if importlib.util.find_spec(name) is None:
         pytest.skip(f"pip install 'rl-cli[{name}]'")
     monkeypatch.setattr("rl_cli.tracking.trackers.sink.CLOSE_SECONDS", 300.0)  # a busy machine

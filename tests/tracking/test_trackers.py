@@ -91,7 +91,7 @@ def named(calls, name):
     return [(args, kwargs) for called, args, kwargs in calls if called == name]
 
 
-def test_wandb_gets_configuration_rows_video_and_end_and_goes_on_under_its_id(tmp_path, fake):
+def test_wandb_gets_configuration_rows_video_and_end_and_keeps_its_id(tmp_path, fake):
     calls = fake("wandb")
     assert serve_all("wandb", tmp_path, *ROWS, {"finish": "completed"}) == [{"end": True}]
     ((_, init),) = named(calls, "init")
@@ -115,7 +115,7 @@ def test_wandb_gets_configuration_rows_video_and_end_and_goes_on_under_its_id(tm
     assert named(new, "init")[0][1]["id"] != init["id"]
 
 
-def test_trackio_goes_on_under_its_name(tmp_path, fake):
+def test_trackio_continues_under_its_name(tmp_path, fake):
     calls = fake("trackio")
     assert serve_all("trackio", tmp_path, *ROWS, {"finish": "completed"}) == [{"end": True}]
     ((_, init),) = named(calls, "init")
@@ -246,7 +246,7 @@ def test_rows_reach_the_process_in_order_with_complete_videos(here, stub):
     assert notes == []
 
 
-def test_process_that_ends_hangs_or_takes_nothing_costs_one_line_and_does_not_block(
+def test_process_that_ends_hangs_or_takes_nothing_prints_one_line_and_does_not_block(
     here, stub, monkeypatch
 ):
     monkeypatch.setattr(sinks, "CLOSE_SECONDS", 0.2)

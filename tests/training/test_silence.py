@@ -74,9 +74,7 @@ def test_same_seed_same_bits_with_and_without_evaluation_and_after_a_resume(here
     assert resumed["exact"]
 
 
-def test_resume_of_an_episode_without_end_is_approximate_and_says_so(
-    here, tiny, capsys, monkeypatch
-):
+def test_resume_of_an_endless_episode_is_reported_as_not_bit_exact(here, tiny, capsys, monkeypatch):
     monkeypatch.setattr(action_log, "ACTION_LOG_BYTES", 80)
     monkeypatch.setattr(action_log, "MIN_LOG_BYTES", 80)
     words = ("eval.every=0", "eval.episodes=1", "quiet=false")

@@ -58,7 +58,7 @@ gym.register("Suspended-v0", Suspended)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_run_that_is_stopped_and_continued_goes_on(here, workers, capfd):
+def test_run_that_is_stopped_and_continued_continues(here, workers, capfd):
     def prepare():
         os.environ["SUSPENDED_RUN"] = str(os.getpid())
 
