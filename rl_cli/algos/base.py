@@ -58,7 +58,7 @@ C = TypeVar("C", bound=AlgoConfig)
 
 
 class Buffer(Protocol):
-    """What `Algorithm` needs of a replay or rollout buffer."""
+    """The interface of a replay or rollout buffer."""
 
     def add(self, transition: Transition) -> None: ...
 
@@ -102,7 +102,7 @@ class Algorithm(ABC, Generic[C]):
 
     @property
     def encoder_description(self) -> str:
-        """What encodes each part of an observation, for the user; empty (the default): not known."""
+        """The encoder of each part of an observation, as text; empty (the default): not known."""
         return ""
 
     @abstractmethod
@@ -150,7 +150,7 @@ class Algorithm(ABC, Generic[C]):
         return 0
 
     def native_spec(self) -> NativeSpec | None:
-        """What the native collector may run in C instead of `act` and `update`, with the same results.
+        """The parts of `act` and `update` that the native collector may run in C, with the same results.
 
         None (the default): the algorithm runs with the eager collector, in Python.
         """

@@ -18,7 +18,7 @@ _owner = 0
 
 @contextmanager
 def isolated() -> Iterator[None]:
-    """Restore after the body what a run sets for its process.
+    """Restore after the body the settings of the process that a run changes.
 
     These are environment variables, the module search path, and the generators of `random` and `np.random`.
     Runs restore torch's settings, signal handlers and the current folder themselves, and `cli.compose` the

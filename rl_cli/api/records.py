@@ -44,7 +44,7 @@ class Table(Mapping[str, np.ndarray]):
         return len(next(iter(self._columns.values()), ()))
 
     def where(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """The steps at which a column has a value, and the values: what a plot takes."""
+        """The steps at which a column has a value, and the values, for a plot."""
         there = ~np.isnan(self._columns[name].astype(np.float64))
         return self._columns["step"][there], self._columns[name][there]
 

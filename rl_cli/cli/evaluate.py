@@ -44,7 +44,7 @@ def _task(values: dict[str, Any]) -> Evaluation:
 
 
 def _several(paths: list[str]) -> on_run.OfSeveral | None:
-    """What evaluates several runs; None: the paths name one run, or none."""
+    """The evaluation of several runs; None: the paths name one run, or none."""
     if len(paths) < 2 and not any(_may_be_several(path) for path in paths):
         return None
     from rl_cli.sweep import evaluations  # here: imports numpy

@@ -55,7 +55,7 @@ def _default(name: str) -> str:
 
 
 def algorithms(folders: list[Path]) -> dict[str, str]:
-    """Each member of the group `algo`, and what it is."""
+    """Each member of the group `algo`, with its description."""
     texts = {name: algos.summary(name) for name in algos.names()}
     more = [name for name in members("algo", folders) if name not in texts]
     return texts | {name: _first_comment("algo", name, folders) for name in more}
@@ -67,7 +67,7 @@ def envs(folders: list[Path], with_values: bool = True) -> dict[str, str]:
 
 
 def experiments(folders: list[Path]) -> dict[str, str]:
-    """Each experiment and what it is."""
+    """Each experiment, with its description."""
     return {
         name: _first_comment("experiment", name, folders) for name in members("experiment", folders)
     }

@@ -76,7 +76,7 @@ class JobsLauncher(Launcher):
 
 
 def _returned(overrides: list[str], result: float | Exception) -> JobReturn:
-    """What a sweeper gets of a job: its return, or an exception that is raised when it reads that."""
+    """Result of a job for a sweeper: its return, or an exception that is raised when the sweeper reads it."""
     if isinstance(result, Exception):
         return FailedJob(overrides=overrides, status=JobStatus.FAILED, _return_value=result)
     return JobReturn(overrides=overrides, status=JobStatus.COMPLETED, _return_value=result)

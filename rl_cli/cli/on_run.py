@@ -93,7 +93,7 @@ def result(
     schema: type[Any],
     task: Callable[[dict[str, Any]], T],
 ) -> T:
-    """What `task` returns for a run and the words of a command line; see `run`.
+    """Run `task` with the words of a command line, and return its result; see `run`.
 
     Raises:
         RunError: what the command would report.

@@ -119,7 +119,7 @@ class Composer:
         return usual
 
     def executor(self, plan: Plan) -> Executor:
-        """What the runs are started with. Raises BadInput: the launcher cannot work here."""
+        """The executor that starts the runs. Raises BadInput: the launcher cannot work here."""
         from rl_cli.sweep import local_executor
         from rl_cli.sweep.executor import Wanted
 

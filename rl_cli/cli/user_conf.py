@@ -74,7 +74,7 @@ def _size(node: yaml.Node, known: dict[int, int]) -> int:
 
 
 def check(file: Path, config_path: str, result: Any) -> None:
-    """Refuse what a file that is not shipped may not contain.
+    """Refuse content that a file that is not shipped may not have.
 
     Args:
         file: the path.

@@ -48,7 +48,7 @@ def make_collector(
 
 
 def _native_spec(algo: Algorithm[Any]) -> NativeSpec | None:
-    """What C may do for `algo`; None: Python must do it.
+    """The native spec of `algo`; None: it has none, or its spec does not describe it.
 
     A subclass of a part (a buffer, a learner, an algorithm) may work otherwise than the spec says.
     """

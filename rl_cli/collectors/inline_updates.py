@@ -111,7 +111,7 @@ class InlineUpdates:
         self.due = min(self.update_due, self.target_due)
 
     def run(self, step: int) -> bool:
-        """Make what is due at env step `step`, which is the first one at or after `due`.
+        """Make the updates that are due at env step `step`, the first one at or after `due`.
 
         Returns:
             Whether all gradients are finite. If not, the target network stays as it is.

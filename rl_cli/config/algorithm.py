@@ -14,7 +14,7 @@ UnusedKeys = list[tuple[bool, tuple[str, ...], tuple[str, ...]]]
 
 
 class BufferMemory(NamedTuple):
-    """What an algorithm's buffer stores, so that its memory is checked before torch is imported."""
+    """Size and content of an algorithm's buffer, so that its memory is checked before torch is imported."""
 
     key: str  # configuration key that sets the size
     value: int  # its value
@@ -28,7 +28,7 @@ EncoderKind = Literal["auto", "mlp", "nature_cnn", "impala", "minatar_cnn"]
 
 
 class EncoderChoice(NamedTuple):
-    """What encodes the images of an observation, with the sizes of it; None: its own."""
+    """The encoder of the images of an observation, with its sizes; None: the encoder's own."""
 
     kind: EncoderKind = "auto"
     channels: tuple[int, ...] | None = None
@@ -60,7 +60,7 @@ class AlgoConfig:
         return self
 
     def buffer_memory(self, spec: EnvSpec) -> BufferMemory | None:
-        """What the buffer stores for these envs; None: its size is not fixed in advance."""
+        """Size and content of the buffer for these envs; None: its size is not fixed in advance."""
         return None
 
     def unused_keys(self) -> UnusedKeys:
@@ -97,7 +97,7 @@ class EncoderConfig(AlgoConfig):
 
     @property
     def encoder_choice(self) -> EncoderChoice:
-        """What to build from these keys."""
+        """The encoder that these keys describe."""
         return EncoderChoice(self.encoder, self.encoder_channels, self.encoder_width)
 
     def unused_keys(self) -> UnusedKeys:

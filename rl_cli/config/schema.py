@@ -60,7 +60,7 @@ Folder = Annotated[str, AfterValidator(_path)]
 
 @dataclasses.dataclass(frozen=True)
 class TypeText:
-    """What documentation shows as the type of a field whose values a validator checks."""
+    """The type that documentation shows for a field whose values a validator checks."""
 
     text: str
 

@@ -181,7 +181,7 @@ class Rows(NamedTuple):
 
 
 class Episode(NamedTuple):
-    """A finished episode: sum of raw rewards, number of steps, and what the env said of it."""
+    """A finished episode: sum of raw rewards, number of steps, and values of `info`."""
 
     episode_return: float
     length: int

@@ -287,7 +287,7 @@ def digest(*parts: str) -> str:
 
 
 def machine() -> str:
-    """What a library works with: this torch, this kind of processor, this number of threads."""
+    """The conditions of a library: version of torch, kind of processor, number of threads."""
     capability = torch.backends.cpu.get_cpu_capability()
     instructions = (line for line in cpuinfo() if line.startswith(("flags", "Features")))
     parts = [torch.__version__, platform.machine(), capability, *instructions]

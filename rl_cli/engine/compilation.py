@@ -66,7 +66,7 @@ class Compilation:
 
     @property
     def compilers(self) -> tuple[str, str]:
-        """What compiled the forward passes, and the functions so far; empty: not known, or nothing."""
+        """The compilers of the forward passes and of the functions so far; empty: none, or not known."""
         steps = {getattr(function, "compiler", "") for function in self.functions.values()}
         return getattr(self.forward, "compiler", ""), ", ".join(sorted(steps - {""}))
 
@@ -146,7 +146,7 @@ class Compilation:
             self._undo = None
 
     def state_dict(self) -> State:
-        """What a resumed run compares itself with."""
+        """Whether steps and forward passes are compiled, for the comparison of a resumed run."""
         compiled = self.was_compiled if self.is_compiled is None else self.is_compiled
         return {"compiled": compiled, "native": self.forward is not None}
 

@@ -110,7 +110,7 @@ class Learner:
 
     @property
     def compilers(self) -> tuple[str, str]:
-        """What compiled forward passes, and steps so far; empty: not known, or nothing."""
+        """The compilers of the forward passes and of the steps so far; empty: none, or not known."""
         return self._compilation.compilers
 
     @property

@@ -14,7 +14,7 @@ from rl_cli.envs.spaces import action_decoder
 
 
 class _Source(gym.Env[Any, Any]):
-    """Stands in for an env: its observation is what was put into `obs`."""
+    """Takes the place of an env: it returns the observation in `obs`."""
 
     def __init__(self, observation_space: gym.Space[Any], action_space: gym.Space[Any]) -> None:
         self.observation_space, self.action_space = observation_space, action_space
@@ -60,7 +60,7 @@ class Interface:
         self.is_first = True
 
     def observe(self, obs: Any) -> Any:
-        """An observation of the env -> what the policy sees of it, before normalisation."""
+        """An observation of the env -> the observation of the policy, before normalisation."""
         self.source.obs = obs
         seen = self.env.reset()[0] if self.is_first else self.env.step(self.idle)[0]
         self.is_first = False

@@ -86,7 +86,7 @@ class ObservationNormalizer:
         return np.minimum(np.maximum(scaled, -self.clip), self.clip).astype(np.float32)
 
     def mean_and_std(self) -> tuple[np.ndarray, np.ndarray]:
-        """What `__call__` subtracts and divides by, (*shape) float64 each."""
+        """Mean and std that `__call__` applies, (*shape) float64 each."""
         return self.moments.mean, np.sqrt(self.moments.variance + 1e-8)
 
     def update_and_normalize(self, obs: np.ndarray) -> np.ndarray:

@@ -70,7 +70,7 @@ class VectorEnv:
         self._add_episode_records()
 
     def _add_episode_records(self) -> None:
-        """What is recorded of the current episode of each env."""
+        """The recorded start and actions of the current episode of each env."""
         self.returns, self.lengths = [0.0] * self.num_envs, [0] * self.num_envs
         self.start_states: list[State] = [{} for _ in self.seeds]  # see episode_replay.reset_to
         self.actions = [ActionLog(self.spec.action, self.num_envs) for _ in self.seeds]

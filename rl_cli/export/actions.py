@@ -12,7 +12,7 @@ from rl_cli.export.graph import Graph
 
 
 class ActionPath:
-    """What `Interface.actions` does, as values of a graph.
+    """`Interface.actions` as values of a graph.
 
     Args:
         space: of the actions of the policy.
@@ -53,7 +53,7 @@ class ActionPath:
         graph.outputs = {"action": action}
 
     def _scaled(self, graph: Graph, action: int) -> int:
-        """The same as `envs.wrappers.scale_actions`."""
+        """`envs.wrappers.scale_actions` as values of a graph."""
         target = cast(spaces.Box, self.target)
         low, high = target.low.astype(np.float64), target.high.astype(np.float64)
         action = graph.with_constant("divide", graph.with_constant("add", action, 1.0), 2.0)

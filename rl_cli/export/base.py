@@ -23,7 +23,7 @@ from rl_cli.export.tracing import Traced, joined_parts, trace
 
 @dataclasses.dataclass
 class Context:
-    """What an exporter may use. The parts are computed when they are first read.
+    """The inputs of an exporter. The parts are computed when they are first read.
 
     Args:
         agent: the policy of a checkpoint, its env and its observation statistics.
@@ -84,7 +84,7 @@ class Context:
         return obs if layout is None else joined_parts(layout, obs)
 
     def facts(self) -> dict[str, Any]:
-        """What a reader of the exported file has to know, as JSON values."""
+        """Facts for a reader of the exported file, as JSON values."""
         agent, graph = self.agent, self.traced.graph
         env = agent.env_cfg
         layout = layout_of(agent.spec)
@@ -101,7 +101,7 @@ class Context:
 
 
 def before_policy(env: Any) -> list[str]:
-    """What the caller does to the env's observations before the policy, in this order."""
+    """Preprocessing of the env's observations that is left to the caller, in this order."""
     steps = [f"wrap the env in {wrapper}" for wrapper in env.wrappers]
     if env.frame_skip > 1:
         steps.append(f"repeat each action {env.frame_skip} times")

@@ -29,7 +29,7 @@ class Recorded(NamedTuple):
 
 
 class _Enough(Exception):
-    """As many observations as were asked for."""
+    """The requested number of observations."""
 
 
 def record(agent: Agent, count: int) -> Recorded:

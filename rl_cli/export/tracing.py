@@ -157,7 +157,7 @@ def _encoded(graph: Graph, encoder: object, arrays: Arrays, x: int) -> int:
 
 
 def _residual(graph: Graph, encoder: Impala, arrays: Arrays, x: int) -> int:
-    """The same as `Impala.__call__`."""
+    """`Impala.__call__` as values of a graph."""
 
     def convolved(i: int, x: int) -> int:
         return graph.conv(x, *_layer(arrays, encoder.name, i), stride=1, padding=1)

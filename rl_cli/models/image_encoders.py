@@ -16,7 +16,7 @@ Sizes = tuple[int, ...] | None
 
 
 class ImageEncoder(ABC):
-    """What encoders of images have in common: values scaled to [0, 1], and named layers.
+    """Base of the encoders of images: values scaled to [0, 1], and named layers.
 
     Attributes:
         features: number of outputs.

@@ -30,7 +30,7 @@ class Record(NamedTuple):
 
 
 def records(sweep: Path) -> Iterator[Record]:
-    """The records in the folder of a sweep; what is no record is left out."""
+    """The records in the folder of a sweep, without files that are no records."""
     for path in sorted(sweep.glob("job_*.json")):
         try:
             job = parse_json(read(path, MAX_JSON_BYTES))

@@ -26,7 +26,7 @@ class Absent(NamedTuple):
 
 
 class Role(NamedTuple):
-    """What a run of a search is for; runs with another role form groups of their own.
+    """The role of a run in a search; runs with another role form groups of their own.
 
     Attributes:
         study: of the search.

@@ -38,7 +38,7 @@ def describe(
     folder: Path,
     searches: Sequence[Search] = (),
 ) -> dict[str, Any]:
-    """What the page shows, as plain values and arrays.
+    """The content of the page, as plain values and arrays.
 
     Args:
         made: when and from what it was made.

@@ -49,7 +49,7 @@ def _text(x: float, y: float, text: str, anchor: str = "middle") -> str:
 
 
 def _labels(x: str, y: str) -> str:
-    """What the axes of a plot of the usual size show."""
+    """The data that the axes of a plot show."""
     middle = (TOP + HEIGHT - BOTTOM) / 2
     turned = f'<text transform="translate(16 {middle:.0f}) rotate(-90)" text-anchor="middle">'
     return f"{turned}{html.escape(y)}</text>" + _text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, x)

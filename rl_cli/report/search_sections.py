@@ -92,7 +92,7 @@ def _upper(text: str) -> str:
 
 
 def answer(search: Search) -> str:
-    """What the search found, in sentences."""
+    """The results of the search, in sentences."""
     record = search.record
     if not record.complete:
         return f"{record.study}: no trial is complete yet."

@@ -79,7 +79,7 @@ class Plan:
         return [first] if self.cfg.second is None else [first, "minimize"]
 
     def settings(self) -> dict[str, str]:
-        """What stays the same for all commands of a study: key -> value as text."""
+        """The settings that all commands of a study share: key -> value as text."""
         found = {key: json.dumps(getattr(self.cfg, key)) for key in FIXED}
         found |= {"seed": str(self.seed), "threshold": json.dumps(self.threshold)}
         found |= {"algo": self.labels.algo, "env": self.labels.env}

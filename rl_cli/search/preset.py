@@ -20,7 +20,7 @@ LEFT_OUT = ("algo.name", "env.id")
 
 
 def difference(plain: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
-    """What a preset sets: the values of a run that differ from those without a preset.
+    """The content of a preset: the values of a run that differ from those without a preset.
 
     Args:
         plain: configuration without a preset, interpolations unresolved.

@@ -35,7 +35,7 @@ Point = tuple[int, float]
 
 @dataclasses.dataclass(frozen=True)
 class RunResult:
-    """What a run of a trial gave so far; stored as an attribute.
+    """The result of a run of a trial so far, stored as an attribute.
 
     Attributes:
         seed: of the run.
@@ -234,7 +234,7 @@ def _released(trial: FrozenTrial) -> bool:
 
 
 def save(trial: Trial, result: RunResult) -> None:
-    """Store what a run gave so far."""
+    """Store the result of a run so far."""
     trial.set_user_attr(f"run {result.seed}", result.recorded())
 
 

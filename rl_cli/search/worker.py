@@ -39,7 +39,7 @@ MAX_RESTARTS = 2
 
 
 class Part(Protocol):
-    """The trials of one study, and what they mean."""
+    """The trials of one study: their seeds, values, folders and ends."""
 
     @property
     def trials(self) -> Trials: ...

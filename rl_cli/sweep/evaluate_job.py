@@ -32,7 +32,7 @@ def run(task: Task) -> int:
 
 
 def import_modules() -> None:
-    """Import what is slow to import, once, before jobs are forked."""
+    """Import slow modules once, before jobs are forked."""
     import rl_cli.algos.factory
     import rl_cli.evaluation.replay
     import rl_cli.storage.policy_file  # noqa: F401  imports torch

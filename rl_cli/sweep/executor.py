@@ -56,7 +56,7 @@ def _name(signum: int) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Wanted:
-    """What the keys of a run ask of an executor.
+    """Settings of an executor that are keys of a run.
 
     Args:
         jobs: at a time.

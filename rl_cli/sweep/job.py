@@ -31,7 +31,7 @@ class Job:
 
     @property
     def name(self) -> str:
-        """What is particular to the job."""
+        """The overrides particular to the job, as text."""
         return " ".join(self.own)
 
     @classmethod

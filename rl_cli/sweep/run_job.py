@@ -81,7 +81,7 @@ def _interrupted(error: BaseException) -> Outcome:
 
 
 def import_modules(tensorboard: bool) -> None:
-    """Import what is slow to import, once, before jobs are forked."""
+    """Import slow modules once, before jobs are forked."""
     import rl_cli.training.run  # noqa: F401  imports torch
 
     if tensorboard:

@@ -240,7 +240,7 @@ class Sweep:
             self.view.output(state.number, [f"its record is not written: {error.what}"])
 
     def _show(self, number: int, lines: Sequence[str]) -> None:
-        """Show what a job printed; that it stops was said once for all."""
+        """Show the output of a job, without the line that it stops: that is shown once for all jobs."""
         self.view.output(number, [line for line in lines if line != STOPPING])
 
     def _read_progress(self) -> None:

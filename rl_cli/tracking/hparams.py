@@ -67,7 +67,7 @@ def hparams(cfg: RunConfig, labels: Labels) -> dict[str, Any]:
 
 
 def _value(every: Mapping[str, Any], key: str, text: str) -> Any:
-    """The value of a key, or what was typed if it is no key of the configuration."""
+    """The value of a key, or the text of the override if it is no key of the configuration."""
     node: Any = every
     for part in key.split("."):
         if not isinstance(node, Mapping) or part not in node:

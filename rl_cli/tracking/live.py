@@ -164,7 +164,7 @@ class LiveMonitor:
         )
 
     def _state(self) -> Iterator[tuple[str, RenderableType]]:
-        """What the run does at the moment, if not training."""
+        """The current activity of the run, if it is not training."""
         if self.is_stopping:
             yield "signal", Text(STOPPING, style="yellow")
         if (spinner := self.spinner) is not None:

@@ -120,7 +120,7 @@ class Logger:
             sink.write_evaluation(step, episodes, seed, row)
 
     def flush(self) -> None:
-        """Sync what was written to the disk. Called before each checkpoint, from which a run resumes."""
+        """Sync all rows to the disk. Called before each checkpoint, from which a run resumes."""
         for sink in self.sinks:
             sink.flush()
 

@@ -17,7 +17,7 @@ KINDS = ("plain", "compiled")
 
 
 class Exactness:
-    """What differs from an uninterrupted run, in words.
+    """The differences from an uninterrupted run, in words.
 
     The differences of earlier resumptions are part of each checkpoint that was written after them: a
     resumption whose steps were lost with it does not count.
@@ -72,7 +72,7 @@ class Exactness:
 
 
 def moved_schedules(algo: AlgoConfig, changed: Mapping[str, Any]) -> str:
-    """What a new budget changes in the steps that follow; empty: nothing."""
+    """Changes that a new budget makes to later steps; empty: none."""
     annealed = [name for name, value in vars(algo).items() if value is True and "anneal" in name]
     if getattr(algo, "replay", "uniform") != "uniform":
         annealed.append("priority_beta")

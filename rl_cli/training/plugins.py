@@ -52,7 +52,7 @@ class Plugins(NamedTuple):
 
 
 def find_plugins(cfg: RunConfig) -> Plugins:
-    """Look up what the configuration chooses.
+    """Look up the callbacks and sinks that the configuration chooses.
 
     Raises:
         BadInput: unknown name, or settings that it does not take.

@@ -132,7 +132,7 @@ def _differ(before: Mapping[str, str], now: Mapping[str, str], name: str) -> boo
 
 
 def explanations(before: Sequence[Start], now: Sequence[Start]) -> list[str]:
-    """What differs between two runs and may explain other bits, in words."""
+    """Differences between two runs that may explain other bits, in words."""
     if not before or not now:
         return []
     old, new = before[0], now[0]

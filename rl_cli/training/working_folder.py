@@ -84,7 +84,7 @@ def _diff(folder: Path) -> bytes | None:
 
 
 def _git(folder: Path, *words: str) -> bytes | None:
-    """What a call of git prints; None: it failed."""
+    """The output of a call of git; None: it failed."""
     env = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
     try:
         done = subprocess.run(

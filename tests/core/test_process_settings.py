@@ -45,7 +45,7 @@ IMPLIED = {"torch's inference mode": "torch's gradient mode"}  # which it switch
 
 
 def values():
-    """What a learning step, numpy and Python do under the settings."""
+    """What an update step, numpy and Python do under the settings."""
     with warnings.catch_warnings(record=True):
         warnings.warn("seen", UserWarning, stacklevel=1)  # an exception under "error"
         tensor = torch.ones(2, requires_grad=True)

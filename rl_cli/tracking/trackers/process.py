@@ -117,7 +117,7 @@ def _follow(
 
 
 def _recorded(path: Path) -> dict[str, Any]:
-    """What an earlier process recorded, if it is intact. A run folder may come from anybody."""
+    """The record of an earlier process, if it is intact. A run folder may come from anybody."""
     with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
         found = parse_json(read(path, MAX_JSON_BYTES))
         is_name = re.fullmatch(r"[\w .\-]{1,200}", str(found["id"])) is not None

@@ -84,7 +84,7 @@ class TrackerSink:
         self._pump()
 
     def close(self) -> None:
-        """Send what is left, and wait for the tracker; not for ever, and not after a second signal."""
+        """Send the remaining rows, and wait for the tracker, for a limited time and until a second signal."""
         if self.process is None:
             return
         self._send_videos()
@@ -138,7 +138,7 @@ class TrackerSink:
         return list((self.context.folder / "videos").glob("[!.]*.mp4"))
 
     def _pump(self) -> None:
-        """Write as much as the pipe takes, and read what the tracker has to say."""
+        """Write as much as the pipe takes, and read the messages of the tracker."""
         if self.process is None:
             return
         assert self.process.stdin is not None

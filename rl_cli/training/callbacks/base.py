@@ -19,7 +19,7 @@ NEVER = sys.maxsize
 
 
 class RunState(Protocol):
-    """What a callback may read of the run: `training.state.TrainingState`."""
+    """The state of the run that a callback may read: `training.state.TrainingState`."""
 
     @property
     def step(self) -> int:
@@ -46,7 +46,7 @@ class RunState(Protocol):
 
 
 class CallbackContext(NamedTuple):
-    """What a callback of `callbacks.<name>` is built from: `Class(context, **settings)`."""
+    """First argument of a callback of `callbacks.<name>`: `Class(context, **settings)`."""
 
     cfg: RunConfig
     folder: Path  # of the run
@@ -92,17 +92,17 @@ class Callback:
         return False
 
     def run(self, state: RunState) -> None:
-        """Do what is due at `state.step`."""
+        """Act at `state.step`, if the callback is due."""
 
     def stop_reason(self, state: RunState) -> str | None:
         """Why the run should end at this step; None: it continues."""
         return None
 
     def finish(self, state: RunState) -> None:
-        """The run ends at `state.step`: do what was not done at this step."""
+        """The run ends at `state.step`: act, unless it was done at this step."""
 
     def interrupt(self, state: RunState) -> None:
-        """A signal ends the run at `state.step`: save what a resume needs, without delay."""
+        """A signal ends the run at `state.step`: save the state for a resume, without delay."""
 
     def join(self) -> None:
         """Wait for work in the background."""
@@ -111,7 +111,7 @@ class Callback:
         """Release resources. Called once, also after an error; must not raise."""
 
     def state_dict(self) -> State:
-        """What a resumed run needs; stored in the checkpoint under `name`."""
+        """State for a resumed run; stored in the checkpoint under `name`."""
         return {}
 
     def load_state_dict(self, state: State) -> None:
