@@ -27,7 +27,7 @@ def plots(searches: Sequence[Search]) -> str:
 
 def _search(index: int, record: SearchRecord) -> str:
     parts = [
-        f'<h3>{head}</h3><p class="hint">{html.escape(hint)}.</p><div class="chart wide">{draw(record)}</div>'
+        f'<h3>{head}</h3><p class="caption">{html.escape(hint)}.</p><div class="chart wide">{draw(record)}</div>'
         for wanted, head, hint, draw in _plots(record)
         if wanted
     ]

@@ -49,15 +49,20 @@ def answer(rows: Sequence[Row]) -> str:
     if not known:
         return f"{env}: no run has a result."
     best = known[0]
-    text = f"{env}: {best.group.method} has the final return {interval(best.iqm)}"
+    text = f"{env}: {_has(best)} the final return {interval(best.iqm)}"
     text += f" (IQM of {best.count} run{'s' if best.count > 1 else ''})"
     if len(known) == 1:
         return text + "."
     first = rows[0]
     of_search = first.group.role is not None and first.count and first is not best
     second = first if of_search else known[1]  # in a search, the defaults count
-    text += f", {second.group.method} has {interval(second.iqm)}"
+    text += f", {_has(second)} {interval(second.iqm)}"
     return f"{text}. {_difference(best, second)}."
+
+
+def _has(row: Row) -> str:
+    role = row.group.role
+    return f"{row.group.method} has" if role is None or role.trial else "the defaults have"
 
 
 def _difference(best: Row, second: Row) -> str:

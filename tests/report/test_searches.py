@@ -185,7 +185,7 @@ def test_answer_of_a_search_compares_the_best_trial_with_the_defaults(written):
             write_run(folder / f"runs/fresh_t{number:04d}_s{seed}", {100: value + seed}, seed=seed)
     text = report.make([folder]).answers[1]
     assert "trial 1 has the final return 22.5" in text
-    assert "defaults has 2.5" in text
+    assert "the defaults have 2.5" in text
 
 
 def test_killed_search_without_a_record_is_grouped_by_trial(here):

@@ -128,7 +128,8 @@ class Chart {
       tables.push(columns);
     });
     const axis = {stroke: style("--soft"), grid: {stroke: style("--line"), width: 1}, ticks: {stroke: style("--line")}};
-    const values = (plot, ticks) => short(ticks);
+    const each = (ticks) => ticks.flatMap((v) => short([v]));
+    const values = (plot, ticks, i) => this.log && i === 0 ? each(ticks) : short(ticks);
     if (this.plot) this.plot.destroy();
     this.plot = new uPlot({
       ...this.size(), series, bands, legend: {show: false}, scales: {x: {time: false, distr: this.log ? 3 : 1}, y: this.range ? {range: this.range} : {}},

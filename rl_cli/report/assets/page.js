@@ -51,19 +51,21 @@ function groupsTable(env) {
 
 const CHOSEN = "These runs chose the trials. So the best trial looks better here than it is: only fresh seeds tell how good it is.";
 
+const caption = (text) => element("p", {className: "caption", textContent: text});
+
 function drawEnv(env) {
   const section = element("section", {}, element("h2", {textContent: env.env}));
-  section.append(env.chosen ? element("p", {className: "hint", textContent: CHOSEN}) : groupsTable(env));
+  section.append(env.chosen ? caption(CHOSEN) : groupsTable(env));
   document.getElementById("envs").append(section);
   const named = (g, i) => ({name: g.method, colour: colour(i), dash: dashes(i)});
   const lines = env.groups.map((g, i) => ({...named(g, i), ...g.curve})).filter((line) => line.x.length);
   if (!lines.length) return;
-  section.append(element("h3", {textContent: "Learning curves"}));
+  section.append(element("h3", {textContent: "Learning curves"}), caption("Line: IQM of the runs. Band: its 95\u00a0% bootstrap interval, from 5 runs on."));
   new Chart(section, lines, {label: "evaluation return", unit: "env steps", seeds: lines.some((line) => line.each.length > 1)});
   const reached = env.groups.map((g, i) => ({...named(g, i), ...staircase(g)})).filter((line) => line.x);
   if (!reached.some((line) => line.x.length > 2)) return;
   const what = env.threshold === null ? "its threshold" : number(env.threshold);
-  section.append(element("h3", {textContent: `Runs that reached ${what}`}));
+  section.append(element("h3", {textContent: `Runs that reached ${what}`}), caption("Share of the runs of which an evaluation had reached it by each step (Kaplan-Meier estimate)."));
   new Chart(section, reached, {label: "share of runs", unit: "env steps", stepped: true, range: [0, 1]});
 }
 
@@ -84,10 +86,10 @@ function drawAcross(across) {
   section.append(element("h2", {textContent: `Over ${across.envs.length} envs`}), element("p", {className: "soft", textContent: note}),
     table(head, across.methods.map((m, i) => [swatched(m.method, i), String(m.runs), interval(m.iqm), ...(several ? [m.improvement ? share(m.improvement) : "–"] : [])])));
   const lines = (part, x) => across.methods.map((m, i) => ({name: m.method, colour: colour(i), dash: dashes(i), x, ...m[part]}));
-  section.append(element("h3", {textContent: "Performance profile"}));
+  section.append(element("h3", {textContent: "Performance profile"}), caption("Share of the runs whose scaled return is above each value; the higher a line, the better. Band: 95\u00a0% bootstrap interval."));
   new Chart(section, lines("profile", across.tau), {label: "share of runs above", unit: "scaled return", range: [0, 1]});
   section.append(element("h3", {textContent: "Sample efficiency"}),
-    element("p", {className: "soft", textContent: "The scaled return that was reached with so many steps. After its end a completed run counts with its last return."}));
+    caption("IQM of the scaled returns that were reached with so many steps. After its end a completed run counts with its last return."));
   new Chart(section, lines("efficiency", across.steps), {label: "scaled return, IQM", unit: "env steps", log: true});
 }
 
