@@ -22,7 +22,8 @@ ARGS ?= algo=dqn env=mountaincar
 # Empty: the build of torch on PyPI, which is CUDA's on Linux. cpu, or a version of CUDA such as cu130: that build.
 TORCH ?=
 TORCH_VERSION := $(shell sed -n 's/^torch==//p' constraints.txt)
-TORCH_INDEX := $(if $(TORCH),--index-url https://download.pytorch.org/whl/$(TORCH))
+# What torch needs follows with rl-cli, from PyPI: that index has only some versions of it.
+TORCH_INDEX := $(if $(TORCH),--no-deps --index-url https://download.pytorch.org/whl/$(TORCH))
 TORCH_SIZE := $(if $(filter cpu,$(TORCH)),a download of 0.2 GB,0.2 GB for a CPU; several GB with CUDA, as on Linux without TORCH=cpu)
 
 .PHONY: train smoke test lint check bars services extras learning docs format clean
