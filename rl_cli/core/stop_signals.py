@@ -16,6 +16,7 @@ SIGHUP = getattr(signal, "SIGHUP", None)
 """The terminal is gone. It may arrive several times: from the kernel, and from the shell."""
 
 _received: list[int] = []
+_handled: list[int] = []
 
 
 class StopRequest(KeyboardInterrupt):
@@ -56,11 +57,18 @@ def raising() -> Iterator[None]:
     _received.clear()
     handled = [s for s in STOP_SIGNALS if signal.getsignal(s) != signal.SIG_IGN]
     before = [signal.signal(s, _raise) for s in handled]
+    _handled.extend(handled)
     try:
         yield
     finally:
+        _handled.clear()
         for s, handler in zip(handled, before, strict=True):
             signal.signal(s, handler)
+
+
+def is_ignored(signum: int) -> bool:
+    """Whether a stop signal was to be ignored when the command began; an env that ignores it does not count."""
+    return signum not in _handled and signal.getsignal(signum) == signal.SIG_IGN
 
 
 _waiting: list[int] = []

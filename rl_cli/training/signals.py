@@ -42,7 +42,7 @@ class Interruption:
             yield
             return
         # nohup ignores SIGHUP: leave that
-        handled = [s for s in STOP_SIGNALS if signal.getsignal(s) != signal.SIG_IGN]
+        handled = [s for s in STOP_SIGNALS if not stop_signals.is_ignored(s)]
         before = [signal.signal(s, self.handle) for s in handled]
         try:
             yield
