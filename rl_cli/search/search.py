@@ -72,6 +72,9 @@ class Search:
         if not self._work(part, Progress(self.plan, self.display, "search", self.plan.cfg.trials)):
             return self._interrupted(study, part)
         trials = part.trials.every()
+        record.write(
+            self.plan, record.describe(self.plan, study, trials)
+        )  # should the rest be killed
         checked, winner, preset = list[Checked](), None, ""
         chosen = parts.candidates(self.plan, trials)
         if self.plan.cfg.verify and len(chosen) > 1:
