@@ -58,9 +58,9 @@ SURE = frozenset({"torch kernels", "device"})
 
 HASHES = {
     "source": "the source of rl-cli or of the algorithm",
-    "env source": "the source of the env",
+    "env source": "the source of rl-cli or of the env",
 }
-"""Conditions whose values mean nothing to a reader."""
+"""Conditions whose values mean nothing to a reader. Both hold the source of rl-cli: see `different`."""
 
 
 def conditions(algo: Algorithm[Any], env: EnvConfig) -> dict[str, str]:
@@ -150,7 +150,16 @@ def different(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, st
     A condition that only one side has is not known to differ: earlier versions recorded fewer.
     """
     names = [name for name in now if name in before and before[name] != now[name]]
-    return {name: _in_words(name, before[name], now[name]) for name in names}
+    words = {name: _in_words(name, before[name], now[name]) for name in names}
+    if all(name in before and name in now for name in HASHES):
+        if words.keys() >= HASHES.keys():
+            del words["env source"]
+            words["source"] = (
+                "the source of rl-cli, or of the algorithm and the env, has changed (may change bits)"
+            )
+        else:  # a change of rl-cli would have changed both
+            words |= {k: v.replace("of rl-cli or ", "") for k, v in words.items() if k in HASHES}
+    return words
 
 
 def _in_words(name: str, before: str, now: str) -> str:

@@ -49,6 +49,24 @@ def test_each_condition_is_named_with_both_values(name, before, words):
     assert conditions.different({**NOW, name: before}, NOW) == {name: words}
 
 
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        (("source",), "the source of the algorithm has changed (may change bits)"),
+        (("env source",), "the source of the env has changed (may change bits)"),
+        (
+            ("source", "env source"),
+            "the source of rl-cli, or of the algorithm and the env, has changed (may change bits)",
+        ),
+    ],
+)
+def test_source_that_has_changed_is_named(changed, words):
+    """Both digests hold the source of rl-cli, so one that changes alone says which it is."""
+    now = {**NOW, "env source": "def"}
+    before = now | dict.fromkeys(changed, "older")
+    assert list(conditions.different(before, now).values()) == [words]
+
+
 def test_words_from_a_folder_cannot_control_the_terminal():
     (words,) = conditions.different({"numpy": "\x1b[2J" + "9" * 10_000}, {"numpy": "1"}).values()
     assert "\x1b" not in words
