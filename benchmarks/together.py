@@ -43,7 +43,7 @@ class Found(Exception):
 
 
 def step_of(words: str) -> tuple[Callable[..., Tensors], Tensors, tuple[int, ...]]:
-    """A learning step, its arguments, and the positions of those that change with each update."""
+    """An update step, its arguments, and the positions of those that change with each update."""
 
     def compiler(function: Any, arguments: Tensors, changing: Any) -> None:
         if changing:  # without, it is an inference, not an update

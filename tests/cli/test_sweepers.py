@@ -97,7 +97,7 @@ def fake(here, monkeypatch):
 def test_job_returns_its_evaluation_and_a_failed_one_says_why(fake, capsys):
     assert train.run([*LINE, "hydra.sweeper.direction=maximize", "display=plain"]) == 1
     assert Fake.seen == [
-        1.0,  # it goes on after failed jobs
+        1.0,  # it continues after failed jobs
         10.0,
         "job 1 failed: env broke",
         "job 2 completed: it has no evaluation",
