@@ -161,10 +161,20 @@ def _let_signals_end_grandchildren() -> None:
 def end_with_parent(signum: signal.Signals) -> None:
     """Linux: have the kernel send this process a signal when its parent ends."""
     if sys.platform == "linux" and in_main_thread():
-        import ctypes
+        _send_when_parent_ends(signum)
 
-        parent_death_signal = 1  # PR_SET_PDEATHSIG
-        ctypes.CDLL(None).prctl(parent_death_signal, signum)
+
+def outlive_parent() -> None:
+    """Undo `end_with_parent`. The kernel sends its signal several times: each thread of the parent may adopt us."""
+    if sys.platform == "linux" and in_main_thread():
+        _send_when_parent_ends(0)
+
+
+def _send_when_parent_ends(signum: int) -> None:
+    import ctypes
+
+    parent_death_signal = 1  # PR_SET_PDEATHSIG
+    ctypes.CDLL(None).prctl(parent_death_signal, int(signum))
 
 
 CHECKS = 16

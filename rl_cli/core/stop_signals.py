@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from rl_cli.core import processes
 from rl_cli.core.processes import STOP_SIGNALS
 
 SIGHUP = getattr(signal, "SIGHUP", None)
@@ -40,8 +41,9 @@ def received() -> int | None:
 
 
 def record(signum: int) -> None:
-    """Remember a stop signal."""
+    """Remember a stop signal. The end of the parent process is not a second one."""
     _received.append(signum)
+    processes.outlive_parent()
 
 
 def _raise(signum: int, frame: FrameType | None) -> None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from rl_cli.core import stop_signals
-from rl_cli.core.processes import STOP_SIGNALS, in_main_thread
+from rl_cli.core.processes import STOP_SIGNALS, in_main_thread, outlive_parent
 from rl_cli.tracking.console import Monitor
 
 
@@ -30,6 +30,7 @@ class Interruption:
     def handle(self, signum: int, frame: FrameType | None) -> None:
         if self.signum is None:
             self.signum = signum
+            outlive_parent()
             self.monitor.stopping()
         elif signum != stop_signals.SIGHUP:
             handler = signal.default_int_handler if signum == signal.SIGINT else signal.SIG_DFL

@@ -1,0 +1,54 @@
+"""A process whose parent is killed gets one stop signal of it, so that it can save."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+CHILD = """
+import signal, sys, time
+from rl_cli.core import processes, stop_signals
+found = []
+def handle(signum, frame):
+    found.append(signum)
+    stop_signals.record(signum)
+    time.sleep(0.02)  # the parent's threads end meanwhile
+signal.signal(signal.SIGTERM, handle)
+processes.end_with_parent(signal.SIGTERM)
+print("ready", flush=True)
+end = time.monotonic() + 60
+while not found and time.monotonic() < end:
+    time.sleep(0.01)
+time.sleep(0.3)
+open(sys.argv[1] + ".part", "w").write(str(len(found)))
+import os
+os.replace(sys.argv[1] + ".part", sys.argv[1])
+"""
+PARENT = """
+import subprocess, sys, threading, time
+for _ in range(60):
+    threading.Thread(target=time.sleep, args=(99,), daemon=True).start()
+subprocess.Popen([sys.executable, "-c", *sys.argv[1:]])
+time.sleep(99)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG")
+def test_parent_with_many_threads_that_is_killed_gives_one_signal(tmp_path):
+    """The kernel sends the signal again for each thread that adopts the child before it ends itself."""
+    out = tmp_path / "count"
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, CHILD, str(out)], stdout=subprocess.PIPE
+    )
+    assert parent.stdout.readline() == b"ready\n"
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    deadline = time.monotonic() + 60
+    while not out.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert out.read_text() == "1"
