@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from rl_cli.config import migrations
 from rl_cli.core.errors import BadInput, plain
 from rl_cli.storage import provenance_file, run_folder
 from rl_cli.storage.untrusted import MAX_JSON_BYTES, MAX_YAML_BYTES, parse_json, parse_yaml, read
@@ -201,13 +202,13 @@ def _config(path: Path) -> tuple[tuple[str, str], int, Mapping[str, Value]]:
 
 @functools.lru_cache(maxsize=2048)
 def _parsed(data: bytes) -> tuple[tuple[str, str], Mapping[str, Value]]:
-    """Labels and flat values. Raises ValueError."""
+    """Labels, and flat values with the keys of this version. Raises ValueError."""
     config = parse_yaml(data)
     if not isinstance(config, dict) or not isinstance(config.get("algo"), dict):
         raise ValueError("no algorithm is named")
     labels = config.get("labels")
     algo, env = labels if isinstance(labels, list) and len(labels) == 2 else ("?", "?")
-    return (plain(str(algo)), plain(str(env))), dict(_flat(config))
+    return (plain(str(algo)), plain(str(env))), dict(_flat(migrations.run(config)))
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Value]]:

@@ -337,3 +337,15 @@ def test_table_in_a_pipe_has_the_width_that_it_needs(here, capsys, monkeypatch):
     printed = capsys.readouterr().out
     assert "…" not in printed
     assert "a" * 16 in printed
+
+
+def test_a_key_that_an_earlier_version_did_not_have_separates_no_groups(tmp_path):
+    earlier = write_run(tmp_path / "a", {100: 10.0}, seed=0)
+    now = write_run(tmp_path / "b", {100: 20.0}, seed=1, env__wrappers=[], algo__encoder="auto")
+    other = write_run(tmp_path / "c", {100: 20.0}, seed=1, algo__encoder="mlp")
+    found = groups.group(read(earlier, now, other))
+    assert [[run.seed for run in group.runs] for group in found] == [[0, 1], [1]]
+    assert [group.settings for group in found] == [
+        {"algo.encoder": "auto"},
+        {"algo.encoder": "mlp"},
+    ]
