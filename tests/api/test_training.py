@@ -172,7 +172,7 @@ def test_second_run_at_the_same_time_is_refused(here, tiny):
         (["seed=0,1"], {}, "several values for one run"),
         (["sweep=seeds"], {}, "these are several runs"),
         (["-m", "seed=0,1"], {}, "an option of the command"),
-        ([], {"env": object()}, "no type of a value"),
+        ([], {"env": object()}, "cannot be of the type object"),
         ([], {"resume": "nowhere"}, "this is no run folder"),
         (["env.kwargs.x=1", "env=cartpole"], {}, "takes no argument x"),
     ],

@@ -19,7 +19,9 @@ CALLS = {
 }
 KEYWORDS = {"allow_pickle": True, "weights_only": False, "shell": True}
 IMPORTS_BY_NAME = {
+    "cli/entry.py": 1,  # the module of a command, whose name is in that file
     "core/plugins.py": 2,  # a package of ours and one of its modules
+    "envs/registered_ids.py": 1,  # the module of a typed env.id, which gymnasium.make imports too
     "__init__.py": 1,  # a module of ours, by the name of what it exports
     "tracking/trackers/process.py": 1,  # a module of ours, by the name of a tracker
     "envs/user_wrappers.py": 1,  # env.wrappers, which a run folder may not set
