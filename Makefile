@@ -51,7 +51,7 @@ check: lint test
 # Runs every case of tests/bars and of the tests that have a long form, and writes the counts that
 # docs/reliability.md quotes to benchmarks/bars.txt.
 bars: $(VENV)/ready-dev
-	RL_CLI_BARS=full RL_CLI_BARS_FILE=benchmarks/bars.txt $(BIN)/python -m pytest -q tests/bars tests/engine tests/collectors tests/algos tests/test_notebooks.py tests/test_learning.py
+	RL_CLI_BARS=full RL_CLI_BARS_FILE=benchmarks/bars.txt $(BIN)/python -m pytest -q tests/bars tests/engine tests/collectors tests/algos tests/cli/test_sweep_and_resume.py tests/test_notebooks.py tests/test_learning.py
 
 # Slurm and PostgreSQL come from Debian's packages; the servers are private and end with each test.
 services: $(VENV)/ready-dev

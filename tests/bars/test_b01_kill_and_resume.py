@@ -116,6 +116,7 @@ def test_run_killed_during_its_last_writes_resumes_exactly(here, point, after):
     assert run_digests(here / "r") == run_digests(here / "whole")
 
 
+@pytest.mark.skipif(not FULL, reason="long; set RL_CLI_BARS=full")
 def test_compiled_run_killed_in_an_update_resumes_exactly(here):
     def command(name):
         return compiled_run("dqn", "cartpole", here / name)

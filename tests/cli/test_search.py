@@ -92,7 +92,7 @@ def test_help_lists_keys_and_spaces(capsys):
     assert rl_search.run([]) == 2
     assert rl_search.run(["--help"]) == 0
     said = capsys.readouterr().out
-    assert "dqn, ppo, rainbow, reinforce" in said
+    assert "dqn, ppo, ppo_continuous, rainbow, reinforce" in said
     assert "prune_seeds" in said
 
 

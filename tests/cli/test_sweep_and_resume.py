@@ -38,6 +38,7 @@ def test_failed_job_does_not_stop_the_sweep(command, here, tiny):
     assert "failed" in done.stdout
 
 
+@pytest.mark.skipif(not FULL, reason="long; set RL_CLI_BARS=full")
 def test_concurrent_jobs_give_the_same_weights(command, here, tiny):
     """As sequential jobs do; a refused job does not stop the others."""
     hashes = {}

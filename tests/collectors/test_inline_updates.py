@@ -130,6 +130,7 @@ def test_failure_of_the_compiled_step_is_raised():
         loop.collector.collect(301, 400)
 
 
+@pytest.mark.skipif(not FULL, reason="long; set RL_CLI_BARS=full")
 def test_not_finite_gradient_is_reported_at_the_same_step_by_either_collector(
     here, tiny, monkeypatch
 ):

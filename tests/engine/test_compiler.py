@@ -404,6 +404,7 @@ def test_compiled_rainbow_equals_plain_rainbow(tmp_path, monkeypatch):
 
 
 @needs_compiler
+@pytest.mark.skipif(not FULL, reason="a library of its own; set RL_CLI_BARS=full")
 def test_runs_with_other_hyper_parameters_share_a_library(tmp_path, monkeypatch):
     """Three gammas, one with another norm: one library, and each run equals its plain one."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

@@ -201,6 +201,7 @@ def step_of(identity, notes=None, name="dqn", **changes):
 
 
 @needs_compiler
+@pytest.mark.skipif(not FULL, reason="a library of its own; set RL_CLI_BARS=full")
 def test_steps_use_own_runtime():
     """In the tests' shared cache; the step with squashed actions has constant tensors."""
     identity = f"{compiler_module.source_digest()} tensor_runtime.h"
