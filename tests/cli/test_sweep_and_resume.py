@@ -10,7 +10,10 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from rl_cli.cli import train as rl_train
+from tests.conftest import FULL
 
 
 def test_sweep_runs_every_combination_and_reports_over_seeds(command, here, tiny):
