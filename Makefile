@@ -6,7 +6,7 @@
 # make test                                 run the tests (short form of the reliability tests), about six minutes
 # make lint                                 check format, lint and types
 # make check                                lint and test
-# make bars                                 long form of the reliability tests (15 minutes on two processors)
+# make bars                                 long form of the reliability tests (20 minutes on two processors)
 # make services                             tests with Slurm, Ray and PostgreSQL, which it installs (Debian, as root)
 # make extras                               tests of what needs extras (ONNX, Hub, trackers, Atari, ...), which it installs
 # make learning                             train a few presets and compare them with docs/learning.md (CASES=... for some)
