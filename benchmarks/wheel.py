@@ -231,7 +231,7 @@ def steps() -> list[Step]:
     found = [of_train(p.values[0]) for p in commands("rl-train")]
     found += [of_run(p.values[0]) for p in commands("rl-eval", "rl-export", "rl-report", "rl-runs")]
     found += [of_search(p.values[0]) for p in commands("rl-search")]
-    for param in commands("rl-play"):  # nobody presses a key
+    for param in commands("rl-play"):  # no key is pressed
         words = [word for word in param.values[0] if word != "output=mine"]  # which has a file
         found.append(Step(words, stop_after=15, codes=(0, 130)))
     page = "\n".join(text for page, text in blocks("python") if page.name == "python.md")

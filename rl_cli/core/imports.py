@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,14 +12,12 @@ def without_collection() -> Iterator[None]:
     """In the body, which imports torch or what needs it, no garbage is collected.
 
     Imported modules stay; the garbage collector would traverse them again and again, a tenth of the
-    time that these imports take. They are frozen until the process ends.
+    time that these imports take.
     """
     collects = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        gc.freeze()
-        atexit.register(gc.unfreeze)  # so that an env created before is finalized
         if collects:
             gc.enable()

@@ -41,7 +41,7 @@ WAIT_SECONDS = 2.0
 MAX_OWNER_BYTES = 1 << 12
 
 ENDED, BORN = 0, 19
-"""Of the fields of `_stat_of`: the state, "Z" for a process that nobody has waited for; the start time."""
+"""Of the fields of `_stat_of`: the state, "Z" for a process that its parent has not waited for; the start time."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -47,14 +47,14 @@ def test_package_imports_no_torch(package):
 
 @pytest.mark.parametrize("collects", [True, False])
 def test_the_collector_is_off_in_the_body_and_as_before_after_it(collects):
-    before = gc.isenabled()
+    before, frozen = gc.isenabled(), gc.get_freeze_count()
     (gc.enable if collects else gc.disable)()
     try:
         with without_collection():
             assert not gc.isenabled()
         assert gc.isenabled() is collects
+        assert gc.get_freeze_count() == frozen  # garbage of the caller is still collected
     finally:
-        gc.unfreeze()
         (gc.enable if before else gc.disable)()
 
 
