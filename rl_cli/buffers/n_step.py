@@ -114,4 +114,4 @@ class Lookahead:
         taken = Fields(state).array("taken", self.taken.shape, np.int64, 0, COUNT)
         if self.steps.refill(state, 0, self.depth) != self.depth:
             raise StateError(f"the n-step window does not have {self.depth} rows")
-        self.taken = taken.copy()
+        self.taken[:] = taken  # in place: a native collector has its address

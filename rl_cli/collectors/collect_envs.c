@@ -9,9 +9,12 @@
 #include <string.h>
 
 typedef struct Policy Policy; /* of collect.c */
+typedef struct Window Window; /* of n_step.c */
 
 void choose_actions(const Policy *, double);
 int step_classic(int, const double *, double *, const void *, float *, double *);
+int64_t window_row(const Window *, int);
+void complete_experiences(Window *);
 
 typedef struct { /* running mean and variance */
     double count, *mean, *variance;
@@ -34,9 +37,10 @@ typedef struct { /* N envs of one class, O values of an observation */
     double clip_obs, clip_reward, gamma, *discounted; /* discounted: the return so far */
     char *action_log;                                 /* (steps, N, ...) of this collection */
     int64_t logged;                                   /* steps in it */
-    char *column_action; /* columns of the buffer, (capacity, ...) each; row: to write next */
+    char *column_action; /* columns of the buffer or of the window, (capacity, ...) each */
     float *column_obs, *column_reward, *column_next_obs, *column_terminated, *column_truncated;
-    int64_t capacity, row;
+    int64_t capacity, row; /* row: to write next, if there is no window */
+    Window *window;        /* combines steps to n-step experiences; NULL: the buffer has steps */
 } EnvLoop;
 
 enum Stop { ALL_STEPS, EPISODE_END, NOT_FINITE };
@@ -88,13 +92,18 @@ static int step_envs(EnvLoop *s) {
     return finite;
 }
 
-/* Write the step to the buffer and make its observations the current ones. -> whether an episode ended. */
+/* The row of the columns for the current step of an env. */
+static int64_t row_of(const EnvLoop *s, int env) {
+    return s->window ? window_row(s->window, env) : (s->row + env) % s->capacity;
+}
+
+/* Write the step to the columns and make its observations the current ones. -> whether an episode ended. */
 static int store(EnvLoop *s) {
     int n = s->num_envs, size = s->obs_size, any_ended = 0;
     size_t obs_bytes = sizeof(float) * size;
     memcpy(s->action_log + s->logged++ * n * s->action_bytes, s->actions, (size_t)n * s->action_bytes);
-    int64_t row = s->row;
-    for (int i = 0; i < n; i++, row = row + 1 == s->capacity ? 0 : row + 1) {
+    for (int i = 0; i < n; i++) {
+        int64_t row = row_of(s, i);
         memcpy(s->column_obs + row * size, s->obs + i * size, obs_bytes);
         memcpy(s->column_action + row * s->action_bytes, s->actions + i * s->action_bytes, s->action_bytes);
         s->column_terminated[row] = s->terminated[i], s->column_truncated[row] = s->truncated[i];
@@ -106,8 +115,10 @@ static int store(EnvLoop *s) {
     memcpy(s->raw, s->next, obs_bytes * n);
     if (s->normalize_obs) normalize_obs(s);
     else memcpy(s->obs, s->raw, obs_bytes * n);
-    for (int i = 0; i < n; i++, s->row = s->row + 1 == s->capacity ? 0 : s->row + 1)
-        memcpy(s->column_next_obs + s->row * size, s->obs + i * size, obs_bytes);
+    for (int i = 0; i < n; i++)
+        memcpy(s->column_next_obs + row_of(s, i) * size, s->obs + i * size, obs_bytes);
+    if (s->window) complete_experiences(s->window);
+    else s->row = (s->row + n) % s->capacity;
     return any_ended;
 }
 

@@ -20,9 +20,10 @@ from rl_cli.algos.base import Algorithm, NativeSpec
 from rl_cli.buffers.columns import Columns
 from rl_cli.buffers.replay import ReplayBuffer
 from rl_cli.buffers.rollout import RolloutBuffer
-from rl_cli.collectors import native
+from rl_cli.collectors import native, native_n_step
 from rl_cli.collectors.inline_updates import InlineUpdates
 from rl_cli.collectors.native import MAX_STEPS, Int, NativeCollector, Pointer
+from rl_cli.collectors.native_n_step import NativeWindow
 from rl_cli.engine import build_cache
 from rl_cli.envs.fast_classic_control import Acrobot, CartPole, FastEnv, MountainCar, Pendulum
 from rl_cli.envs.normalization import SCALAR_PATH_MAX
@@ -30,6 +31,7 @@ from rl_cli.envs.vector import VectorEnv
 
 SOURCES = (
     native.SOURCE,
+    native_n_step.SOURCE,
     *(Path(__file__).with_name(name) for name in ("collect_envs.c", "classic_control.c")),
 )
 
@@ -69,6 +71,7 @@ class EnvLoopStruct(ctypes.Structure):
         ("logged", Long),
         *((f"column_{name}", Pointer) for name in COLUMNS),
         *((name, Long) for name in ("capacity", "row")),
+        ("window", Pointer),
     )
 
 
@@ -99,6 +102,9 @@ class NativeEnvCollector(NativeCollector):
         super().__init__(algo, envs, spec, library, budget, interrupted)
         self.fast_envs = cast("list[FastEnv]", envs.envs)
         self.buffer = cast("ReplayBuffer | RolloutBuffer", algo.buffer)
+        self.window: NativeWindow | None = None
+        if isinstance(self.buffer, ReplayBuffer) and self.buffer.gatherer is not None:
+            self.window = NativeWindow(self.buffer)
         n, obs, first = envs.num_envs, envs.raw.shape[1], self.fast_envs[0]
         steps = max(MAX_STEPS // n, 1)
         self.arrays = {
@@ -126,7 +132,9 @@ class NativeEnvCollector(NativeCollector):
 
     def _make_loop(self) -> EnvLoopStruct:
         envs, first = self.envs, self.fast_envs[0]
-        columns = cast(Columns, self.buffer.columns).arrays
+        columns: Any = cast(Columns, self.buffer.columns).arrays
+        if self.window is not None:
+            columns = self.window.steps
         s = EnvLoopStruct(
             env=CLASSES.index(type(first)),
             num_envs=envs.num_envs,
@@ -138,6 +146,7 @@ class NativeEnvCollector(NativeCollector):
             capacity=columns.reward.size,
             obs_moments=_moments_struct(self.obs_stats),
             reward_moments=_moments_struct(self.reward_stats),
+            window=None if self.window is None else self.window.address,
         )
         for name, array in self.arrays.items():
             setattr(s, name, array.ctypes.data)
@@ -175,8 +184,10 @@ class NativeEnvCollector(NativeCollector):
             if self.spec.epsilon is not None:
                 epsilons[:count] = [self.spec.epsilon(now + i * n) for i in range(count)]
             self.loop.row = self.buffer.position * rows
+            if self.window is not None:
+                self.window.begin()
             taken = self.run(self.addresses[0], count, self.addresses[1]) * n
-            self.buffer.landed(taken)
+            self.buffer.landed(taken if self.window is None else self.window.completed)
             self.taken += taken
             now += taken
             if self.stop.value != ALL_STEPS or self.interrupted():
@@ -223,7 +234,7 @@ def _moments_struct(stats: np.ndarray) -> MomentsStruct:
 
 
 def load() -> ctypes.CDLL:
-    """The library of collect.c, collect_envs.c and classic_control.c; see `native.load`."""
+    """The library of `SOURCES`; see `native.load`."""
     return build_cache.load(*SOURCES, flags=build_cache.EXACT)
 
 
@@ -231,11 +242,11 @@ def supports(algo: Algorithm[Any], envs: VectorEnv) -> bool:
     """Whether C can step `envs` and write to the buffer of `algo`, which has a native spec.
 
     The envs are of one class of `CLASSES` and in this process; normalizers have one env, whose
-    statistics are updated one value at a time. The buffer stores transitions as they are.
+    statistics are updated one value at a time.
     """
     buffer = algo.buffer
     plain_buffer = type(buffer) is RolloutBuffer or (
-        type(buffer) is ReplayBuffer and buffer.gatherer is None
+        type(buffer) is ReplayBuffer and native_n_step.supports(buffer)
     )
     if (
         not plain_buffer

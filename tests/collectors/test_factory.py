@@ -83,18 +83,24 @@ def test_algorithm_that_overrides_a_described_method_gets_the_eager_collector(na
 
 
 def test_envs_or_buffer_that_c_does_not_know_are_stepped_in_python():
-    """Other rewards, statistics of several envs, n-step experiences, a subclass of the envs or of one."""
+    """Other rewards, statistics of several envs, a window of n steps that is a subclass, a subclass of the
+    envs or of one."""
     assert made_for(Loop("dqn", "CartPole-v1", False)) is NativeEnvCollector
     for more in (
         {"sign_reward": True},
         {"num_envs": 2, "normalize_obs": True},
         {"num_envs": 2, "normalize_reward": True},
-        {"changes": {"n_step": 3}},
     ):
         assert made_for(Loop("dqn", "CartPole-v1", False, **more)) is NativeCollector
     assert made_for(Loop("dqn", "LunarLander-v3", False)) is NativeCollector
-    for subclassed in (lambda envs: envs, lambda envs: envs.envs[0]):
-        loop = Loop("dqn", "CartPole-v1", False)
-        part = subclassed(loop.envs)
+    parts = (
+        lambda loop: loop.envs,
+        lambda loop: loop.envs.envs[0],
+        lambda loop: loop.algo.replay.gatherer,
+    )
+    for subclassed in parts:
+        loop = Loop("dqn", "CartPole-v1", False, changes={"n_step": 3})
+        assert made_for(loop) is NativeEnvCollector
+        part = subclassed(loop)
         part.__class__ = type("Mine", (type(part),), {})
         assert made_for(loop) is NativeCollector

@@ -11,6 +11,7 @@ import pytest
 from rl_cli.collectors import factory
 from rl_cli.collectors.base import EagerCollector
 from rl_cli.collectors.native import NativeCollector
+from rl_cli.collectors.native_envs import NativeEnvCollector
 from rl_cli.core.errors import EnvFault, NonFinite
 from rl_cli.storage import manifest
 from rl_cli.training import build
@@ -70,8 +71,9 @@ def test_n_step_rows_and_inline_updates_equal_the_eager_way(n, num_envs, bootstr
     episodes end within n steps and the buffer wraps around; the run is resumed in the middle."""
     changes = {"n_step": n, "buffer_size": 200, "bootstrap": bootstrap}
     changes |= {"learning_starts": 4, "train_every": 4, "target_update_every": 30}
-    more = {"num_envs": num_envs, "changes": changes, "compiled": True}
+    more = {"num_envs": num_envs, "changes": changes, "compiled": True, "python_envs": True}
     eager, native = (Loop("dqn", "CartPole-v1", on, **more) for on in (False, True))
+    assert type(native.collector) is NativeCollector
     for until in (18, 50, 301):
         for loop in (eager, native):
             loop.run(until)
@@ -99,7 +101,7 @@ def test_shipped_presets_run_natively_with_inline_updates(here, tiny, monkeypatc
     made = recorded_collectors(monkeypatch)
     train(config, ("dqn", env))
     inner, history = made[0].inner, [collected.metrics for collected in made[0].collected]
-    assert type(inner) is NativeCollector
+    assert type(inner) is NativeEnvCollector
     assert inner.algo.cfg.n_step == 3
     assert sum(len(metrics["loss"]) for metrics in history if metrics is not None) > 0
 

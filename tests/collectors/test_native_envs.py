@@ -1,6 +1,7 @@
 """Classic envs stepped in C: the same bits as the eager collector, the same errors, checks of the machine."""
 
 import ctypes
+import itertools
 from types import SimpleNamespace
 
 import numpy as np
@@ -65,6 +66,32 @@ def test_steps_in_c_equal_eager_to_the_bit(name, env_id, more):
     assert (native.inline_updates > 0) == bool(more.get("compiled"))
     if more.get("changes", {}).get("train_every") != 1:
         assert native.calls < eager.calls * 2 / 3
+
+
+N_STEP = list(itertools.product([1, 2, 3, 5], [1, 4], ["q_learning", "sarsa"]))
+
+
+@pytest.mark.parametrize(("n", "num_envs", "bootstrap"), N_STEP if FULL else N_STEP[8:12])
+def test_n_step_rows_of_c_equal_eager_to_the_bit(n, num_envs, bootstrap):
+    """The buffer wraps around, episodes end within n steps; both collectors alternate, also within a step
+    at the end of the budget; a run is resumed with a part of a window."""
+    changes = {"n_step": n, "buffer_size": 200, "bootstrap": bootstrap, "train_every": 28}
+    more = {"num_envs": num_envs, "changes": changes, "compiled": FULL}
+    eager, native, mixed = (Loop("dqn", "CartPole-v1", on, **more) for on in (False, True, True))
+    assert type(native.collector) is NativeEnvCollector
+    collectors = {2: mixed.collector, 50: mixed.eager, 301: mixed.collector, 703: mixed.eager}
+    resumed = None
+    for until, collector in (collectors | {BUDGET: mixed.collector}).items():
+        mixed.collector = collector
+        loops = [loop for loop in (eager, native, mixed, resumed) if loop is not None]
+        for loop in loops:
+            loop.run(until)
+            assert_same_bits(eager.state(), loop.state())
+        if until == 50:
+            resumed = native.resumed()
+    assert eager.algo.replay.added > eager.algo.replay.capacity
+    assert native.metrics == eager.metrics
+    assert native.calls < eager.calls * 2 / 3
 
 
 def test_python_steps_only_the_part_of_a_step_at_the_end_of_the_budget(monkeypatch):
