@@ -38,6 +38,7 @@ SORTED = {
 RUNS = {  # what `Loop` is made of; together they have every class with a state
     "uniform": ("dqn", "CartPole-v1", {"changes": {"buffer_size": 150, "average_decay": 0.9}}),
     "prioritized": ("dqn", "CartPole-v1", {"num_envs": 2, "changes": SORTED}),
+    "n-step": ("dqn", "Acrobot-v1", {"num_envs": 2, "changes": {"n_step": 3, "buffer_size": 90}}),
     "rollout": ("ppo", "MountainCar-v0", {**NORMALIZED}),
     "rollout-of-3": ("ppo", "Pendulum-v1", {"num_envs": 3, **NORMALIZED}),
     "noise": ("ppo", "Pendulum-v1", {"changes": {"std": "gsde", "squash_actions": True}}),

@@ -24,7 +24,8 @@ def main(argument: str) -> None:
 
     if argument == "outside":
         forgery = Forgery("uniform")
-        forgery.loop.algo.buffer.position = 5_000  # of 150 rows
+        forgery.loop.collector.loop.capacity = 10_000  # the buffer has 150 rows
+        forgery.loop.algo.buffer.position = 5_000
         forgery.loop.run(forgery.loop.step + 50)
         return
     total: Counter[str] = Counter()
