@@ -93,13 +93,19 @@ def pick_device(device: str, spec: EnvSpec) -> torch.device:
         return torch.device(device)
     available = torch.cuda.is_available()
     if device == "auto":
-        return torch.device("cuda" if available else "cpu")
+        return _cuda("cuda") if available else torch.device("cpu")
     if not available:
         raise BadInput("torch finds no CUDA device", f"device={device}", "use device=cpu")
     numbered, count = device.partition(":")[2], torch.cuda.device_count()
     if numbered and int(numbered) >= count:
         found = ", ".join(f"cuda:{i}" for i in range(count))
         raise BadInput("torch finds no such CUDA device", f"device={device}", f"one of: {found}")
+    return _cuda(device)
+
+
+def _cuda(device: str) -> torch.device:
+    """A CUDA device, on which the gradient of a convolution has the same bits in each run."""
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     return torch.device(device)
 
 

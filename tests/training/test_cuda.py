@@ -41,6 +41,8 @@ CASES = [
     ("reinforce", "cartpole", ()),
     ("dqn", "minatar_breakout", ()),
     ("ppo", "minatar_breakout", ()),
+    ("reinforce", "minatar_breakout", ()),
+    ("dqn", "minatar_breakout", ("algo.encoder=impala",)),
 ]
 
 
