@@ -49,6 +49,7 @@ class Case(NamedTuple):
         return list(range(first, first + self.count))
 
 
+MILLION = ("total_timesteps=1_000_000", "eval.every=250_000")
 CASES = {
     "dqn_cartpole": Case("dqn", "cartpole", 500.0, ZOO),
     "dqn_mountaincar": Case("dqn", "mountaincar", -100.85, ZOO),
@@ -86,6 +87,6 @@ CASES = {
         for game in ("breakout", "asterix", "freeway", "seaquest", "space_invaders")
         for algo in ("dqn", "ppo")
     },
-    "ppo_pong": Case("ppo", "pong", -15.0, OWN, count=1, long=True),
-    "dqn_pong": Case("dqn", "pong", -15.0, OWN, count=1, long=True),
+    "ppo_pong": Case("ppo", "pong", -15.0, OWN, count=1, long=True, extra=MILLION),
+    "dqn_pong": Case("dqn", "pong", -15.0, OWN, count=1, long=True, extra=MILLION),
 }
