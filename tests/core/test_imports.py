@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import subprocess
 import sys
+import weakref
 
 import pytest
 
@@ -56,6 +57,22 @@ def test_the_collector_is_off_in_the_body_and_as_before_after_it(collects):
         assert gc.get_freeze_count() == frozen  # garbage of the caller is still collected
     finally:
         (gc.enable if before else gc.disable)()
+
+
+def test_objects_of_the_body_are_old_and_garbage_among_them_is_collected():
+    """The next collection of young objects does not traverse them."""
+
+    class Node:
+        pass
+
+    with without_collection():
+        kept, lost = Node(), Node()
+        lost.itself = lost
+        gone = weakref.ref(lost)
+        del lost
+    assert any(each is kept for each in gc.get_objects(generation=2))
+    gc.collect()
+    assert gone() is None
 
 
 def test_rl_train_imports_torch_without_collection(tmp_path):
