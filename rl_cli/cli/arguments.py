@@ -42,6 +42,11 @@ def is_asked(argv: list[str]) -> bool:
     return any(arg in ("-h", "--help") or arg.startswith("--help=") for arg in argv)
 
 
+def asks_to_complete(argv: list[str]) -> bool:
+    """Whether a completion script of the shell asks: --complete <shell> <line up to the cursor>."""
+    return argv[:1] == ["--complete"] and len(argv) == 3
+
+
 def split_flags(argv: list[str]) -> tuple[list[str], list[str]]:
     """Hydra's flags with their values, and the overrides; Hydra needs each kind in one block."""
     flags: list[str] = []

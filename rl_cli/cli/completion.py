@@ -19,9 +19,6 @@ from rl_cli.core import terminal
 from rl_cli.core.errors import BadInput
 from rl_cli.storage import run_names
 
-ASK = "--complete"
-"""The option by which the scripts ask: --complete <shell> <line up to the cursor>."""
-
 BASH = """\
 _rl_cli() {
     local IFS=$'\\n'

@@ -7,8 +7,14 @@ import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from rl_cli.cli import completion, compose, hydra_errors
-from rl_cli.cli.arguments import check_flags, is_asked, plain_overrides, split_flags
+from rl_cli.cli import compose, hydra_errors
+from rl_cli.cli.arguments import (
+    asks_to_complete,
+    check_flags,
+    is_asked,
+    plain_overrides,
+    split_flags,
+)
 from rl_cli.cli.numbers import expanded
 from rl_cli.cli.option_forms import check_forms
 from rl_cli.config.schema import Key, keys, suggest
@@ -43,7 +49,9 @@ def run(
         several: called with the paths; what is called in place of `task`, if they name several runs.
 
     """
-    if argv[:1] == [completion.ASK] and len(argv) == 3:
+    if asks_to_complete(argv):
+        from rl_cli.cli import completion
+
         return completion.answer(*argv[1:])
     if not argv or is_asked(argv):
         from rl_cli.cli.layout import show

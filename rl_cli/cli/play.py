@@ -5,8 +5,15 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from rl_cli.cli import completion, compose, config_groups, entry, hydra_errors, user_files
-from rl_cli.cli.arguments import check_flags, is_asked, plain_overrides, split_flags, value_of
+from rl_cli.cli import compose, config_groups, entry, hydra_errors, user_files
+from rl_cli.cli.arguments import (
+    asks_to_complete,
+    check_flags,
+    is_asked,
+    plain_overrides,
+    split_flags,
+    value_of,
+)
 from rl_cli.cli.group_names import resolve
 from rl_cli.cli.numbers import expanded
 from rl_cli.cli.option_forms import check_forms
@@ -20,7 +27,9 @@ main = entry.play
 
 def run(argv: list[str]) -> int:
     """Run a command line. Returns the exit code."""
-    if argv[:1] == [completion.ASK] and len(argv) == 3:
+    if asks_to_complete(argv):
+        from rl_cli.cli import completion
+
         return completion.answer(*argv[1:])
     if is_asked(argv):
         from rl_cli.cli.help import play_help

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from rl_cli import algos
 from rl_cli.cli import (
-    completion,
     compose,
     config_groups,
     entry,
@@ -21,7 +20,7 @@ from rl_cli.cli import (
     recorded_runs,
     user_files,
 )
-from rl_cli.cli.arguments import is_asked, value_of
+from rl_cli.cli.arguments import asks_to_complete, is_asked, value_of
 from rl_cli.cli.sweepers import JobFailed
 from rl_cli.cli.train_task import TrainTask
 from rl_cli.core import stop_signals, terminal
@@ -40,7 +39,9 @@ main = entry.train
 
 def run(argv: list[str]) -> int:
     """Run a command line. Returns the exit code."""
-    if argv[:1] == [completion.ASK] and len(argv) == 3:
+    if asks_to_complete(argv):
+        from rl_cli.cli import completion
+
         return completion.answer(*argv[1:])
     if is_asked(argv):
         from rl_cli.cli.help import answer_train
@@ -53,6 +54,8 @@ def run(argv: list[str]) -> int:
         return 0
     with hydra_errors.reported(argv, lambda: hydra_errors.training_keys(argv)) as code:
         if argv[:1] == ["--completion"]:
+            from rl_cli.cli import completion
+
             return completion.script(argv[1] if len(argv) > 1 else "")
         words = _checked([word for word in argv if word != DOCTOR])
         if DOCTOR in argv:
