@@ -63,8 +63,29 @@ def usable() -> list[str]:
 
 
 def load(name: str) -> type[Algorithm[Any]]:
-    """The algorithm class called `name`. Raises BadInput: there is none; suggests the nearest name."""
-    return REGISTRY.load(name)
+    """The algorithm class called `name`.
+
+    Raises:
+        BadInput: there is none, which suggests the nearest name; or the class lacks what an algorithm needs.
+
+    """
+    found = REGISTRY.load(name)
+    if (lack := _lack(found)) is not None:
+        raise REGISTRY.unusable(name, lack)
+    return found
+
+
+def _lack(cls: type[Algorithm[Any]]) -> str | None:
+    """What a class of another package lacks."""
+    config = getattr(cls, "Config", None)
+    if not (isinstance(config, type) and issubclass(config, AlgoConfig)):
+        return "has no Config, a subclass of AlgoConfig"
+    if "__pydantic_fields__" not in vars(config) and vars(config).get("__annotations__"):
+        return f"has keys in {config.__name__} that are not read: the class needs @schema"
+    if not getattr(cls, "supports", ()):
+        return "does not name in supports the kinds of action that it takes"
+    missing = sorted(getattr(cls, "__abstractmethods__", ()))
+    return f"does not define {', '.join(missing)}" if missing else None
 
 
 def config_class(name: str) -> type[AlgoConfig]:

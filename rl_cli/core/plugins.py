@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
-from rl_cli.core.errors import BadInput, RunError, did_you_mean
+from rl_cli.core.errors import BadInput, RunError, did_you_mean, first_line
 
 T = TypeVar("T")
 
@@ -70,14 +70,17 @@ class Registry(Generic[T]):
             return self._class_in(importlib.import_module(f"{self.package}.{name}"))
         try:
             found = _installed(self.group)[name].load()
-        except Exception as error:
-            problem = f"cannot be imported: {type(error).__name__}: {error}"
-            raise self._unusable(name, problem) from error
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # also SystemExit, of a script
+            problem = f"cannot be imported: {type(error).__name__}: {first_line(error)}"
+            raise self.unusable(name, problem) from error
         if not (isinstance(found, type) and self.accepts(found)):
-            raise self._unusable(name, f"is {found!r}, which is no class of a {self.kind}")
+            raise self.unusable(name, f"is {found!r}, which is no class of a {self.kind}")
         return found
 
-    def _unusable(self, name: str, problem: str) -> BadInput:
+    def unusable(self, name: str, problem: str) -> BadInput:
+        """The error for an installed class that cannot be used."""
         return BadInput(
             f"the {self.kind} {name} {problem}",
             self.key.format(name),

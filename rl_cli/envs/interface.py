@@ -96,10 +96,19 @@ def rows_of(space: gym.Space[Any], obs: Any) -> list[Any] | None:
         return None
     if extra != 1:
         raise ValueError(f"an observation has the space {space}")
-    if isinstance(space, spaces.Dict | spaces.Tuple) and not isinstance(obs, list):
-        size = len(_leaves(space, obs)[0][1])
-        return list(gym.vector.utils.iterate(gym.vector.utils.batch_space(space, size), obs))
-    return list(obs)
+    if isinstance(obs, list) or not isinstance(space, spaces.Dict | spaces.Tuple):
+        return list(obs)
+    size = next(len(part) for leaf, part in _leaves(space, obs) if leaf.shape is not None)
+    return [_row(space, obs, i) for i in range(size)]
+
+
+def _row(space: gym.Space[Any], obs: Any, i: int) -> Any:
+    """Observation i of a batch, whose innermost parts have the envs as their first axis."""
+    if isinstance(space, spaces.Dict):
+        return {key: _row(inner, obs[key], i) for key, inner in space.items()}
+    if isinstance(space, spaces.Tuple):
+        return tuple(_row(inner, part, i) for inner, part in zip(space, obs, strict=True))
+    return obs[i]
 
 
 def _leaves(space: gym.Space[Any], obs: Any) -> list[tuple[gym.Space[Any], Any]]:
@@ -112,13 +121,19 @@ def _leaves(space: gym.Space[Any], obs: Any) -> list[tuple[gym.Space[Any], Any]]
 
 
 def _extra_axes(space: gym.Space[Any], obs: Any) -> int:
-    """Axes of `obs` in front of those of the space. -1: its shape is another one."""
+    """Axes of `obs` in front of those of the space. -1: its shape is another one.
+
+    Parts without a fixed shape (Text, Sequence, Graph) do not count: their values have axes of their own.
+    """
     if isinstance(space, spaces.Dict | spaces.Tuple) and isinstance(obs, list):
         return 1
     try:
-        found = {_extra_of_leaf(*leaf) for leaf in _leaves(space, obs)}
+        leaves = _leaves(space, obs)
+        found = {_extra_of_leaf(*leaf) for leaf in leaves if leaf[0].shape is not None}
     except (KeyError, IndexError, TypeError):
         return -1
+    if not found:
+        return int(isinstance(obs, list))
     return found.pop() if len(found) == 1 else -1
 
 

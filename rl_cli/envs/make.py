@@ -32,7 +32,7 @@ EXTRAS = {"mujoco": "mujoco", "ale": "atari", "minatar": "minatar", "atari": "at
 
 RESERVED_KWARGS = {
     "max_episode_steps": "use env.max_episode_steps",
-    "render_mode": "use video.every, or rl-eval render=human",
+    "render_mode": "use video.every, or rl-eval render=human; rgb_array is accepted, for wrappers that read frames",
 }
 
 
@@ -106,9 +106,7 @@ def _make(cfg: EnvConfig, render_mode: str | None) -> Env:
     if ":" in cfg.id:
         import_from_here()
     _register_extras(cfg.id)
-    for name, instead in RESERVED_KWARGS.items():
-        if name in cfg.kwargs:
-            raise BadInput(f"env.kwargs cannot set {name}", f"env.kwargs.{name}", instead)
+    arguments = _arguments(cfg, render_mode)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         register_by_entry_point(cfg.id)
@@ -116,13 +114,20 @@ def _make(cfg: EnvConfig, render_mode: str | None) -> Env:
             cfg.id,
             max_episode_steps=cfg.max_episode_steps,
             disable_env_checker=True,
-            # envs without a renderer may not accept the argument
-            **({} if render_mode is None else {"render_mode": render_mode}),
-            **cast(dict[str, Any], cfg.kwargs),
+            **arguments,
         )
         _give_own_spaces(env.unwrapped)
     env = apply_wrappers(require_spaces(env, cfg.id), cfg)
     return Checked(require_spaces(env, cfg.id))
+
+
+def _arguments(cfg: EnvConfig, render_mode: str | None) -> dict[str, Any]:
+    """Arguments of the env; without `render_mode`, an env without a renderer may not accept that one."""
+    given = cast(dict[str, Any], cfg.kwargs)
+    for name, instead in RESERVED_KWARGS.items():
+        if name in given and (name, given[name]) != ("render_mode", "rgb_array"):
+            raise BadInput(f"env.kwargs cannot set {name}", f"env.kwargs.{name}", instead)
+    return given if render_mode is None else given | {"render_mode": render_mode}
 
 
 def _give_own_spaces(env: Any) -> None:

@@ -91,4 +91,7 @@ def _made(make: Callable[..., Any], env: Env, name: str, kwargs: Mapping[str, An
         if isinstance(error, RunError) or is_signal(error):
             raise
         what = f"{name} cannot be made: {type(error).__name__}: {first_line(error)}"
-        raise BadInput(what, where, "see the documentation of the wrapper") from None
+        fix = "see the documentation of the wrapper"
+        if "render_mode" in what and env.render_mode is None:
+            fix = "give the env a renderer: env.kwargs.render_mode=rgb_array"
+        raise BadInput(what, where, fix) from None

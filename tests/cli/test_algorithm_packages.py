@@ -23,9 +23,32 @@ class Bounded(Reinforce):
     """REINFORCE of the lab."""
     Config = BoundedConfig
 '''
+LACKING = """
+from rl_cli.algos.base import Algorithm
+from rl_cli.config.algorithm import AlgoConfig
+
+class NoConfig(Algorithm):
+    supports = ("discrete",)
+
+class Unread(AlgoConfig):
+    bound: float = 1.0
+
+class NoSchema(NoConfig):
+    Config = Unread
+
+class NoKinds(Algorithm):
+    Config = AlgoConfig
+
+class NoMethods(NoConfig):
+    Config = AlgoConfig
+    def act(self, obs, step):
+        return obs
+"""
 FILES = {
     "__init__.py": "",
     "bounded.py": CODE,
+    "lacking.py": LACKING,
+    "exits.py": "raise SystemExit(3)",
     "conf/algo/bounded.yaml": "defaults: [reinforce, _self_]\nname: bounded\nbound: 2.0\n",
     "conf/hparams/bounded_cartpole.yaml": "# @package _global_\nalgo: {bound: 0.5}\n",
     "conf/experiment/lab.yaml": "# @package _global_\n# A short run.\ndefaults:\n"
@@ -36,7 +59,15 @@ ENTRIES = {
     "bare": "lab_algos.bounded:Bounded",
     "broken": "lab_algos.no_such_module:Broken",
     "gone": "no_such_package.algos:Gone",
+    "exits": "lab_algos.exits:Any",
 }
+PROBLEMS = {
+    "NoConfig": "has no Config, a subclass of AlgoConfig",
+    "NoSchema": "has keys in Unread that are not read: the class needs @schema",
+    "NoKinds": "does not name in supports the kinds of action that it takes",
+    "NoMethods": "does not define predict, update",
+}
+ENTRIES |= {name.lower(): f"lab_algos.lacking:{name}" for name in PROBLEMS}
 
 
 @pytest.fixture
@@ -75,6 +106,8 @@ def test_help_shows_what_works_and_names_what_does_not(package, capfd):
     assert "algo.bound                2.0" in text
     assert "the algorithm broken cannot be imported" in text
     assert "A short run." in text
+    for name, problem in PROBLEMS.items():
+        assert f"the algorithm {name.lower()} {problem}" in " ".join(text.split())
     assert rl_train.run(["--cfg", "job", "algo=ppo"]) == 0
 
 
@@ -88,7 +121,12 @@ def test_algorithm_without_yaml_is_named_as_such(package, capfd):
 def test_unknown_key_is_answered_in_spite_of_damaged_packages(package, capfd):
     assert rl_train.run(["algo=ppo", "algo.bound=3"]) == 2
     assert "a key of algo=bare and algo=bounded" in capfd.readouterr().err
-    assert set(algos.names()) - set(algos.usable()) == {"broken", "gone"}
+    assert set(algos.names()) - set(algos.usable()) == {
+        "broken",
+        "gone",
+        "exits",
+        *map(str.lower, PROBLEMS),
+    }
 
 
 def test_folders_of_packages_are_found_without_importing_them(package):

@@ -26,7 +26,8 @@ OUTSIDE = {
         "NUMBER = 3\n"
         "class Strict:\n    widget = True\n    def __init__(self, context, n):\n        int(n)\n"
     ),
-    "broken_of_test.py": "raise RuntimeError('no driver')\n",
+    "broken_of_test.py": "raise RuntimeError('no driver\\nsecond line')\n",
+    "exits_of_test.py": "raise SystemExit(3)\n",
     "outside-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: outside\nVersion: 1.0\n",
 }
 
@@ -41,7 +42,7 @@ def registry(tmp_path, monkeypatch):
     group = f"rl_cli.test.{tmp_path.name}"  # entry points are cached by group
     entries = (
         f"[{group}]\ncounter = outside_of_test:Counter\nbroken = broken_of_test:Any\n"
-        "missing = outside_of_test:Missing\ntimer = outside_of_test:Counter\n"
+        "exits = exits_of_test:Any\nmissing = outside_of_test:Missing\ntimer = outside_of_test:Counter\n"
         "other = outside_of_test:NUMBER\nstrict = outside_of_test:Strict\n"
     )
     files = {**SHIPPED, **OUTSIDE, "outside-1.0.dist-info/entry_points.txt": entries}
@@ -62,7 +63,12 @@ def refusal(action):
 
 
 def test_names_are_modules_without_the_shared_ones_and_entry_points(registry):
-    assert registry.names() == ["broken", "counter", "lazy", "missing", "other", "strict", "timer"]
+    assert registry.names() == [
+        "broken",
+        "counter",
+        "exits",
+        *("lazy", "missing", "other", "strict", "timer"),
+    ]
 
 
 def test_factory_constructs_with_the_context_first_and_the_settings_by_name(registry):
@@ -83,10 +89,13 @@ def test_shipped_class_has_the_name_of_its_module_and_precedes_an_entry_point(re
     ("name", "fix"),
     [
         ("tiner", "did you mean timer?"),
-        ("xyzzy", "one of: broken, counter, lazy, missing, other, strict, timer"),
-        ("shared", "one of: broken, counter, lazy, missing, other, strict, timer"),
-        ("plugins_of_test.timer", "one of: broken, counter, lazy, missing, other, strict, timer"),
-        ("os", "one of: broken, counter, lazy, missing, other, strict, timer"),
+        ("xyzzy", "one of: broken, counter, exits, lazy, missing, other, strict, timer"),
+        ("shared", "one of: broken, counter, exits, lazy, missing, other, strict, timer"),
+        (
+            "plugins_of_test.timer",
+            "one of: broken, counter, exits, lazy, missing, other, strict, timer",
+        ),
+        ("os", "one of: broken, counter, exits, lazy, missing, other, strict, timer"),
     ],
 )
 def test_unknown_name_is_refused_and_modules_cannot_be_named(registry, name, fix):
@@ -137,6 +146,7 @@ def test_class_without_settings_is_described_as_such(registry):
     ("name", "problem"),
     [
         ("broken", "RuntimeError: no driver"),
+        ("exits", "SystemExit: 3"),
         ("missing", "AttributeError: module 'outside_of_test' has no attribute 'Missing'"),
     ],
 )

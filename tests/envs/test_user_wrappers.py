@@ -99,6 +99,7 @@ def test_first_wrapper_is_innermost_and_gets_its_arguments():
         (f"{HERE}:RUN", ["is no class"]),
         (f"{HERE}:number", ["returned float", "subclass of gymnasium.Wrapper"]),
         ("gymnasium.wrappers:NormalizeObservation", ["conflicts", "env.normalize_obs=true"]),
+        ("gymnasium.wrappers:AddRenderObservation", ["env.kwargs.render_mode=rgb_array"]),
         ("Twice", ["module:Class", "Twice"]),
         ({"amount": 3}, ["module:Class"]),
     ],
@@ -108,6 +109,17 @@ def test_wrapper_that_cannot_be_made_is_refused_with_what_to_write(entry, words)
         rewards(entry)
     text = " ".join([refused.value.what, refused.value.where, refused.value.fix])
     assert all(word in text for word in words), text
+
+
+def test_frames_of_the_renderer_are_observations_of_a_wrapper_that_reads_them():
+    wrappers = ["gymnasium.wrappers:AddRenderObservation"]
+    changes = {"wrappers": wrappers, "grayscale": True, "resize": 20}
+    cfg = env_config("CartPole-v1", kwargs={"render_mode": "rgb_array"}, **changes)
+    frames = VectorEnv(cfg, [0]).reset()
+    assert frames.shape == (1, 1, 20, 20)
+    assert 150 < frames.mean() < 255 > frames.min()  # the cart in front of white
+    with pytest.raises(BadInput, match="env.kwargs cannot set render_mode"):
+        make_env(env_config("CartPole-v1", kwargs={"render_mode": "human"}))
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -84,13 +84,36 @@ class Parts(Camera):
         return self._frame(), float(action.sum()) * self.t, self.t == 8, False, {}
 
 
+class Words(Parts):
+    """Two parts that a network reads, and parts without a fixed size, each of another length at each step."""
+
+    observation_space = spaces.Dict(
+        {
+            "gear": spaces.Discrete(3, start=2),
+            "pair": spaces.Tuple((spaces.Box(-9.0, 9.0, (2,), np.float64), spaces.Text(9))),
+            "seen": spaces.Sequence(spaces.Discrete(5)),
+            "map": spaces.Graph(spaces.Box(0, 1, (2,)), None),
+        }
+    )
+
+    def _frame(self):
+        nodes = np.zeros((self.t + 1, 2), np.float32)
+        speed, word = self.np_random.normal(size=2), "go" * (self.t // 2)
+        return {
+            **{"gear": 2 + self.t % 3, "pair": (speed, word), "seen": (1,) * self.t},
+            "map": spaces.GraphInstance(nodes, None, None),
+        }
+
+
 gym.register("Camera-v0", Camera)
 gym.register("Parts-v0", Parts)
+gym.register("Words-v0", Words)
 
 CASES = {
     "frames": ("Camera-v0", {"grayscale": True, "resize": 36, "frame_stack": 3}),
     "parts": ("Parts-v0", {"scale_actions": True, "frame_stack": 2, "normalize_obs": True}),
     "clipped": ("Parts-v0", {}),
+    "left out": ("Words-v0", {"frame_stack": 2}),
     "skipped": ("Pendulum-v1", {"frame_skip": 4, "max_episode_steps": 60, "scale_actions": True}),
 }
 
