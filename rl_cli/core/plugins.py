@@ -76,7 +76,7 @@ class Registry(Generic[T]):
             problem = f"cannot be imported: {type(error).__name__}: {first_line(error)}"
             raise self.unusable(name, problem) from error
         if not (isinstance(found, type) and self.accepts(found)):
-            raise self.unusable(name, f"is {found!r}, which is no class of a {self.kind}")
+            raise self.unusable(name, f"is {found!r}: no {self.kind} class")
         return found
 
     def unusable(self, name: str, problem: str) -> BadInput:

@@ -43,7 +43,7 @@ def dropped_notes(env: gym.Env[Any, Any]) -> list[str]:
     """
     dropped = env.encoder.dropped if isinstance(env, EncodedObservations) else []
     return [
-        f"{part.name} of the observations is left out: no network here reads {_short(part)}"
+        f"{'part ' * part.name[:1].isdigit()}{part.name} of the observations is left out: no network here reads {_short(part)}"
         for part in dropped
     ]
 

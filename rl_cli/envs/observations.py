@@ -24,7 +24,10 @@ from rl_cli.envs.images import ImageForm, image_form
 Env = gym.Env[Any, Any]
 Space = gym.Space[Any]
 
-SUPPORTED = "supported: Box, Discrete, MultiBinary, MultiDiscrete, and Dict or Tuple of these"
+SUPPORTED = (
+    "supported: Box, Discrete, MultiBinary, MultiDiscrete, and Dict or Tuple of these; a wrapper "
+    "(env.wrappers) can turn others into one of them"
+)
 
 
 class Leaf(NamedTuple):

@@ -58,7 +58,7 @@ def _action_spec(env: Env, cfg: EnvConfig) -> ActionSpec:
     raise BadInput(
         f"the action space of {cfg.id} is {space}",
         f"env.id={cfg.id}",
-        "supported: Discrete, MultiDiscrete, MultiBinary and Box; wrap the env so that its actions are one",
+        "supported: Discrete, MultiDiscrete, MultiBinary and Box; a wrapper (env.wrappers) can turn others into one of them",
     )
 
 

@@ -196,6 +196,8 @@ def _replay(env: Any, recording: Recording, video: Mp4) -> Episode:
 
 
 def _without_screen() -> None:
+    # gymnasium sets it when it is imported; a call of the API before this one may have restored the variables
+    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
     if not os.environ.get("DISPLAY") and sys.platform.startswith("linux"):
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
         os.environ.setdefault("MUJOCO_GL", "egl")  # read when a renderer is made

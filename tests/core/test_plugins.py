@@ -159,7 +159,7 @@ def test_entry_point_that_cannot_be_imported_is_refused(registry, name, problem)
 def test_entry_point_that_is_no_class_is_refused(registry):
     what, where, _ = refusal(lambda: registry.factories({"other": {}}))
     assert (what, where) == (
-        "the widget other is 3, which is no class of a widget",
+        "the widget other is 3: no widget class",
         "widgets.other",
     )
 

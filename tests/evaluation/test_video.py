@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import weakref
@@ -98,7 +99,10 @@ def decoded(path):
     return (width, height), fps, frames
 
 
-def test_video_contains_every_frame_of_an_episode(tmp_path):
+def test_video_contains_every_frame_of_an_episode(tmp_path, monkeypatch):
+    monkeypatch.delenv(
+        "PYGAME_HIDE_SUPPORT_PROMPT", raising=False
+    )  # as a call from Python leaves it
     path = tmp_path / "videos" / "episode.mp4"
     (episode,) = record_videos("CartPole-v1", path)
     size, fps, frames = decoded(path)
@@ -109,6 +113,7 @@ def test_video_contains_every_frame_of_an_episode(tmp_path):
     assert frames[0].max() > 200  # the background is light
     assert (frames[0] != frames[-1]).any()
     assert [p.name for p in path.parent.iterdir()] == ["episode.mp4"]
+    assert os.environ["PYGAME_HIDE_SUPPORT_PROMPT"]
 
 
 def test_recorded_episodes_equal_evaluated_ones(tmp_path):
