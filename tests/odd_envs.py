@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import warnings
 from typing import NamedTuple
 
@@ -70,6 +71,17 @@ def _change_settings():
     np.seterr(all="raise")
     warnings.simplefilter("error")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _change_interpreter()
+
+
+def _change_interpreter():
+    """What writes, imports, child processes and the end of the process need."""
+    sys.excepthook = sys.unraisablehook = threading.excepthook = None
+    warnings.showwarning = None
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    os.umask(0o777)
+    sys.path.clear()
 
 
 class Odd(gym.Env):

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from rl_cli.api.isolation import isolated
 from rl_cli.api.words import words_of
-from rl_cli.core.start_folder import remembered
 from rl_cli.storage import checkpoint_reader
 from rl_cli.storage.run_names import find_run
 
@@ -66,10 +65,11 @@ def load(
 
     """
     from rl_cli.core import devices
+    from rl_cli.core.process_settings import guarded
     from rl_cli.evaluation.agent import load_agent
 
     devices.require_driver(device)
-    with remembered():
+    with guarded():
         place = Path(find_run(os.fspath(run), f"run={run}"))
         folder = checkpoint_reader.find(place, str(checkpoint))
         return load_agent(folder, dict(env or {}), device)

@@ -65,4 +65,4 @@ def _main(module: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback while the interpreter ends
     sys.stdout, sys.stderr = streams  # an env may have put its own in their place
     ending.end_in_time(code)
-    sys.exit(code)
+    raise SystemExit(code)  # not sys.exit, which an env may have replaced

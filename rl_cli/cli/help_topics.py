@@ -236,7 +236,7 @@ def default_values(name: str, folders: list[Path] | None = None) -> dict[str, An
 def _first_comment(group: str, name: str, folders: list[Path]) -> str:
     """The comment in the first line of a group's file, which describes it."""
     path = next(p for f in folders if (p := f / group / f"{name}.yaml").is_file())
-    lines = path.read_text(errors="replace").splitlines()
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     shown = (line for line in lines if not line.startswith(("# @package", "# status:")))
     first, *_ = [*shown, ""]
     return first.removeprefix("# ").split(": rl-train")[0] if first.startswith("#") else ""

@@ -61,7 +61,7 @@ def reproduce(argv: list[str]) -> int:
     run_dir = value_of(argv, "run_dir")
     where = None if run_dir in (None, "null") else hydra_errors.unquoted(run_dir or "")
     folder = folder.absolute()
-    outcome = _train(config, typed, labels, {"resume": None, "run_dir": where})
+    outcome = _train(config, typed, labels, {"resume": None, "run_dir": where}, folder)
     return outcome.exit_code or _compare(folder, Path(outcome.run_dir))
 
 
@@ -94,7 +94,11 @@ def _folder(argv: Sequence[str], key: str) -> Path:
 
 
 def _train(
-    config: dict[str, Any], typed: dict[str, Any], labels: Labels, how: dict[str, Any]
+    config: dict[str, Any],
+    typed: dict[str, Any],
+    labels: Labels,
+    how: dict[str, Any],
+    repeats: Path | None = None,
 ) -> Outcome:
     from rl_cli.envs import trust
     from rl_cli.training import experiment
@@ -108,7 +112,7 @@ def _train(
         if name.startswith("env."):
             set_value(typed_env, name.removeprefix("env."), value)
     trust.require_confirmed(cfg.env, typed_env)
-    return experiment.train(cfg, config, labels)
+    return experiment.train(cfg, config, labels, repeats)
 
 
 def _overrides(argv: list[str], own_key: str, labels: Labels, folder: Path) -> dict[str, Any]:

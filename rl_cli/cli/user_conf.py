@@ -53,7 +53,7 @@ def require_small(file: Path) -> None:
     if status.st_size > MAX_YAML_BYTES:
         raise _refusal(file, f"larger than {MAX_YAML_BYTES:,} bytes", "", "split it")
     try:
-        node = yaml.compose(file.read_text(), yaml.SafeLoader)
+        node = yaml.compose(file.read_text(encoding="utf-8"), yaml.SafeLoader)
         too_many = node is not None and _size(node, {}) > MAX_VALUES
     except RecursionError:
         raise _refusal(file, "nested too deeply", "", "flatten it") from None

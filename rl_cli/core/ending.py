@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-import time
+from time import sleep  # an env may replace time.sleep
 
 from rl_cli.core import terminal
 
@@ -22,7 +22,7 @@ def end_in_time(code: int) -> None:
 
 
 def _end(code: int) -> None:
-    time.sleep(SECONDS)
+    sleep(SECONDS)
     main = threading.main_thread()
     running = [t.name for t in threading.enumerate() if not t.daemon and t is not main]
     what = f"threads that still run: {', '.join(running)}" if running else "an exit function"

@@ -74,7 +74,7 @@ class RunError(Exception):
 
     def locate(self, place: str, kept: str) -> None:
         """Put a place in front of `where`, and name the checkpoint to resume from."""
-        self.where, self.kept = f"{place}, {self.where}", kept
+        self.where, self.kept = ", ".join(filter(None, [place, self.where])), kept
 
     def __str__(self) -> str:
         lines = [f"error: {plain(self.what)}"]

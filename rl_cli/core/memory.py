@@ -54,7 +54,7 @@ def _of_groups(root: Path) -> list[int]:
     """Limits of this process's control groups (Linux) and their parents; "max" means no limit."""
     found: list[int] = []
     with contextlib.suppress(OSError):
-        for line in (root / "proc/self/cgroup").read_text().splitlines():
+        for line in (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines():
             _, kinds, path = line.split(":", 2)
             unified = kinds == ""
             if not unified and "memory" not in kinds.split(","):
@@ -64,7 +64,7 @@ def _of_groups(root: Path) -> list[int]:
             group = mount / path.lstrip("/")
             for folder in (group, *group.parents):
                 with contextlib.suppress(OSError, ValueError):
-                    found.append(int((folder / name).read_text()))
+                    found.append(int((folder / name).read_text(encoding="utf-8")))
                 if folder == mount:
                     break
     return found

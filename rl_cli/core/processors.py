@@ -28,7 +28,7 @@ def number_of(threads: int | str) -> int:
 def cpuinfo() -> tuple[str, ...]:
     """The lines of /proc/cpuinfo about the first processor; empty without such a file (not Linux)."""
     try:
-        text = Path("/proc/cpuinfo").read_text()
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         return ()
     return tuple(text.partition("\n\n")[0].splitlines())

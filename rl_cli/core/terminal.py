@@ -26,6 +26,9 @@ WAIT_SECONDS = 5.0
 BLOCK = 4096
 """Bytes of one write: a pipe that is ready takes so many without blocking (PIPE_BUF of Linux)."""
 
+COPIES = 64
+"""Least number of a copied file descriptor: code that closes or counts the lowest ones does not meet it."""
+
 GONE = (errno.EPIPE, errno.EIO, errno.EBADF, errno.ENXIO, errno.ECONNRESET)
 """Errors after which nothing more is written. After others, a full disk say, the next write is tried."""
 
@@ -58,17 +61,21 @@ class GuardedStream(io.TextIOBase):
 
     Args:
         stream: the stream of the interpreter; None: the process was started without one.
+        copied: write to a copy of its file descriptor. Code of an env may close or redirect the stream's own, and
+            the next file that is opened would get its number, and with it what is printed.
 
     """
 
-    def __init__(self, stream: TextIO | None) -> None:
+    def __init__(self, stream: TextIO | None, copied: bool = False) -> None:
         self.stream, self.pending, self.gone = stream, "", stream is None
         self.stalled = False  # the reader has not read for WAIT_SECONDS
         self.fd: int | None = None  # None: no file, or no way to wait for it
+        self.own: int | None = None  # of the stream
         if stream is not None and hasattr(select, "poll"):
             with contextlib.suppress(OSError, ValueError, AttributeError):
                 stream.flush()
-                self.fd = stream.fileno()
+                self.own = stream.fileno()
+                self.fd = _copy(self.own) if copied else self.own
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
@@ -90,6 +97,12 @@ class GuardedStream(io.TextIOBase):
         if self.stream is None:
             raise io.UnsupportedOperation("fileno")
         return self.stream.fileno()
+
+    def release(self) -> None:
+        """Close the copied descriptor; nothing more is written."""
+        if self.fd is not None and self.fd >= COPIES:
+            os.close(self.fd)
+        self.fd, self.gone = None, True
 
     def isatty(self) -> bool:
         with contextlib.suppress(OSError, ValueError):
@@ -118,6 +131,10 @@ class GuardedStream(io.TextIOBase):
                 self.stream.write(data.decode(self.encoding))
                 self.stream.flush()
         except OSError as error:
+            if error.errno == errno.EBADF and self.own is not None and self.fd != self.own:
+                self.fd, self.pending = self.own, text  # code of an env has closed the copy
+                self.put("", wait)
+                return
             self.gone = error.errno in GONE
         except (ValueError, LookupError):  # the stream was closed; an unknown encoding
             self.gone = True
@@ -136,6 +153,15 @@ class GuardedStream(io.TextIOBase):
                 return
             time.sleep(0.01)
         self.stalled = False
+
+
+def _copy(fd: int) -> int:
+    """A copy of a file descriptor that child programs do not inherit; itself where there is none."""
+    with contextlib.suppress(ImportError, OSError):
+        import fcntl
+
+        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, COPIES)
+    return fd
 
 
 def _is_ready(fd: int, deadline: float | None) -> bool:
@@ -165,7 +191,7 @@ def protect() -> tuple[Any, Any]:
 
 
 def _guarded(stream: Any) -> Any:
-    return stream if isinstance(stream, GuardedStream) else GuardedStream(stream)
+    return stream if isinstance(stream, GuardedStream) else GuardedStream(stream, copied=True)
 
 
 def _report_thread(args: threading.ExceptHookArgs) -> None:
@@ -191,6 +217,9 @@ def to_file(path: str) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
     with contextlib.suppress(OSError):
         handle = os.open(path, flags, 0o666)
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, GuardedStream):
+                stream.release()
         for fd in (1, 2):
             os.dup2(handle, fd)
         os.close(handle)
@@ -248,6 +277,7 @@ def _print(stream: Any, lines: tuple[str, ...] | list[str], wait: float | None) 
 
 def urgent(line: str) -> None:
     """Print a line on standard error from a signal handler: without a buffer, without waiting."""
+    fd = getattr(sys.stderr, "fd", None) if isinstance(sys.stderr, GuardedStream) else 2
     with contextlib.suppress(OSError):
-        if not hasattr(select, "poll") or _is_ready(2, 0.0):
-            os.write(2, f"{line}\n".encode("ascii", PLAIN_SIGNS_ERRORS))
+        if fd is not None and (not hasattr(select, "poll") or _is_ready(fd, 0.0)):
+            os.write(fd, f"{line}\n".encode("ascii", PLAIN_SIGNS_ERRORS))

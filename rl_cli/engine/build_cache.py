@@ -72,7 +72,7 @@ def load(*sources: Path, flags: tuple[str, ...] = ()) -> Library:
 
     """
     flags = (*FLAGS, *flags)
-    texts = [source.read_text() for source in sources]
+    texts = [source.read_text(encoding="utf-8") for source in sources]
     path = cache_folder() / f"{sources[0].stem}_{digest(*texts, *flags, machine())}.so"
     if (library := loaded(path)) is not None:
         return library

@@ -100,7 +100,7 @@ def _work(job: Job, pipe: Connection) -> None:
     signal.signal(signal.SIGTERM, lambda *_: os.killpg(0, signal.SIGKILL))
     processes.end_with_parent(signal.SIGTERM)
     torch.set_num_threads(1)  # the other threads of OpenMP do not exist in a forked process
-    nowhere = open(os.devnull, "w")  # noqa: SIM115  a lock of the progress display may be held
+    nowhere = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  a lock of the progress display may be held
     sys.stdout = sys.stderr = nowhere
     problem = ""
     try:

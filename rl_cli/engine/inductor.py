@@ -51,7 +51,7 @@ UNUSED_FLAGS = ("g1", "Wall", "pedantic")
 
 def build_digest() -> str:
     """Text of everything a library depends on besides its arithmetic and the machine."""
-    return Path(__file__).read_text() + RUNTIME.read_text()
+    return Path(__file__).read_text(encoding="utf-8") + RUNTIME.read_text(encoding="utf-8")
 
 
 def build(
@@ -148,7 +148,7 @@ def generate(
     files = [Path(file) for file in files]
     (page,) = (file for file in files if file.name.endswith(".wrapper.cpp"))
     (flags,) = (file for file in files if file.name.endswith("_linker_flags.json"))
-    return page.read_text(), json.loads(flags.read_text())
+    return page.read_text(encoding="utf-8"), json.loads(flags.read_text(encoding="utf-8"))
 
 
 def with_own_runtime(page: str, constants: Mapping[str, torch.Tensor]) -> str:
@@ -163,7 +163,7 @@ def with_own_runtime(page: str, constants: Mapping[str, torch.Tensor]) -> str:
         raise Unsupported("unknown page format")
     kernels, model = rest[0].split(MODEL, 1)
     declarations, function = model.split(FUNCTION, 1)
-    runtime = RUNTIME.read_text()
+    runtime = RUNTIME.read_text(encoding="utf-8")
     used = set(RUNTIME_NAMES.findall(function.partition(PREFIX)[0]))
     if missing := used - set(RUNTIME_NAMES.findall(runtime)):
         raise Unsupported(sorted(missing)[0])
@@ -209,7 +209,7 @@ def compile_page(source: str, flags: dict[str, Any], scratch: Path, path: Path) 
 
     """
     file = scratch / "step.cpp"
-    file.write_text(source)
+    file.write_text(source, encoding="utf-8")
     code, errors = run_compiler([
         find_compiler(), str(file), "-w", "-Wl,-Bsymbolic,-z,now,--no-as-needed", "-o", str(path),
         *(f"-D{name.strip()}" for name in flags["definitions"]),

@@ -108,7 +108,7 @@ def _files(package: metadata.Distribution) -> list[Path]:
             found.append(path)
         elif path.suffix == ".pth":  # the folder of an editable installation
             with contextlib.suppress(OSError, UnicodeError):
-                for line in path.read_text().splitlines():
+                for line in path.read_text(encoding="utf-8").splitlines():
                     if Path(line).is_dir():
                         found += Path(line).glob("*/*.py")
     ranked = sorted(found, key=lambda path: (len(path.parts), path.name != "__init__.py", path))

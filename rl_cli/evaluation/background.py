@@ -111,7 +111,7 @@ def _run_task(task: Task, pipe: Connection) -> None:
     """In the child: run the task, and send its result."""
     torch.set_num_threads(1)  # OpenMP's worker threads were not copied by the fork
     # The live view's lock may have been held at the fork: a print would block forever.
-    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     last_heartbeat = time.monotonic()
 
     def keep_going() -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,11 @@ import numpy as np
 from rl_cli.config.commands import PlayConfig
 from rl_cli.core import terminal
 from rl_cli.core.command_line import override, pasted
-from rl_cli.core.errors import BadInput, plain
-from rl_cli.core.processes import no_silent_exit
+from rl_cli.core.errors import BadInput, first_line, plain
+from rl_cli.core.interpreter import now
+from rl_cli.core.process_settings import guarded, signal_settings, without_torch
 from rl_cli.core.seeding import seed_globals
-from rl_cli.core.start_folder import absolute, path_here, relative, remembered
+from rl_cli.core.start_folder import absolute, path_here, relative
 from rl_cli.core.types import EnvSpec, Episode, Transition
 from rl_cli.envs.episode_seeds import EpisodeSeeds
 from rl_cli.envs.faults import env_fault, note_of
@@ -26,6 +28,7 @@ from rl_cli.envs.finite_checks import check_reward
 from rl_cli.envs.make import make_env
 from rl_cli.envs.spaces import action_decoder, fps_of, spec_of
 from rl_cli.envs.wrappers import Env
+from rl_cli.evaluation.frames import VideoUnavailable
 from rl_cli.evaluation.keyboard import Keyboard, keyboard_of
 from rl_cli.evaluation.video import Mp4
 from rl_cli.evaluation.watchdog import close_in_time
@@ -49,7 +52,7 @@ def play(cfg: PlayConfig, label: str) -> list[Episode]:
         BadInput: no display, the env renders no images, or its actions have no key assignment.
 
     """
-    with remembered(), no_silent_exit():
+    with guarded():
         return _play(cfg, label)
 
 
@@ -64,8 +67,10 @@ def _play(cfg: PlayConfig, label: str) -> list[Episode]:
     terminal.say(*keyboard.help_lines(), f"{'escape':<12}quit")
     window = Window(plain(f"rl-play {cfg.env.id}"), cfg.fps or fps_of(env, cfg.env))
     try:
-        with _ctrl_c_quits(window):
-            played = Game(cfg, env, spec, keyboard, window, recorder).run()
+        settings = without_torch()
+        settle = functools.partial(settings.settle, terminal.warn)
+        with _ctrl_c_quits(window), settings.keeping(now(signal_settings(has_timer=False))):
+            played = Game(cfg, env, spec, keyboard, window, recorder, settle).run()
     finally:
         if recorder is not None:
             recorder.close()
@@ -168,7 +173,10 @@ class Window:
 
 
 class Recorder:
-    """Writes each episode as mp4, and the transitions of all episodes so far to one file."""
+    """Writes each episode as mp4, and the transitions of all episodes so far to one file.
+
+    An episode whose video cannot be written is played on, and its transitions are kept.
+    """
 
     def __init__(self, folder: Path, spec: EnvSpec, fps: float) -> None:
         self.folder, self.spec, self.fps = folder, spec, fps
@@ -181,17 +189,29 @@ class Recorder:
 
     def add_frame(self, frame: np.ndarray) -> None:
         if self.video is not None:
-            self.video.write(frame)
+            with self._reporting(self.video):
+                self.video.write(frame)
+
+    @contextlib.contextmanager
+    def _reporting(self, video: Mp4) -> Iterator[None]:
+        """Report a video that cannot be written in the body, and write it no more."""
+        try:
+            yield
+        except (VideoUnavailable, OSError, RuntimeError) as error:  # the last: there is no ffmpeg
+            terminal.warn(f"no video of this episode: {plain(first_line(error))}")
+            video.discard()
+            self.video = None
 
     def add(self, row: Transition) -> None:
         self.rows.append(row)
 
     def end(self, length: int) -> None:
         """Write the video and the transitions; an incomplete episode is truncated at its last step."""
-        assert self.video is not None
         if length == 0:
             return self.close()
-        self.video.close()
+        if self.video is not None:
+            with self._reporting(self.video):
+                self.video.close()
         self.video = None
         last = self.rows[-1]
         if not last.terminated:
@@ -221,9 +241,10 @@ class Game:
         keyboard: Keyboard,
         window: Window,
         recorder: Recorder | None,
+        settle: Callable[[], None],
     ) -> None:
         self.cfg, self.env, self.spec, self.keyboard = cfg, env, spec, keyboard
-        self.window, self.recorder = window, recorder
+        self.window, self.recorder, self.settle = window, recorder, settle
         self.decode, self.seeds = action_decoder(env.action_space), EpisodeSeeds(env)
         self.total, self.length = 0.0, 0
         self.played: list[Episode] = []
@@ -300,6 +321,7 @@ class Game:
             frame: Any = self.env.render()
         except BaseException as error:
             raise env_fault(error, "render") from error
+        self.settle()
         if not (isinstance(frame, np.ndarray) and frame.ndim == 3 and frame.shape[2] == 3):
             raise BadInput(
                 f"the env renders {type(frame).__name__}, not (H, W, 3) images",

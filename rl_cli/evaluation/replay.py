@@ -19,14 +19,13 @@ import numpy as np
 from rl_cli.config.commands import ReplayConfig
 from rl_cli.core import devices, terminal
 from rl_cli.core.errors import BadInput, plain
-from rl_cli.core.process_settings import process_settings
-from rl_cli.core.processes import no_silent_exit
-from rl_cli.core.start_folder import absolute, relative, remembered
+from rl_cli.core.process_settings import evaluation_settings, guarded
+from rl_cli.core.start_folder import absolute, relative
 from rl_cli.core.types import Episode
 from rl_cli.envs.faults import note_of
 from rl_cli.evaluation import video
 from rl_cli.evaluation.agent import Agent, load_agent
-from rl_cli.evaluation.evaluator import Evaluator, evaluate
+from rl_cli.evaluation.evaluator import Evaluator, Policy, evaluate
 from rl_cli.evaluation.frames import VideoUnavailable
 from rl_cli.evaluation.watchdog import close_in_time
 from rl_cli.storage import checkpoint_reader
@@ -67,7 +66,7 @@ def replay(cfg: ReplayConfig) -> Evaluation:
         BadInput: the checkpoint does not exist or is broken; the error names the file.
 
     """
-    with remembered(), no_silent_exit():
+    with guarded():
         return _replay(cfg)
 
 
@@ -88,11 +87,14 @@ def _replay(cfg: ReplayConfig) -> Evaluation:
         agent.env_cfg, agent.normalizer, "human" if cfg.render == "human" else None
     )
     try:
-        with process_settings(threads=1):  # fastest for a batch of one observation
-            episodes = evaluate(evaluator, agent.algo.predict, cfg.episodes, cfg.seed, cfg.greedy)
+        with evaluation_settings() as settings:
+            policy = settings.settled(agent.algo.predict, terminal.warn)
+            episodes = evaluate(evaluator, policy, cfg.episodes, cfg.seed, cfg.greedy)
+            settings.settle(terminal.warn, at_once=True)
             summary = summarise(episodes, evaluator.success_at)
             _report(cfg, agent, folder, episodes, summary, output)
-            videos = _record_videos(cfg, agent, output) if cfg.video else ()
+            videos = _record_videos(cfg, agent, policy, output) if cfg.video else ()
+            settings.settle(terminal.warn, at_once=True)
     finally:  # after the results are written: close() of an env may fail, or not return
         if problem := close_in_time(evaluator.env):
             terminal.warn(note_of(problem))
@@ -176,7 +178,9 @@ def _reported(episode: Episode) -> dict[str, Any]:
     return values | ({"info": dict(episode.info)} if episode.info else {})
 
 
-def _record_videos(cfg: ReplayConfig, agent: Agent, output: Path) -> tuple[Path, ...]:
+def _record_videos(
+    cfg: ReplayConfig, agent: Agent, policy: Policy, output: Path
+) -> tuple[Path, ...]:
     """The videos; none if the env cannot be rendered, which is reported."""
     paths = [
         output / f"episode_{cfg.seed + i}.mp4" for i in range(min(cfg.video_episodes, cfg.episodes))
@@ -185,9 +189,7 @@ def _record_videos(cfg: ReplayConfig, agent: Agent, output: Path) -> tuple[Path,
         if path.is_symlink():  # the encoder would write to its target
             path.unlink()
     try:
-        video.record(
-            agent.env_cfg, agent.normalizer, agent.algo.predict, paths, cfg.seed, cfg.greedy
-        )
+        video.record(agent.env_cfg, agent.normalizer, policy, paths, cfg.seed, cfg.greedy)
     except VideoUnavailable as problem:
         terminal.warn(f"no video: {problem}")
         return ()

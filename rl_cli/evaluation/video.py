@@ -22,9 +22,13 @@ from rl_cli.envs.spaces import action_decoder, fps_of
 from rl_cli.evaluation.evaluator import Evaluator, Policy
 from rl_cli.evaluation.frames import FrameConverter, VideoUnavailable
 from rl_cli.evaluation.watchdog import close_in_time
+from rl_cli.storage.atomic_files import free_bytes, megabytes
 
 PARTS = ".*.part.mp4"
 """Names of incomplete videos."""
+
+FULL = 1 << 18
+"""Free bytes below which a disk counts as full: what the encoder could not write was larger than what is free."""
 
 
 class Mp4:
@@ -57,21 +61,56 @@ class Mp4:
         if self.encoder is None:
             height, width = pixels.shape[:2]
             self.encoder = _open_encoder(self.part, (width, height), self.fps)
-        self.encoder.send(pixels)
+        try:
+            self.encoder.send(pixels)
+        except OSError:  # the pipe to the encoder is broken
+            raise VideoUnavailable(self._why()) from None
         self.frames += 1
         self.on_frame()
 
     def close(self) -> None:
-        """Finish the file."""
+        """Finish the file.
+
+        Raises:
+            VideoUnavailable: it is incomplete: the encoder could not write it, and does not say so.
+
+        """
         if self.encoder is not None:
             self.encoder.close()
+            if not is_complete(self.part):
+                raise VideoUnavailable(self._why())
             self.part.replace(self.path)
 
+    def _why(self) -> str:
+        """Why the encoder has ended."""
+        free = free_bytes(self.part)
+        if free < FULL:
+            return f"disk full: {megabytes(free)} free"
+        return "the encoder (ffmpeg) could not write the file"
+
     def discard(self) -> None:
-        """Delete the incomplete file."""
-        if self.encoder is not None:
-            self.encoder.close()
-        self.part.unlink(missing_ok=True)
+        """Delete the incomplete file. It raises nothing."""
+        with contextlib.suppress(Exception):
+            if self.encoder is not None:
+                self.encoder.close()
+        with contextlib.suppress(OSError):
+            self.part.unlink(missing_ok=True)
+
+
+def is_complete(path: Path) -> bool:
+    """Whether an mp4 file has all of its boxes (ISO 14496-12, 4.2), the index `moov` among them."""
+    names, at = set[bytes](), 0
+    with path.open("rb") as file:
+        end = file.seek(0, os.SEEK_END)
+        while at < end:
+            file.seek(at)
+            head = file.read(16)
+            size = int.from_bytes(head[8:16] if head[:4] == b"\0\0\0\1" else head[:4], "big")
+            names.add(head[4:8])
+            if size < 8:
+                return False
+            at += size
+    return at == end and b"moov" in names
 
 
 def _open_encoder(path: Path, size: tuple[int, int], fps: float) -> Generator[None, Any, None]:
@@ -79,7 +118,7 @@ def _open_encoder(path: Path, size: tuple[int, int], fps: float) -> Generator[No
 
     path.parent.mkdir(parents=True, exist_ok=True)
     encoder: Generator[None, Any, None] = imageio_ffmpeg.write_frames(
-        str(path), size, fps=fps, macro_block_size=1, ffmpeg_log_level="error", quality=8
+        str(path), size, fps=fps, macro_block_size=1, ffmpeg_log_level="quiet", quality=8
     )
     encoder.send(None)
     return encoder

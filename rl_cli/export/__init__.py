@@ -42,7 +42,7 @@ def summaries() -> dict[str, str]:
     found = {}
     for name in names():
         spec = importlib.util.find_spec(f"{FORMATS}.{name}")
-        source = Path(str(spec.origin)).read_text() if spec is not None else ""
+        source = Path(str(spec.origin)).read_text(encoding="utf-8") if spec is not None else ""
         text = ast.get_docstring(ast.parse(source)) or "of an installed package"
         found[name] = text.partition("\n")[0].rstrip(".")
     return found

@@ -10,8 +10,8 @@ from typing import Any
 from rl_cli import export
 from rl_cli.config.commands import ExportConfig
 from rl_cli.core.errors import BadInput, did_you_mean
-from rl_cli.core.processes import no_silent_exit
-from rl_cli.core.start_folder import absolute, remembered
+from rl_cli.core.process_settings import guarded
+from rl_cli.core.start_folder import absolute
 from rl_cli.storage import checkpoint_reader
 from rl_cli.storage.atomic_files import make_output_folder, writing_to
 
@@ -68,7 +68,7 @@ def run(cfg: ExportConfig, settings: Mapping[str, Mapping[str, Any]]) -> None:
             raise BadInput(
                 f"a setting of {name}, which is not exported", f"{name}.*", f"add format={name}"
             )
-    with remembered(), no_silent_exit():
+    with guarded():
         _export(cfg, {name: settings.get(name, {}) for name in chosen})
 
 

@@ -70,7 +70,9 @@ def path_for(folder: Path, name: str, study: str, shipped: bool) -> Path:
     base, number = f"{name}_found" if shipped else name, 1
     while True:
         path = folder / f"{base}{'' if number == 1 else f'_{number}'}.yaml"
-        if not path.exists() or MARK.format(study) in path.read_text(errors="replace"):
+        if not path.exists() or MARK.format(study) in path.read_text(
+            encoding="utf-8", errors="replace"
+        ):
             return path
         number += 1
 

@@ -284,7 +284,7 @@ def _start_ticks(pid: int) -> int | None:
 def _stat_of(pid: int) -> list[str]:
     """What /proc says of a process after its name, see proc(5); empty where there is no /proc."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()
         int(fields[BORN])
     except (OSError, ValueError, IndexError):
         return []

@@ -181,7 +181,7 @@ class SlurmExecutor(Executor):
         if state in ENDS:
             return Ended(number, *ENDS[state])
         logs = sorted(self.folder.glob(f"*/{job}_0_log.err"))
-        text = logs[-1].read_text(errors="replace") if logs else ""
+        text = logs[-1].read_text(encoding="utf-8", errors="replace") if logs else ""
         said = f": {_last_line(text)}" if text.strip() else f"; see {self.folder}/*/{job}_0_log.*"
         has_begun = "where" in records.load(self.running[number][1])
         when = "" if has_begun else " before the run started"

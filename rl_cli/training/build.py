@@ -104,7 +104,7 @@ def build(parts: Parts, folder: Path, saved: Saved | None, resumed: bool) -> Run
     context = SinkContext(folder, values, resumed_at, differ, monitor.note)
     logger = Logger(make_sinks(cfg, context, plugins), evaluator.success_at, cfg.log.window)
     history = EvaluationHistory(cfg.stop.eval_window)
-    settle = functools.partial(restore_settings, settings, monitor)
+    settle = functools.partial(settings.settle, monitor.note)
     callbacks = CallbackList(make_callbacks(parts, folder, logger, history), settle)
     collector = make_collector(algo, envs, cfg.total_timesteps, interrupted)
     budget = Budget(cfg.total_timesteps, cfg.total_episodes)
@@ -113,12 +113,6 @@ def build(parts: Parts, folder: Path, saved: Saved | None, resumed: bool) -> Run
         inexact = load_state(trainer, saved.state, folder)
         compare(exactness, parts, saved, inexact)
     return Run(trainer, callbacks, history, logger, exactness)
-
-
-def restore_settings(settings: ProcessSettings, monitor: Monitor) -> None:
-    """Undo what an env did to settings of the process, and say so."""
-    for name in settings.restore():
-        monitor.note(f"the env changed {name}, a setting of the whole process: it is set back")
 
 
 def compare(exactness: Exactness, parts: Parts, saved: Saved, inexact: dict[int, str]) -> None:
@@ -192,8 +186,8 @@ def make_callbacks(
     Videos first: pending training episodes are not part of a checkpoint, and a video is rendered while
     the evaluation runs. Then the row, so that a checkpoint of the same step includes it.
     """
-    cfg, algo, envs, evaluator, _, monitor, interrupted, plugins, _ = parts
-    policy = RunPolicy(algo, envs.obs_normalizer)
+    cfg, algo, envs, evaluator, settings, monitor, interrupted, plugins, _ = parts
+    policy = RunPolicy(algo, envs.obs_normalizer, functools.partial(settings.settle, monitor.note))
     reporter = Reporter(logger, monitor)
     context = CallbackContext(cfg, folder, policy.predict, history, reporter.note, interrupted)
     evaluate = Trigger(cfg.eval.every, cfg.eval.every_episodes)
@@ -236,16 +230,15 @@ def make_checkpoints(
 
 
 def make_recorder(parts: Parts, folder: Path) -> VideoRecorder:
-    cfg, algo, envs, monitor, interrupted = (
-        parts.cfg,
-        parts.algo,
-        parts.envs,
-        parts.monitor,
-        parts.interrupted,
-    )
+    cfg, algo, envs, _, settings, monitor, interrupted, *_ = parts
     on_cpu = algo.learner.arrays is not None  # a CUDA context does not survive a fork
     background = Background(cfg.video.background and on_cpu, interrupted, cfg.step_timeout)
-    agent = (cfg.env, envs.obs_normalizer, algo.predict)
+
+    def notify(text: str) -> None:  # in a child process the lock of a live view may be held
+        if not background.in_child:
+            monitor.note(text)
+
+    agent = (cfg.env, envs.obs_normalizer, settings.settled(algo.predict, notify))
     return VideoRecorder(*agent, cfg.video, cfg.eval, folder / "videos", background, monitor.note)
 
 

@@ -15,9 +15,7 @@ from rl_cli.buffers.memory_check import buffer_bytes, require_memory
 from rl_cli.config.run import RunConfig
 from rl_cli.core import devices, processors, terminal
 from rl_cli.core.errors import RunError
-from rl_cli.core.process_settings import process_settings
-from rl_cli.core.processes import no_silent_exit
-from rl_cli.core.start_folder import remembered
+from rl_cli.core.process_settings import guarded, process_settings
 from rl_cli.envs.vector import VectorEnv
 from rl_cli.envs.vector_factory import make_envs
 from rl_cli.evaluation.frames import VideoUnavailable
@@ -52,7 +50,7 @@ class Doctor:
 
     def examine(self, title: str) -> list[str]:
         """Print every finding. Returns the problems; none: a run with this configuration can start."""
-        with remembered(), no_silent_exit():
+        with guarded():
             return self._examine(title)
 
     def _examine(self, title: str) -> list[str]:

@@ -15,8 +15,7 @@ from rl_cli.config.labels import Labels
 from rl_cli.config.run import RunConfig
 from rl_cli.core import devices, processors, start_folder, terminal
 from rl_cli.core.imports import without_collection
-from rl_cli.core.process_settings import ProcessSettings, process_settings
-from rl_cli.core.processes import no_silent_exit
+from rl_cli.core.process_settings import ProcessSettings, guarded, process_settings
 from rl_cli.envs.faults import note_of
 from rl_cli.envs.vector import VectorEnv
 from rl_cli.envs.vector_factory import make_envs
@@ -48,23 +47,31 @@ class Made(NamedTuple):
     labels: Labels
 
 
-def train(cfg: RunConfig, recorded: Mapping[str, Any], labels: Sequence[object]) -> Outcome:
+def train(
+    cfg: RunConfig,
+    recorded: Mapping[str, Any],
+    labels: Sequence[object],
+    repeats: Path | None = None,
+) -> Outcome:
     """Start a run, or resume the run that `cfg.resume` names.
 
     Args:
         cfg: the typed configuration.
         recorded: the same configuration as composed by Hydra, in plain values; for config.yaml.
         labels: fields of `Labels`.
+        repeats: the folder of a run that this one is to reproduce.
 
     Raises:
         BadInput: before anything is written.
 
     """
-    with start_folder.remembered(), no_silent_exit():
-        return _train(cfg, recorded, Labels.of(labels))
+    with guarded():
+        return _train(cfg, recorded, Labels.of(labels), repeats)
 
 
-def _train(cfg: RunConfig, recorded: Mapping[str, Any], labels: Labels) -> Outcome:
+def _train(
+    cfg: RunConfig, recorded: Mapping[str, Any], labels: Labels, repeats: Path | None
+) -> Outcome:
     devices.require_driver(cfg.device)
     earlier = resume.folder_of(cfg)
     changed: dict[str, Any] = {}
@@ -94,7 +101,7 @@ def _train(cfg: RunConfig, recorded: Mapping[str, Any], labels: Labels) -> Outco
                 algo.prefill(prefill)
             resumed = earlier is not None
             made = Made(cfg, algo, envs, evaluator, settings, plugins, labels)
-            experiment = _experiment(made, folder, saved, resumed)
+            experiment = _experiment(made, folder, saved, resumed, repeats)
             return experiment.go(changed if resumed else None)
 
 
@@ -120,7 +127,9 @@ def _envs_of(cfg: RunConfig) -> Iterator[tuple[VectorEnv, Evaluator]]:
             terminal.warn(note_of(problem))
 
 
-def _experiment(made: Made, folder: Path, saved: resume.Saved | None, resumed: bool) -> Experiment:
+def _experiment(
+    made: Made, folder: Path, saved: resume.Saved | None, resumed: bool, repeats: Path | None
+) -> Experiment:
     """Build a run in its folder."""
     from rl_cli.training.build import Parts, build
     from rl_cli.training.conditions import conditions, own_sources, packages
@@ -135,7 +144,7 @@ def _experiment(made: Made, folder: Path, saved: resume.Saved | None, resumed: b
     run = build(parts, folder, saved, resumed)
     describe = (conditions, packages, own_sources)
     provenance = Provenance(folder, *(what(algo, cfg.env) for what in describe))
-    return Experiment(parts, run, folder, interruption, provenance)
+    return Experiment(parts, run, folder, interruption, provenance, repeats)
 
 
 def _lock(folder: Path | None) -> FolderLock | None:

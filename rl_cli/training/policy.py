@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,14 +21,25 @@ class RunPolicy:
     Args:
         algo: the agent.
         normalizer: statistics of observations; None: they are not normalised.
+        settle: sets back what an env changed in the process; True: also what is looked at rarely.
 
     """
 
-    def __init__(self, algo: Algorithm[Any], normalizer: ObservationNormalizer | None) -> None:
-        self.algo, self.normalizer = algo, normalizer
+    def __init__(
+        self,
+        algo: Algorithm[Any],
+        normalizer: ObservationNormalizer | None,
+        settle: Callable[[bool], object] = lambda at_once: None,
+    ) -> None:
+        self.algo, self.normalizer, self.settle = algo, normalizer, settle
 
     def predict(self, obs: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
         """(N, *obs_shape) -> (N, *action_shape); the most likely actions, or sampled with `rng`."""
+        return self.algo.predict(obs, rng)
+
+    def predict_settled(self, obs: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
+        """`predict` between two steps of an env."""
+        self.settle(False)
         return self.algo.predict(obs, rng)
 
     def check_finite(self) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from rl_cli.core.errors import plain
 from rl_cli.storage import checkpoint_reader, run_folder
 from rl_cli.storage.manifest import steps_in
-from rl_cli.storage.provenance_file import read_starts
+from rl_cli.storage.provenance_file import Start, read_starts
 from rl_cli.tracking import csv_reader
 from rl_cli.training.provenance import explanations
 
@@ -58,9 +58,13 @@ def compare(before: Path, now: Path) -> Comparison:
             break
     if not differences:
         return Comparison(compared, None, [])
-    first = min(differences)[1]
-    why = [*_resumed(before), *explanations(read_starts(before), read_starts(now))]
-    return Comparison(compared, first, list(dict.fromkeys(why)))
+    return Comparison(compared, min(differences)[1], doubts(before, read_starts(now)))
+
+
+def doubts(before: Path, now: Sequence[Start]) -> list[str]:
+    """Why a run that repeats `before`, and has started as `now`, may have other bits, in words."""
+    why = [*_resumed(before), *explanations(read_starts(before), now)]
+    return list(dict.fromkeys(why))
 
 
 def _compare_rows(before: Path, now: Path, whole: bool) -> tuple[int, tuple[int, str] | None]:

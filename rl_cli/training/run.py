@@ -15,6 +15,7 @@ from rl_cli.algos.base import Algorithm
 from rl_cli.algos.factory import make_algorithm
 from rl_cli.config.run import RunConfig
 from rl_cli.core.errors import EnvFault, RunError, first_line, plain
+from rl_cli.core.interpreter import now, streams
 from rl_cli.core.process_settings import signal_settings
 from rl_cli.core.start_folder import relative
 from rl_cli.envs.vector import VectorEnv
@@ -26,6 +27,7 @@ from rl_cli.training.build import Parts, Run
 from rl_cli.training.exactness import moved_schedules
 from rl_cli.training.outcome import Outcome, print_completed, print_differences, print_interrupted
 from rl_cli.training.provenance import Provenance
+from rl_cli.training.reproduction import doubts
 from rl_cli.training.signals import Interruption
 from rl_cli.training.trainer import INTERRUPTED
 
@@ -51,6 +53,7 @@ class Experiment:
         folder: of the run.
         interruption: the signals that ask it to stop.
         provenance: what the run records about itself.
+        repeats: the folder of a run that this one is to reproduce.
 
     """
 
@@ -61,11 +64,12 @@ class Experiment:
         folder: Path,
         interruption: Interruption,
         provenance: Provenance,
+        repeats: Path | None,
     ) -> None:
         self.cfg, self.algo, self.monitor = parts.cfg, parts.algo, parts.monitor
         self.run, self.trainer, self.state = run, run.trainer, run.trainer.state
         self.folder, self.interruption, self.labels = folder, interruption, parts.labels
-        self.provenance, self.settings = provenance, parts.settings
+        self.provenance, self.settings, self.repeats = provenance, parts.settings, repeats
         self.draws_images = parts.evaluator.draws_images
         self.resumptions: list[dict[str, Any]] = []
 
@@ -80,15 +84,16 @@ class Experiment:
         if changed is not None:
             self._record_resumption(changed)
         self._write_status("running", "")
-        changes = self.provenance.start(self.state.step)
-        self.algo.learner.when_decided(self._step_decided)
         try:
+            changes = self.provenance.start(self.state.step)
+            self.algo.learner.when_decided(self._step_decided)
             with self.interruption.listening(), self._watching():
                 self._announce(changes)
                 gc.freeze()  # objects created so far are not garbage until the run ends
-                reason = self.trainer.train()
-                if reason != INTERRUPTED:
-                    self.trainer.finish()
+                with self.settings.keeping(now(streams())):  # the live view has its own by now
+                    reason = self.trainer.train()
+                    if reason != INTERRUPTED:
+                        self.trainer.finish()
                 if reason == INTERRUPTED or self.run.history.interrupted:
                     return self._interrupted()
             outcome = self._record_completion(reason, time.perf_counter() - started)
@@ -127,6 +132,10 @@ class Experiment:
             self._note_inexact()
         if changes:
             self.monitor.note(f"since the start before: {'; '.join(changes)}")
+        if self.repeats and (words := doubts(self.repeats, self.provenance.starts)):
+            self.monitor.note(
+                f"may not have the bits of {relative(self.repeats)}: {'; '.join(words)}"
+            )
 
     def _network(self) -> str:
         described, size = self.algo.encoder_description, self.algo.learner.flat.numel()
@@ -171,16 +180,14 @@ class Experiment:
         watchdog = Watchdog(self.cfg.step_timeout)
         with (
             watchdog.watching() as has_timer,
-            self.settings.keeping(signal_settings(has_timer)),
+            self.settings.keeping(now(signal_settings(has_timer))),
         ):
             yield
 
     def _explained(self, error: BaseException) -> BaseException:
         """The error to report: an unexpected one may come from what an env did to settings of the process."""
-        if isinstance(error, (RunError, KeyboardInterrupt)):
-            return error
         changed = self.settings.restore(at_once=True)
-        if not changed:
+        if not changed or isinstance(error, (RunError, KeyboardInterrupt)):
             return error
         what = f"{type(error).__name__}: {first_line(error)}, after the env changed {', '.join(changed)}"
         return EnvFault(what, "", "let the env set back what it changes, or run it with workers=1")

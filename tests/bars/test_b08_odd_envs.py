@@ -136,6 +136,20 @@ def test_what_means_the_same_is_accepted(here, plain, how, monkeypatch):
     assert not same_space or without_time(found) == without_time(plain)
 
 
+def test_settings_that_an_env_changes_change_no_evaluation(here, capfd):
+    run("")
+    found = []
+    for how in ("", "settings"):
+        env = ["env.id=tests.odd_envs:Odd-v0", f"env.kwargs.how={how or chr(39) * 2}"]
+        assert rl_eval.run(["r", *env, "episodes=9", "output=e"]) == 0
+        found.append(json.loads(Path("e/evaluation.json").read_text())["episodes"])
+    assert found[0] == found[1]
+    out, err = capfd.readouterr()
+    assert out.count("mean return") == 2
+    assert "the env changed torch's default dtype, a setting of the whole process" in err
+    assert "the env changed the file mode mask" in err
+
+
 def without_time(table):
     """Rows of metrics.csv without the columns of the clock."""
     header, *rows = (line.split(",") for line in table.splitlines())

@@ -135,6 +135,27 @@ descriptor = open(sys.argv[1], "w").fileno()
 sys.exit(3 if descriptor > 2 else 4)
 """
 
+CLOSES = """
+import os, sys
+from rl_cli.core import terminal
+terminal.protect()
+os.dup2(os.open(os.devnull, os.O_RDWR), 1)
+os.close(2)
+file = open(sys.argv[1], "w")
+assert file.fileno() == 2
+terminal.say("out"); print("printed"); terminal.warn("err"); terminal.urgent("stopping")
+terminal.to_file(sys.argv[2])
+terminal.say("log"); terminal.urgent("logged")
+"""
+
+
+def test_descriptors_that_an_env_closes_or_redirects_get_and_give_nothing(tmp_path):
+    words = [sys.executable, "-c", CLOSES, str(tmp_path / "file"), str(tmp_path / "log")]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("out\nprinted\n", "err\nstopping\n")
+    assert (tmp_path / "file").read_text() == ""
+    assert (tmp_path / "log").read_text() == "log\nlogged\n"
+
 
 @pytest.mark.parametrize(
     "redirect", [">/dev/full 2>/dev/full", "<&- >&- 2>&-", "2>&1 | true", "2>&1 | cat"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import subprocess
 import weakref
 
@@ -13,10 +14,13 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+from rl_cli.core.types import Transition
+from rl_cli.envs.spaces import spec_of
 from rl_cli.evaluation import video
 from rl_cli.evaluation.evaluator import Evaluator, evaluate
 from rl_cli.evaluation.frames import VideoUnavailable
-from rl_cli.evaluation.video import Mp4, record
+from rl_cli.evaluation.play import Recorder
+from rl_cli.evaluation.video import Mp4, is_complete, record
 from tests import probe_envs  # noqa: F401
 from tests.algos.test_algorithms import env_config
 
@@ -170,6 +174,57 @@ def test_encoder_that_cannot_be_started_raises_video_unavailable(tmp_path, monke
     with pytest.raises(VideoUnavailable, match=r"No ffmpeg exe could be found\."):
         record_videos("TestSlides-v0", tmp_path / "a.mp4", policy=left)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("most", [0, 500, 1_500])
+def test_encoder_that_cannot_write_leaves_no_file(tmp_path, most):
+    """`most`: bytes that the system lets a process write to a file; the encoder is one."""
+    record_videos("TestSlides-v0", tmp_path / "whole.mp4", policy=left)
+    assert (tmp_path / "whole.mp4").stat().st_size > 1_500
+    (tmp_path / "whole.mp4").unlink()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+    try:
+        with pytest.raises(VideoUnavailable, match="the encoder"):
+            record_videos("TestSlides-v0", tmp_path / "a.mp4", policy=left)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_file_that_ends_early_is_not_complete(tmp_path, monkeypatch):
+    path = tmp_path / "a.mp4"
+    record_videos("TestSlides-v0", path, policy=left)
+    data = path.read_bytes()
+    assert is_complete(path)
+    for length in (0, 7, 40, len(data) // 2, len(data) - 1):
+        path.write_bytes(data[:length])
+        assert not is_complete(path)
+    path.write_bytes(data[: data.rindex(b"moov") - 4])  # every box but the index
+    assert not is_complete(path)
+    path.write_bytes(b"\0\0\0\1mdat" + (16).to_bytes(8, "big") + b"\0\0\0\x08moov")  # long form
+    assert is_complete(path)
+
+
+def test_full_disk_is_the_reason(tmp_path, monkeypatch):
+    monkeypatch.setattr(video, "free_bytes", lambda path: 12_288)
+    monkeypatch.setattr(video, "is_complete", lambda path: False)
+    with pytest.raises(VideoUnavailable, match=r"^disk full: 12,288 bytes free$"):
+        record_videos("TestSlides-v0", tmp_path / "a.mp4", policy=left)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_episode_of_rl_play_whose_video_cannot_be_written_keeps_its_transitions(tmp_path, capsys):
+    env = gym.make("CartPole-v1")
+    recorder = Recorder(tmp_path, spec_of(env, env_config("CartPole-v1")), 50)
+    recorder.start(0)
+    for frame in (np.ones((64, 64, 3), np.uint8), "no picture"):
+        recorder.add_frame(frame)
+    obs = np.zeros(4, np.float32)
+    recorder.add(Transition(*(np.array(x) for x in (obs, 1, 1.0, obs, False, False))))
+    recorder.end(1)
+    assert capsys.readouterr().err.startswith("no video of this episode: ")
+    assert [p.name for p in tmp_path.iterdir()] == ["transitions.safetensors"]
 
 
 def test_failed_recording_keeps_an_older_video_of_the_same_name(tmp_path):

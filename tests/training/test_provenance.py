@@ -153,6 +153,7 @@ def test_run_is_reproduced_or_the_first_difference_is_named(here, capfd):
     assert rl_train.run([*SMALL, "run_dir=run"]) == 0
     assert rl_train.run(["reproduce=run", "run_dir=again"]) == 0
     text = " ".join(capfd.readouterr().out.split())
+    assert "may not have the bits" not in text
     assert "4 rows of metrics.csv, 2 rows of eval.csv, the weights of 2 checkpoints" in text
     with (here / "run" / "eval.csv").open() as file:
         rows = list(csv.reader(file))
@@ -165,6 +166,7 @@ def test_run_is_reproduced_or_the_first_difference_is_named(here, capfd):
     text = " ".join(capfd.readouterr().out.split())
     assert f"first difference: eval.csv, step 120: {rows[0][3]} 7.0 before" in text
     assert "may explain it: torch kernels AVX9 before" in text
+    assert "may not have the bits of run: torch kernels AVX9 before" in text.partition("step 30")[0]
 
 
 def test_reproduction_compares_weights_and_takes_what_a_stopped_run_has(here):

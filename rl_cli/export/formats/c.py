@@ -160,8 +160,8 @@ def compiled(
         RunError: the compiler refuses it.
 
     """
-    (folder / "policy.h").write_text(text)
-    (folder / "probe.c").write_text(PROBE)
+    (folder / "policy.h").write_text(text, encoding="utf-8")
+    (folder / "probe.c").write_text(PROBE, encoding="utf-8")
     flags = ["-std=c99", "-O1", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared"]
     ran = subprocess.run(
         [compiler, *flags, "probe.c", "-o", "probe.so", "-lm"],

@@ -179,17 +179,17 @@ HEADINGS = {"q": "Q-values", "logits": "Probabilities", "none": "Action"}
 def make_page(data: dict[str, Any]) -> str:
     """The text of the page."""
     scripts = ["policy.js", ENVS[data["env"]].script, "paint.js", "player.js"]
-    text = "\n".join((FOLDER / name).read_text() for name in scripts)
+    text = "\n".join((FOLDER / name).read_text(encoding="utf-8") for name in scripts)
     parts = {
         "title": html.escape(data["title"]),
         "subtitle": html.escape(data["subtitle"]),
         "scores": HEADINGS[data["scores"]],
-        "css": (FOLDER / "page.css").read_text(),
+        "css": (FOLDER / "page.css").read_text(encoding="utf-8"),
         "script": text.replace('"use strict";\n', ""),
         # a text in the data cannot end the element that holds it
         "data": json.dumps(data, separators=(",", ":"), allow_nan=False).replace("</", "<\\/"),
     }
-    page_text = (FOLDER / "page.html").read_text()
+    page_text = (FOLDER / "page.html").read_text(encoding="utf-8")
     for name, part in parts.items():
         page_text = page_text.replace(f"@{name}@", part)
     return page_text

@@ -123,7 +123,8 @@ class CallbackList(Callback):
 
     Args:
         callbacks: of the run.
-        before_update: called whenever experience was collected, before an update is made.
+        settle: sets back what an env changed in the process; called before an update is made, and with True,
+            which looks at everything, before the callbacks act.
 
     Raises:
         ValueError: two callbacks have the same name.
@@ -133,9 +134,11 @@ class CallbackList(Callback):
     name = "callbacks"
 
     def __init__(
-        self, callbacks: Iterable[Callback], before_update: Callable[[], None] = lambda: None
+        self,
+        callbacks: Iterable[Callback],
+        settle: Callable[[bool], object] = lambda at_once: None,
     ) -> None:
-        self.callbacks, self.before_update = tuple(callbacks), before_update
+        self.callbacks, self.settle = tuple(callbacks), settle
         names = [callback.name for callback in self.callbacks]
         if len(set(names)) < len(names):
             raise ValueError(f"callbacks need different names, found {names}")
@@ -160,7 +163,12 @@ class CallbackList(Callback):
     def is_due(self, state: RunState) -> bool:
         return any(callback.is_due(state) for callback in self.callbacks)
 
+    def before_update(self) -> None:
+        """Experience was collected."""
+        self.settle(False)
+
     def run(self, state: RunState) -> None:
+        self.settle(True)
         for callback in self.callbacks:
             callback.run(state)
 
@@ -169,10 +177,12 @@ class CallbackList(Callback):
         return next((reason for reason in reasons if reason is not None), None)
 
     def finish(self, state: RunState) -> None:
+        self.settle(True)
         for callback in self.callbacks:
             callback.finish(state)
 
     def interrupt(self, state: RunState) -> None:
+        self.settle(True)
         for callback in self.callbacks:
             callback.interrupt(state)
 

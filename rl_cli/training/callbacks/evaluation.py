@@ -69,16 +69,18 @@ class EvaluationCallback(Callback):
         self.history.load_state_dict(state)
 
     def _evaluate(self, state: RunState) -> None:
-        cfg, history = self.cfg, self.history
-        self.policy.check_finite()
+        cfg, history, policy = self.cfg, self.history, self.policy
+        policy.check_finite()
+        is_shipped = self.evaluator.always_finite  # such an env changes nothing in the process
         episodes = evaluate(
             self.evaluator,
-            self.policy.predict,
+            policy.predict if is_shipped else policy.predict_settled,
             cfg.episodes,
             cfg.seed,
             cfg.greedy,
             self.interrupted,
         )
+        policy.settle(True)
         if len(episodes) < cfg.episodes:
             history.mark_interrupted()
             return
