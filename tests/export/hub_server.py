@@ -28,7 +28,7 @@ class HubServer(ThreadingHTTPServer):
     Attributes:
         repositories: <owner>/<name> -> Repository.
         requests: (method, path, Authorization header) of each request, without those to the large file storage.
-        refuses: whether every request is answered with 403.
+        refuses: code with which every request is answered; 0: none is refused.
 
     """
 
@@ -36,7 +36,7 @@ class HubServer(ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.repositories, self.objects, self.requests, self.refuses = {}, {}, [], False
+        self.repositories, self.objects, self.requests, self.refuses = {}, {}, [], 0
 
     @property
     def url(self):
@@ -77,7 +77,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(200, {})
         server.requests.append((self.command, path, self.headers.get("Authorization")))
         if server.refuses:
-            return self.answer(403, {"error": "no such right"})
+            return self.answer(server.refuses, {"error": "refused"})
         if path == "/api/repos/create":
             return self.create(json.loads(body))
         if path == "/api/validate-yaml":

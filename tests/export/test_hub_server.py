@@ -92,14 +92,24 @@ def test_second_push_leaves_no_other_checkpoint(server, program, run):
     assert files == {**files_of(run / "out/hub"), "notes.txt": b"mine"}
 
 
-@pytest.mark.parametrize("how", ["refused", "no server", "no token"])
-def test_push_that_fails_is_told_in_three_lines(how, server, program, run):
-    server.refuses = how == "refused"
+@pytest.mark.parametrize(
+    ("how", "code", "advice"),
+    [
+        ("unknown token", 401, "the Hub does not know this token"),
+        ("no right", 403, "the token may not write there"),
+        ("no server", 0, "hf upload me/agent"),
+        ("no token", 0, "hf auth login"),
+    ],
+)
+def test_push_that_fails_is_told_in_three_lines(how, code, advice, server, program, run):
+    server.refuses = code
     words = ["run", "format=hub", "hub.episodes=1", "hub.push=me/agent", "output=out"]
     address = "http://127.0.0.1:9" if how == "no server" else None
     ran = program(EXPORT, *words, token=None if how == "no token" else "hf_x", address=address)
     assert ran.returncode == (2 if how == "no token" else 1)
     error = ran.stderr[ran.stderr.index("error: ") :].splitlines()
     assert [line[:2] for line in error] == ["er", "  ", "  "]
+    assert error[2].startswith("  do: ")
+    assert advice in error[2]
     assert "hf_x" not in ran.stderr + ran.stdout
     assert (run / "out/hub/README.md").exists() == (how != "no token")

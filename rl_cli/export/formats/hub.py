@@ -33,6 +33,13 @@ FILES = {
 }
 
 
+REFUSED = {
+    401: "the Hub does not know this token (hf auth login, or HF_TOKEN=<token>); ",
+    403: "the token may not write there: use one with that right, or another <owner>/<name>; ",
+}
+"""What the Hub answers to a token -> advice."""
+
+
 class Hub(Exporter):
     """A folder with the policy, its evaluation, a video and a model card.
 
@@ -124,10 +131,12 @@ class Hub(Exporter):
                 delete_patterns=["checkpoints/*"],  # of an earlier push: rl-eval would find two
             )
         except Exception as error:  # of the network, of the Hub, of the package
+            code = getattr(getattr(error, "response", None), "status_code", 0)
             raise RunError(
                 f"the folder could not be pushed: {type(error).__name__}: {first_line(error)}",
                 f"hub.push={self.repository}",
-                f"the folder is complete; later: hf upload {self.repository} {folder}",
+                f"{REFUSED.get(code, '')}the folder is complete; later: "
+                f"hf upload {self.repository} {folder}",
             ) from None
         terminal.say(f"pushed: {found}")
 
