@@ -26,7 +26,7 @@ def draw(known: Mapping[str, Results], folder: Path) -> list[str]:
         for each in known.get(name, ())
         if each["curve"] is not None
     ]
-    rows = summary.summarise(groups.group(runs))
+    rows = summary.summarize(groups.group(runs))
     described = page.describe("", rows, answers=[], notes=[], folder=folder)
     folder.mkdir(parents=True, exist_ok=True)
     names = []

@@ -1,4 +1,4 @@
-"""Measures what stable-baselines3 learns with RL Zoo's values, on ten seeds of seven cases, beside rl-cli.
+"""Measures what stable-baselines3 learns with RL Zoo's values, on ten seeds of seven cases, next to rl-cli.
 
     python benchmarks/learning_sb3.py --sb3 sb3/bin/python                   every case (peers/README.md: the venv)
     python benchmarks/learning_sb3.py --sb3 sb3/bin/python dqn_cartpole --jobs 1

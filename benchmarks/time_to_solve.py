@@ -183,13 +183,13 @@ def plot(results: dict[str, dict[str, list[dict[str, Any]]]], path: Path) -> Non
     )
     for axis, (name, sides) in zip(axes[0], results.items(), strict=True):
         case = CASES[name]
-        for (side, rows), colour in zip(sides.items(), ("C0", "C1"), strict=False):
+        for (side, rows), color in zip(sides.items(), ("C0", "C1"), strict=False):
             ended = sorted(r["seconds"] for r in rows if r["stopped"])
             if ended:
                 shares = np.arange(1, len(ended) + 1) / len(rows)
                 last = max(r["seconds"] for r in rows)
                 axis.step([ended[0], *ended, last], [0, *shares, shares[-1]], where="post",
-                          color=colour, label=f"{side}, {len(rows)} seeds")  # fmt: skip
+                          color=color, label=f"{side}, {len(rows)} seeds")  # fmt: skip
         axis.axvline(case["within"], color="black", lw=0.8, ls=":")
         axis.set(xscale="log", title=f"{case['env']}, {case['goal']}", xlabel="seconds")
         axis.set(ylim=(-0.02, 1.05))

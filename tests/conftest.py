@@ -37,7 +37,7 @@ def here(tmp_path, monkeypatch):
 
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch):
-    """Reports draw no pictures, which takes a second, unless a test asks for them."""
+    """Reports draw no pictures, which takes a second, unless a test enables them."""
     monkeypatch.setattr("rl_cli.report.pictures.available", lambda: False)
 
 

@@ -93,7 +93,7 @@ class Odd(gym.Env):
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012
-    at = AT  # a test mends the envs by raising it
+    at = AT  # a test repairs the envs by raising it
 
     def __init__(self, how="", render_mode=None):
         self.how, self.render_mode, self.age, self.t = how, render_mode, 0, 0

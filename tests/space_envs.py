@@ -10,10 +10,10 @@ from rl_cli.envs.vector import VectorEnv
 from tests.algos.test_algorithms import env_config
 
 
-class Told(gym.Env):
-    """The observation tells a bit; the reward is 1 for it as action, else -1.
+class Signaled(gym.Env):
+    """The observation contains a bit; the reward is 1 for it as action, else -1.
 
-    The parts that `silent` names are random and tell nothing.
+    The parts that `silent` names are random.
     """
 
     metadata = {"render_modes": []}  # noqa: RUF012
@@ -25,10 +25,10 @@ class Told(gym.Env):
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
         self.bit = int(self.np_random.integers(2))
-        return told(self.observation_space, self.bit, self.silent), {}
+        return signal(self.observation_space, self.bit, self.silent), {}
 
     def step(self, action):
-        obs = told(self.observation_space, self.bit, self.silent)
+        obs = signal(self.observation_space, self.bit, self.silent)
         return obs, 1.0 if action == self.bit else -1.0, True, False, {}
 
 
@@ -54,15 +54,15 @@ class Wanted(gym.Env):
         return np.zeros(1, np.float32), -distance / self.scale, True, False, {}
 
 
-def told(space, bit, silent=(), name=""):
+def signal(space, bit, silent=(), name=""):
     """A member of a space from which the bit can be read, unless its name is in `silent`."""
     if name in silent:
         return space.sample()
     if isinstance(space, spaces.Dict):
-        return {k: told(s, bit, silent, f"{name}.{k}" if name else k) for k, s in space.items()}
+        return {k: signal(s, bit, silent, f"{name}.{k}" if name else k) for k, s in space.items()}
     if isinstance(space, spaces.Tuple):
         parts = enumerate(space.spaces)
-        return tuple(told(s, bit, silent, f"{name}.{i}" if name else str(i)) for i, s in parts)
+        return tuple(signal(s, bit, silent, f"{name}.{i}" if name else str(i)) for i, s in parts)
     if isinstance(space, spaces.Discrete):
         return space.dtype.type(space.start + bit * (space.n - 1))
     if isinstance(space, spaces.MultiDiscrete):

@@ -185,7 +185,7 @@ def test_report_command_runs(words, here):
 
 @pytest.mark.parametrize("words", commands("rl-search"))
 def test_search_command_runs(words, workspace, monkeypatch):
-    """Without training: the runs are written by hand."""
+    """Without training: the runs are written to disk."""
     executor = HandWritten(lambda config, seed: [1.0, 2.0, 3.0], 2)
     monkeypatch.setattr(Composer, "executor", lambda composer, plan: executor)
     monkeypatch.setattr("rl_cli.search.worker.time.sleep", lambda seconds: None)

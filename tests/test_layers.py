@@ -204,6 +204,102 @@ def test_long_functions_are_found_unless_a_comment_gives_the_reason():
     assert list(long_functions(long + "    # Over 40 lines: one table.\n    x = 3\n")) == []
 
 
+FOREIGN = {  # assignments from outside that no method can replace -> the reason
+    r".*\.(argtypes|restype)": "ctypes: the types of a C function",
+    r"collectors/.*: s\.\w+(\.count)?|collectors/.*: self\.(loop|stop)\.\w+": "fields of ctypes structs",
+    r".*: (sys\.std(out|err)|sys\.unraisablehook|threading\.excepthook)": "streams and hooks of Python",
+    r".*: (os\._exit|tempfile\.tempdir)": "replaced for a while, then restored",
+    r".*: multiprocessing\.current_process\(\)\.daemon": "the only way to change it",
+    r".*: rng\.bit_generator\.state": "NumPy's way to set it",
+    r"cli/.*: (Hydra|GlobalHydra|HydraConfig|cfg).*": "singletons and configurations of Hydra",
+    r"engine/hoisting.py: node\.args": "torch.fx edits graphs in this way",
+    r"envs/(fast_lunar_lander|wrappers|make|minatar).py: (env|self\.game)\..*": "envs of Gymnasium and MinAtar",
+    r"tracking/hparams.py: .*": "messages of protobuf",
+    r"(tracking/display|sweep/live).py: (console\.width|table\.columns\[0\]\.justify)": "rich",
+}
+
+
+def attributes_set(node):
+    """The attributes that a statement binds, augments or deletes."""
+    match node:
+        case ast.Assign(targets=targets) | ast.Delete(targets=targets):
+            stack = list(targets)
+        case ast.AugAssign() | ast.AnnAssign() | ast.For() | ast.comprehension() | ast.NamedExpr():
+            stack = [node.target]
+        case ast.With():
+            stack = [item.optional_vars for item in node.items]
+        case _:
+            stack = []
+    while stack:
+        target = stack.pop()
+        if isinstance(target, ast.Attribute):
+            yield target
+        stack += getattr(target, "elts", []) or [getattr(target, "value", None)] * isinstance(
+            target, ast.Starred
+        )
+
+
+def made_in(function):
+    """Names that a function binds to an object that it creates: by a class, or as a copy."""
+    for node in ast.walk(function):
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
+            called = ast.unparse(node.value.func).split(".")[-1].lstrip("_")
+            if called[:1].isupper() or called in {"copy", "new__"}:
+                yield from (t.id for t in node.targets if isinstance(t, ast.Name))
+
+
+def set_from_outside(text):
+    """Attributes that a source sets on objects other than self, cls and those that the function made."""
+
+    def visit(node, own):
+        for child in ast.iter_child_nodes(node):
+            for target in attributes_set(child):
+                if not (isinstance(target.value, ast.Name) and target.value.id in own):
+                    yield ast.unparse(target)
+            if isinstance(child, ast.Call):
+                called = ast.unparse(child.func).split(".")[-1]
+                place = ast.unparse(child.args[0]) if child.args else ""
+                if called in {"setattr", "delattr", "__setattr__"} and place not in own:
+                    yield f"{place}.{called}"
+            is_function = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)
+            yield from visit(child, own | set(made_in(child)) if is_function else own)
+
+    return visit(ast.parse(text), {"self", "cls"})
+
+
+def test_no_object_sets_attributes_of_another():
+    found, used = set(), set()
+    for folder in ("rl_cli", "hydra_plugins"):
+        for path in sources(folder):
+            for target in set_from_outside(path.read_text()):
+                place = f"{path.relative_to(REPO / folder).as_posix()}: {target}"
+                reasons = {pattern for pattern in FOREIGN if re.fullmatch(pattern, place)}
+                used |= reasons
+                found |= set() if reasons else {place}
+    assert not found, sorted(found)
+    assert used == set(FOREIGN)
+
+
+def test_attributes_that_are_set_from_outside_are_found():
+    inside = "def f(self, x):\n    y = Y()\n    self.a, y.b = x\n    self.a += 1\n    setattr(y, 'c', 1)\n"
+    assert list(set_from_outside(inside)) == []
+    outside = "def f(self, x):\n    y = self.y()\n    "
+    for line, found in {
+        "x.a = 1": "x.a",
+        "x.a += 1": "x.a",
+        "del x.a": "x.a",
+        "y.a: int = 1": "y.a",
+        "self.x.a, b = 1, 2": "self.x.a",
+        "[*x.a], b = c": "x.a",
+        "for x.a in b: pass": "x.a",
+        "with b as x.a: pass": "x.a",
+        "setattr(x, 'a', 1)": "x.setattr",
+        "object.__setattr__(x, 'a', 1)": "x.__setattr__",
+        "def g(): x.a = 1": "x.a",
+    }.items():
+        assert list(set_from_outside(outside + line)) == [found], line
+
+
 def test_test_files_register_envs_under_different_ids():
     """Two files of one id would get each other's env, depending on the order of the tests."""
     found = {}

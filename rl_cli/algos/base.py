@@ -15,6 +15,7 @@ from rl_cli.core.fields import Fields
 from rl_cli.core.schedules import linear
 from rl_cli.core.seeding import rng_state, set_rng_state, stream
 from rl_cli.core.types import EnvSpec, Metrics, Params, State, Transition
+from rl_cli.engine.average import AveragedWeights
 from rl_cli.engine.learner import Learner
 from rl_cli.models.networks import MLP, layers_size
 
@@ -73,6 +74,13 @@ class Algorithm(ABC, Generic[C]):
     A subclass defines `Config` and the kinds of action it `supports`, and creates `learner` and
     `buffer` in `__init__`. This class saves and restores both. Steps are env steps over all envs.
 
+    Attributes:
+        learner: the parameters and their optimizer.
+        buffer: of transitions.
+        weight_average: evaluated and saved in place of the learner's; None (the default): the learner's.
+        encoder_description: the encoder of each part of an observation, as text; empty (the default): not
+            known.
+
     Args:
         cfg: the algorithm's keys.
         spec: shapes of observations and actions, number of envs N.
@@ -86,6 +94,8 @@ class Algorithm(ABC, Generic[C]):
     supports: ClassVar[tuple[str, ...]]
     learner: Learner
     buffer: Buffer
+    weight_average: AveragedWeights | None = None
+    encoder_description: str = ""
 
     def __init__(
         self, cfg: C, spec: EnvSpec, total_timesteps: int, seed: int, device: torch.device
@@ -99,11 +109,6 @@ class Algorithm(ABC, Generic[C]):
     def size(cls, cfg: C, spec: EnvSpec) -> int:
         """Number of parameters of the policy (a lower bound), computed without allocating them."""
         return layers_size(cfg.hidden_sizes)
-
-    @property
-    def encoder_description(self) -> str:
-        """The encoder of each part of an observation, as text; empty (the default): not known."""
-        return ""
 
     @abstractmethod
     def act(self, obs: np.ndarray, step: int) -> np.ndarray:
@@ -123,7 +128,7 @@ class Algorithm(ABC, Generic[C]):
         """
 
     def try_update(self, step: int) -> Metrics | None:
-        """`update`; if the run is asked to stop while the update step compiles, nothing has changed.
+        """`update`; if a signal stops the run while the update step compiles, nothing has changed.
 
         `update` may change the buffer only after its calls of the learner.
 
@@ -174,8 +179,8 @@ class Algorithm(ABC, Generic[C]):
         return linear(number, 0.0 if anneal else number, self.total_timesteps, step)
 
     def policy_state(self) -> Params:
-        """The policy's parameters by name, on the CPU."""
-        return self.learner.policy_state()
+        """The parameters that are evaluated, by name, on the CPU: averages if there are any."""
+        return (self.weight_average or self.learner).policy_state()
 
     def load_policy(self, params: Mapping[str, torch.Tensor]) -> None:
         """Load the parameters of a checkpoint.
@@ -185,15 +190,20 @@ class Algorithm(ABC, Generic[C]):
 
         """
         self.learner.load_policy(params)
+        if self.weight_average is not None:
+            self.weight_average.reset()
 
     def state_dict(self) -> State:
         """Everything that resuming needs in addition to the policy."""
-        return {
+        state: State = {
             "learner": self.learner.state_dict(),
             "buffer": self.buffer.state_dict(),
             "explore_rng": rng_state(self.explore_rng),
             "sample_rng": rng_state(self.sample_rng),
         }
+        if self.weight_average is not None:
+            state["average"] = self.weight_average.state_dict()
+        return state
 
     def load_state_dict(self, state: State) -> None:
         """Restore what `state_dict` returned. Raises StateError for values out of their range."""
@@ -202,3 +212,5 @@ class Algorithm(ABC, Generic[C]):
         self.buffer.load_state_dict(cast(State, fields.part("buffer").state))
         set_rng_state(self.explore_rng, fields.mapping("explore_rng"))
         set_rng_state(self.sample_rng, fields.mapping("sample_rng"))
+        if self.weight_average is not None:
+            self.weight_average.load_state_dict(fields.mapping("average"))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import torch
 
 from rl_cli.algos.base import Algorithm, NativeSpec, UpdateSpec
+from rl_cli.algos.exploration import EpsilonSchedule
 from rl_cli.algos.losses import one_hot
 from rl_cli.algos.policies import QPolicy
 from rl_cli.buffers.n_step import make_lookahead
@@ -56,6 +55,7 @@ class DQN(Algorithm[DQNConfig]):
         super().__init__(cfg, spec, total_timesteps, seed, device)
         self.net = self.network(cfg, spec)
         self.returns = self.net.returns
+        self.encoder_description = self.net.encoder.description
         has_target = cfg.target_update_every > 0
         self.learner = Learner(
             self.net.init(torch_generator(seed, "init")),
@@ -66,21 +66,15 @@ class DQN(Algorithm[DQNConfig]):
             device=device,
             with_target=has_target,
         )
-        self.average = None
         if cfg.average_decay is not None:
-            self.average = AveragedWeights(self.learner, cfg.average_decay)
+            self.weight_average = AveragedWeights(self.learner, cfg.average_decay)
         self.policy = QPolicy(self.net, self.learner)
+        self.exploration = EpsilonSchedule(cfg)
+        lookahead = make_lookahead(cfg.n_step, cfg.gamma, cfg.bootstrap == "sarsa", spec)
         self.buffer = self.replay = make_replay(
-            cfg.replay,
-            cfg.buffer_size,
-            spec,
-            device,
-            make_lookahead(cfg.n_step, cfg.gamma, cfg.bootstrap == "sarsa", spec),
-            cfg.priority_alpha,
-            cfg.sort_every,
+            cfg.replay, cfg.buffer_size, spec, device, lookahead, cfg.priority_alpha, cfg.sort_every
         )
         self.updated_at = 0  # env step up to which all updates have been made
-        self.episodes = 0  # finished episodes; counted only if epsilon depends on them
 
     @staticmethod
     def network(cfg: DQNConfig, spec: EnvSpec) -> QNetwork:
@@ -102,31 +96,20 @@ class DQN(Algorithm[DQNConfig]):
         return self.returns.mean(self.net(params, obs))
 
     def epsilon(self, step: int) -> float:
-        """Probability of a random action; 1 until `learning_starts`."""
-        cfg = self.cfg
-        if step < cfg.learning_starts:
-            return 1.0
-        if cfg.epsilon_factor is not None:
-            return max(cfg.epsilon_start * cfg.epsilon_factor**self.episodes, cfg.epsilon_end)
-        decay = schedules.linear if cfg.epsilon_decay == "linear" else schedules.exponential
-        return decay(cfg.epsilon_start, cfg.epsilon_end, cfg.epsilon_steps, step)
-
-    @property
-    def encoder_description(self) -> str:
-        return self.net.encoder.description
+        """Probability of a random action."""
+        return self.exploration.epsilon(step)
 
     def act(self, obs: np.ndarray, step: int) -> np.ndarray:
         return self.policy.epsilon_greedy(obs, self.epsilon(step), self.explore_rng, native=True)
 
     def predict(self, obs: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
-        weights = None if self.average is None else self.average.arrays
+        weights = None if self.weight_average is None else self.weight_average.arrays
         if rng is None:
             return self.policy.greedy(obs, weights=weights)
         return self.policy.epsilon_greedy(obs, self.cfg.epsilon_end, rng, weights=weights)
 
     def observe(self, transition: Transition) -> None:
-        if self.cfg.epsilon_factor is not None:
-            self.episodes += int((transition.terminated | transition.truncated).sum())
+        self.exploration.observe(transition)
         self.replay.add(transition)
 
     def update(self, step: int) -> Metrics | None:
@@ -136,8 +119,8 @@ class DQN(Algorithm[DQNConfig]):
         count = schedules.crossings(before, step, cfg.train_every) * cfg.gradient_steps
         if count > 0 and self.replay.size >= cfg.batch_size:
             metrics = self._learn(step, count)
-            if self.average is not None:
-                self.average.update(count)
+            if self.weight_average is not None:
+                self.weight_average.update(count)
         for _ in range(schedules.crossings(before, step, cfg.target_update_every)):
             self.learner.update_target(cfg.tau)
         return metrics
@@ -224,27 +207,14 @@ class DQN(Algorithm[DQNConfig]):
             pi = (1.0 - epsilon) * pi + epsilon / self.net.num_actions
         return pi
 
-    def policy_state(self) -> Params:
-        return super().policy_state() if self.average is None else self.average.policy_state()
-
-    def load_policy(self, params: Mapping[str, torch.Tensor]) -> None:
-        super().load_policy(params)
-        if self.average is not None:
-            self.average.reset()
-
     def state_dict(self) -> State:
-        own: State = {"updated_at": self.updated_at, "episodes": self.episodes}
-        if self.average is not None:
-            own["average"] = self.average.state_dict()
+        own = {"updated_at": self.updated_at, "episodes": self.exploration.episodes}
         return {**super().state_dict(), **own}
 
     def load_state_dict(self, state: State) -> None:
         super().load_state_dict(state)
-        fields = Fields(state)
-        self.updated_at = fields.integer("updated_at", 0, self.total_timesteps)
-        self.episodes = fields.integer("episodes", 0, self.total_timesteps, default=0)
-        if self.average is not None:
-            self.average.load_state_dict(fields.mapping("average"))
+        self.updated_at = Fields(state).integer("updated_at", 0, self.total_timesteps)
+        self.exploration.load_state_dict(state, self.total_timesteps)
 
     # What follows only makes training faster.
 
@@ -257,18 +227,17 @@ class DQN(Algorithm[DQNConfig]):
         cfg, net = self.cfg, self.policy.native_net()
         if net is None or cfg.replay != "uniform" or cfg.epsilon_factor is not None:
             return None
-        update = None if self.average is not None else self._update_spec()
+        update = None if self.weight_average is not None else self._update_spec()
         return NativeSpec("epsilon_greedy", net, self._next_update, self.epsilon, update=update)
 
     def _update_spec(self) -> UpdateSpec:
-        cfg = self.cfg
         return UpdateSpec(
-            cfg.train_every,
-            cfg.gradient_steps,
-            cfg.batch_size,
+            every=self.cfg.train_every,
+            batches=self.cfg.gradient_steps,
+            batch_size=self.cfg.batch_size,
             numbers=lambda step: (self.epsilon(step),),
-            target_update_every=cfg.target_update_every,
-            tau=cfg.tau,
+            target_update_every=self.cfg.target_update_every,
+            tau=self.cfg.tau,
             done=self._set_updated_at,
         )
 

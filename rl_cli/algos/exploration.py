@@ -1,4 +1,4 @@
-"""Exploration: epsilon-greedy action selection and the noise of gSDE."""
+"""Exploration: epsilon-greedy action selection, its schedule, and the noise of gSDE."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 
+from rl_cli.config.dqn import DQNConfig
+from rl_cli.core import schedules
 from rl_cli.core.fields import Fields
-from rl_cli.core.types import State
+from rl_cli.core.types import State, Transition
 
 
 def epsilon_greedy(
@@ -28,6 +30,39 @@ def epsilon_greedy(
         if draw < epsilon:
             action[i] = int(draw / epsilon * num_actions)
     return action
+
+
+class EpsilonSchedule:
+    """Probability of a random action: 1 until `learning_starts`, then epsilon_start to epsilon_end.
+
+    It decays with env steps, linearly or exponentially, or by `epsilon_factor` per finished episode.
+
+    Attributes:
+        episodes: finished episodes; counted only if epsilon depends on them.
+
+    """
+
+    def __init__(self, cfg: DQNConfig) -> None:
+        self.cfg, self.episodes = cfg, 0
+
+    def epsilon(self, step: int) -> float:
+        """Its value at an env step."""
+        cfg = self.cfg
+        if step < cfg.learning_starts:
+            return 1.0
+        if cfg.epsilon_factor is not None:
+            return max(cfg.epsilon_start * cfg.epsilon_factor**self.episodes, cfg.epsilon_end)
+        decay = schedules.linear if cfg.epsilon_decay == "linear" else schedules.exponential
+        return decay(cfg.epsilon_start, cfg.epsilon_end, cfg.epsilon_steps, step)
+
+    def observe(self, transition: Transition) -> None:
+        """Count the episodes that end with a step of all envs."""
+        if self.cfg.epsilon_factor is not None:
+            self.episodes += int((transition.terminated | transition.truncated).sum())
+
+    def load_state_dict(self, state: State, total_timesteps: int) -> None:
+        """Restore `episodes`, 0 in states without it. Raises StateError: more than `total_timesteps`."""
+        self.episodes = Fields(state).integer("episodes", 0, total_timesteps, default=0)
 
 
 class HeldNoise:

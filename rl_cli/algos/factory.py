@@ -145,7 +145,7 @@ def use_machine_code(
         cfg: of the algorithm.
         arithmetic: identifies everything that the step depends on besides the shapes of its inputs.
         notify: prints a line.
-        interrupted: whether a signal asked the run to stop, which ends the compiler.
+        interrupted: whether a stop signal arrived, which ends the compiler.
         waiting: entered while the compiler works, with what it does.
 
     """

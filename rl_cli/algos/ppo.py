@@ -49,6 +49,7 @@ class PPO(Algorithm[PPOConfig]):
     ) -> None:
         super().__init__(cfg, spec, total_timesteps, seed, device)
         self.net = net = self.network(cfg, spec)
+        self.encoder_description = net.obs_encoder.description
         ratio = (cfg.vf_learning_rate or cfg.learning_rate) / cfg.learning_rate
         self.learner = Learner(
             net.init(torch_generator(seed, "init")),
@@ -75,10 +76,6 @@ class PPO(Algorithm[PPOConfig]):
     @classmethod
     def size(cls, cfg: PPOConfig, spec: EnvSpec) -> int:
         return cls.network(cfg, spec).size()
-
-    @property
-    def encoder_description(self) -> str:
-        return self.net.obs_encoder.description
 
     def act(self, obs: np.ndarray, step: int) -> np.ndarray:
         rng = self.explore_rng
@@ -147,7 +144,7 @@ class PPO(Algorithm[PPOConfig]):
 
         Rollouts of whole episodes differ in length: their last minibatch is filled up with rows of the
         same epoch, so that all minibatches have one shape and the step is compiled once. A single row is
-        not repeated: equal advantages are normalised to 0.
+        not repeated: equal advantages are normalized to 0.
         """
         rows, rng = len(samples.advantage), self.sample_rng
         size = self.cfg.minibatch_size if rows > 1 else 1

@@ -43,6 +43,7 @@ class Reinforce(Algorithm[ReinforceConfig]):
     ) -> None:
         super().__init__(cfg, spec, total_timesteps, seed, device)
         self.net = self.network(cfg, spec)
+        self.encoder_description = self.net.obs_encoder.description
         self.learner = Learner(
             self.net.init(torch_generator(seed, "init"), with_critic=cfg.baseline == "value"),
             self.loss,
@@ -67,10 +68,6 @@ class Reinforce(Algorithm[ReinforceConfig]):
     @classmethod
     def size(cls, cfg: ReinforceConfig, spec: EnvSpec) -> int:
         return cls.network(cfg, spec).size(with_critic=cfg.baseline == "value")
-
-    @property
-    def encoder_description(self) -> str:
-        return self.net.obs_encoder.description
 
     def act(self, obs: np.ndarray, step: int) -> np.ndarray:
         return self.policy.sample(obs, self.explore_rng)

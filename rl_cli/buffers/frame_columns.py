@@ -141,7 +141,7 @@ class FrameColumns:
             getattr(self.arrays, name)[row] = getattr(transition, name)[0]
 
     def write(self, rows: slice | np.ndarray, transition: Transition | Experience) -> None:
-        """Write a row of each of the first envs, in their order.
+        """Write a row of each of the first M envs, in their order. `rows`: M indices.
 
         Where an index occurs twice, the last row counts.
         """

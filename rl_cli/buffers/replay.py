@@ -93,7 +93,7 @@ class ReplayBuffer:
         return self.normalized is not None
 
     def table(self) -> tuple[torch.Tensor, ...]:
-        """All rows, from which `Rows` gathers; with the statistics of now if they are normalized."""
+        """All rows (capacity, ...), from which `Rows` gathers; normalized ones with the current statistics."""
         return self.columns.tensors if self.normalized is None else self.normalized.refreshed()
 
     def add(self, transition: Transition) -> None:

@@ -38,7 +38,7 @@ def minibatches(
 
 
 def filled_minibatches(rows: int, size: int, rng: np.random.Generator) -> list[torch.Tensor]:
-    """Shuffled minibatches of exactly `size` rows; the last is filled with rows of the first."""
+    """Shuffled minibatches of exactly `size` rows; the last is filled with rows of the first. -> (size,) int64 each."""
     return list(
         torch.from_numpy(np.resize(rng.permutation(rows), -(-rows // size) * size)).split(size)
     )
@@ -195,7 +195,7 @@ class EpisodeBuffer:
         self.steps = fields.integer("steps", default=0)  # older checkpoints do not have it
         self.open = [_unstack(self._loaded(rows)) if rows else [] for rows in opened]
         for i, episodes in enumerate(complete):
-            most = self.per_env - flags[0][i]  # one that is recorded still has room
+            most = self.per_env - flags[0][i]  # and one in progress, which needs a place
             if not isinstance(episodes, list) or len(episodes) > most:
                 raise StateError(f"complete.{i} is not a list of at most {most} episodes")
         self.complete = [[self._loaded(rows) for rows in episodes] for episodes in complete]

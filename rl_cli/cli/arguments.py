@@ -38,7 +38,7 @@ def value_of(argv: list[str], key: str) -> str | None:
 
 
 def is_asked(argv: list[str]) -> bool:
-    """Whether a command line asks for help."""
+    """Whether a command line requests help."""
     return any(arg in ("-h", "--help") or arg.startswith("--help=") for arg in argv)
 
 

@@ -1,4 +1,4 @@
-"""Completion of arguments in bash and zsh: a script that asks the program for candidates.
+"""Completion of arguments in bash and zsh: a script that requests candidates from the program.
 
 Hydra's own completion imports Hydra and composes the configuration at each press of Tab.
 """
@@ -72,7 +72,7 @@ def answer(shell: str, line: str) -> int:
 
 
 def candidates(line: str) -> list[str]:
-    """Words that may stand at the end of a line, in place of the unfinished one."""
+    """Words that may follow at the end of a line, in place of the unfinished one."""
     program, *typed = line.split(" ")
     word, before = (typed[-1], [w for w in typed[:-1] if w]) if typed else ("", [])
     command = Path(program).name

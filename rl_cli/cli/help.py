@@ -117,7 +117,7 @@ def answer_train(argv: list[str]) -> int:
 
 
 def split_topics(argv: list[str]) -> tuple[list[str], list[str]]:
-    """What help is asked about, and the other arguments."""
+    """What help is requested for, and the other arguments."""
     topics, rest = [], list[str]()
     for i, arg in enumerate(argv):
         is_value = i > 0 and argv[i - 1] in FLAGS_WITH_VALUE

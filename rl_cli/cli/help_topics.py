@@ -185,7 +185,7 @@ def _key_entries(inside: dict[str, Key], argv: list[str]) -> list[str]:
 
 
 def values_used(argv: list[str]) -> Used | None:
-    """The values of a command line; None: it is wrong, which is said on stderr."""
+    """The values of a command line; None: it is wrong, which is reported on stderr."""
     try:
         return used(argv, training_schema(argv))
     except BadInput as error:

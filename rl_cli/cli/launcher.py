@@ -83,7 +83,7 @@ def _returned(overrides: list[str], result: float | Exception) -> JobReturn:
 
 
 class FailedJob(JobReturn):
-    """A job without a return: reading it raises, without the line that Hydra prints. The sweep has said it."""
+    """A job without a return: reading it raises, without the line that Hydra prints. The sweep has reported it."""
 
     @property
     def return_value(self) -> Any:

@@ -78,9 +78,9 @@ def key_entry(name: str, value: Any, described: str, source: str = "") -> str:
     line = f"{name:<{NAME}}{text}" if len(name) < NAME else f"{name}  {text}"
     if len(line) > columns():
         line = f"{name}\n{paragraph(text, NAME)}"
-    room = columns() - len(line.rpartition("\n")[2])
+    free = columns() - len(line.rpartition("\n")[2])
     if source:
-        right = f"{source:>{room}}" if room > len(source) + 1 else f"\n{source:>{columns()}}"
+        right = f"{source:>{free}}" if free > len(source) + 1 else f"\n{source:>{columns()}}"
         line += right
     return f"{line.rstrip()}\n{paragraph(described, 4)}"
 

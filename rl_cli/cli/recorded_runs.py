@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rl_cli.training.outcome import Outcome
 
 SAME_BITS = ("device", "threads", "workers", "step_timeout", "compile", "display", "quiet")
-"""Keys that may be typed with reproduce=, besides run_dir and those that `envs.trust` asks for."""
+"""Keys that may be typed with reproduce=, besides run_dir and those that `envs.trust` requires."""
 
 
 def resume(argv: list[str]) -> Outcome:

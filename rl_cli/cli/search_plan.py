@@ -1,4 +1,4 @@
-"""Composing the runs of a search: the plan that a command line stands for."""
+"""Composing the runs of a search: the plan that a command line describes."""
 
 from __future__ import annotations
 

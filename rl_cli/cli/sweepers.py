@@ -1,6 +1,6 @@
-"""Sweepers of other packages: they must maximise the return of a job, and continue after failed jobs.
+"""Sweepers of other packages: they must maximize the return of a job, and continue after failed jobs.
 
-A job returns `eval_return`. Most optimizers minimise by default.
+A job returns `eval_return`. Most optimizers minimize by default.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ DIRECTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "optim.maximize": (bool, "true"),  # hydra-nevergrad-sweeper
     "ax_config.experiment.minimize": (lambda value: not value, "false"),  # hydra-ax-sweeper
 }
-"""Key of `hydra.sweeper` -> whether its value means maximise, and the value that does."""
+"""Key of `hydra.sweeper` -> whether its value means maximize, and the value that does."""
 
 FAILURES = "max_failure_rate"
 """The key of hydra-optuna-sweeper that says above which share of failed jobs it stops."""
@@ -43,17 +43,17 @@ def adapted(sweeper: Any, words: list[str]) -> list[str]:
         words: of the command line.
 
     Raises:
-        BadInput: it would minimise returns.
+        BadInput: it would minimize returns.
 
     """
     from omegaconf import OmegaConf
 
-    for key, (maximises, value) in DIRECTIONS.items():
+    for key, (maximizes, value) in DIRECTIONS.items():
         found = OmegaConf.select(sweeper, key, default=None)
-        if found is None or maximises(found):
+        if found is None or maximizes(found):
             continue
         raise BadInput(
-            "a sweeper must maximise what a job returns, its evaluation return",
+            "a sweeper must maximize what a job returns, its evaluation return",
             f"hydra.sweeper.{key}={_name(found)}",
             f"write hydra.sweeper.{key}={value}",
         )

@@ -134,12 +134,12 @@ def _launch(argv: list[str], sweeps: bool = True) -> tuple[int, Outcome | None]:
     except KeyboardInterrupt as stop:
         if not sweeps:  # before the run could handle it, or a second one
             raise
-        task.exit_code = task.exit_code or 128 + stop_signals.signal_of(stop)
+        task.stopped_by(stop_signals.signal_of(stop))
     except hydra_errors.CompositionError as error:
         why = error.__cause__ or error
         if not task.has_run and not isinstance(why, JobFailed):
             raise
-        # of a sweeper, after its jobs: none completed, say
+        # of a sweeper, after its jobs: for example, none completed
         terminal.warn(f"note: the sweeper ended with {type(why).__name__}: {first_line(why)}")
     except BadInput:
         if value_of(argv, "hydra.sweep.dir") is None and not records.paths(folder):

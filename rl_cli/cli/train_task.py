@@ -75,6 +75,10 @@ class TrainTask:
         self.exit_code = self.outcome.exit_code
         return self.outcome.eval_return
 
+    def stopped_by(self, signum: int) -> None:
+        """A signal ended the command; the exit code of a sweep that it ended first stays."""
+        self.exit_code = self.exit_code or 128 + signum
+
     def run_jobs(
         self,
         found: Sequence[JobConfig],

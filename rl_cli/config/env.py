@@ -84,11 +84,11 @@ class EnvConfig:
     reward_gamma: float = Field(
         ge=0, le=1, description="discount of that return (default: algo.gamma)"
     )
-    clip_obs: float = Field(gt=0, description="bound of normalised observations")
-    clip_reward: float = Field(gt=0, description="bound of normalised rewards")
+    clip_obs: float = Field(gt=0, description="bound of normalized observations")
+    clip_reward: float = Field(gt=0, description="bound of normalized rewards")
     frame_skip: Int = Field(ge=1, le=1_000, description="env frames per step; repeats the action")
     frame_stack: Int = Field(ge=1, le=100, description="consecutive observations stacked into one")
-    grayscale: bool = Field(description="images: one grey channel instead of three")
+    grayscale: bool = Field(description="images: one gray channel instead of three")
     resize: Int | None = Field(
         ge=7,
         le=1_000,

@@ -264,7 +264,7 @@ def answer(name: str, known: Iterable[str]) -> str | None:
 
 
 def say(name: str, ours: str, more: str = "") -> str:
-    """The answer for an error message: our key, what differs, and what else is to be said about it."""
+    """The answer for an error message: our key, what differs, and anything else to know about it."""
     notes = "; ".join(text for text in (OTHER_NAMES[_leaf(name)].note, more) if text)
     return f"did you mean {ours}?{f' ({notes})' if notes else ''}"
 

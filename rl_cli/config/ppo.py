@@ -30,7 +30,7 @@ class ActorCriticConfig(EncoderConfig):
     )
     std: Std = Field(
         description="std of continuous actions: a learned parameter, fixed at log_std_init, an "
-        "output of the policy network, or gSDE (generalised state-dependent exploration)"
+        "output of the policy network, or gSDE (generalized state-dependent exploration)"
     )
     log_std_init: float = Field(description="initial log std of continuous actions")
     sde_sample_every: Int | None = Field(
@@ -64,7 +64,7 @@ class ActorCriticConfig(EncoderConfig):
 
 @schema
 class PPOConfig(ActorCriticConfig):
-    """Proximal policy optimisation with a clipped objective."""
+    """Proximal policy optimization with a clipped objective."""
 
     rollout_length: Int | None = Field(
         ge=1, description="steps of each env between updates; null: use rollout_episodes"

@@ -43,7 +43,7 @@ class SearchConfig:
         description="return that objective=steps counts to; null: env.success_at, or the env's own"
     )
     second: Literal["seconds", "steps"] | None = Field(
-        description="a second objective to minimise, training seconds or steps to the threshold: the "
+        description="a second objective to minimize, training seconds or steps to the threshold: the "
         "result is a Pareto front, and no trial is pruned"
     )
     sampler: Literal["tpe", "random"] = Field(

@@ -76,6 +76,10 @@ class RunError(Exception):
         """Put a place in front of `where`, and name the checkpoint to resume from."""
         self.where, self.kept = ", ".join(filter(None, [place, self.where])), kept
 
+    def qualify(self, remark: str) -> None:
+        """Append a remark to `where`."""
+        self.where = f"{self.where} {remark}"
+
     def __str__(self) -> str:
         lines = [f"error: {plain(self.what)}"]
         for label, text in (("where", self.where), ("do", self.fix), ("kept", self.kept)):
@@ -90,7 +94,7 @@ class EnvFault(RunError):
 
 
 class UpdateInterrupted(Exception):
-    """The run was asked to stop while the update step compiled; the update has changed nothing."""
+    """A signal stopped the run while the update step compiled; the update has changed nothing."""
 
 
 class BadInput(RunError):

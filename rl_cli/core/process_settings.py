@@ -191,7 +191,7 @@ def _quick_settings() -> list[Setting]:
 
     cpu = torch.device("cpu")
 
-    def device() -> torch.device:  # a default device is a mode; to ask for it takes 5 us
+    def device() -> torch.device:  # a default device is a mode; reading it takes 5 us
         return torch.get_default_device() if modes() else cpu
 
     def set_device(device: torch.device) -> None:

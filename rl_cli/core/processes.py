@@ -1,6 +1,6 @@
 """Forked child processes: signals reach them only through the parent, and they end with it.
 
-Linux only where stated; `can_fork` tells whether child processes are available at all.
+Linux only where stated; `can_fork` returns whether child processes are available at all.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ STOP_SIGNALS = tuple(
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
     if hasattr(signal, name)  # Windows has only the first two
 )
-"""Signals that ask a run to stop."""
+"""Signals that stop a run."""
 
 
 def in_main_thread() -> bool:
@@ -184,7 +184,7 @@ CHECKS = 16
 def poll_running(pipe: Connection, timeout: float | None) -> bool:
     """Wait until something can be read. -> False: not within `timeout` seconds (None: no limit).
 
-    Time in which this process was stopped, by Ctrl-Z say, does not count.
+    Time in which this process was stopped (Ctrl-Z) does not count.
     """
     if timeout is None:
         return pipe.poll(None)

@@ -20,7 +20,7 @@ def share(runs: int) -> int:
 
 
 def number_of(threads: int | str) -> int:
-    """Threads that `threads=` stands for in a run alone on this machine."""
+    """Number of threads that `threads=` selects in a run alone on this machine."""
     return threads if isinstance(threads, int) else share(1)
 
 

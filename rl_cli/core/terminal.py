@@ -30,7 +30,7 @@ COPIES = 64
 """Least number of a copied file descriptor: code that closes or counts the lowest ones does not meet it."""
 
 GONE = (errno.EPIPE, errno.EIO, errno.EBADF, errno.ENXIO, errno.ECONNRESET)
-"""Errors after which nothing more is written. After others, a full disk say, the next write is tried."""
+"""Errors after which nothing more is written. After others (a full disk) the next write is tried."""
 
 PLAIN_SIGNS = dict(zip("▁▂▃▄▅▆▇█", "_.,-=+*#", strict=True)) | {
     **{"·": "-", "×": "x", "→": "->", "±": "+/-", "…": "...", "–": "-", "—": "-", "•": "*"},
@@ -251,7 +251,7 @@ def warn(*lines: str) -> None:
 
 
 def show(text: str) -> None:
-    """Print a long text, a help page say, and wait for a reader as long as it takes."""
+    """Print a long text such as a help page, and wait for a reader as long as it takes."""
     _print(sys.stdout, text.splitlines(), None)
 
 

@@ -43,7 +43,7 @@ KEEP = 1_000
 KEEP_ENTRIES = 4_000
 """Files of configurations to keep, of 100 bytes each."""
 
-PATIENCE = 300.0
+BUILD_TIMEOUT = 300.0
 """Seconds to wait for another process that builds; a build takes less than a minute on an idle machine."""
 
 SCRATCH_LIFETIME = 3_600.0
@@ -211,7 +211,7 @@ def cache_folder() -> Path:
 
 @contextlib.contextmanager
 def build_lock(name: str) -> Iterator[None]:
-    """Hold the lock for building the library `name`; wait for a process that holds it, but at most PATIENCE.
+    """Hold the lock for building the library `name`; wait for a process that holds it, but at most BUILD_TIMEOUT.
 
     A holder that was stopped (Ctrl-Z, a frozen container) would otherwise stop all others. Then the library
     is built more than once; `publish` puts one of them in place.
@@ -229,7 +229,7 @@ def build_lock(name: str) -> Iterator[None]:
     lock = FileLock(path)
     try:
         with contextlib.suppress(Timeout):
-            lock.acquire(timeout=PATIENCE)
+            lock.acquire(timeout=BUILD_TIMEOUT)
         yield
     finally:
         lock.release()

@@ -37,6 +37,9 @@ class _Undo:
     updates: int
     copies: list[torch.Tensor] = dataclasses.field(default_factory=list)
 
+    def save(self, state: Sequence[torch.Tensor]) -> None:
+        self.copies = [tensor.clone() for tensor in state]
+
 
 class Compilation:
     """A run compiles all its functions or none, and runs forward passes in C only in the first case.
@@ -120,7 +123,7 @@ class Compilation:
     ) -> Runs | None:
         started, undo = time.perf_counter(), self._undo
         if undo is not None and undo.updates == updates:
-            undo.copies = [tensor.clone() for tensor in self.state]
+            undo.save(self.state)
         try:
             many = len(self.functions) >= MAX_SHAPES
             return None if many else compiler(plain, arguments, changing)

@@ -47,7 +47,7 @@ class StepCompiler:
             arguments.
         notify: receives a line when the first library is built, and the reason if one cannot be.
         hyper_parameters: constants whose other values use the same library, see `hoisting`.
-        interrupted: whether the run is asked to stop.
+        interrupted: whether a stop signal arrived.
 
     """
 

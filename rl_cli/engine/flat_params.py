@@ -22,12 +22,12 @@ class FlatParams:
         self.sizes = [shape.numel() for shape in self.shapes.values()]
 
     def views(self, flat: torch.Tensor) -> Params:
-        """Views of a flat tensor, by name, without gradient."""
+        """Views of a flat tensor (P,), by name, without gradient."""
         parts = zip(self.shapes.items(), flat.split(self.sizes), strict=True)
         return {name: part.view(shape).detach() for (name, shape), part in parts}
 
     def leaves(self, flat: torch.Tensor) -> Params:
-        """Views of a flat tensor, by name, that a gradient can be taken by."""
+        """Views of a flat tensor (P,), by name, that require a gradient."""
         return {name: view.requires_grad_() for name, view in self.views(flat).items()}
 
     def per_parameter(self, rate: torch.Tensor, factors: Mapping[str, float]) -> torch.Tensor:

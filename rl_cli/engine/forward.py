@@ -109,7 +109,7 @@ class NativeForward:
     def sample(
         self, net: MLP, arrays: Arrays, x: np.ndarray, rng: np.random.Generator
     ) -> np.ndarray:
-        """One output index per row, sampled with the outputs as logits; see `NetworkForward.sample`."""
+        """Output indices sampled with the outputs as logits, (B, inputs) -> (B,) int64."""
         return self.prepared(net, arrays, len(x)).sample(x, rng)
 
     def prepared(self, net: MLP, arrays: Arrays, rows: int) -> NetworkForward:

@@ -20,7 +20,7 @@ Compiler = Callable[[Function, "list[torch.Tensor]", "Sequence[int]"], "Runs | N
 """compiler(function, arguments, changing) -> the same as `eager_loop(function, changing)`, faster.
 
 None: it cannot be compiled. The compiler may call the function with copies of the first `WRITTEN`
-arguments. Raises UpdateInterrupted if the run is asked to stop while it compiles.
+arguments. Raises UpdateInterrupted if a signal stops the run while it compiles.
 """
 
 WRITTEN = 3

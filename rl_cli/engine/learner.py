@@ -273,7 +273,7 @@ class Learner:
     def undo_if_interrupted(self) -> Iterator[None]:
         """Undo the updates made in the body if it is left by UpdateInterrupted.
 
-        A compiler raises that when the run is asked to stop while it builds. Parameters, Adam's state
+        A compiler raises that when a signal stops the run while it builds. Parameters, Adam's state
         and the target network are then what they were before the body.
         """
         updates = self.updates

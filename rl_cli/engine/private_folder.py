@@ -32,7 +32,7 @@ def find() -> Place:
     """The first of `candidates` that only this user can write to; it is created if it does not exist.
 
     Raises:
-        RuntimeError: there is none; says why of the first.
+        RuntimeError: there is none; gives the reason for the first.
 
     """
     reasons: list[str] = []

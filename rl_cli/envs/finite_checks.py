@@ -121,6 +121,6 @@ def check_reward(reward: float, where: Callable[[], str]) -> None:
 
 
 def is_finite(array: np.ndarray) -> bool:
-    """Whether every value is finite in float32. A sum of squares that overflows is checked by value."""
+    """Whether every value of an array of any shape is finite in float32. A sum of squares that overflows is checked by value."""
     flat = array.ravel()
     return float(flat.dot(flat)) <= SQUARE_LIMIT or bool((np.abs(flat) <= FLOAT32_MAX).all())

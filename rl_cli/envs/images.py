@@ -17,7 +17,7 @@ LARGE = 36
 """Pixels per side from which earlier versions took uint8 arrays for images."""
 
 WIDEST = 1e6
-"""Range of values up to which declared bounds say something about the values."""
+"""Largest range of declared bounds that counts as information about the values."""
 
 LUMINANCE = np.array([0.2125, 0.7154, 0.0721])
 """Weights of red, green and blue (ITU-R BT.709), as in gymnasium's GrayscaleObservation."""
@@ -47,8 +47,8 @@ class ImageForm:
             self.dtype = "float32"  # the mean of an area is no whole number
         self.axes, self.resize = axes, cfg.resize
         shape = dict(zip(axes, box.shape, strict=True))
-        self.grey = cfg.grayscale and shape.get("C") == 3
-        channels = shape.get("K", 1) * (1 if self.grey else shape.get("C", 1))
+        self.gray = cfg.grayscale and shape.get("C") == 3
+        channels = shape.get("K", 1) * (1 if self.gray else shape.get("C", 1))
         size = (shape["H"], shape["W"]) if cfg.resize is None else (cfg.resize, cfg.resize)
         self.shape = (channels, *size)
 
@@ -60,10 +60,10 @@ class ImageForm:
         return self._one(found, self.axes)
 
     def _one(self, image: np.ndarray, axes: str) -> np.ndarray:
-        if axes == "CHW" and (self.grey or self.resize is not None):
+        if axes == "CHW" and (self.gray or self.resize is not None):
             image, axes = image.transpose(1, 2, 0), "HWC"
-        if self.grey:
-            image, axes = _grey(image), "HW"
+        if self.gray:
+            image, axes = _gray(image), "HW"
         if self.resize is not None:
             image = _resized(image, self.resize)
             axes = "HW" if image.ndim == 2 else "HWC"
@@ -74,9 +74,9 @@ class ImageForm:
         return np.array(image, self.dtype, order="C")
 
 
-def _grey(image: np.ndarray) -> np.ndarray:
-    grey: np.ndarray = np.sum(np.multiply(image, LUMINANCE), axis=-1)
-    return grey.astype(image.dtype) if image.dtype.kind in "fu" else grey
+def _gray(image: np.ndarray) -> np.ndarray:
+    gray: np.ndarray = np.sum(np.multiply(image, LUMINANCE), axis=-1)
+    return gray.astype(image.dtype) if image.dtype.kind in "fu" else gray
 
 
 def _resized(image: np.ndarray, side: int) -> np.ndarray:

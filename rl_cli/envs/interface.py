@@ -20,6 +20,10 @@ class _Source(gym.Env[Any, Any]):
         self.observation_space, self.action_space = observation_space, action_space
         self.obs: Any = None
 
+    def receive(self, obs: Any) -> None:
+        """Set the observation that the next `reset` or `step` returns."""
+        self.obs = obs
+
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
@@ -30,7 +34,7 @@ class _Source(gym.Env[Any, Any]):
 
 
 class Interface:
-    """Between one stream of observations and a policy: the wrappers of `make_env` on a stand-in for the env.
+    """Between one stream of observations and a policy: the wrappers of `make_env` on a placeholder for the env.
 
     So an observation is converted in one way, in training and afterwards.
 
@@ -60,8 +64,8 @@ class Interface:
         self.is_first = True
 
     def observe(self, obs: Any) -> Any:
-        """An observation of the env -> the observation of the policy, before normalisation."""
-        self.source.obs = obs
+        """An observation of the env -> the observation of the policy, before normalization."""
+        self.source.receive(obs)
         seen = self.env.reset()[0] if self.is_first else self.env.step(self.idle)[0]
         self.is_first = False
         return seen

@@ -46,12 +46,12 @@ class LoadedEnvs:
         self.lengths: list[int] = lengths.tolist()
 
     def normalized_obs(self, clip: float) -> np.ndarray:
-        """Observations to act on, (N, *obs_shape), whose vectors are in [-clip, clip]."""
+        """Observations to act on, (N, *obs_shape), whose vectors are in [-clip, clip]. Raises StateError."""
         most = float(np.float32(clip))
         if (layout := layout_of(self.spec)) is not None:
             found = self.fields.array("obs", self.raw.shape, self.spec.obs_dtype).copy()
             if not (np.abs(layout.as_vectors(found)) <= most).all():
-                raise StateError("obs has a value that is not normalised")
+                raise StateError("obs has a value that is not normalized")
             return found
         return self.fields.array("obs", self.raw.shape, np.float32, -most, most).copy()
 

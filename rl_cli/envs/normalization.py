@@ -55,7 +55,7 @@ class RunningMoments:
         self.set_moments(mean.copy(), variance.copy(), fields.number("count", 1.0, COUNT))
 
     def set_moments(self, mean: np.ndarray, variance: np.ndarray, count: float) -> None:
-        """Replace the statistics by those that native code has computed."""
+        """Replace the statistics by those that other code has computed."""
         self.mean, self.variance, self.count = mean, variance, count
 
 
@@ -102,8 +102,7 @@ class ObservationNormalizer:
         for i, value in enumerate(row):
             means[i], variances[i] = _updated(means[i], variances[i], count, value)
             out.append(_scaled(value - means[i], variances[i], self.clip))
-        moments.mean, moments.variance = np.array(means), np.array(variances)
-        moments.count = count + 1
+        moments.set_moments(np.array(means), np.array(variances), count + 1)
         return np.array([out], np.float32)
 
 
@@ -161,8 +160,7 @@ class RewardNormalizer:
         mean, variance = _updated(
             float(moments.mean), float(moments.variance), moments.count, total
         )
-        moments.mean, moments.variance = np.array(mean), np.array(variance)
-        moments.count += 1
+        moments.set_moments(np.array(mean), np.array(variance), moments.count + 1)
         self.returns[0] = 0.0 if done else total
         return np.array([_scaled(reward, variance, self.clip)], np.float32)
 
@@ -183,7 +181,7 @@ class RewardNormalizer:
 
 
 def observation_normalizer(cfg: EnvConfig, spec: EnvSpec) -> ObservationNormalizer | None:
-    """The normalizer of observations (N, *obs_shape) that `cfg` asks for."""
+    """The normalizer of observations (N, *obs_shape) that `cfg` selects."""
     if not cfg.normalize_obs:
         return None
     layout = layout_of(spec)
@@ -195,6 +193,6 @@ def observation_normalizer(cfg: EnvConfig, spec: EnvSpec) -> ObservationNormaliz
 def make_normalizers(
     cfg: EnvConfig, spec: EnvSpec, num_envs: int
 ) -> tuple[ObservationNormalizer | None, RewardNormalizer | None]:
-    """The normalizers that `cfg` asks for, of observations and of the rewards of `num_envs` envs."""
+    """The normalizers that `cfg` selects, of observations and of the rewards of `num_envs` envs."""
     reward = RewardNormalizer(num_envs, cfg.reward_gamma, cfg.clip_reward)
     return observation_normalizer(cfg, spec), reward if cfg.normalize_reward else None

@@ -99,13 +99,13 @@ class ObservationEncoder:
         return plain_box and self.stack == 1
 
     def first(self, obs: Any) -> np.ndarray:
-        """The array of the first observation of an episode: all its frames are this one."""
+        """The array (*obs_shape) of the first observation of an episode: all its frames are this one."""
         frame = self._frame(obs)
         self.frames.extend([frame] * self.stack)
         return self._joined()
 
     def next(self, obs: Any) -> np.ndarray:
-        """The array of the next observation of the episode."""
+        """The array (*obs_shape) of the next observation of the episode."""
         self.frames.append(self._frame(obs))
         return self._joined()
 
@@ -217,7 +217,7 @@ def _has_fixed_size(space: Space, cfg: EnvConfig) -> bool:
 
 
 def _refuse_unused(cfg: EnvConfig, forms: Sequence[ImageForm | None]) -> None:
-    """Refuse keys of images where there are none, and normalisation where there are no vectors."""
+    """Refuse keys of images where there are none, and normalization where there are no vectors."""
     if not any(forms) and (cfg.grayscale or cfg.resize is not None):
         key = "env.grayscale" if cfg.grayscale else "env.resize"
         raise BadInput(f"{key} applies to pixel observations only", key, f"leave {key} out")

@@ -26,7 +26,7 @@ MAX_FILES = 3_000
 """Files of one package that are searched."""
 
 ANYTHING = r"[\w.\-/]*"
-"""What stands for a value in an id that is built."""
+"""Matches a value in an id that is built."""
 
 MIN_LETTERS = 3
 """Letters that an id that is built must have in common with the one looked for, its version aside."""
@@ -150,7 +150,7 @@ def _imports(path: Path, child: str) -> bool:
 
 
 def _letters_in_common(text: bytes, env_id: str) -> int:
-    """Letters of an id that stand in a source that builds ids like it; EXACT: it registers this one."""
+    """Letters of an id that occur in a source that builds ids like it; EXACT: it registers this one."""
     try:
         tree = ast.parse(text)
     except (ValueError, SyntaxError, RecursionError):
@@ -188,7 +188,7 @@ def _registers(call: ast.Call) -> bool:
 
 
 def _pieces(node: ast.expr, assigned: dict[str, ast.expr], depth: int = 0) -> list[str | None]:
-    """An expression of a text as its constant pieces; None stands for a value."""
+    """An expression of a text as its constant pieces; None in place of a value."""
     match node:
         case ast.Constant(value=str() as text):
             return [text]

@@ -195,7 +195,7 @@ class WorkerVectorEnv(VectorEnv):
         try:
             while processes.poll_running(worker.pipe, self.timeout):
                 reply = worker.pipe.recv_bytes()
-                if reply[:1] == CLOSE:  # others answer what was asked before
+                if reply[:1] == CLOSE:  # others answer earlier requests
                     return cast(list[str], json.loads(reply[1:]))
         except (OSError, EOFError):
             return [f"the process of the env {processes.how_it_ended(worker.process)}"]

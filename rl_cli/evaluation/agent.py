@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,8 +37,8 @@ class Agent:
 
     Args:
         algo: with the weights of the checkpoint.
-        env_cfg: of the env, with the changes that the caller asked for.
-        normalizer: statistics of observations; None: they are not normalised.
+        env_cfg: of the env, with the changes that the caller requested.
+        normalizer: statistics of observations; None: they are not normalized.
         manifest: of the checkpoint.
         spaces: of observations and actions, of the env that `make_own_env` makes.
         interface_cfg: what `make_own_env` left of `env_cfg`.
@@ -46,7 +46,7 @@ class Agent:
     Attributes:
         observation_space, action_space: of what `act` takes and of what it returns.
         spec: shapes of what the algorithm takes and returns.
-        rng: draws sampled actions; assign another generator to repeat them.
+        rng: draws sampled actions; `seed` restarts it.
 
     """
 
@@ -101,11 +101,15 @@ class Agent:
     def predict(self, seen: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
         """Observations as the wrappers give them (N, *obs_shape) -> actions of the algorithm (N, ...).
 
-        Normalised here, if the run normalises. `rng` None: the most likely actions.
+        Normalized here, if the run normalizes. `rng` None: the most likely actions.
         """
         if self.normalizer is not None:
             seen = self.normalizer(seen)
         return self.algo.predict(seen, rng)
+
+    def seed(self, seed: int | Sequence[int]) -> None:
+        """Seed the generator of sampled actions; the same seed gives the same actions."""
+        self.rng = np.random.default_rng(seed)
 
     def reset(self, which: Any = None) -> None:
         """New episodes begin: forget earlier observations.
@@ -129,7 +133,7 @@ class Agent:
         return make_own_env(self.env_cfg, render_mode)[0]
 
     def _seen(self, rows: list[Any]) -> np.ndarray:
-        """(N, *obs_shape), not normalised."""
+        """(N, *obs_shape), not normalized."""
         first = self.interfaces[0]
         if first.is_identity:
             seen = np.asarray(rows, self.dtype)

@@ -39,7 +39,7 @@ class Background:
 
     Args:
         in_child: run tasks in a forked child process; false: in this one, while the caller waits.
-        interrupted: whether a signal asked the run to stop.
+        interrupted: whether a stop signal arrived.
         timeout: seconds without a heartbeat after which a child is killed; 0: never.
 
     """

@@ -45,7 +45,7 @@ class Evaluator:
 
     Args:
         cfg: of the env.
-        normalizer: statistics of the training envs; None: observations are not normalised.
+        normalizer: statistics of the training envs; None: observations are not normalized.
         render_mode: of gymnasium; None: no rendering.
 
     """

@@ -18,7 +18,7 @@ TOLERANCE = 1e-3
 class FrameConverter:
     """Converts the frames of one video.
 
-    Floats and bools in [0, 1] are scaled, grey frames are expanded, an alpha channel is dropped, channels
+    Floats and bools in [0, 1] are scaled, gray frames are expanded, an alpha channel is dropped, channels
     may come first. Sides become even, which H.264 needs. The first frame sets the size; a frame of
     another size is scaled to fit.
     """

@@ -32,7 +32,7 @@ from rl_cli.storage import checkpoint_reader
 from rl_cli.storage.atomic_files import make_output_folder, write_json, writing_to
 from rl_cli.tracking.display import print_table
 from rl_cli.tracking.formatting import summary_rows, summary_table
-from rl_cli.tracking.statistics import Summary, summarise
+from rl_cli.tracking.statistics import Summary, summarize
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +91,7 @@ def _replay(cfg: ReplayConfig) -> Evaluation:
             policy = settings.settled(agent.algo.predict, terminal.warn)
             episodes = evaluate(evaluator, policy, cfg.episodes, cfg.seed, cfg.greedy)
             settings.settle(terminal.warn, at_once=True)
-            summary = summarise(episodes, evaluator.success_at)
+            summary = summarize(episodes, evaluator.success_at)
             _report(cfg, agent, folder, episodes, summary, output)
             videos = _record_videos(cfg, agent, policy, output) if cfg.video else ()
             settings.settle(terminal.warn, at_once=True)

@@ -137,7 +137,7 @@ def record(
 
     Args:
         cfg: of the env.
-        normalizer: of observations; None: they are not normalised.
+        normalizer: of observations; None: they are not normalized.
         policy: predict(obs, rng).
         paths: of the mp4 files.
         seed: of the first episode.

@@ -37,7 +37,7 @@ class ActionPath:
         start = getattr(space, "start", 0)
         if np.any(start):
             action = graph.with_constant("add", action, start)
-        graph.outputs = {"action": graph.cast(action, space.dtype), "scores": scores}
+        graph.set_outputs(action=graph.cast(action, space.dtype), scores=scores)
 
     def finish_box(self, graph: Graph, action: int) -> None:
         """Add clipped and scaled actions to a graph, as its output."""
@@ -50,7 +50,7 @@ class ActionPath:
         action = graph.cast(action, space.dtype)
         if self.scales:
             action = self._scaled(graph, graph.cast(action, np.float64))
-        graph.outputs = {"action": action}
+        graph.set_outputs(action=action)
 
     def _scaled(self, graph: Graph, action: int) -> int:
         """`envs.wrappers.scale_actions` as values of a graph."""

@@ -51,7 +51,7 @@ class Context:
         return trace(self.agent)
 
     def actions(self, obs: np.ndarray) -> np.ndarray:
-        """The trained policy: observations (B, *obs_shape) before normalisation -> actions of the env."""
+        """The trained policy: observations (B, *obs_shape) before normalization -> actions of the env."""
         return np.array(self.agent.interfaces[0].actions(self.agent.predict(obs, None)))
 
     def _normalized(self, obs: np.ndarray) -> np.ndarray:
@@ -106,7 +106,7 @@ def before_policy(env: Any) -> list[str]:
     if env.frame_skip > 1:
         steps.append(f"repeat each action {env.frame_skip} times")
     if env.grayscale:
-        steps.append("convert frames to grey (gymnasium: GrayscaleObservation)")
+        steps.append("convert frames to gray (gymnasium: GrayscaleObservation)")
     if env.resize is not None:
         steps.append(f"resize frames to {env.resize} x {env.resize} (ResizeObservation)")
     if env.frame_stack > 1:

@@ -51,6 +51,10 @@ class Graph:
         """Number of weights."""
         return sum(array.size for value in self.values for array in value.arrays)
 
+    def set_outputs(self, **outputs: int) -> None:
+        """Name the values that are results: `action`, and `scores` of discrete actions."""
+        self.outputs = outputs
+
     def _add(self, value: Value) -> int:
         self.values.append(value)
         return len(self.values) - 1
@@ -190,8 +194,8 @@ def _max_pool(value: Value, x: np.ndarray) -> np.ndarray:
 
 def _dueling(value: Value, state: np.ndarray, advantage: np.ndarray) -> np.ndarray:
     advantage = advantage.reshape(-1, *value.numbers)
-    centred = advantage - advantage.mean(1, keepdims=True)
-    summed: np.ndarray = state[:, None] + centred
+    centered = advantage - advantage.mean(1, keepdims=True)
+    summed: np.ndarray = state[:, None] + centered
     return summed.reshape(len(state), -1)
 
 

@@ -22,7 +22,7 @@ SAMPLES = 256
 
 
 class Recorded(NamedTuple):
-    """Observations before normalisation, (T, *obs_shape), and where they are from."""
+    """Observations before normalization, (T, *obs_shape), and where they are from."""
 
     obs: np.ndarray
     origin: str
@@ -64,7 +64,7 @@ def _played(agent: Agent, count: int) -> Recorded:
         rows.append(obs[0].copy())
         return agent.predict(obs, rng)
 
-    # without a normaliser, so that it passes on what the env returns
+    # without a normalizer, so that it passes on what the env returns
     evaluator = Evaluator(agent.env_cfg, None)
     episodes = 0
     try:

@@ -1,4 +1,4 @@
-"""Writes the policy of a run in the formats that are asked for: rl-export."""
+"""Writes the policy of a run in the requested formats: rl-export."""
 
 from __future__ import annotations
 

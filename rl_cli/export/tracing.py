@@ -37,7 +37,7 @@ class Traced(NamedTuple):
 
     graph: Graph
     scores: Callable[[np.ndarray], np.ndarray] | None
-    """The policy's own Q-values or logits (B, A) of normalised observations; None: no discrete actions."""
+    """The policy's own Q-values or logits (B, A) of normalized observations; None: no discrete actions."""
 
     kind: Literal["q", "logits", "none"]
     """What the scores are."""

@@ -125,7 +125,7 @@ class StateDependentGaussian(Gaussian):
 
 
 class GSDE(Gaussian):
-    """Generalised state-dependent exploration (gSDE).
+    """Generalized state-dependent exploration (gSDE).
 
     Raffin et al. 2021 (arXiv:2005.05719), section 3. The noise of action j is theta_j . z(s), where z
     are the inputs of the mean's last layer and theta (F, A) ~ N(0, sigma^2) is resampled every few

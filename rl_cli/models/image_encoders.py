@@ -60,7 +60,7 @@ class ImageEncoder(ABC):
         """(B, C, H, W) -> (B, features)."""
 
     def scaled(self, obs: torch.Tensor) -> torch.Tensor:
-        """Values as float32, mapped from the bounds of the image to [0, 1]."""
+        """Values as float32, mapped from the bounds of the image to [0, 1]. Any shape."""
         low, high = self.part.low, self.part.high
         x = obs.float()
         if low != 0.0:

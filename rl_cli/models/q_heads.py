@@ -12,7 +12,7 @@ from rl_cli.models.networks import MLP
 class NoisyMLP(MLP):
     """MLP of noisy linear layers (Fortunato et al. 2018).
 
-    Factorised noise, eqs. 9 to 11 of arXiv:1706.10295: w = mu + sigma * (f(e_out) f(e_in)^T), and
+    Factorized noise, eqs. 9 to 11 of arXiv:1706.10295: w = mu + sigma * (f(e_out) f(e_in)^T), and
     b = mu_b + sigma_b * f(e_out). The factors f(e) of a layer are passed among the parameters, under
     the names of `noise_sizes`; without them the layers use the mean weights.
     """
@@ -125,14 +125,14 @@ class Dueling:
         if self.trunk is not None:
             x = (torch.tanh if self.tanh else torch.relu)(self.trunk(params, x))
         advantage = self.advantage(params, x).view(-1, self.actions, self.atoms)
-        centred = advantage - advantage.mean(1, keepdim=True)
-        return (self.value(params, x).unsqueeze(1) + centred).flatten(1)
+        centered = advantage - advantage.mean(1, keepdim=True)
+        return (self.value(params, x).unsqueeze(1) + centered).flatten(1)
 
     def in_numpy(self, arrays: Arrays, x: np.ndarray) -> np.ndarray:
         if self.trunk is not None:
             x = self.trunk.in_numpy(arrays, x)
             x = np.tanh(x) if self.tanh else np.maximum(x, 0.0)
         advantage = self.advantage.in_numpy(arrays, x).reshape(-1, self.actions, self.atoms)
-        centred = advantage - advantage.mean(1, keepdims=True)
+        centered = advantage - advantage.mean(1, keepdims=True)
         value = self.value.in_numpy(arrays, x)
-        return (value[:, None] + centred).reshape(len(x), -1)  # type: ignore[no-any-return]
+        return (value[:, None] + centered).reshape(len(x), -1)  # type: ignore[no-any-return]

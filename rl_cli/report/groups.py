@@ -79,7 +79,7 @@ class Group:
 
     @property
     def is_chosen_from(self) -> bool:
-        """Whether the results chose among the groups of the section, and so say nothing about the best one."""
+        """Whether the results chose among the groups of the section, so that the best one is biased."""
         return self.role is not None and not self.role.fresh
 
     @property

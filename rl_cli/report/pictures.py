@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = (
+COLORS = (
     "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a6d3b", "#7f7f7f",
 )  # fmt: skip
 """Okabe and Ito; the page uses the same."""
@@ -32,18 +32,18 @@ MAX_PICTURES = 40
 MAX_LINES = 32
 """Of a picture; more are not drawn, which its title says."""
 
-BESIDE = 6
-"""Lines from which on the legend stands beside the chart."""
+LEGEND_AT_RIGHT = 6
+"""Number of lines from which the legend is placed to the right of the chart."""
 
 STYLES = ("-", "--", "-.", ":")
-"""Of lines that have the same colour."""
+"""Of lines that have the same color."""
 
 MAX_NAME = 40
 """Characters of an env in a file name, and of a method in a legend."""
 
 
 def require(drawn: bool | None) -> bool:
-    """Whether pictures are drawn. Raises BadInput if they are asked for and matplotlib is missing."""
+    """Whether pictures are drawn. Raises BadInput if they are requested and matplotlib is missing."""
     if drawn and not available():
         raise BadInput("pictures need matplotlib", "pictures=true", "pip install 'rl-cli[plots]'")
     return available() if drawn is None else drawn
@@ -116,7 +116,7 @@ def _picture(
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter
 
-    drawn, wide = lines[:MAX_LINES], len(lines) >= BESIDE
+    drawn, wide = lines[:MAX_LINES], len(lines) >= LEGEND_AT_RIGHT
     size = (1.6 * SIZE[0], max(SIZE[1], 0.19 * len(drawn) + 0.5)) if wide else SIZE
     figure = Figure(figsize=size, dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
@@ -155,15 +155,15 @@ def _png(figure: Figure) -> bytes:
 
 
 def _line(axes: Axes, line: Mapping[str, Any], place: int, steps: bool) -> None:
-    colour = COLOURS[place % len(COLOURS)]
-    dashes = STYLES[place // len(COLOURS) % len(STYLES)]
+    color = COLORS[place % len(COLORS)]
+    dashes = STYLES[place // len(COLORS) % len(STYLES)]
     x, y = np.asarray(line["x"], float), np.asarray(line["y"], float)
     marker = "o" if np.isfinite(y).sum() == 1 else ""
     drawstyle = "steps-post" if steps else "default"
     name = line["name"]
     label = _literal(name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…")
     look: dict[str, Any] = {
-        "color": colour,
+        "color": color,
         "linestyle": dashes,
         "drawstyle": drawstyle,
         "marker": marker,
@@ -172,7 +172,7 @@ def _line(axes: Axes, line: Mapping[str, Any], place: int, steps: bool) -> None:
     if "low" in line:
         low, high = np.asarray(line["low"], float), np.asarray(line["high"], float)
         if not all(map(math.isnan, low)):
-            axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
+            axes.fill_between(x, low, high, color=color, alpha=0.18, linewidth=0)
 
 
 def _short(value: float) -> str:

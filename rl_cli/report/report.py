@@ -81,7 +81,7 @@ def make(places: Sequence[Path], threshold: float | None = None) -> Report:
             left_out[0] if left_out else "name folders that contain runs",
         )
     made = groups.group(runs, searches.roles(found, folders))
-    rows = summary.summarise([groups.with_absent(each, by_run) for each in made], threshold)
+    rows = summary.summarize([groups.with_absent(each, by_run) for each in made], threshold)
     return Report(_title(places, found), rows, [*wording.counts(rows), *left_out], found)
 
 

@@ -266,11 +266,11 @@ def _metrics(path: Path, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 MAX_POINTS = 60
-"""Points of a training curve that are kept; neighbouring rows are averaged."""
+"""Points of a training curve that are kept; neighboring rows are averaged."""
 
 
 def thinned(curve: np.ndarray) -> np.ndarray:
-    """At most MAX_POINTS points of a curve (P, 2): means of neighbouring ones."""
+    """At most MAX_POINTS points of a curve (P, 2): means of neighboring ones."""
     if len(curve) <= MAX_POINTS:
         return curve
     starts = np.linspace(0, len(curve), MAX_POINTS, endpoint=False).astype(int)

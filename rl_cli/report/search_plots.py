@@ -28,14 +28,14 @@ OBJECTIVES = {
 SECOND = {"seconds": "seconds of training", "steps": "env steps to the threshold"}
 """The same of the second objective."""
 
-COLOURS = 8
+COLORS = 8
 """Of candidates, as of the groups in charts."""
 
 MAX_AXES = 9
 """Keys of the parallel coordinates, the most important ones."""
 
 MAX_LABELS = 8
-"""Choices of a categorical axis that are written beside it."""
+"""Choices of a categorical axis that are written next to it."""
 
 
 def _svg(body: str, label: str, height: int = HEIGHT, css: str = "") -> str:
@@ -224,7 +224,7 @@ def fresh(record: SearchRecord) -> str:
         y = row * i + 28
         name = "defaults" if each.trial == 0 else f"trial {each.trial}"
         parts.append(_text(108, y + 4, name, "end"))
-        css = f"checked k{i % COLOURS}"
+        css = f"checked k{i % COLORS}"
         parts += [_dot(x(v), y, css, f"{name}: {number(v)}", 3) for v in each.values]
         iqm, low, high = (*each.iqm, None, None, None)[:3]
         if low is not None and high is not None:

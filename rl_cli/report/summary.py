@@ -80,7 +80,7 @@ class Row:
         return ", ".join([f"{self.count} of {self.total}", *others])
 
 
-def summarise(groups: Sequence[Group], threshold: float | None = None) -> list[Row]:
+def summarize(groups: Sequence[Group], threshold: float | None = None) -> list[Row]:
     """Rows in the order of the groups.
 
     Args:

@@ -72,7 +72,7 @@ def _difference(best: Row, second: Row) -> str:
         more = (
             "" if needed is None else f"; about {max(needed, MIN_SEEDS):,} by the spread of these"
         )
-        return f"Too few seeds to tell: at least {MIN_SEEDS} runs of each are needed{more}"
+        return f"Too few seeds for a conclusion: at least {MIN_SEEDS} runs of each are needed{more}"
     chance = f"A run of the first is better than one of the second with probability {share(found)}"
     if found.low > 0.5:
         return chance

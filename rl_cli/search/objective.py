@@ -1,4 +1,4 @@
-"""What a run is worth: one number from its evaluations."""
+"""The objective of a run: one number from its evaluations."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rl_cli.search.plan import Plan
 from rl_cli.search.trials import Point, RunResult
 
 PENALTY = 2
-"""A run that never reached the threshold counts as having needed this many budgets (PAR2, the penalised
+"""A run that never reached the threshold counts as having needed this many budgets (PAR2, the penalized
 average of algorithm configuration)."""
 
 

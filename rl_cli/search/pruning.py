@@ -1,4 +1,4 @@
-"""When a trial is worth no further runs, and a run no further steps. The tests are Optuna's."""
+"""When a trial gets no further runs, and a run no further steps. The tests are Optuna's."""
 
 from __future__ import annotations
 

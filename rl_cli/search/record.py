@@ -39,7 +39,7 @@ def describe(
     Args:
         plan: of the search.
         study: of Optuna.
-        trials: those that were asked for.
+        trials: the requested number.
         checked: the candidates on fresh seeds.
         winner: label of the trial that is better than the defaults; None: none is.
         preset: the file that was written; empty: none.

@@ -88,7 +88,7 @@ class RunProcesses:
         return ended
 
     def stop(self, number: int) -> None:
-        """Ask a run to save a checkpoint and end."""
+        """Signal a run to save a checkpoint and end."""
         if self.executor is not None and number in self.running:
             self.executor.send(number, signal.SIGTERM)
 

@@ -27,7 +27,7 @@ KILLED, KILLS, SURPLUS = "killed", "kills", "surplus"
 started it as the last one."""
 
 MAX_KILLS = 3
-"""Attempts of a trial whose processes are killed, by a lack of memory say."""
+"""Attempts of a trial whose processes are killed, for example for lack of memory."""
 
 Point = tuple[int, float]
 """Env step and mean return of an evaluation."""
@@ -90,7 +90,7 @@ def index(trials: Sequence[FrozenTrial], number: int) -> int:
 
 
 def counts(trial: FrozenTrial) -> bool:
-    """Whether a trial is one of those that were asked for."""
+    """Whether a trial is one of the requested ones."""
     return not (trial.user_attrs.get(KILLED) or trial.user_attrs.get(SURPLUS))
 
 
@@ -100,7 +100,7 @@ class Trials:
     Args:
         study: of Optuna.
         space: distributions of its parameters.
-        limit: trials that were asked for.
+        limit: requested number of trials.
         stale_after: seconds without a sign of life after which a process of another machine counts as
             killed. A process of this machine is looked for.
 
@@ -115,7 +115,7 @@ class Trials:
         self.beats, self.beaten = 0, 0.0
 
     def every(self) -> list[FrozenTrial]:
-        """The trials that were asked for, by label."""
+        """The requested trials, by label."""
         return sorted(filter(counts, self._all()), key=label)
 
     def _all(self) -> list[FrozenTrial]:
@@ -217,7 +217,7 @@ class Trials:
         self._end(trial, "PRUNED")
 
     def fail(self, trial: Trial, reason: str) -> None:
-        """A trial that tells nothing about its parameters."""
+        """A trial without information about its parameters."""
         trial.set_user_attr(ENDED, reason)
         self._end(trial, "FAIL")
 
@@ -239,7 +239,7 @@ def save(trial: Trial, result: RunResult) -> None:
 
 
 def is_over(trials: Sequence[FrozenTrial], limit: int) -> bool:
-    """Whether all trials that were asked for have ended."""
+    """Whether all requested trials have ended."""
     return len(trials) >= limit and all(trial.state.is_finished() for trial in trials)
 
 

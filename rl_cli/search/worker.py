@@ -14,6 +14,7 @@ from rl_cli.core import processes
 from rl_cli.core.errors import BadInput, StorageError, plain
 from rl_cli.report.run_data import read_run
 from rl_cli.search import objective
+from rl_cli.search.active import Active
 from rl_cli.search.plan import Plan
 from rl_cli.search.run_processes import RunProcesses
 from rl_cli.search.trials import RunResult, Trials, is_over, label, results, save
@@ -54,7 +55,7 @@ class Part(Protocol):
         """Name of a run's folder."""
 
     def stops(self, trial: int, result: RunResult) -> str | None:
-        """Why a run should end now; asked after each evaluation."""
+        """Why a run should end now; called after each evaluation."""
 
     def add(self, trial: Trial, result: RunResult) -> str | None:
         """A run is complete. -> why the trial should end."""
@@ -71,36 +72,6 @@ class Observer(Protocol):
     def ended(self, trial: int, text: str) -> None: ...
 
     def refresh(self, active: list[Active], trials: list[FrozenTrial]) -> None: ...
-
-
-@dataclasses.dataclass
-class Active:
-    """A trial of this process.
-
-    Attributes:
-        trial: of Optuna.
-        number: its label.
-        config: of its runs.
-        left: seeds that have not run.
-        done: results by seed.
-        run: the run at work; None: none.
-        process: its number; None: it has not started, because its folder is in use.
-        read: size of its eval.csv when it was last read.
-        pruned: why it was asked to end.
-        restarts: how often its process was killed.
-
-    """
-
-    trial: Trial
-    number: int
-    config: dict[str, Any]
-    left: list[int]
-    done: dict[int, RunResult] = dataclasses.field(default_factory=dict)
-    run: RunResult | None = None
-    process: int | None = None
-    read: int = 0
-    pruned: str | None = None
-    restarts: int = 0
 
 
 class Worker:
@@ -170,7 +141,7 @@ class Worker:
         self.active.append(active)
         for result in done.values():  # of a process that was killed
             self.part.add(trial, result)
-            active.done[result.seed] = result
+            active.complete(result)
         self._next(active)
 
     def _next(self, active: Active) -> None:
@@ -183,8 +154,7 @@ class Worker:
             return
         seed = active.left.pop(0)
         folder = self._folder(active.number, seed)
-        active.run = RunResult(seed, "running", str(folder))
-        active.process, active.read, active.pruned, active.restarts = None, 0, None, 0
+        active.begin(RunResult(seed, "running", str(folder)))
         self.observer.started(active.number, seed)
 
     def _folder(self, number: int, seed: int) -> Path:
@@ -217,27 +187,26 @@ class Worker:
         )
         folder.parent.mkdir(parents=True, exist_ok=True)
         _record_of(folder).unlink(missing_ok=True)
-        active.process = self.runs.start(task)
+        active.started(self.runs.start(task))
 
     def _watch(self) -> None:
-        """Read new evaluations, and end runs that are not worth further steps."""
+        """Read new evaluations, and end runs that are pruned."""
         for active in self.active:
             run = active.run
             if run is None or active.process is None or active.pruned is not None:
                 continue
-            size = _size(Path(run.folder) / "eval.csv")
-            if size == active.read:
+            if not active.is_new(_size(Path(run.folder) / "eval.csv")):
                 continue
-            active.read = size
             try:
                 curve = objective.curve_of(read_run(Path(run.folder)))
             except BadInput:  # it is being written
                 continue
             if len(curve) > len(run.curve):
-                active.run = run = dataclasses.replace(run, curve=curve)
+                run = dataclasses.replace(run, curve=curve)
+                active.extend(run)
                 save(active.trial, run)
                 if (reason := self.part.stops(active.number, run)) is not None:
-                    active.pruned = reason
+                    active.prune(reason)
                     self.runs.stop(active.process)
 
     def _take_ended(self) -> None:
@@ -245,7 +214,7 @@ class Worker:
         for active in list(self.active):
             if active.process is not None and active.process in ended:
                 end = ended[active.process]
-                active.process = None
+                active.process_ended()
                 if self.runs.signum is None or end.code == 0:
                     self._ended(active, end)
 
@@ -263,7 +232,7 @@ class Worker:
         elif active.pruned is not None and code - 128 in processes.STOP_SIGNALS:
             self._prune(active, folder, active.pruned)
         elif code > 128 and active.restarts < MAX_RESTARTS:
-            active.restarts += 1  # killed: it continues from its checkpoint, at the next `_advance`
+            active.restart()  # at the next `_advance`
         else:
             self._fail(active, code, reason)
 
@@ -272,7 +241,7 @@ class Worker:
 
     def _complete(self, active: Active, result: RunResult) -> None:
         save(active.trial, result)
-        active.done[result.seed], active.run = result, None
+        active.complete(result)
         reason = self.part.add(active.trial, result)
         if reason is not None and active.left:
             self._end(active, reason)

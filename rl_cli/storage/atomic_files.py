@@ -198,7 +198,7 @@ def sync_folder(path: Path) -> None:
 
 
 def swap(a: Path, b: Path) -> bool:
-    """Exchange two names in one step. False: the system or filesystem does not support it."""
+    """Exchange two names in one step. False: the system or filesystem does not support it. Raises OSError."""
     if sys.platform != "linux":
         return False
     renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)

@@ -188,7 +188,7 @@ def require_plain_files(folder: Path, patterns: Sequence[str]) -> None:
 
 
 def of_record(sweep: Path, named: object, start: object) -> Path | None:
-    """The folder of the run that the record of a job names, from whichever folder this is asked; None: no run.
+    """The folder of the run that the record of a job names, from any current folder; None: no run.
 
     A relative path is looked for above the folder of the sweep, so that both can be moved together, then in the
     folder in which the sweep was started, then in the current one.

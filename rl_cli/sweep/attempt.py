@@ -97,7 +97,10 @@ class Attempt:
             preexec_fn=_ignore_warning,
         )
         assert self.child.stdin is not None
-        with contextlib.suppress(BrokenPipeError), self.child.stdin:  # it ended; its code tells why
+        with (
+            contextlib.suppress(BrokenPipeError),
+            self.child.stdin,
+        ):  # it ended; its exit code says why
             self.child.stdin.write(json.dumps(task).encode())
         return _wait(self.child)
 

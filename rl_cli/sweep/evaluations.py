@@ -101,7 +101,7 @@ def evaluate(cfg: ReplayConfig, runs: Sequence[str]) -> int:
     places = _places(runs, folder)
     codes = _Pool(cfg, places).run()
     found = {run: _result(place) for run, place in places.items() if codes[run] == 0}
-    rows = summary.summarise(groups.group(_as_data(found)))
+    rows = summary.summarize(groups.group(_as_data(found)))
     if cfg.display != "none" and rows:
         table.show_evaluations(rows, found.values())
     content = {"runs": [{"run": run, **value} for run, value in found.items()]}

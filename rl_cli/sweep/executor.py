@@ -23,7 +23,7 @@ KILLED = 128 + 9
 class Ended(NamedTuple):
     """A task whose process has ended.
 
-    `code`: its exit code; 128 + n if signal n killed it. `reason`: more about it, from a scheduler say;
+    `code`: its exit code; 128 + n if signal n killed it. `reason`: more about it, for example from a scheduler;
     used if the job wrote no record of its end.
     """
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+import time
+from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +49,13 @@ class Job:
             cfg = algos.build_run_config(config)
             devices.require_driver(cfg.device)
         except BadInput as error:
-            error.where = f"{error.where} (job {number}; none was started)"
+            error.qualify(f"(job {number}; none was started)")
             raise
         return cls(number, cfg, config, labels, list(overrides))
+
+    def leave_out(self, common: Set[str]) -> None:
+        """Take as `own` the overrides that are not among those of all jobs, in the form of `plain_word`."""
+        self.own = [o.lstrip("+") for o in self.overrides if plain_word(o) not in common]
 
     def digest(self) -> str:
         """Hash of the configuration, equal for jobs that would give the same run."""
@@ -73,7 +78,7 @@ def name_all(jobs: Sequence[Job], typed: Sequence[str]) -> list[str]:
     else:
         common = {plain_word(word) for word in typed}
     for job in jobs:
-        job.own = [o.lstrip("+") for o in job.overrides if plain_word(o) not in common]
+        job.leave_out(common)
     shared = jobs[0].overrides if jobs else []
     return [word.lstrip("+") for word in shared if plain_word(word) in common]
 
@@ -88,7 +93,7 @@ WAITING, RUNNING = "waiting", "running"
 
 @dataclasses.dataclass
 class JobState:
-    """A job while the sweep runs. Only the sweep changes it.
+    """A job while the sweep runs.
 
     Attributes:
         job: as composed.
@@ -98,7 +103,7 @@ class JobState:
         folder: of the run; empty: it has not started.
         attempts: how often it was started.
         began: when it was started last, by time.monotonic.
-        began_at: the step from which it went on then.
+        began_at: the step at which it continued then.
         step: env steps so far.
         eval_return: of the last evaluation; None: there is none yet.
 
@@ -119,3 +124,36 @@ class JobState:
     @property
     def number(self) -> int:
         return self.job.number
+
+    def keep(self, record: Record) -> None:
+        """Take a record as the last one known."""
+        self.record = record
+
+    def skip(self) -> None:
+        """An earlier start of the sweep has completed the job."""
+        self.state, self.is_complete_before = "completed", True
+        self.folder, self.eval_return = self.record["run_dir"], self.record["eval_return"]
+
+    def start(self, folder: str, step: int = 0) -> None:
+        """A process runs the job in a run folder, from an env step: of the checkpoint that it resumes, or 0."""
+        self.folder, self.state, self.step, self.began_at = folder, RUNNING, step, step
+        self.attempts, self.began = self.attempts + 1, time.monotonic()
+
+    def wait(self) -> None:
+        """The job waits for its turn."""
+        self.state = WAITING
+
+    def advance(self, step: int, eval_return: float | None) -> None:
+        """The run has made `step` env steps. `eval_return`: see `progress.read`; None: as before."""
+        if self.state == WAITING:  # its turn has come
+            self.state, self.began = RUNNING, time.monotonic()
+        self.step = max(self.step, step)
+        if eval_return is not None:
+            self.eval_return = eval_return
+
+    def end(self, record: Record) -> None:
+        """The process has ended with this record."""
+        self.record, self.state = record, record["state"]
+        self.eval_return = record.get("eval_return")
+        if isinstance(step := record.get("step"), int):
+            self.step = max(self.step, step)

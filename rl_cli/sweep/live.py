@@ -27,7 +27,7 @@ COLUMNS = {"job": 4, "state": 7, "return": 8, "left": 7}
 """Characters of the columns besides those of keys."""
 
 BAR, GAP = 12, 2
-"""Characters of the bar of progress, which is shown where there is room, and between columns."""
+"""Characters of the bar of progress, which is shown if it fits, and between columns."""
 
 ECHO = 2
 """Columns kept free, where a terminal shows ^C."""
@@ -88,11 +88,11 @@ class LiveView:
         width = options.max_width - ECHO
         rows = self._rows(max(console.height - HEAD, 3))
         keys, values = list(self.longest), list(self.longest.values())
-        room = width - sum(COLUMNS.values()) - GAP * (len(COLUMNS) + len(keys))
-        with_left = sum(max(size, SHORTEST) for size in values) <= room
-        room += 0 if with_left else COLUMNS["left"] + GAP
-        with_bar = sum(map(max, map(len, keys), values)) + BAR + GAP <= room
-        widths = fitted_widths(keys, values, room)
+        free = width - sum(COLUMNS.values()) - GAP * (len(COLUMNS) + len(keys))
+        with_left = sum(max(size, SHORTEST) for size in values) <= free
+        free += 0 if with_left else COLUMNS["left"] + GAP
+        with_bar = sum(map(max, map(len, keys), values)) + BAR + GAP <= free
+        widths = fitted_widths(keys, values, free)
         table = Table(
             box=box.SIMPLE_HEAD, padding=(0, GAP - 1, 0, 0), pad_edge=False, show_edge=False
         )
@@ -165,17 +165,17 @@ class LiveView:
         return duration(missing * elapsed / steps) if steps else "--:--"
 
 
-def fitted_widths(keys: Sequence[str], values: Sequence[int], room: int) -> list[int]:
-    """Widths of the columns of keys within `room` characters: names are shortened before values.
+def fitted_widths(keys: Sequence[str], values: Sequence[int], free: int) -> list[int]:
+    """Widths of the columns of keys within `free` characters: names are shortened before values.
 
     Args:
         keys: names of the columns.
         values: characters of the longest value of each.
-        room: for all of them.
+        free: for all of them.
 
     """
     widths = [max(len(key), size) for key, size in zip(keys, values, strict=True)]
-    while sum(widths) > room and max(widths, default=0) > SHORTEST:
+    while sum(widths) > free and max(widths, default=0) > SHORTEST:
         spare = [width - max(size, SHORTEST) for width, size in zip(widths, values, strict=True)]
         most = max(spare)
         widest = spare.index(most) if most > 0 else widths.index(max(widths))

@@ -164,7 +164,7 @@ class SpawnExecutor(LocalExecutor):
         child = subprocess.Popen(self.command, stdin=subprocess.PIPE, **options)
         self.children[child.pid], self.running[number] = child, child.pid
         assert child.stdin is not None
-        with contextlib.suppress(BrokenPipeError), child.stdin:  # it ended; its code tells why
+        with contextlib.suppress(BrokenPipeError), child.stdin:  # it ended; its exit code says why
             child.stdin.write(json.dumps(task.plain()).encode())
 
     def _poll(self, pid: int) -> int | None:

@@ -19,7 +19,7 @@ class Output:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path, self.position, self.begun = path, 0, b""
+        self.path, self.position, self.partial = path, 0, b""
         with contextlib.suppress(OSError):
             self.position = path.stat().st_size
 
@@ -29,16 +29,16 @@ class Output:
             if (size := self.path.lstat().st_size) > self.position:
                 with open(self.path, "rb") as file:
                     file.seek(max(self.position, size - MAX_BYTES))
-                    self.begun += file.read(MAX_BYTES)
+                    self.partial += file.read(MAX_BYTES)
                 self.position = size
-        *lines, self.begun = self.begun.split(b"\n")
+        *lines, self.partial = self.partial.split(b"\n")
         return [line.decode(errors="replace").rstrip("\r") for line in lines if line.strip()]
 
     def finish(self) -> list[str]:
         """The remaining lines, also one without an end. A file that is empty is removed."""
         lines = self.read()
-        if self.begun.strip():
-            lines.append(self.begun.decode(errors="replace"))
+        if self.partial.strip():
+            lines.append(self.partial.decode(errors="replace"))
         with contextlib.suppress(OSError):
             if self.path.lstat().st_size == 0:
                 os.unlink(self.path)

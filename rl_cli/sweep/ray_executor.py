@@ -49,7 +49,7 @@ class RayExecutor(Executor):
     """Submits tasks to Ray, and waits for them.
 
     Args:
-        ray: the module, initialised.
+        ray: the module, initialized.
         options: of each task (`ray.remote`).
         jobs: at a time; 1: as many as Ray has resources for.
         side_by_side: tasks at a time on one machine.
@@ -95,7 +95,7 @@ class RayExecutor(Executor):
         errors = self.ray.exceptions
         try:
             return Ended(number, int(self.ray.get(reference)))
-        except errors.TaskCancelledError:
+        except errors.TaskCanceledError:
             self._wait_for_record(number)
             return Ended(number, STOPPED)
         except errors.RayError as error:
@@ -112,7 +112,7 @@ class RayExecutor(Executor):
         return 1, f"Ray: {first_line(error)}"
 
     def _wait_for_record(self, number: int) -> None:
-        """Wait for a run that has begun: it ends after its worker, and saves before if it can."""
+        """Wait for a run that has started: it ends after its worker, and saves before if it can."""
         began, path = time.monotonic(), self.running[number][1]
         while (record := records.load(path)).get("where") and record["state"] == "running":
             owner = folder_lock.holder(Path(record["start"], record["run_dir"]))
@@ -142,7 +142,7 @@ def make(settings: Mapping[str, Any], wanted: Wanted) -> RayExecutor:
 
 
 def _connected(address: str, settings: Mapping[str, Any]) -> Any:
-    """The module ray, initialised. Its environment variables are read when it is imported."""
+    """The module ray, initialized. Its environment variables are read when it is imported."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     if address == OWN:  # with a token in memory: Ray would write one into the home folder
         os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))

@@ -3,7 +3,7 @@
 sweep/slurm/<stamp>/         files of one submission: submitit's, and the output of Slurm
 sweep/slurm/jobs/job_0003    the Slurm job that runs this job, such as 1234_5
 
-Slurm asks a job to end before it is complete: it saves a checkpoint, and continues from there when it is
+Slurm ends a job before it is complete: it saves a checkpoint, and continues from there when it is
 started again (`SlurmJob`). `scancel` ends it for good; another start of the sweep resumes it.
 """
 
@@ -45,7 +45,7 @@ ACTIVE = frozenset(
 STOPPED = 128 + signal.SIGTERM
 
 ENDS = {
-    "CANCELLED": (STOPPED, "cancelled in Slurm"),
+    "CANCELLED": (STOPPED, "canceled in Slurm"),
     "TIMEOUT": (STOPPED, "ended by Slurm's time limit; longer: hydra.launcher.timeout_min"),
     "DEADLINE": (STOPPED, "ended by Slurm's deadline"),
     "OUT_OF_MEMORY": (KILLED, "killed by Slurm: out of memory; more: hydra.launcher.mem_gb"),
@@ -76,9 +76,9 @@ class SlurmExecutor(Executor):
         self.folder = wanted.folder.absolute() / "slurm"
         self.queued: dict[int, Task] = {}  # not yet submitted
         self.running: dict[int, tuple[str, Path]] = {}  # number -> Slurm's job, path of the record
-        self.states: dict[str, str] = {}  # Slurm's job -> its state, when squeue was asked last
+        self.states: dict[str, str] = {}  # Slurm's job -> its state, when squeue was last called
         self.missing: set[int] = set()  # numbers of the jobs that were not active then
-        self.asked = self.looked = 0.0
+        self.queried = self.looked = 0.0
 
     def free(self) -> int:
         return LARGEST_ARRAY  # Slurm queues
@@ -91,7 +91,7 @@ class SlurmExecutor(Executor):
         self.queued[number] = task
 
     def adopt(self, number: int, path: Path) -> bool:
-        if not self.asked:
+        if not self.queried:
             self._ask(_id_of(file) for file in sorted(self.folder.glob("jobs/job_*")))
         job = _id_of(self.folder / "jobs" / path.stem)
         if self.states.get(job) not in ACTIVE:
@@ -168,7 +168,7 @@ class SlurmExecutor(Executor):
 
         It was not active twice in a row: a job that is requeued may not be for a moment.
         """
-        if time.monotonic() - self.asked < self.settings["poll_seconds"] or not self.running:
+        if time.monotonic() - self.queried < self.settings["poll_seconds"] or not self.running:
             return []
         if not self._ask(job for job, _ in self.running.values()):
             return []
@@ -183,15 +183,15 @@ class SlurmExecutor(Executor):
         logs = sorted(self.folder.glob(f"*/{job}_0_log.err"))
         text = logs[-1].read_text(encoding="utf-8", errors="replace") if logs else ""
         said = f": {_last_line(text)}" if text.strip() else f"; see {self.folder}/*/{job}_0_log.*"
-        has_begun = "where" in records.load(self.running[number][1])
-        when = "" if has_begun else " before the run started"
+        has_started = "where" in records.load(self.running[number][1])
+        when = "" if has_started else " before the run started"
         # killed with all its processes: code above 128, so that another start resumes it
-        code = KILLED if has_begun else 1
+        code = KILLED if has_started else 1
         return Ended(number, code, f"Slurm's job {job} ended as {state}{when}{said}")
 
     def _ask(self, jobs: Iterable[str]) -> bool:
         """Read the states of the jobs from squeue. False: it does not answer."""
-        self.asked = time.monotonic()
+        self.queried = time.monotonic()
         arrays = ",".join(sorted({job.split("_")[0] for job in jobs if job}))
         if not arrays:
             return True

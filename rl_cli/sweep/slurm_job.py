@@ -46,7 +46,7 @@ class SlurmJob:
         return code
 
     def checkpoint(self, task: Mapping[str, Any]) -> submitit.helpers.DelayedSubmission:
-        """Called by submitit before it requeues the job: save, and say what to call next."""
+        """Called by submitit before it requeues the job: save, and return what to call next."""
         import submitit
 
         if self.attempt is not None:
@@ -64,10 +64,10 @@ def _state(job: str) -> str:
     """Slurm's state of a job: RUNNING during the grace time of a preemption, COMPLETING after scancel."""
     words = ["squeue", "-h", "-j", job, "-o", "%T"]
     try:
-        asked = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return asked.stdout.strip()
+    return done.stdout.strip()
 
 
 def _ignore(signum: int, frame: object) -> None:

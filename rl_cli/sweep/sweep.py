@@ -102,8 +102,7 @@ class Sweep:
         self.paths.add(path)
         self.states[job.number] = state
         if _is_complete(record):
-            state.state, state.is_complete_before = "completed", True
-            state.folder, state.eval_return = record["run_dir"], record["eval_return"]
+            state.skip()
             self.ended.append(state)
         elif record and self.executor.adopt(job.number, path):
             self._follow(state)
@@ -156,11 +155,10 @@ class Sweep:
     def _start(self, state: JobState) -> None:
         job, record = state.job, self._new_record(state)
         if folder := _to_resume(state.record, is_retry=state.attempts > 0):
-            state.began_at = progress.read(Path(folder)).step
+            state.start(folder, progress.read(Path(folder)).step)
         else:
             folder = str(run_folder.new_name(*job.labels[:2], job.cfg.seed))
-        state.folder, state.state, state.step = folder, RUNNING, state.began_at
-        state.attempts, state.began = state.attempts + 1, time.monotonic()
+            state.start(folder)
         record["run_dir"] = folder
         self._write(state, record | {"state": RUNNING, "reason": "did not end"})
         output = Output(state.path.with_suffix(".log"))
@@ -182,10 +180,9 @@ class Sweep:
             self._end(Ended(job.number, 1, f"it cannot be started: {error}"))
 
     def _follow(self, state: JobState) -> None:
-        """Go on with a job that an earlier start of the sweep left to the executor."""
-        state.state, state.folder, state.attempts = RUNNING, state.record["run_dir"], 1
-        state.began_at = state.step = progress.read(Path(state.folder)).step
-        state.began = time.monotonic()
+        """Continue with a job that an earlier start of the sweep left to the executor."""
+        folder = state.record["run_dir"]
+        state.start(folder, progress.read(Path(folder)).step)
         self.running[state.number] = state, Output(state.path.with_suffix(".log"))
 
     def _new_record(self, state: JobState) -> Record:
@@ -214,26 +211,24 @@ class Sweep:
         self._show(end.number, output.finish())
         record = records.load(state.path) or dict(state.record)
         if record.get("state") == RUNNING:  # the process ended before it wrote the record
-            self._write(state, record | end.as_record())
+            record |= end.as_record()
+            self._write(state, record)
         elif record.get("state") == "interrupted" and end.reason:
-            self._write(state, record | {"reason": f"{record['reason']}; {end.reason}"})
-        else:
-            state.record = record
-        state.state, state.eval_return = state.record["state"], state.record.get("eval_return")
-        if isinstance(step := state.record.get("step"), int):
-            state.step = max(state.step, step)
-        is_final = state.record["exit_code"] in FINAL or end.number in self.given_up or self.signals
+            record |= {"reason": f"{record['reason']}; {end.reason}"}
+            self._write(state, record)
+        state.end(record)
+        is_final = record["exit_code"] in FINAL or end.number in self.given_up or self.signals
         if is_final or state.attempts > self.retries:
             self.ended.append(state)
         else:
             self.waiting.append(state)
         self.view.changed(state)
         if state in self.waiting:
-            state.state = WAITING
+            state.wait()
 
     def _write(self, state: JobState, record: Record, synced: bool = True) -> None:
         """Write a record. One that cannot be written is kept in memory; the jobs continue."""
-        state.record = record
+        state.keep(record)
         try:
             write_json(state.path, record, synced)
         except RunError as error:
@@ -249,14 +244,10 @@ class Sweep:
         self.progress_read = time.monotonic()
         for number, (state, _) in self.running.items():
             if self.executor.is_queued(number):
-                state.state = WAITING
+                state.wait()
                 continue
-            if state.state == WAITING:  # its turn has come
-                state.state, state.began = RUNNING, time.monotonic()
             found = progress.read(Path(state.folder))
-            state.step = max(state.step, found.step)
-            if found.eval_return is not None:
-                state.eval_return = found.eval_return
+            state.advance(found.step, found.eval_return)
 
 
 def _records(folder: Path) -> dict[str, list[tuple[Path, Record]]]:

@@ -1,4 +1,4 @@
-"""What a process needs to know to run one job; plain values, so that JSON can carry it anywhere."""
+"""What a process needs to know to run one job; plain values, which JSON can represent."""
 
 from __future__ import annotations
 

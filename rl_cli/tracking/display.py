@@ -40,7 +40,7 @@ def make_monitor(display: Display) -> Monitor:
 
 
 def is_live(display: Display) -> bool:
-    """Whether `display` asks for a view that is redrawn, given where stdout leads."""
+    """Whether `display` selects a view that is redrawn, given where stdout leads."""
     return display == "live" or (display == "auto" and redraws(os.environ))
 
 

@@ -17,7 +17,7 @@ SPARKS = "▁▂▃▄▅▆▇█"
 
 
 def sparkline(values: list[float], width: int) -> str:
-    """The values as a row of `width` or fewer block characters, each the mean of its neighbours."""
+    """The values as a row of `width` or fewer block characters, each the mean of its neighbors."""
     if not values:
         return ""
     means = binned(values, width)
@@ -27,7 +27,7 @@ def sparkline(values: list[float], width: int) -> str:
 
 
 def binned(values: Sequence[float], width: int) -> list[float]:
-    """Means of `width` or fewer groups of neighbouring values."""
+    """Means of `width` or fewer groups of neighboring values."""
     count = min(width, len(values))
     edges = [i * len(values) // count for i in range(count + 1)]
     return [sum(values[a:b]) / (b - a) for a, b in itertools.pairwise(edges)]

@@ -78,7 +78,7 @@ def info_means(episodes: Sequence[Episode]) -> dict[str, float]:
     return {key: sum(values) / len(values) for key, values in found.items()}
 
 
-def summarise(episodes: list[Episode], success_at: float | None = None) -> Summary:
+def summarize(episodes: list[Episode], success_at: float | None = None) -> Summary:
     """Summary of finished episodes. See `is_success`."""
     returns = np.array([e.episode_return for e in episodes])
     low, high = iqm_interval(returns)

@@ -141,7 +141,7 @@ def use_compiler(
     interrupted: Callable[[], bool],
     waiting: Waiting,
 ) -> None:
-    """Compile the update step of an algorithm at its first update, if the run is worth it."""
+    """Compile the update step of an algorithm at its first update, if the run is long enough to gain from it."""
     if worth_compiling(cfg.compile, algo):
         source = source_digest(sys.modules[type(algo).__module__])
         arithmetic = repr((algo.cfg, spec, source))
@@ -161,7 +161,7 @@ def store_raw(algo: Algorithm[Any], envs: VectorEnv) -> None:
 def holds_normalized(saved: Saved | None) -> bool:
     """Whether a checkpoint of an earlier version has a buffer of normalized observations.
 
-    Such a run keeps its earlier behaviour.
+    Such a run keeps its earlier behavior.
     """
     state = None if saved is None else saved.state.get("algo")
     buffer = state.get("buffer") if isinstance(state, dict) else {"raw": True}

@@ -32,7 +32,7 @@ OWN = ("rl_cli", "gymnasium")
 """Packages whose versions are recorded anyway."""
 
 INSTALLED = ("site-packages", "dist-packages")
-"""Folders of installed packages: there a version stands for the source."""
+"""Folders of installed packages: there a version identifies the source."""
 
 MAX_FILES = 2_000
 """Source files of a package that are hashed."""

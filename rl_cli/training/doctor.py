@@ -39,13 +39,13 @@ class Doctor:
 
     Args:
         cfg: of the run to examine.
-        patience: seconds within which the first update must happen.
+        timeout: seconds within which the first update must happen.
         measured: seconds of training after it whose speed is measured.
 
     """
 
-    def __init__(self, cfg: RunConfig, patience: float = 60.0, measured: float = 2.0) -> None:
-        self.cfg, self.patience, self.measured = cfg, patience, measured
+    def __init__(self, cfg: RunConfig, timeout: float = 60.0, measured: float = 2.0) -> None:
+        self.cfg, self.timeout, self.measured = cfg, timeout, measured
         self.problems: list[str] = []
 
     def examine(self, title: str) -> list[str]:
@@ -121,7 +121,7 @@ class Doctor:
         collector = make_collector(algo, envs, self.cfg.total_timesteps, lambda: False)
         loop = _Loop(algo, envs, collector.collect, self.cfg.total_timesteps)
         envs.reset()
-        loop.run(lambda: loop.updated, self.patience)
+        loop.run(lambda: loop.updated, self.timeout)
         compiling = algo.learner.compile_seconds
         if not algo.learner.updates:
             pace = loop.step / max(loop.seconds, 1e-9)
@@ -135,9 +135,9 @@ class Doctor:
             _report("compiler", f"{_compiler()}; the update step took {compiling:.1f} s")
         else:
             _report("compiler", f"{_compiler()}; the update step is not compiled")
-        before, begun = loop.step, loop.seconds
-        loop.run(lambda: loop.updated and loop.seconds - begun > self.measured, self.patience)
-        speed = (loop.step - before) / max(loop.seconds - begun, 1e-9)
+        before, start = loop.step, loop.seconds
+        loop.run(lambda: loop.updated and loop.seconds - start > self.measured, self.timeout)
+        speed = (loop.step - before) / max(loop.seconds - start, 1e-9)
         if speed > 0:
             steps, seconds = self.cfg.total_timesteps, duration(self.cfg.total_timesteps / speed)
             text = f"about {seconds} for {steps:,} steps ({speed:,.0f} steps/s; without evaluations and videos)"
@@ -170,9 +170,9 @@ class _Loop:
         self.algo, self.envs, self.collect, self.budget = algo, envs, collect, budget
         self.step, self.seconds, self.updated = 0, 0.0, False
 
-    def run(self, is_over: Callable[[], bool], patience: float) -> None:
+    def run(self, is_over: Callable[[], bool], timeout: float) -> None:
         """Until the condition holds, seconds have passed, or the budget is used."""
-        self.updated, end = False, self.seconds + patience
+        self.updated, end = False, self.seconds + timeout
         while self.step < self.budget and self.seconds < end and not is_over():
             start, updates = time.perf_counter(), self.algo.learner.updates
             self.step += self.collect(self.step, self.budget).steps

@@ -81,7 +81,7 @@ def print_completed(
 ) -> None:
     """Print the results, and the commands that replay the policy and show the curves.
 
-    The command for a video is left out if the env renders no images, or the run has tried in vain.
+    The command for a video is left out if the env renders no images, or the run could not render one.
     """
     here = path_here(folder)
     why = "" if outcome.reason == "budget" else f" ({outcome.reason})"

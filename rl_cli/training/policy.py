@@ -20,7 +20,7 @@ class RunPolicy:
 
     Args:
         algo: the agent.
-        normalizer: statistics of observations; None: they are not normalised.
+        normalizer: statistics of observations; None: they are not normalized.
         settle: sets back what an env changed in the process; True: also what is looked at rarely.
 
     """

@@ -17,7 +17,7 @@ def read_prefill(algo: AlgoConfig, env: EnvConfig, spec: EnvSpec) -> Transition 
     """The recorded transitions, (R, ...); None: the algorithm has no `prefill`, or it is null.
 
     Raises:
-        BadInput: the file does not exist or is of another env, or the run normalises what it observes
+        BadInput: the file does not exist or is of another env, or the run normalizes what it observes
             and the recording does not.
 
     """
@@ -27,7 +27,7 @@ def read_prefill(algo: AlgoConfig, env: EnvConfig, spec: EnvSpec) -> Transition 
     for key in ("normalize_obs", "normalize_reward"):
         if getattr(env, key):
             raise BadInput(
-                "recorded transitions are not normalised, but this run normalises them",
+                "recorded transitions are not normalized, but this run normalizes them",
                 f"algo.prefill={path} env.{key}=true",
                 f"leave env.{key} out",
             )

@@ -51,7 +51,7 @@ class Experiment:
     Args:
         parts, run: of the run.
         folder: of the run.
-        interruption: the signals that ask it to stop.
+        interruption: the stop signals.
         provenance: what the run records about itself.
         repeats: the folder of a run that this one is to reproduce.
 
@@ -160,7 +160,7 @@ class Experiment:
         return {"exact": False, "differs": differs} if differs else {"exact": True}
 
     def _step_decided(self) -> None:
-        """A step was compiled, or could not be: record it, and correct what a resumed run said at its start."""
+        """A step was compiled, or could not be: record it, and correct what a resumed run reported at its start."""
         self._record_compiled()
         exactness = self.run.exactness
         if not self.resumptions or not exactness.compare_steps(self.algo.learner):

@@ -31,7 +31,7 @@ class Trainer:
         collector: steps the envs with the agent's actions and stores the transitions.
         budget: when to stop.
         callbacks: run at intervals and at the end.
-        interrupted: whether a signal asked the run to stop; checked after each collection.
+        interrupted: whether a stop signal arrived; checked after each collection.
         exactness: of the run, saved with its state.
 
     """

@@ -306,7 +306,7 @@ def test_metrics_cover_all_updates_of_a_round(replay, noisy):
 def test_averaged_weights_are_evaluated_and_saved_and_the_last_ones_act():
     """Decay 3/4: the plain mean of four updates, then m <- 3/4 m + theta / 4; a round of two counts twice."""
     algo = dqn(average_decay=0.75, epsilon_start=0.0, epsilon_end=0.0, learning_starts=0)
-    flat, average = algo.learner.flat, algo.average
+    flat, average = algo.learner.flat, algo.weight_average
     expected = [0.0, 2.0, 3.0, 4.0, 0.75 * 4 + 8 / 4, 0.75**2 * 5 + (1 - 0.75**2) * 9]
     thetas, rounds = [0.0, 4.0, 5.0, 7.0, 8.0, 9.0], [1, 1, 1, 1, 1, 2]
     for theta, updates, mean in zip(thetas, rounds, expected, strict=True):
@@ -412,7 +412,7 @@ def test_averaging_changes_no_weight_of_training():
     for algo in (plain, averaged):
         run_steps(algo, 0, 40)
     assert torch.equal(plain.learner.flat, averaged.learner.flat)
-    assert not torch.equal(averaged.average.flat, averaged.learner.flat)
+    assert not torch.equal(averaged.weight_average.flat, averaged.learner.flat)
 
 
 # Learning
@@ -421,14 +421,14 @@ VARIANTS = {
     "c51": {"distributional": "c51", "num_atoms": 21, "v_min": -2.0, "v_max": 2.0},
     "qr": {"distributional": "qr", "num_atoms": 5},
     "noisy dueling": {"noisy": True, "dueling": True, "epsilon_end": 0.3},
-    "prioritised 3-step": {"replay": "proportional", "n_step": 3},
+    "prioritized 3-step": {"replay": "proportional", "n_step": 3},
     "softmax": {"replay": "softmax", "sort_every": 500},
     "expected sarsa": {"bootstrap": "expected_sarsa"},
     "sarsa": {"bootstrap": "sarsa"},
 }
 
 
-QUICK = ("c51", "noisy dueling", "prioritised 3-step")
+QUICK = ("c51", "noisy dueling", "prioritized 3-step")
 
 
 @pytest.mark.parametrize("name", VARIANTS if FULL else QUICK)

@@ -212,7 +212,7 @@ def test_normalize_advantage_rollout_keeps_targets():
     ],
 )
 def test_a_single_advantage_has_a_gradient(normalize, rollout):
-    """One minibatch of the smallest rollouts consists of one row, in which all normalised rows are 0."""
+    """One minibatch of the smallest rollouts consists of one row, in which all normalized rows are 0."""
     algo = box_ppo(normalize_advantage=normalize, num_epochs=1, ent_coef=0.0, **rollout)
     obs, yes, no = np.ones((1, 1), np.float32), np.ones(1, bool), np.zeros(1, bool)
     while not algo.rollout.full:  # equal steps, so that only a single row can give a gradient
@@ -223,7 +223,7 @@ def test_a_single_advantage_has_a_gradient(normalize, rollout):
     after = [p for name, p in algo.learner.params.items() if name.startswith("actor")]
     moved = any(not torch.equal(b, a) for b, a in zip(before, after, strict=True))
     of_rollout = normalize == "rollout" and rollout.get("rollout_length") == 3
-    assert moved is not of_rollout  # three equal advantages are normalised to 0 together
+    assert moved is not of_rollout  # three equal advantages are normalized to 0 together
     assert bool((np.asarray(metrics["policy_loss"]) != 0.0).any()) is not of_rollout
 
 

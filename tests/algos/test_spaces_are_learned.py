@@ -10,7 +10,7 @@ from gymnasium import spaces
 from rl_cli import algos
 from tests.algos.test_algorithms import settings
 from tests.conftest import FULL
-from tests.space_envs import Told, Wanted, envs_of
+from tests.space_envs import Signaled, Wanted, envs_of
 
 SETTINGS = {
     "dqn": {"learning_rate": 3e-3, "learning_starts": 64, "train_every": 8, "batch_size": 32,
@@ -69,7 +69,7 @@ OBSERVATIONS = {
     "int32 channels": (box((8, 8, 2), np.int32, -5, 5), {}),
     "uint16 channels": (box((8, 8, 2), np.uint16, 0, 4_000), {}),
     "frames that the env stacks": (box((4, 8, 8, 3), np.uint8), {}),
-    "stacked and grey": (box((8, 8, 3), np.uint8), {"frame_stack": 3, "grayscale": True}),
+    "stacked and gray": (box((8, 8, 3), np.uint8), {"frame_stack": 3, "grayscale": True}),
     "resized": (box((3, 20, 24), np.float32, 0, 1), {"resize": 10}),
     "vector of float64": (box((3,), np.float64, -np.inf, np.inf), {}),
     "vector of int8": (box((3,), np.int8, -8, 7), {}),
@@ -81,9 +81,9 @@ OBSERVATIONS = {
     "MultiBinary": (spaces.MultiBinary(3), {}),
     "MultiDiscrete with start": (spaces.MultiDiscrete([2, 3], start=[1, 10]), {}),
     "OneOf": (spaces.Dict({"a": spaces.OneOf((spaces.Discrete(2), VEL)), "b": VEL}), {}),
-    "Dict, told by the image": (NAMED, {"silent": ["vel"]}),
-    "Dict, told by the vector": (NAMED, {"silent": ["image"]}),
-    "Dict, normalised": (NAMED, {"silent": ["image"], "normalize_obs": True}),
+    "Dict, bit in the image": (NAMED, {"silent": ["vel"]}),
+    "Dict, bit in the vector": (NAMED, {"silent": ["image"]}),
+    "Dict, normalized": (NAMED, {"silent": ["image"], "normalize_obs": True}),
     "Dict, stacked": (NAMED, {"silent": ["vel"], "frame_stack": 2}),
     "Dict of float image": (
         spaces.Dict({"a": box((8, 8, 3), np.float32, 0, 1), "b": VEL}), {"silent": ["b"]},
@@ -109,10 +109,10 @@ OBSERVATIONS = {
 }  # fmt: skip
 QUICK = [
     ("dqn", "uint8 channels last"),
-    ("dqn", "Dict, normalised"),
-    ("ppo", "Dict, told by the image"),
+    ("dqn", "Dict, normalized"),
+    ("ppo", "Dict, bit in the image"),
     ("reinforce", "Discrete with start"),
-    ("rainbow", "Dict, told by the vector"),
+    ("rainbow", "Dict, bit in the vector"),
 ]
 NAMES = ("dqn", "rainbow", "ppo", "reinforce")
 
@@ -120,10 +120,10 @@ NAMES = ("dqn", "rainbow", "ppo", "reinforce")
 @pytest.mark.parametrize(
     ("name", "kind"), [(n, k) for n in NAMES for k in OBSERVATIONS] if FULL else QUICK
 )
-def test_what_an_observation_tells_is_learned(name, kind):
+def test_information_of_every_observation_space_is_learned(name, kind):
     space, keys = OBSERVATIONS[kind]
     changes = {k: v for k, v in keys.items() if k != "silent"}
-    envs = envs_of(lambda: Told(space, keys.get("silent", ())), **changes)
+    envs = envs_of(lambda: Signaled(space, keys.get("silent", ())), **changes)
     extra, name = (SWITCHES, "dqn") if name == "rainbow" else ({}, name)
     assert right(envs, learned(envs, name, **extra)) > 0.95
 
@@ -181,7 +181,7 @@ def test_the_wanted_action_is_learned(name, kind):
 @pytest.mark.skipif(not FULL, reason="long form")
 def test_each_encoder_learns(encoder):
     space = spaces.Dict({"image": box((36, 36, 2), np.uint8), "vel": VEL})
-    envs = envs_of(lambda: Told(space, ("vel",)))
+    envs = envs_of(lambda: Signaled(space, ("vel",)))
     sizes = (
         {} if encoder in ("mlp", "nature_cnn") else {"encoder_channels": [8], "encoder_width": 32}
     )

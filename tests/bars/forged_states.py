@@ -15,7 +15,7 @@ from rl_cli.core.fields import StateError
 from rl_cli.core.types import Episode
 from rl_cli.storage.serialization import pack, unpack
 from rl_cli.tracking.logger import Logger
-from rl_cli.tracking.statistics import summarise
+from rl_cli.tracking.statistics import summarize
 from rl_cli.training.callbacks.base import CallbackList
 from rl_cli.training.callbacks.early_stopping import EarlyStopping
 from rl_cli.training.callbacks.evaluation import EvaluationCallback
@@ -96,7 +96,7 @@ class Forgery:
         )
         self.logger.add_episodes([*loop.episodes, EPISODE])
         self.logger.add({"loss": np.ones(3, np.float32)})
-        self.history.add(100, summarise(loop.episodes or [EPISODE], 1.0))
+        self.history.add(100, summarize(loop.episodes or [EPISODE], 1.0))
         callbacks.add_episodes(loop.episodes, [], None)
         self.training = TrainingState(loop.algo, loop.collector, callbacks, Exactness())
         self.training.add_steps(loop.step)

@@ -71,7 +71,7 @@ def assert_three_lines(error, part):
 
 @pytest.mark.parametrize("how", FAILING)
 @pytest.mark.parametrize("algo", ALGO if FULL else ["dqn"])
-def test_run_fails_and_its_checkpoint_continues_with_the_mended_env(here, monkeypatch, how, algo):
+def test_run_fails_and_its_checkpoint_continues_with_the_repaired_env(here, monkeypatch, how, algo):
     _, code, part = FAILING[how]
     with pytest.raises(RunError) as caught:
         run(how, algo)

@@ -1,4 +1,4 @@
-"""B11: of several processes one trains in a folder; the others are told who.
+"""B11: of several processes one trains in a folder; the others report which.
 
 Quick: 4 starts at once. Full (RL_CLI_BARS=full): 16, ten times over.
 """
@@ -40,9 +40,9 @@ def kernel(request, monkeypatch):
 
 
 def at_once(number, function):
-    """What `number` forked processes say that call `function` together and end together."""
+    """What `number` forked processes report, which call `function` together and end together."""
     go_read, go = os.pipe()
-    said_read, said = os.pipe()
+    read_end, write_end = os.pipe()
     end_read, end = os.pipe()
     children = []
     for _ in range(number):
@@ -51,23 +51,23 @@ def at_once(number, function):
             os.close(go), os.close(end)
             os.read(go_read, 1)  # until the parent closes its end
             try:
-                told = function()
+                reports = function()
             except BadInput as error:
-                told = ["refused", error.exit_code, error.what]
+                reports = ["refused", error.exit_code, error.what]
             except BaseException as error:
-                told = ["broken", repr(error)]
-            os.write(said, (json.dumps([os.getpid(), *told]) + "\n").encode())
+                reports = ["broken", repr(error)]
+            os.write(write_end, (json.dumps([os.getpid(), *reports]) + "\n").encode())
             os.read(end_read, 1)
             os._exit(0)
         children.append(pid)
     os.close(go)
     lines = b""
     while lines.count(b"\n") < number:
-        lines += os.read(said_read, 65536)
+        lines += os.read(read_end, 65536)
     os.close(end)
     for pid in children:
         os.waitpid(pid, 0)
-    for handle in (go_read, said_read, said, end_read):
+    for handle in (go_read, read_end, write_end, end_read):
         os.close(handle)
     return [json.loads(line) for line in lines.splitlines()]
 
@@ -91,9 +91,9 @@ def go_on(folder):
 
 def test_as_many_folders_as_starts(here, kernel):
     for _ in range(ROUNDS):
-        told = at_once(STARTS, start())
-        assert [t[1] for t in told] == ["won"] * STARTS
-        assert len({t[2] for t in told}) == STARTS
+        reports = at_once(STARTS, start())
+        assert [r[1] for r in reports] == ["won"] * STARTS
+        assert len({r[2] for r in reports}) == STARTS
     report(11, STARTS * ROUNDS, STARTS * ROUNDS, "distinct folders")
 
 
@@ -104,10 +104,10 @@ def test_one_start_wins_a_folder_and_the_others_name_it(here, kernel, way):
         if way == "resume":
             folder.mkdir()
             (folder / "config.yaml").write_text("")
-        told = at_once(STARTS, start(str(folder)) if way == "run_dir" else go_on(folder))
-        winners = [t for t in told if t[1] == "won"]
-        assert len(winners) == 1, told
-        for pid, kind, code, what in (t for t in told if t[1] != "won"):
+        reports = at_once(STARTS, start(str(folder)) if way == "run_dir" else go_on(folder))
+        winners = [r for r in reports if r[1] == "won"]
+        assert len(winners) == 1, reports
+        for pid, kind, code, what in (r for r in reports if r[1] != "won"):
             assert (kind, code) == ("refused", 2), (pid, what)
             assert f"pid {winners[0][0]} on {socket.gethostname()}" in what
     report(11, ROUNDS, ROUNDS, f"{way} single winners")
@@ -120,8 +120,8 @@ def test_lock_of_a_dead_process_is_taken_over_by_one_process(here, kernel):
     for _ in range(ROUNDS):
         at_once(1, go_on(folder))
         left = json.loads((folder / folder_lock.OWNER).read_text())
-        told = at_once(STARTS, go_on(folder))
-        assert sum(t[1] == "won" for t in told) == 1, (left, told)
+        reports = at_once(STARTS, go_on(folder))
+        assert sum(r[1] == "won" for r in reports) == 1, (left, reports)
     report(11, ROUNDS, ROUNDS, "stale locks taken over")
 
 
@@ -297,9 +297,9 @@ def test_a_second_run_in_the_folder_of_a_running_one_is_refused(
     for tries, second in enumerate((args, ["resume=r"]), start=1):
         assert rl_train.run(list(second)) == 2
         assert len(closed) == tries
-        said = capsys.readouterr().err
-        assert f"pid {process.pid} on {socket.gethostname()}" in said
-        assert len(said.splitlines()) == 3
+        printed = capsys.readouterr().err
+        assert f"pid {process.pid} on {socket.gethostname()}" in printed
+        assert len(printed.splitlines()) == 3
     process.kill(), process.wait()
     assert Path("r/.lock").exists()
     step = max(int(p.name) for p in Path("r/checkpoints").iterdir() if p.name.isdigit())

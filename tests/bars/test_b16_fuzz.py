@@ -19,7 +19,7 @@ from rl_cli import algos
 from rl_cli.config.run import RunSettings
 from rl_cli.config.schema import keys
 from rl_cli.core.types import Episode
-from rl_cli.tracking.statistics import summarise
+from rl_cli.tracking.statistics import summarize
 from rl_cli.training.resume import HOW
 from rl_cli.training.trainer import Trainer
 from tests.bars.command_line import run_command
@@ -173,7 +173,7 @@ def one_step(monkeypatch):
 
     def finish(self):
         (evaluation,) = (c for c in self.callbacks.callbacks if c.name == "evaluation")
-        evaluation.history.add(self.state.step, summarise([Episode(0.0, 1)], None))
+        evaluation.history.add(self.state.step, summarize([Episode(0.0, 1)], None))
 
     def build_and_keep(values, build=algos.build_run_config):
         cfg = build(values)

@@ -23,4 +23,4 @@ def test_an_episode_that_does_not_fit_into_memory_ends_the_run_with_advice(monke
         assert f"{most + 1} steps are kept" in caught.value.what
         assert "env.max_episode_steps" in caught.value.fix
         full.clear()
-        full.add(transition(0))  # there is room again
+        full.add(transition(0))  # there is space again

@@ -66,7 +66,7 @@ def test_every_env_is_offered(here):
 
 
 def test_bash_inserts_what_follows_the_equals_sign(run, tmp_path_factory):
-    """The script in a real bash, with programs that ask this package."""
+    """The script in a real bash, with programs that call this package."""
     if shutil.which("bash") is None:
         pytest.skip("no bash")
     programs = tmp_path_factory.mktemp("bin")

@@ -21,7 +21,7 @@ def imports(monkeypatch):
     before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
 
     class Importing(ModuleType):
-        """A module whose import is at work when `run` is asked for."""
+        """A module whose import is in progress when `run` is looked up."""
 
         def __getattr__(self, name):
             if name != "run":

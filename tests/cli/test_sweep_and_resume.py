@@ -28,7 +28,7 @@ def test_sweep_runs_every_combination_and_reports_over_seeds(command, here, tiny
         ("ppo", 0, "completed"),
         ("ppo", 1, "completed"),
     ]
-    assert "Too few seeds to tell" in done.stdout
+    assert "Too few seeds for a conclusion" in done.stdout
     assert len(list(here.glob("runs/sweeps/*/report.html"))) == 1
 
 

@@ -119,7 +119,7 @@ def test_error_of_a_sweeper_after_its_jobs_leaves_the_report(fake, capsys):
     assert "env broke" in out
 
 
-def test_sweeper_that_minimises_is_refused_before_any_job(fake, capsys):
+def test_sweeper_that_minimizes_is_refused_before_any_job(fake, capsys):
     assert train.run(LINE) == 2
     assert "  do: write hydra.sweeper.direction=maximize" in capsys.readouterr().err.splitlines()
     assert train.run([*LINE, "hydra.sweeper.direction=minimize"]) == 2
@@ -137,13 +137,13 @@ def test_sweeper_that_minimises_is_refused_before_any_job(fake, capsys):
         ),
     ],
 )
-def test_each_known_way_to_minimise_is_refused(config, line):
+def test_each_known_way_to_minimize_is_refused(config, line):
     with pytest.raises(BadInput) as refused:
         sweepers.adapted(OmegaConf.create(config), [])
     assert refused.value.fix == f"write {line}"
 
 
-def test_sweeper_gives_up_when_it_was_told_to():
+def test_sweeper_stops_at_the_failure_rate_that_is_set():
     config = OmegaConf.create({"direction": "maximize", "max_failure_rate": 0.0})
     assert sweepers.adapted(config, []) == ["hydra.sweeper.max_failure_rate=1.0"]
     assert sweepers.adapted(config, ["hydra.sweeper.max_failure_rate=0.0"]) == []

@@ -1,4 +1,4 @@
-"""The user's own configuration files: what is ignored or wrong in them is said."""
+"""The user's own configuration files: what is ignored or wrong in them is reported."""
 
 from __future__ import annotations
 

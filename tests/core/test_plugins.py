@@ -119,9 +119,9 @@ def test_empty_registry_says_that_none_is_installed(registry, tmp_path):
     [
         ({}, "missing a required argument: 'seconds'", "widgets.timer"),
         (
-            {"seconds": 1, "colour": "red"},
-            "got an unexpected keyword argument 'colour'",
-            "widgets.timer.seconds=1 widgets.timer.colour=red",
+            {"seconds": 1, "color": "red"},
+            "got an unexpected keyword argument 'color'",
+            "widgets.timer.seconds=1 widgets.timer.color=red",
         ),
         (
             {"seconds": 1, "context": 2},

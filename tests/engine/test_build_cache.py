@@ -195,7 +195,7 @@ def test_a_stopped_process_that_holds_the_lock_stops_no_other(cache, monkeypatch
     ) as holder:
         holder.stdout.readline()
         holder.send_signal(signal.SIGSTOP)
-        monkeypatch.setattr(build_cache, "PATIENCE", 0.2)
+        monkeypatch.setattr(build_cache, "BUILD_TIMEOUT", 0.2)
         started = time.monotonic()
         with build_cache.build_lock("x"):
             waited = time.monotonic() - started

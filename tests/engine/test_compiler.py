@@ -250,7 +250,7 @@ def test_library_with_other_results_is_rejected(place, tmp_path, monkeypatch):
     intended.compile_with(lambda function, arguments, changing: seen.append(function))
     intended.update(*inputs("dqn"), learning_rate=1e-3)
 
-    def wrong(library, arguments, outputs, changing, beside):
+    def wrong(library, arguments, outputs, changing, constants):
         def run(*arguments):
             values = eager_loop(seen[0], changing)(*arguments)
             arguments[place].mul_(1.1)
@@ -326,8 +326,8 @@ def test_compiled_runs_are_bit_identical(command, tiny, here):
     for name in ("one", "two"):
         assert command("rl-train", *args, "compile=true", f"run_dir={name}").returncode == 0
     early = [a for a in args if not a.startswith("total")]
-    begun = command("rl-train", *early, "total_timesteps=250", "compile=true", "run_dir=half")
-    assert begun.returncode == 0
+    started = command("rl-train", *early, "total_timesteps=250", "compile=true", "run_dir=half")
+    assert started.returncode == 0
     assert command("rl-train", "resume=half", "total_timesteps=400").returncode == 0
     assert command("rl-train", *args, "compile=false", "run_dir=plain").returncode == 0
     one, two, half, plain = (weights(here / name) for name in ("one", "two", "half", "plain"))
@@ -373,7 +373,7 @@ def trained(algo, steps=40):
 def test_trace_of_each_dqn_variant_equals_plain_step(family, monkeypatch):
     algo, seen = make("dqn", **OF_DQN[family]), []
 
-    def traced(library, arguments, outputs, changing, beside):
+    def traced(library, arguments, outputs, changing, constants):
         return eager_loop(seen[0], changing)
 
     def compiler(function, arguments, changing):

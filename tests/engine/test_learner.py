@@ -280,7 +280,7 @@ def test_k_batches_are_k_updates():
 
 
 def test_compiler_receives_scalars_of_the_first_update():
-    """Uninitialised scalars could be a clip_coef of 0, with which compiled and plain steps differ."""
+    """Uninitialized scalars could be a clip_coef of 0, with which compiled and plain steps differ."""
     seen = []
 
     def compiler(function, arguments, changing):
@@ -290,7 +290,7 @@ def test_compiler_receives_scalars_of_the_first_update():
     def loss(params, x, coef):
         return (params["w"] * x).sum() * coef, {}
 
-    for _ in range(20):  # uninitialised memory differs from call to call
+    for _ in range(20):  # uninitialized memory differs from call to call
         learner = make_learner({"w": torch.zeros(1)}, loss)
         learner.compile_with(compiler)
         learner.updates = 1

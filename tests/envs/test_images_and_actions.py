@@ -54,7 +54,7 @@ def test_images_with_channels_first_stay_as_they_are(shape):
     assert image_note(env) is None
 
 
-def test_they_are_stacked_resized_and_grey_like_other_images():
+def test_they_are_stacked_resized_and_gray_like_other_images():
     env = made(spaces.Box(shape=(3, 64, 48), **IMAGE), frame_stack=2)
     obs, _ = env.reset(seed=0)
     first = env.unwrapped.last

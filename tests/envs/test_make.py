@@ -51,7 +51,7 @@ def picture(*colors, channels=3):
     return pixels
 
 
-RED_GREEN, BLUE_GREY = (
+RED_GREEN, BLUE_GRAY = (
     picture((200, 0, 0), (0, 100, 0)),
     picture((0, 0, 50), (60, 60, 60)),
 )
@@ -74,9 +74,9 @@ SCRIPTS = {
     ),
     "Matrix": (spaces.Box(0, 9, (2, 2), np.float32), [np.array([[1, 2], [3, 4]], np.float32)]),
     "Scalar": (spaces.Box(0, 9, (), np.float32), [np.array(7, np.float32)]),
-    "Pixels": (PIXELS, [RED_GREEN, BLUE_GREY]),
-    "Grey": (spaces.Box(0, 255, (40, 48), np.uint8), [RED_GREEN[:, :, 0]]),
-    "GreyChannel": (spaces.Box(0, 255, (40, 48, 1), np.uint8), [RED_GREEN[:, :, :1]]),
+    "Pixels": (PIXELS, [RED_GREEN, BLUE_GRAY]),
+    "Gray": (spaces.Box(0, 255, (40, 48), np.uint8), [RED_GREEN[:, :, 0]]),
+    "GrayChannel": (spaces.Box(0, 255, (40, 48, 1), np.uint8), [RED_GREEN[:, :, :1]]),
     "Sequence": (spaces.Sequence(spaces.Discrete(2)), [(0, 1)]),
     "Graph": (spaces.Graph(spaces.Discrete(2), None), [None]),
 }
@@ -247,7 +247,7 @@ def test_stacked_color_frames_keep_their_channels_together():
     obs, *_ = env.step(0)
     assert obs.shape == (6, 40, 48)
     assert obs[:, 0, 0].tolist() == [200, 0, 0, 0, 0, 50]  # red, then blue
-    assert obs[:, 39, 47].tolist() == [0, 100, 0, 60, 60, 60]  # green, then grey
+    assert obs[:, 39, 47].tolist() == [0, 100, 0, 60, 60, 60]  # green, then gray
     assert spec_of(env, env_config("TestPixels-v0", frame_stack=2)).frame_channels == 3
 
 

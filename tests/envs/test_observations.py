@@ -11,7 +11,7 @@ from rl_cli.core.obs_layout import ObsLayout, layout_of
 from rl_cli.core.types import ObsPart
 from rl_cli.envs.observations import ObservationEncoder
 from tests.algos.test_algorithms import env_config
-from tests.space_envs import Told, envs_of
+from tests.space_envs import Signaled, envs_of
 
 PICTURE = spaces.Box(0, 255, (8, 9, 3), np.uint8)
 VEL = spaces.Box(-1, 1, (2,), np.float32)
@@ -141,7 +141,7 @@ def test_parts_without_a_fixed_size_are_left_out_and_named():
     coder = encoder(TEXT)
     assert [part.name for part in coder.parts] == ["image"]
     assert [part.name for part in coder.dropped] == ["mission", "notes"]
-    notes = envs_of(lambda: Told(TEXT)).notes
+    notes = envs_of(lambda: Signaled(TEXT)).notes
     assert notes[0].startswith("mission of the observations is left out: no network here reads")
     assert len(notes) == 2
 
@@ -166,8 +166,8 @@ def test_what_cannot_be_read_is_refused(space, changes, words, fix):
     assert fix in caught.value.fix
 
 
-def test_vectors_are_normalised_and_images_are_not():
-    envs = envs_of(lambda: Told(DICT), num_envs=3, normalize_obs=True)
+def test_vectors_are_normalized_and_images_are_not():
+    envs = envs_of(lambda: Signaled(DICT), num_envs=3, normalize_obs=True)
     layout = layout_of(envs.spec)
     raw = envs.reset() is not None and envs.raw
     assert np.array_equal(envs.obs[:, 4 * 5 :], raw[:, 4 * 5 :])
@@ -177,7 +177,7 @@ def test_vectors_are_normalised_and_images_are_not():
 
 
 def test_a_value_that_is_not_finite_is_named_by_its_part():
-    class Spoiled(Told):
+    class Spoiled(Signaled):
         def step(self, action):
             obs, *rest = super().step(action)
             obs["state"]["vel"] = np.array([0, np.nan], np.float32)

@@ -17,7 +17,7 @@ from rl_cli.envs.episode_info import InfoLog, scalar, success_of
 from rl_cli.envs.make import make_env
 from rl_cli.envs.subprocess_vector import WorkerVectorEnv
 from rl_cli.envs.vector import VectorEnv
-from rl_cli.tracking.statistics import EpisodeTally, info_means, success_rate, summarise
+from rl_cli.tracking.statistics import EpisodeTally, info_means, success_rate, summarize
 from tests.algos.test_algorithms import env_config
 from tests.bars.kill_points import run_digests
 from tests.probe_envs import Probe
@@ -147,7 +147,7 @@ def test_success_and_means_of_episodes():
     assert success_rate(episodes, None) == 0.5
     assert success_rate(episodes[:1], None) is None
     assert info_means(episodes) == {"x": 1.5}
-    assert (summarise(episodes, 5.0).success_rate, summarise(episodes, 5.0).success_at) == (
+    assert (summarize(episodes, 5.0).success_rate, summarize(episodes, 5.0).success_at) == (
         2 / 3,
         None,
     )

@@ -106,8 +106,8 @@ def test_statistics_are_used_and_not_updated():
     policy = RecordingPolicy([0.0])
     evaluate(evaluator("TestRamp-v0", normalizer, normalize_obs=True), policy, 2, 0, True)
     # observations 0, 1, 2 become (x - 1) / 2; the same in the second episode
-    normalised = np.concatenate(policy.obs)[:, 0]
-    np.testing.assert_allclose(normalised, [-0.5, 0.0, 0.5] * 2, atol=1e-6)
+    normalized = np.concatenate(policy.obs)[:, 0]
+    np.testing.assert_allclose(normalized, [-0.5, 0.0, 0.5] * 2, atol=1e-6)
     assert (moments.mean.tobytes(), moments.variance.tobytes(), moments.count) == before
 
 
@@ -123,7 +123,7 @@ def test_changed_statistics_of_training_are_used_in_the_next_episode():
     np.testing.assert_allclose(np.concatenate(policy.obs)[:, 0], [0, 1, 2, -1, 0, 1], atol=1e-6)
 
 
-def test_returns_are_of_raw_rewards_although_training_normalises_them():
+def test_returns_are_of_raw_rewards_although_training_normalizes_them():
     evaluation_env = evaluator(
         "TestRamp-v0", statistics(0, 1), normalize_obs=True, normalize_reward=True, clip_reward=0.1
     )

@@ -6,8 +6,8 @@ import pytest
 from rl_cli.evaluation.frames import FrameConverter, VideoUnavailable
 
 RGB = np.random.default_rng(0).integers(1, 256, (8, 6, 3)).astype(np.uint8)
-GREY = RGB[..., 0]
-EXPANDED = np.stack([GREY] * 3, axis=-1)
+GRAY = RGB[..., 0]
+EXPANDED = np.stack([GRAY] * 3, axis=-1)
 READ_ONLY = RGB.copy()
 READ_ONLY.flags.writeable = False
 
@@ -22,14 +22,14 @@ READ_ONLY.flags.writeable = False
         (RGB.tolist(), RGB),
         (RGB.transpose(2, 0, 1), RGB),  # channels first
         (np.dstack([RGB, np.full((8, 6), 7, np.uint8)]), RGB),  # RGBA
-        (GREY, EXPANDED),
-        (GREY[..., None], EXPANDED),
+        (GRAY, EXPANDED),
+        (GRAY[..., None], EXPANDED),
         (RGB.astype(np.int64), RGB),
         (RGB.astype(np.float64), RGB),
         (RGB / 255, RGB),
         ((RGB / 255).astype(np.float32), RGB),
         ((RGB / 255).astype(np.float16), RGB),
-        (GREY > 100, np.where(EXPANDED > 100, 255, 0)),
+        (GRAY > 100, np.where(EXPANDED > 100, 255, 0)),
     ],
 )
 def test_pixels(frame, expected):
@@ -78,7 +78,7 @@ def test_frames_of_another_size_are_scaled_into_the_first_size():
     [
         (None, "returned None"),
         ("text", "renders str"),
-        ([RGB, GREY], "renders list"),
+        ([RGB, GRAY], "renders list"),
         ({"rgb": RGB}, "renders dict"),
         (RGB.astype(object), "renders ndarray"),
         (RGB * 1j, "complex"),

@@ -407,7 +407,7 @@ def test_link_folder_and_missing_file_are_refused(here, capsys):
         assert message in capsys.readouterr().err
 
 
-def test_prefill_with_normalised_observations_is_refused(here, capsys):
+def test_prefill_with_normalized_observations_is_refused(here, capsys):
     write(here / "t.safetensors")
     assert rl_train.run([*TINY, "env.normalize_obs=true", "algo.prefill=t.safetensors"]) == 2
     assert "env.normalize_obs=true" in capsys.readouterr().err

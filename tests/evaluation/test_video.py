@@ -128,13 +128,13 @@ def test_recorded_episodes_equal_evaluated_ones(tmp_path):
     assert lengths == [e.length for e in episodes]
 
 
-def test_odd_sides_are_padded_to_even_and_colours_keep_their_position(tmp_path):
+def test_odd_sides_are_padded_to_even_and_colors_keep_their_position(tmp_path):
     record_videos("TestSlides-v0", tmp_path / "a.mp4", policy=left)
     size, fps, frames = decoded(tmp_path / "a.mp4")
     assert size == (66, 48)
     assert fps == 10
     assert len(frames) == 5
-    # away from the edge, which the encoder blurs; its colour space is less exact than RGB
+    # away from the edge, which the encoder blurs; its color space is less exact than RGB
     np.testing.assert_allclose(frames[0][4:-4, 4:24].mean((0, 1)), [255, 0, 0], atol=20)
     np.testing.assert_allclose(frames[0][4:-4, 40:60].mean((0, 1)), [0, 0, 255], atol=20)
     np.testing.assert_allclose(frames[-1][4:-4, 4:60].mean((0, 1)), [0, 255, 0], atol=20)

@@ -1,4 +1,4 @@
-"""A server that takes and gives what the package huggingface_hub sends to the Hugging Face Hub and asks it for."""
+"""A server that implements the requests of the package huggingface_hub to the Hugging Face Hub."""
 
 from __future__ import annotations
 

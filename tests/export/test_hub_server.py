@@ -101,7 +101,7 @@ def test_second_push_leaves_no_other_checkpoint(server, program, run):
         ("no token", 0, "hf auth login"),
     ],
 )
-def test_push_that_fails_is_told_in_three_lines(how, code, advice, server, program, run):
+def test_push_that_fails_prints_three_lines(how, code, advice, server, program, run):
     server.refuses = code
     words = ["run", "format=hub", "hub.episodes=1", "hub.push=me/agent", "output=out"]
     address = "http://127.0.0.1:9" if how == "no server" else None

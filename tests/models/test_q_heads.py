@@ -32,7 +32,7 @@ def test_noisy_initial_values_follow_the_paper():
     assert params["q.0.bias_sigma"].unique().tolist() == [0.125]
 
 
-def test_dueling_output_is_value_plus_centred_advantage():
+def test_dueling_output_is_value_plus_centered_advantage():
     """V = 2 s, A = (s, 3 s): Q(1) = (2 + 1 - 2, 2 + 3 - 2) = (1, 3)."""
     net = Dueling(1, (), 2, 1, "relu", MLP)
     params = {

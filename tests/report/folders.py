@@ -1,4 +1,4 @@
-"""Run folders written by hand, for tests of reports."""
+"""Run folders written without training, for tests of reports."""
 
 from __future__ import annotations
 

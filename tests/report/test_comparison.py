@@ -1,4 +1,4 @@
-"""Statistics of a report: values worked out by hand, and scipy as the reference."""
+"""Statistics of a report: values computed on paper, and scipy as the reference."""
 
 from __future__ import annotations
 

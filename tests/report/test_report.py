@@ -127,7 +127,7 @@ def test_a_difference_needs_seeds_and_the_number_is_said(tmp_path):
         write_run(tmp_path / f"b{seed}", {100: 11.0 + seed}, seed=seed, algo__gamma=0.9)
     text = wording.answer(report.make([tmp_path]).rows)
     assert (
-        "Too few seeds to tell: at least 5 runs of each are needed; about 8" in text
+        "Too few seeds for a conclusion: at least 5 runs of each are needed; about 8" in text
     )  # 2 * 2.8² / 2
 
 

@@ -1,4 +1,4 @@
-"""Plans of searches whose runs are written by hand instead of trained."""
+"""Plans of searches whose runs are written to disk instead of trained."""
 
 from __future__ import annotations
 

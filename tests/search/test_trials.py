@@ -1,4 +1,4 @@
-"""Trials of a study: proposed from a seed, taken over from killed processes, never more than asked for."""
+"""Trials of a study: proposed from a seed, taken over from killed processes, never more than requested."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_of_two_processes_that_take_the_last_trial_one_gets_it():
     one, two = make_trials(plan, 3), make_trials(plan, 3)
     taken = [one.take(), two.take(), one.take(), two.take()]
     assert [t is not None for t in taken] == [True, True, True, False]
-    # both find one trial missing, and both ask
+    # both find one trial missing, and both take one
     one.limit = two.limit = 4
     first, second = one.study.ask(one.space), two.study.ask(two.space)
     assert [one._is_surplus(first.number), two._is_surplus(second.number)] == [False, True]

@@ -1,4 +1,4 @@
-"""Whole searches on runs that are written by hand: pruning, failures, stops, the answer on fresh seeds."""
+"""Whole searches on runs that are written to disk: pruning, failures, stops, the answer on fresh seeds."""
 
 from __future__ import annotations
 
@@ -217,7 +217,7 @@ def test_two_objectives_give_a_front(search):
         assert trial.front == (n in (1, 2))
 
 
-def test_steps_to_the_threshold_are_minimised(search):
+def test_steps_to_the_threshold_are_minimized(search):
     def returns(values, seed):
         n = values["algo.n_step"]
         return [30.0 if n > 3 else 0.0, 30.0 if n > 1 else 0.0, 10.0]

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-ASKED = os.environ.get("RL_CLI_SERVICES") == "1"
+REQUESTED = os.environ.get("RL_CLI_SERVICES") == "1"
 
 HAS_SLURM = bool(shutil.which("slurmctld") and shutil.which("slurmd")) and os.getuid() == 0
 HAS_POSTGRES = any(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
 
-needs_slurm = pytest.mark.skipif(not (ASKED and HAS_SLURM), reason="make services, as root")
-needs_postgres = pytest.mark.skipif(not (ASKED and HAS_POSTGRES), reason="make services")
+needs_slurm = pytest.mark.skipif(not (REQUESTED and HAS_SLURM), reason="make services, as root")
+needs_postgres = pytest.mark.skipif(not (REQUESTED and HAS_POSTGRES), reason="make services")
 
 
 def _script(name: str, *words: str) -> str:

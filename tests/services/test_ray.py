@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.services.servers import ASKED
+from tests.services.servers import REQUESTED
 from tests.services.sweeps import Sweep, until, write_env
 
-pytestmark = pytest.mark.skipif(not ASKED, reason="make services")
+pytestmark = pytest.mark.skipif(not REQUESTED, reason="make services")
 
 ENV = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
 """Workers are nice to other programs by default, which takes minutes on a busy machine."""

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from rl_cli.report import search_record
-from tests.services.servers import ASKED, needs_postgres, needs_slurm, postgres, slurm
+from tests.services.servers import REQUESTED, needs_postgres, needs_slurm, postgres, slurm
 from tests.services.sweeps import until
 
 COMMAND = [
@@ -34,7 +34,7 @@ def journal():
     "server",
     [
         pytest.param(postgres, marks=needs_postgres),
-        pytest.param(journal, marks=pytest.mark.skipif(not ASKED, reason="make services")),
+        pytest.param(journal, marks=pytest.mark.skipif(not REQUESTED, reason="make services")),
     ],
 )
 def test_a_killed_process_leaves_its_trials_to_the_other(server, here):
@@ -71,7 +71,7 @@ def test_a_killed_process_leaves_its_trials_to_the_other(server, here):
     assert again.stdout.split("trials:")[1] == said  # and nothing ran again
 
 
-@pytest.mark.skipif(not ASKED, reason="make services")
+@pytest.mark.skipif(not REQUESTED, reason="make services")
 def test_runs_of_a_search_are_tasks_of_ray_and_end_early(here):
     """On a cluster of this machine, which the search starts."""
     pytest.importorskip("ray")

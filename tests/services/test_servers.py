@@ -9,9 +9,9 @@ from tests.services.servers import needs_postgres, needs_slurm, postgres, slurm
 @needs_postgres
 def test_postgres_answers_and_is_gone_at_the_end():
     with postgres() as url:
-        asked = ["psql", url, "-Atc", "select 6 * 7"]
-        assert subprocess.check_output(asked, text=True).strip() == "42"
-    assert subprocess.run(asked, stderr=subprocess.DEVNULL, check=False).returncode != 0
+        query = ["psql", url, "-Atc", "select 6 * 7"]
+        assert subprocess.check_output(query, text=True).strip() == "42"
+    assert subprocess.run(query, stderr=subprocess.DEVNULL, check=False).returncode != 0
 
 
 @needs_slurm

@@ -58,12 +58,12 @@ def job_of(sweep):
 
 def processes_of(sweep):
     """Process ids: of submitit in the job, and of the run."""
-    asked = [
+    query = [
         "pgrep",
         "-f",
         f"^[^ ]*python[^ ]* -u -m submitit.core._submit {sweep.folder.absolute()}/",
     ]
-    (outer,) = map(int, subprocess.check_output(asked, text=True).split())
+    (outer,) = map(int, subprocess.check_output(query, text=True).split())
     (inner,) = map(int, subprocess.check_output(["pgrep", "-P", str(outer)], text=True).split())
     return outer, inner
 
@@ -140,21 +140,21 @@ def test_job_of_a_lost_node_resumes_on_another_one(start, cluster, whole):
     assert sweep.digests() == whole
 
 
-@pytest.mark.parametrize("how", ["cancelled", "run killed", "all killed"])
+@pytest.mark.parametrize("how", ["canceled", "run killed", "all killed"])
 def test_job_that_is_ended_for_good_says_so_and_is_resumed_by_another_start(
     start, cluster, whole, how
 ):
     sweep = start("s", "seed=5")
     until(lambda: sweep.step() >= 1250)
     outer, inner = processes_of(sweep)
-    if how == "cancelled":
+    if how == "canceled":
         cluster.command("scancel", job_of(sweep))
     else:
         for pid in (outer, inner) if how == "all killed" else (inner,):
             os.kill(pid, signal.SIGKILL)
-    sweep.ended(143 if how == "cancelled" else 137)
+    sweep.ended(143 if how == "canceled" else 137)
     record = sweep.record()
-    assert record["state"] == ("interrupted" if how == "cancelled" else "failed")
+    assert record["state"] == ("interrupted" if how == "canceled" else "failed")
     if how == "run killed":
         assert record["reason"].startswith("killed by SIGKILL")
     sweep.start()

@@ -25,7 +25,7 @@ SETTINGS = {
 
 NAMES = (
     "RayError",
-    "TaskCancelledError",
+    "TaskCanceledError",
     "OutOfMemoryError",
     "WorkerCrashedError",
     "NodeDiedError",
@@ -40,7 +40,7 @@ class Ray(types.ModuleType):
         self.exceptions = types.SimpleNamespace(RayError=type("RayError", (Exception,), {}))
         for name in NAMES[1:]:
             setattr(self.exceptions, name, type(name, (self.exceptions.RayError,), {}))
-        self.there, self.error, self.ends, self.count, self.cancelled = there, error, {}, 0, []
+        self.there, self.error, self.ends, self.count, self.canceled = there, error, {}, 0, []
 
     def init(self, address, **options):
         self.options = {"address": address, **options}
@@ -70,7 +70,7 @@ class Ray(types.ModuleType):
         return end
 
     def cancel(self, reference, force):
-        self.cancelled.append((reference, force))
+        self.canceled.append((reference, force))
 
 
 def task(number):
@@ -92,7 +92,7 @@ def test_every_end_of_a_task_is_reported(here, monkeypatch):
     errors = ray.exceptions
     ray.ends = {
         0: 3,
-        1: errors.TaskCancelledError(),
+        1: errors.TaskCanceledError(),
         2: errors.OutOfMemoryError("usage 95%\nmore"),
         3: errors.NodeDiedError("node 1f\nlogs"),
         4: errors.RayError("cannot import"),
@@ -109,7 +109,7 @@ def test_every_end_of_a_task_is_reported(here, monkeypatch):
     }
     executor.send(5, 2)
     executor.send(0, 2)  # has ended
-    assert ray.cancelled == [(5, False)]
+    assert ray.canceled == [(5, False)]
 
 
 def test_jobs_limits_the_tasks_and_without_it_ray_does(here):
@@ -161,19 +161,19 @@ def test_what_ray_cannot_do_is_bad_input(here, monkeypatch, ray, changes, shown)
     assert len(str(refused.value).splitlines()) == 3
 
 
-def test_cancelled_run_is_waited_for_while_its_process_saves(here, monkeypatch):
+def test_canceled_run_is_waited_for_while_its_process_saves(here, monkeypatch):
     """The end of Ray would kill it."""
     monkeypatch.setattr(ray_executor, "SAVE_SECONDS", 0.0)
     ray = Ray()
     executor = RayExecutor(ray, {}, 1, 1)
     executor.start(0, task(0))
     record = Path("job_0000.json")
-    begun = {"where": "Ray worker 1 on b", "start": str(here), "run_dir": "r"}
-    record.write_text(json.dumps(begun | {"state": "running"}))
-    ray.ends = {0: ray.exceptions.TaskCancelledError()}
+    started = {"where": "Ray worker 1 on b", "start": str(here), "run_dir": "r"}
+    record.write_text(json.dumps(started | {"state": "running"}))
+    ray.ends = {0: ray.exceptions.TaskCanceledError()}
     Path("r").mkdir()
     with FolderLock.take(here / "r"):
-        saved = json.dumps(begun | {"state": "interrupted"})
+        saved = json.dumps(started | {"state": "interrupted"})
         timer = threading.Timer(0.3, record.write_text, [saved])
         timer.start()
         assert [end.code for end in executor.wait(0)] == [143]

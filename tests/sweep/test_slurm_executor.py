@@ -94,7 +94,7 @@ def test_tasks_are_one_array_and_end_by_their_records(slurm):
 @pytest.mark.parametrize(
     ("state", "code", "reason"),
     [
-        ("CANCELLED", 143, "cancelled in Slurm"),
+        ("CANCELLED", 143, "canceled in Slurm"),
         ("TIMEOUT", 143, "ended by Slurm's time limit; longer: hydra.launcher.timeout_min"),
         ("OUT_OF_MEMORY", 137, "killed by Slurm: out of memory; more: hydra.launcher.mem_gb"),
         ("NODE_FAIL", 137, "Slurm lost its node"),

@@ -21,7 +21,7 @@ from rl_cli.sweep.view import PlainView, QuietView
 
 
 class Script(Executor):
-    """Ends each attempt of a job as told: a code, or a record that the job wrote.
+    """Ends each attempt of a job as specified: a code, or a record that the job wrote.
 
     Args:
         ends: number -> the end of each attempt.

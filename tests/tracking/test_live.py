@@ -80,7 +80,7 @@ def test_live_view_breaks_no_word_and_no_frame(live, clock, width):
     with live.waiting("compiling the update step"):
         lines = view(live, width).splitlines()
         shown = " ".join(rows(live, width).values())
-    assert {len(line) for line in lines} == {width - 2}  # ^C fits beside the last line
+    assert {len(line) for line in lines} == {width - 2}  # ^C fits after the last line
     assert [lines[0][0], lines[0][-1], lines[-1][0], lines[-1][-1]] == list("╭╮╰╯")
     assert all(line[0] == line[-1] == "│" for line in lines[1:-1])
     assert "10,000,000 / 10,000,000 steps" in lines[1]

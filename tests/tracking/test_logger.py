@@ -18,7 +18,7 @@ from rl_cli.tracking import logger as logger_module
 from rl_cli.tracking.csv_table import CsvSink
 from rl_cli.tracking.logger import Logger, check_finite
 from rl_cli.tracking.sinks import SinkContext
-from rl_cli.tracking.statistics import summarise
+from rl_cli.tracking.statistics import summarize
 from rl_cli.tracking.tensorboard import TensorBoardSink
 
 TIMES = {"time/steps_per_second": 1000.0}
@@ -172,7 +172,7 @@ def test_many_values_between_two_rows_are_joined_into_one_tensor(tmp_path, monke
 def test_eval_csv_has_a_row_with_the_seed_of_each_episode(tmp_path):
     log = logger(tmp_path)
     episodes = [Episode(9.5, 10), Episode(-1.0, 3)]
-    log.write_evaluation(400, episodes, 10_000, summarise(episodes))
+    log.write_evaluation(400, episodes, 10_000, summarize(episodes))
     assert (tmp_path / "eval.csv").read_text() == (
         "step,episode,seed,episode_return,episode_length\n400,0,10000,9.5,10\n400,1,10001,-1.0,3\n"
     )
@@ -222,7 +222,7 @@ def test_tensorboard_shows_rows_and_evaluations(tmp_path):
         log.add(metrics(loss=loss))
         write(log, step, TIMES)
     episodes = [Episode(9.0, 10), Episode(-1.0, 4)]
-    log.write_evaluation(200, episodes, 0, summarise(episodes, success_at=5.0), best=6.5)
+    log.write_evaluation(200, episodes, 0, summarize(episodes, success_at=5.0), best=6.5)
     log.close()
     assert curves(tmp_path) == {
         "rollout/episodes": [(100, 0), (200, 0)],
@@ -237,7 +237,7 @@ def test_tensorboard_shows_rows_and_evaluations(tmp_path):
 
 def test_tensorboard_shows_no_success_rate_without_a_threshold(tmp_path):
     log = logger(tmp_path, tensorboard=True)
-    log.write_evaluation(200, [Episode(1.0, 1)], 0, summarise([Episode(1.0, 1)]))
+    log.write_evaluation(200, [Episode(1.0, 1)], 0, summarize([Episode(1.0, 1)]))
     log.close()
     assert set(curves(tmp_path)) == {"eval/episode_return", "eval/episode_length"}
 
@@ -250,7 +250,7 @@ def write_steps(log, *steps, loss):
     for step in steps:
         log.add(metrics(loss=loss))
         write(log, step, TIMES)
-        log.write_evaluation(step, [Episode(loss, 1)], 0, summarise([Episode(loss, 1)]))
+        log.write_evaluation(step, [Episode(loss, 1)], 0, summarize([Episode(loss, 1)]))
     log.close()
 
 

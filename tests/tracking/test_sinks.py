@@ -12,7 +12,7 @@ from rl_cli.tracking import csv_table
 from rl_cli.tracking.csv_table import CsvSink
 from rl_cli.tracking.logger import Logger
 from rl_cli.tracking.sinks import SinkContext
-from rl_cli.tracking.statistics import summarise
+from rl_cli.tracking.statistics import summarize
 
 EPISODES = [Episode(2.0, 10), Episode(4.0, 30)]
 
@@ -55,7 +55,7 @@ def steps(path):
 
 def write(logger, step):
     logger.write(step, logger.row({}))
-    logger.write_evaluation(step, EPISODES, 5, summarise(EPISODES))
+    logger.write_evaluation(step, EPISODES, 5, summarize(EPISODES))
 
 
 def test_each_call_reaches_every_sink_in_the_given_order():

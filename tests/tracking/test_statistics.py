@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rl_cli.core.types import Episode
-from rl_cli.tracking.statistics import EpisodeTally, iqm, iqm_interval, summarise
+from rl_cli.tracking.statistics import EpisodeTally, iqm, iqm_interval, summarize
 from rl_cli.training.callbacks.metrics import Divergence
 
 
@@ -71,7 +71,7 @@ def test_interval_of_two_values():
 
 
 def test_summary():
-    summary = summarise(episodes(2.0, 4.0, 4.0, 10.0))
+    summary = summarize(episodes(2.0, 4.0, 4.0, 10.0))
     assert summary.episodes == 4
     assert summary.mean == pytest.approx(5.0)  # 20 / 4
     assert summary.std == pytest.approx(math.sqrt(12.0))  # (9 + 1 + 1 + 25) / 3
@@ -84,19 +84,19 @@ def test_summary():
 
 def test_success_is_a_return_of_at_least_the_threshold():
     # 475 itself counts, 474.999 does not: 2 of 4
-    summary = summarise(episodes(500.0, 475.0, 474.999, 10.0), success_at=475.0)
+    summary = summarize(episodes(500.0, 475.0, 474.999, 10.0), success_at=475.0)
     assert summary.success_rate == 0.5
     assert summary.success_at == 475.0
 
 
 def test_no_success_rate_without_a_threshold():
-    summary = summarise(episodes(1.0, 2.0))
+    summary = summarize(episodes(1.0, 2.0))
     assert summary.success_rate is None
     assert summary.success_at is None
 
 
 def test_one_episode_has_zero_std_and_interval_width():
-    summary = summarise(episodes(3.0))
+    summary = summarize(episodes(3.0))
     assert (summary.std, summary.iqm, summary.iqm_low, summary.iqm_high) == (0.0, 3.0, 3.0, 3.0)
 
 

@@ -1,4 +1,4 @@
-"""Trackers: what each package is told, rows through the pipe, and failures that cost one line."""
+"""Trackers: what each package receives, rows through the pipe, and failures that cost one line."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CONFIG = {
 
 
 class Recorder:
-    """Stands in for any object of a tracker: records calls of its methods; each returns it or a result."""
+    """Replaces any object of a tracker: records calls of its methods; each returns it or a result."""
 
     def __init__(self, calls, name="", results=None):
         self._calls, self._name, self._results = calls, name, results or {}

@@ -83,9 +83,9 @@ def test_problems_are_named(here, capsys, faulty):
     assert "Traceback" not in out
 
 
-def test_update_that_is_not_reached_is_told_with_the_pace(here, capsys):
+def test_update_that_is_not_reached_is_reported_with_the_pace(here, capsys):
     words = ["algo=ppo", "env=cartpole", "algo.rollout_length=100000", "total_timesteps=10_000_000"]
-    assert examine(*words, "video.episodes=0", patience=0.05) == []
+    assert examine(*words, "video.episodes=0", timeout=0.05) == []
     assert "none within" in findings(capsys.readouterr().out)["first update"]
 
 

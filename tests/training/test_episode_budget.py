@@ -380,7 +380,7 @@ def test_envs_record_no_episodes_unless_requested():
     assert envs.take_recordings() == []
 
 
-def test_final_lines_summarise_the_training_episodes(here, capsys):
+def test_final_lines_summarize_the_training_episodes(here, capsys):
     run(here / "r", "total_episodes=7", "quiet=false")
     out = capsys.readouterr().out
     assert "(total_episodes=7)" in out

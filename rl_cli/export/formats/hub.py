@@ -21,7 +21,7 @@ from rl_cli.export.base import Context, Exporter
 from rl_cli.export.model_card import model_card
 from rl_cli.storage.atomic_files import storing, write_atomic, write_json
 from rl_cli.storage.policy_only import copy_policy
-from rl_cli.tracking.statistics import summarise
+from rl_cli.tracking.statistics import summarize
 
 CONFIG = "run_config.yaml"
 """Not config.yaml, by which rl-runs and rl-report find runs: an export is none."""
@@ -86,7 +86,7 @@ class Hub(Exporter):
         if config.is_file() and not config.is_symlink():
             shutil.copyfile(config, folder / CONFIG)
         episodes, success_at = self._played()
-        summary = summarise(episodes, success_at)
+        summary = summarize(episodes, success_at)
         name = str(checkpoint.relative_to(folder))
         values = evaluation_values(agent, name, episodes, summary, seed, greedy=True)
         write_json(folder / "evaluation.json", values)

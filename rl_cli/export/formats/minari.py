@@ -134,7 +134,7 @@ class Minari(Exporter):
             name: [] for name in ("obs", "action", "reward", "end", "cut")
         }
         agent.reset()
-        agent.rng = np.random.default_rng([seed, 0])
+        agent.seed([seed, 0])
         try:
             obs, _ = env.reset(seed=seed)
             rows["obs"].append(copy.deepcopy(obs))

@@ -78,8 +78,8 @@ def _dtype(dtype: np.dtype[Any]) -> torch.dtype:
 def _dueling(value: Value, state: torch.Tensor, advantage: torch.Tensor) -> torch.Tensor:
     actions, atoms = value.numbers
     advantage = advantage.reshape(-1, actions, atoms)
-    centred = advantage - advantage.mean(1, keepdim=True)
-    return (state.unsqueeze(1) + centred).flatten(1)
+    centered = advantage - advantage.mean(1, keepdim=True)
+    return (state.unsqueeze(1) + centered).flatten(1)
 
 
 def _expectation(value: Value, x: torch.Tensor, support: torch.Tensor) -> torch.Tensor:

@@ -1,5 +1,5 @@
 "use strict";
-// Drawing on a canvas of 600 x 400 units, in the colours of the page (CSS variables).
+// Drawing on a canvas of 600 x 400 units, in the colors of the page (CSS variables).
 
 RL.Paint = class {
   constructor(canvas) {
@@ -8,7 +8,7 @@ RL.Paint = class {
     this.refresh();
   }
 
-  // Read the size and the colours again.
+  // Read the size and the colors again.
   refresh() {
     const width = this.canvas.clientWidth || 600, ratio = window.devicePixelRatio || 1;
     this.canvas.width = Math.round(width * ratio);
@@ -16,7 +16,7 @@ RL.Paint = class {
     this.scale = this.canvas.width / 600;
     const style = getComputedStyle(this.canvas);
     const names = ["paper", "ink", "faint", "body", "accent", "hill"];
-    this.colours = Object.fromEntries(names.map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
+    this.colors = Object.fromEntries(names.map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
   }
 
   clear() {
@@ -25,14 +25,14 @@ RL.Paint = class {
     this.context.lineCap = this.context.lineJoin = "round";
   }
 
-  stroke(colour, width, dash = []) {
-    Object.assign(this.context, { strokeStyle: this.colours[colour], lineWidth: width });
+  stroke(color, width, dash = []) {
+    Object.assign(this.context, { strokeStyle: this.colors[color], lineWidth: width });
     this.context.setLineDash(dash);
     this.context.stroke();
   }
 
-  fill(colour) {
-    this.context.fillStyle = this.colours[colour];
+  fill(color) {
+    this.context.fillStyle = this.colors[color];
     this.context.fill();
   }
 
@@ -41,38 +41,38 @@ RL.Paint = class {
     points.forEach(([x, y], i) => (i ? this.context.lineTo(x, y) : this.context.moveTo(x, y)));
   }
 
-  line(x0, y0, x1, y1, colour, width, dash) {
+  line(x0, y0, x1, y1, color, width, dash) {
     this.trace([[x0, y0], [x1, y1]]);
-    this.stroke(colour, width, dash);
+    this.stroke(color, width, dash);
   }
 
-  path(points, colour, width) {
+  path(points, color, width) {
     this.trace(points);
-    this.stroke(colour, width);
+    this.stroke(color, width);
   }
 
-  area(points, colour) {
+  area(points, color) {
     this.trace(points);
     this.context.closePath();
-    this.fill(colour);
+    this.fill(color);
   }
 
-  disc(x, y, radius, colour) {
+  disc(x, y, radius, color) {
     this.context.beginPath();
     this.context.arc(x, y, radius, 0, 2 * Math.PI);
-    this.fill(colour);
+    this.fill(color);
   }
 
-  ring(x, y, radius, colour, width, dash) {
+  ring(x, y, radius, color, width, dash) {
     this.context.beginPath();
     this.context.arc(x, y, radius, 0, 2 * Math.PI);
-    this.stroke(colour, width, dash);
+    this.stroke(color, width, dash);
   }
 
-  box(x, y, width, height, radius, colour) {
+  box(x, y, width, height, radius, color) {
     this.context.beginPath();
     this.context.roundRect(x, y, width, height, radius);
-    this.fill(colour);
+    this.fill(color);
   }
 
   turned(x, y, angle, draw) {
@@ -84,21 +84,21 @@ RL.Paint = class {
   }
 
   // A horizontal arrow of a signed length.
-  arrow(x, y, length, colour) {
+  arrow(x, y, length, color) {
     if (Math.abs(length) < 2) return;
     const side = Math.sign(length), end = x + length, head = Math.min(12, Math.abs(length));
-    this.line(x, y, end - side * head, y, colour, 5);
-    this.area([[end, y], [end - side * head, y - 8], [end - side * head, y + 8]], colour);
+    this.line(x, y, end - side * head, y, color, 5);
+    this.area([[end, y], [end - side * head, y - 8], [end - side * head, y + 8]], color);
   }
 
   // An arc with an arrow head around (x, y); share from -1 to 1, positive: clockwise.
-  turn(x, y, radius, share, colour) {
+  turn(x, y, radius, share, color) {
     if (Math.abs(share) < 0.04) return;
     const side = Math.sign(share), from = -Math.PI / 2, to = from + Math.min(1, Math.abs(share)) * side * 2.4;
     this.context.beginPath();
     this.context.arc(x, y, radius, from, to, side < 0);
-    this.stroke(colour, 5);
+    this.stroke(color, 5);
     const end = [x + Math.cos(to) * radius, y + Math.sin(to) * radius];
-    this.turned(...end, to + (side * Math.PI) / 2, () => this.area([[11, 0], [-3, -8], [-3, 8]], colour));
+    this.turned(...end, to + (side * Math.PI) / 2, () => this.area([[11, 0], [-3, -8], [-3, 8]], color));
   }
 };

@@ -1,5 +1,5 @@
 "use strict";
-// The loop of episodes, the figures beside it, and keys and buttons to disturb the agent or to take over.
+// The loop of episodes, the figures next to it, and keys and buttons to disturb the agent or to take over.
 
 RL.Player = class {
   constructor(data) {

@@ -1,10 +1,10 @@
 "use strict";
 // Helpers and charts of the report. Text from run folders is only ever set as textContent, never as HTML.
 const data = JSON.parse(document.getElementById("data").textContent);
-const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a6d3b", "#7f7f7f"];  // Okabe and Ito
-const colour = (i) => COLOURS[i % COLOURS.length];
-const DASHES = [undefined, [8, 4], [8, 3, 2, 3], [2, 3]];  // of lines that have the same colour
-const dashes = (i) => DASHES[Math.floor(i / COLOURS.length) % DASHES.length];
+const COLORS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a6d3b", "#7f7f7f"];  // Okabe and Ito
+const color = (i) => COLORS[i % COLORS.length];
+const DASHES = [undefined, [8, 4], [8, 3, 2, 3], [2, 3]];  // of lines that have the same color
+const dashes = (i) => DASHES[Math.floor(i / COLORS.length) % DASHES.length];
 
 function element(tag, properties = {}, ...children) {
   const node = Object.assign(document.createElement(tag), properties);
@@ -60,7 +60,7 @@ const SHOWN = 8;  // lines of a chart at first; the others are switched on in th
 const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 class Chart {
-  // lines: [{name, colour, x, y, low, high, runs, each: [{name, y}], dash}]; only name, colour, x and y are required
+  // lines: [{name, color, x, y, low, high, runs, each: [{name, y}], dash}]; only name, color, x and y are required
   constructor(parent, lines, {label, unit, seeds = false, stepped = false, log = false, height = 1, range = null}) {
     this.lines = lines; this.label = label; this.unit = unit; this.stepped = stepped; this.log = log; this.scale = height; this.range = range;
     this.shown = lines.map((_, i) => i < SHOWN); this.each = false; this.outputs = [];
@@ -91,7 +91,7 @@ class Chart {
   toggle(line, i) {
     const box = element("input", {type: "checkbox", checked: this.shown[i], onchange: () => { this.shown[i] = box.checked; this.draw(); }});
     this.outputs[i] = element("output");
-    return element("label", {}, box, " ", swatch(line.colour), line.name, this.outputs[i]);
+    return element("label", {}, box, " ", swatch(line.color), line.name, this.outputs[i]);
   }
 
   // A switch per seed of the shown lines.
@@ -99,7 +99,7 @@ class Chart {
     this.seeds.hidden = !this.each;
     this.seeds.replaceChildren(...(!this.each ? [] : this.lines.flatMap((line, i) => !this.shown[i] ? [] : (line.each || []).map((seed, k) => {
       const box = element("input", {type: "checkbox", checked: this.seed[i][k], onchange: () => { this.seed[i][k] = box.checked; this.plotAll(); }});
-      return element("label", {}, box, swatch(line.colour), seed.name);
+      return element("label", {}, box, swatch(line.color), seed.name);
     }))));
   }
 
@@ -115,15 +115,15 @@ class Chart {
     this.lines.forEach((line, i) => {
       const columns = [line.x, line.y], at = series.length;
       this.first[i] = at;
-      series.push({show: this.shown[i], stroke: line.colour, width: 2, dash: line.dash, paths, points: {show: line.x.length === 1}});
+      series.push({show: this.shown[i], stroke: line.color, width: 2, dash: line.dash, paths, points: {show: line.x.length === 1}});
       if (line.low && line.low.some((v) => v !== null)) {
         columns.push(line.high, line.low);
         for (let k = 0; k < 2; k++) series.push({show: this.shown[i], stroke: "transparent", width: 0, points: {show: false}});
-        bands.push({series: [at + 1, at + 2], fill: line.colour + "26"});
+        bands.push({series: [at + 1, at + 2], fill: line.color + "26"});
       }
       (this.each ? line.each || [] : []).forEach((seed, k) => {
         columns.push(seed.y);
-        series.push({show: this.shown[i] && this.seed[i][k], stroke: line.colour + "88", width: 1, dash: [4, 3], points: {show: line.x.length === 1}});
+        series.push({show: this.shown[i] && this.seed[i][k], stroke: line.color + "88", width: 1, dash: [4, 3], points: {show: line.x.length === 1}});
       });
       tables.push(columns);
     });

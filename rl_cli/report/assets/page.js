@@ -4,17 +4,17 @@ const ROWS = 200;  // of the table of runs before "show all"
 // ---- tables -------------------------------------------------------------------------------------
 
 // On a narrow screen a row is a block, and each cell shows the head of its column.
-function labelled(cell, head) { cell.dataset.head = head; return cell; }
+function labeled(cell, head) { cell.dataset.head = head; return cell; }
 
 function table(head, rows) {
   const node = element("table", {className: "stacked"});
   node.append(element("thead", {}, element("tr", {}, ...head.map((text) => element("th", {scope: "col"}, text)))));
   const body = node.appendChild(element("tbody"));
-  for (const row of rows) body.append(element("tr", {}, ...row.map((cell, i) => labelled(element("td", {}, cell), head[i]))));
+  for (const row of rows) body.append(element("tr", {}, ...row.map((cell, i) => labeled(element("td", {}, cell), head[i]))));
   return element("div", {className: "wide"}, node);
 }
 
-const swatched = (text, i) => element("span", {className: "named"}, swatch(colour(i)), element("span", {}, text));
+const swatched = (text, i) => element("span", {className: "named"}, swatch(color(i)), element("span", {}, text));
 
 // A point per seed, the IQM and its interval, on one scale for all groups of an env.
 function strip(group, i, low, high) {
@@ -29,9 +29,9 @@ function strip(group, i, low, high) {
   svg.setAttribute("viewBox", `0 0 ${W} ${H}`); svg.setAttribute("width", W); svg.setAttribute("height", H);
   svg.setAttribute("role", "img"); svg.setAttribute("aria-label", `returns of ${group.finals.length} seeds`);
   const [value, from, to] = group.iqm;
-  if (from !== null) add("rect", {x: x(from), y: 7, width: Math.max(2, x(to) - x(from)), height: 8, fill: colour(i), opacity: 0.3, rx: 2});
-  for (const v of group.finals) if (v !== null) add("circle", {cx: x(v), cy: H / 2, r: 2.6, fill: colour(i), opacity: 0.75});
-  if (value !== null) add("rect", {x: x(value) - 1, y: 3, width: 2.5, height: H - 6, fill: colour(i)});
+  if (from !== null) add("rect", {x: x(from), y: 7, width: Math.max(2, x(to) - x(from)), height: 8, fill: color(i), opacity: 0.3, rx: 2});
+  for (const v of group.finals) if (v !== null) add("circle", {cx: x(v), cy: H / 2, r: 2.6, fill: color(i), opacity: 0.75});
+  if (value !== null) add("rect", {x: x(value) - 1, y: 3, width: 2.5, height: H - 6, fill: color(i)});
   return svg;
 }
 
@@ -49,7 +49,7 @@ function groupsTable(env) {
   ]));
 }
 
-const CHOSEN = "These runs chose the trials. So the best trial looks better here than it is: only fresh seeds tell how good it is.";
+const CHOSEN = "These runs chose the trials. So the best trial looks better here than it is; runs with fresh seeds are unbiased.";
 
 const caption = (text) => element("p", {className: "caption", textContent: text});
 
@@ -57,7 +57,7 @@ function drawEnv(env) {
   const section = element("section", {}, element("h2", {textContent: env.env}));
   section.append(env.chosen ? caption(CHOSEN) : groupsTable(env));
   document.getElementById("envs").append(section);
-  const named = (g, i) => ({name: g.method, colour: colour(i), dash: dashes(i)});
+  const named = (g, i) => ({name: g.method, color: color(i), dash: dashes(i)});
   const lines = env.groups.map((g, i) => ({...named(g, i), ...g.curve})).filter((line) => line.x.length);
   if (!lines.length) return;
   section.append(element("h3", {textContent: "Learning curves"}), caption("Line: IQM of the runs. Band: its 95\u00a0% bootstrap interval, from 5 runs on."));
@@ -85,7 +85,7 @@ function drawAcross(across) {
   const head = ["method", "runs", "IQM of scaled returns [95\u00a0%]", ...(several ? ["P(better than first)"] : [])];
   section.append(element("h2", {textContent: `Over ${across.envs.length} envs`}), element("p", {className: "soft", textContent: note}),
     table(head, across.methods.map((m, i) => [swatched(m.method, i), String(m.runs), interval(m.iqm), ...(several ? [m.improvement ? share(m.improvement) : "–"] : [])])));
-  const lines = (part, x) => across.methods.map((m, i) => ({name: m.method, colour: colour(i), dash: dashes(i), x, ...m[part]}));
+  const lines = (part, x) => across.methods.map((m, i) => ({name: m.method, color: color(i), dash: dashes(i), x, ...m[part]}));
   section.append(element("h3", {textContent: "Performance profile"}), caption("Share of the runs whose scaled return is above each value; the higher a line, the better. Band: 95\u00a0% bootstrap interval."));
   new Chart(section, lines("profile", across.tau), {label: "share of runs above", unit: "scaled return", range: [0, 1]});
   section.append(element("h3", {textContent: "Sample efficiency"}),
@@ -110,7 +110,7 @@ function runRow(run) {
   open.setAttribute("aria-label", `details of ${run.folder}`);
   open.setAttribute("aria-expanded", "false");
   const cells = [element("span", {}, open, folder), run.env, run.method, String(run.seed), ended, number(run.final), number(run.best), number(run.step), duration(run.seconds), videos];
-  const row = element("tr", {}, ...cells.map((cell, i) => labelled(element("td", {className: i < 3 ? "text" : ""}, cell), COLUMNS[i][0])));
+  const row = element("tr", {}, ...cells.map((cell, i) => labeled(element("td", {className: i < 3 ? "text" : ""}, cell), COLUMNS[i][0])));
   let shown = null;
   open.onclick = () => {
     if (shown) { if (shown.chart) shown.chart.remove(); shown.row.remove(); shown = null; }
@@ -128,8 +128,8 @@ function runDetails(run) {
   if (run.reason) facts.append(element("p", {textContent: `${run.state}: ${run.reason}`}));
   if (run.videos.length) facts.append(element("video", {controls: true, preload: "metadata", src: run.videos.at(-1)}));
   facts.append(differences(run), machine(run));
-  const lines = [["training episodes", run.training, colour(5)], ["evaluations", run.evaluations, colour(0)]]
-    .filter(([, points]) => points && points[0].length).map(([name, [x, y], shade]) => ({name, colour: shade, x, y}));
+  const lines = [["training episodes", run.training, color(5)], ["evaluations", run.evaluations, color(0)]]
+    .filter(([, points]) => points && points[0].length).map(([name, [x, y], shade]) => ({name, color: shade, x, y}));
   const draw = () => new Chart(curve, lines, {label: "return", unit: "env steps", height: 0.8});
   return {row: element("tr", {className: "more"}, cell), draw: lines.length ? draw : null};
 }

@@ -25,7 +25,7 @@ CLOSE_SECONDS = 60.0
 STOPPED_SECONDS = 10.0
 """The same for a run that a signal stopped."""
 
-TELL_SECONDS = 5.0
+NOTIFY_SECONDS = 5.0
 """After how long a line says so."""
 
 MAX_PENDING = 1 << 25
@@ -168,12 +168,12 @@ class TrackerSink:
             return
 
     def _wait(self, seconds: float) -> None:
-        begun, is_told = time.monotonic(), False
-        while self.process is not None and (waited := time.monotonic() - begun) < seconds:
+        started, is_reported = time.monotonic(), False
+        while self.process is not None and (waited := time.monotonic() - started) < seconds:
             self._pump()
             time.sleep(POLL_SECONDS)
-            if waited > TELL_SECONDS and not is_told:
-                is_told = True
+            if waited > NOTIFY_SECONDS and not is_reported:
+                is_reported = True
                 self.context.notify(f"waiting for {self.name}, at most {seconds:.0f} s")
 
     def _give_up(self, why: str) -> None:

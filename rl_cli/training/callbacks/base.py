@@ -53,7 +53,7 @@ class CallbackContext(NamedTuple):
     predict: Callable[[np.ndarray, np.random.Generator | None], np.ndarray]  # see `Algorithm`
     history: EvaluationHistory  # the evaluations so far
     notify: Callable[[str], None]  # prints a line
-    interrupted: Callable[[], bool]  # whether a signal asked the run to stop
+    interrupted: Callable[[], bool]  # whether a stop signal arrived
 
 
 class Callback:

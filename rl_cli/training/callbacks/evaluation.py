@@ -8,7 +8,7 @@ from rl_cli.config.run import EvalConfig
 from rl_cli.core.types import State
 from rl_cli.evaluation.evaluator import Evaluator, evaluate
 from rl_cli.tracking.logger import check_finite
-from rl_cli.tracking.statistics import summarise
+from rl_cli.tracking.statistics import summarize
 from rl_cli.training.callbacks.base import Callback, RunState
 from rl_cli.training.callbacks.history import EvaluationHistory
 from rl_cli.training.callbacks.reporter import Reporter
@@ -26,7 +26,7 @@ class EvaluationCallback(Callback):
         cfg: number of episodes, seed, greedy or sampled actions.
         trigger: the evaluation interval.
         reporter: receives the results.
-        interrupted: whether a signal asked the run to stop; checked between two episodes.
+        interrupted: whether a stop signal arrived; checked between two episodes.
 
     """
 
@@ -84,7 +84,7 @@ class EvaluationCallback(Callback):
         if len(episodes) < cfg.episodes:
             history.mark_interrupted()
             return
-        summary = summarise(episodes, self.evaluator.success_at)
+        summary = summarize(episodes, self.evaluator.success_at)
         rank = history.add(state.step, summary)
         check_finite({"eval/episode_return": summary.mean})
         best = float(history.best_return)

@@ -26,7 +26,7 @@ class VideoCallback(Callback):
         recorder: renders one video after the other while training continues.
         cfg: the intervals.
         record_episodes: sets whether the envs keep the actions of finished episodes.
-        interrupted: whether a signal asked the run to stop.
+        interrupted: whether a stop signal arrived.
 
     """
 
@@ -93,7 +93,7 @@ class VideoRecorder:
 
     Args:
         env: how to make the env that is rendered.
-        normalizer: of the run's observations; None: they are not normalised.
+        normalizer: of the run's observations; None: they are not normalized.
         policy: of the run.
         cfg: number of evaluation episodes and interval of training episodes; 0: none.
         eval_cfg: seed, and greedy or sampled actions.
