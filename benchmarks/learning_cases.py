@@ -24,7 +24,7 @@ class Case(NamedTuple):
         bar: mean return to reach; None: there is no published one.
         source: of the bar; "own": our goal.
         looks: how often values were changed after a look at this row. Each look uses up its seeds.
-        count: number of seeds.
+        num_seeds: number of seeds.
         long: run only if it is named, because a seed takes minutes or needs an extra.
         extra: further overrides.
 
@@ -35,7 +35,7 @@ class Case(NamedTuple):
     bar: float | None
     source: str
     looks: int = 0
-    count: int = 10
+    num_seeds: int = 10
     long: bool = False
     extra: tuple[str, ...] = ()
 
@@ -46,7 +46,7 @@ class Case(NamedTuple):
     @property
     def seeds(self) -> list[int]:
         first = FIRST_SEED + 10 * self.looks
-        return list(range(first, first + self.count))
+        return list(range(first, first + self.num_seeds))
 
 
 MILLION = ("total_timesteps=1_000_000", "eval.every=250_000")
@@ -81,12 +81,12 @@ CASES = {
     "ppo_ant": Case("ppo", "ant", 3_258.0, TIANSHOU, long=True),
     "ppo_swimmer": Case("ppo", "swimmer", 281.0, OWN, long=True),
     "ppo_humanoid": Case("ppo", "humanoid", 787.0, TIANSHOU, long=True),
-    "ppo_carracing": Case("ppo", "carracing", 850.0, OWN, count=3, long=True),
+    "ppo_carracing": Case("ppo", "carracing", 850.0, OWN, num_seeds=3, long=True),
     **{
-        f"{algo}_minatar_{game}": Case(algo, f"minatar_{game}", None, "", count=3, long=True)
+        f"{algo}_minatar_{game}": Case(algo, f"minatar_{game}", None, "", num_seeds=3, long=True)
         for game in ("breakout", "asterix", "freeway", "seaquest", "space_invaders")
         for algo in ("dqn", "ppo")
     },
-    "ppo_pong": Case("ppo", "pong", -15.0, OWN, count=1, long=True, extra=MILLION),
-    "dqn_pong": Case("dqn", "pong", -15.0, OWN, count=1, long=True, extra=MILLION),
+    "ppo_pong": Case("ppo", "pong", -15.0, OWN, num_seeds=1, long=True, extra=MILLION),
+    "dqn_pong": Case("dqn", "pong", -15.0, OWN, num_seeds=1, long=True, extra=MILLION),
 }

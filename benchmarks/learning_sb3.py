@@ -45,7 +45,8 @@ def case(algo: str, env: str, steps: int, num_envs: int = 1, **kwargs: Any) -> d
 
 
 def dqn(env: str, group: str, steps: int, exploration: float) -> dict[str, Any]:
-    return case("DQN", env, steps, exploration_fraction=exploration, **NET, **ZOO_DQN[group])
+    kwargs: dict[str, Any] = {"exploration_fraction": exploration, **NET, **ZOO_DQN[group]}
+    return case("DQN", env, steps, **kwargs)
 
 
 CASES: dict[str, dict[str, Any]] = {

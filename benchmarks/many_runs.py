@@ -132,8 +132,8 @@ def measured(words: list[str], cwd: Path, repeats: int) -> dict[str, float]:
             raise SystemExit(f"{' '.join(words)} ended with code {child.returncode}")
         cpu = usage.ru_utime + usage.ru_stime
         found.append((time.monotonic() - began, cpu, usage.ru_maxrss / 1024))
-    wall, cpu, memory = zip(*found, strict=True)
-    return {"wall": min(wall), "cpu": min(cpu), "memory": max(memory)}
+    walls, cpus, memories = zip(*found, strict=True)
+    return {"wall": min(walls), "cpu": min(cpus), "memory": max(memories)}
 
 
 def measure(root: Path) -> dict[str, Any]:

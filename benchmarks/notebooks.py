@@ -170,7 +170,7 @@ def table(results: dict[str, list[dict[str, Any]]], cases: list[Case], seeds: in
 
 def collect(cases: list[Case], options: Options) -> dict[str, list[dict[str, Any]]]:
     """Rows by name of the preset and by arguments of the counterpart; each counterpart is measured once."""
-    results = {}
+    results: dict[str, list[dict[str, Any]]] = {}
     for case in cases:
         if not (REPO / "conf/experiment" / f"{case.preset}.yaml").exists():
             print(f"experiment={case.preset} does not exist", file=sys.stderr)

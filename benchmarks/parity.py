@@ -18,6 +18,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pages import insert
@@ -100,7 +101,7 @@ def main() -> None:
             publish({name: record[name] for name in CASES if name in record})
 
 
-def row(case: str, measured: dict[str, list[float]]) -> str:
+def row(case: str, measured: dict[str, Any]) -> str:
     fast, plain = np.array(measured["compiled"]), np.array(measured["plain"])
     low, high = interval(fast, plain)
     name = (

@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import sys
 import time
-from collections import Counter
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ class Times:
     """Processor time spent in callables, without the time in nested ones."""
 
     def __init__(self) -> None:
-        self.spent: Counter[str] = Counter()
+        self.spent: dict[str, float] = defaultdict(float)
         self.within: list[float] = []
 
     def wrap(self, owner: Any, name: str, column: str) -> None:
@@ -70,11 +70,12 @@ def profile(name: str, case: Case) -> str:
     learner = algo.learner
     parts += [(learner, "update"), (learner, "infer"), (algo, "update"), (loop.logger, "add")]
     columns = ("act", "env", "store", "sample", "learn", "learn", "rest of update", "log")
-    original = ppo.minibatches
+    module: Any = ppo
+    original = module.minibatches
     for (owner, method), column in zip(parts, columns, strict=True):
         times.wrap(owner, method, column)
     total = loop.turn(case.steps)
-    ppo.minibatches = original
+    module.minibatches = original
     spent = {column: times.spent[column] / case.steps * 1e6 for column in COLUMNS}
     spent["loop"] = total - sum(spent.values())
     cells = " | ".join(f"{spent[c]:.1f}" if spent[c] else "" for c in COLUMNS)

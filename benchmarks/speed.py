@@ -85,8 +85,8 @@ def theirs(case: Case, seed: int, args: argparse.Namespace) -> float:
         if case.peer == "sheeprl":
             python, clone = args.sheeprl
             script = str(REPO / "benchmarks/peers/sheeprl_ppo.py")
-            call_of = json.dumps({"steps": case.steps, "seed": seed})
-            result = json.loads(call([python, script, clone, call_of], folder).splitlines()[-1])
+            given = json.dumps({"steps": case.steps, "seed": seed})
+            result = json.loads(call([python, script, clone, given], folder).splitlines()[-1])
             return float(result["steps"]) / float(result["seconds"])
         python, clone = args.cleanrl
         script = str(Path(clone) / "cleanrl" / case.peer)

@@ -35,8 +35,8 @@ def dqn(env: str, group: str, sizes: tuple[int, ...], target: float, steps: int,
         f"algo.learning_rate={k['learning_rate']} algo.gamma={k['gamma']} "
         f"algo.epsilon_end={k['exploration_final_eps']} algo.epsilon_steps={int(fraction * steps)}"
     )
-    theirs = {"algo": "DQN", "kwargs": {**k, "exploration_fraction": fraction}}
-    theirs["kwargs"]["policy_kwargs"] = {"net_arch": [width, width]}
+    policy = {"policy_kwargs": {"net_arch": [width, width]}}
+    theirs = {"algo": "DQN", "kwargs": {**k, "exploration_fraction": fraction, **policy}}
     return Case(ours, "sb3", theirs, env, steps, target, sizes, k["batch_size"], rounds / every)
 
 

@@ -47,7 +47,8 @@ CASES = {
 
 def measure(base: str, switches: list[str], turns: int) -> list[dict[str, Any]]:
     """Rows of the table, the default first."""
-    named = {"default": []} | {s: [f"algo.{word}" for word in s.split()] for s in switches}
+    default: dict[str, list[str]] = {"default": []}
+    named = default | {s: [f"algo.{word}" for word in s.split()] for s in switches}
     if base.startswith("algo=dqn"):
         named["algo=rainbow"] = ["algo=rainbow"]
     common = [*base.split(), "hparams=none"]

@@ -15,6 +15,7 @@ docs/img/time_to_solve.png and the table in docs/performance.md.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import re
@@ -211,13 +212,13 @@ def measure(name: str, seeds: list[int], args: argparse.Namespace) -> dict[str, 
     checks = ThreadPoolExecutor(1)
     futures = []
     for i, seed in enumerate(seeds):
-        cached(mine / str(seed), lambda f, s=seed: ours(name, s, args.core, f))
+        cached(mine / str(seed), functools.partial(ours, name, seed, args.core))
         futures.append(checks.submit(add_check, mine / str(seed)))
         if args.sb3 and i < args.sb3_seeds:
-            cached(
-                other / str(seed),
-                lambda f, s=seed: theirs(name, s, args.core, args.sb3, f, args.busy),
+            measure_other = functools.partial(
+                theirs, name, seed, args.core, args.sb3, busy=args.busy
             )
+            cached(other / str(seed), measure_other)
     for future in futures:
         future.result()
     return {

@@ -255,11 +255,13 @@ def steps() -> list[Step]:
 def install(python: str, folder: Path) -> Path:
     """Build the wheel and install it with its extras. -> the environment."""
     venv = folder / "venv"
-    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, REPO]
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation"]
+    build += ["--outdir", str(folder), str(REPO)]
     subprocess.run(build, check=True, stdout=subprocess.DEVNULL)
     (wheel,) = folder.glob("*.whl")
     subprocess.run([python, "-m", "venv", venv], check=True)
-    pip = [venv / "bin/python", "-m", "pip", "install", "-q", "-c", REPO / "constraints.txt"]
+    pip = [str(venv / "bin/python"), "-m", "pip", "install", "-q"]
+    pip += ["-c", str(REPO / "constraints.txt")]
     subprocess.run([*pip, f"{wheel}[{EXTRAS}]", *OTHERS], check=True)
     return venv
 

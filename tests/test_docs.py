@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import inspect
 import io
 import json
 import os
@@ -32,6 +33,8 @@ from rl_cli.config.other_names import OTHER_NAMES
 from rl_cli.config.ppo import PPOConfig
 from rl_cli.config.run import RunConfig
 from rl_cli.config.schema import keys
+from rl_cli.training.callbacks.base import Callback
+from rl_cli.training.trainer import Trainer
 from tests.bars.kill_points import run_digests
 from tests.conftest import REPO
 from tests.documentation import (
@@ -334,6 +337,23 @@ def test_files_named_by_the_architecture_page_exist():
     assert len(named) > 40
     missing = {p for p in named if not any((REPO / top / p).exists() for top in ("", "rl_cli"))}
     assert not missing
+    functions = re.findall(r"`((?:\w+/)+\w+\.py)`: `([\w.]+)`", text)
+    assert len(functions) > 15
+    for path, name in functions:
+        defined = rf"(?:def|class) {name.split('.')[-1]}\b"
+        assert re.search(defined, (REPO / "rl_cli" / path).read_text()), f"{path}: {name}"
+
+
+def test_architecture_page_shows_the_training_loop_and_the_interface_of_callbacks():
+    text = (REPO / "docs/architecture.md").read_text()
+    shown = re.search(r"```python\n(while .*?)```", text, re.DOTALL)[1]
+    loop = [re.sub(r"  # .*", "", line).strip() for line in shown.splitlines()]
+    code = [line.strip() for line in inspect.getsource(Trainer.train).splitlines()]
+    start = code.index(loop[0])
+    assert code[start : start + len(loop)] == loop
+    named = re.search(r"\| callback \| (.*?); all optional", text)[1]
+    methods = [name for name in vars(Callback) if not name.startswith("_") and name != "name"]
+    assert named.replace("`", "").split(", ") == methods
 
 
 def test_navigation_names_every_page_once():

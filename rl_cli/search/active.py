@@ -45,7 +45,8 @@ class Active:
         self.run = run
         self.process, self.read, self.pruned, self.restarts = None, 0, None, 0
 
-    def started(self, process: int) -> None:
+    def started(self, process: int | None) -> None:
+        """A process of this number runs the run; None: it could not be started, and is tried again."""
         self.process = process
 
     def is_new(self, size: int) -> bool:

@@ -13,11 +13,11 @@ from rich.text import Text
 
 from rl_cli.config.run import Display
 from rl_cli.core import terminal
+from rl_cli.search.active import Active
 from rl_cli.search.parts import values_of
 from rl_cli.search.plan import Plan
 from rl_cli.search.record import STATES
 from rl_cli.search.trials import label, ranked, results
-from rl_cli.search.worker import Active
 from rl_cli.tracking.console import say_fitted
 from rl_cli.tracking.display import is_live, screen
 from rl_cli.tracking.formatting import cell, duration, number

@@ -240,5 +240,5 @@ def read_status(folder: Path) -> dict[str, Any]:
         step, saved = status.get("step"), steps_in(folder / "checkpoints")
         status["step"] = max([step if type(step) is int else 0, *saved])
     if is_abandoned(folder, status.get("pid")):
-        status |= {"state": "died", "reason": "its process ended without a word"}
+        status |= {"state": "died", "reason": "its process ended before it wrote a status"}
     return status
