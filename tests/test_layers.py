@@ -206,7 +206,7 @@ def test_long_functions_are_found_unless_a_comment_gives_the_reason():
 
 FOREIGN = {  # assignments from outside that no method can replace -> the reason
     r".*\.(argtypes|restype)": "ctypes: the types of a C function",
-    r"collectors/.*: s\.\w+(\.count)?|collectors/.*: self\.(loop|stop)\.\w+": "fields of ctypes structs",
+    r"collectors/.*: s\.\w+(\.count)?|collectors/.*: self\.(loop|stop|struct)\.\w+": "fields of ctypes structs",
     r".*: (sys\.std(out|err)|sys\.unraisablehook|threading\.excepthook)": "streams and hooks of Python",
     r".*: (os\._exit|tempfile\.tempdir)": "replaced for a while, then restored",
     r".*: multiprocessing\.current_process\(\)\.daemon": "the only way to change it",

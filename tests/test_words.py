@@ -21,7 +21,14 @@ SUFFIXES = {
     ".sh",
     ".toml",
 }
-NOT_OURS = ("tests/golden/", "rl_cli/report/assets/uPlot", "tests/test_words.py")
+NOT_OURS = (
+    "tests/golden/",
+    "docs/performance.md",
+    "rl_cli/collectors/",
+    "tests/collectors/",
+    "rl_cli/report/assets/uPlot",
+    "tests/test_words.py",
+)
 
 BRITISH = (
     r"(normal|priorit|initial|maxim|minim|general|synchron|recogn|penal|parametr|factor|summar|serial"

@@ -262,7 +262,7 @@ def test_grayscale_weights_colors_and_stacks_frames_as_channels():
 
 
 @pytest.mark.parametrize(
-    ("env_id", "channels"), [("TestGrey-v0", 1), ("TestGreyChannel-v0", 1), ("TestPixels-v0", 3)]
+    ("env_id", "channels"), [("TestGray-v0", 1), ("TestGrayChannel-v0", 1), ("TestPixels-v0", 3)]
 )
 def test_pixels_are_resized_to_a_square(env_id, channels):
     obs = first(env_id, resize=36)
@@ -271,7 +271,7 @@ def test_pixels_are_resized_to_a_square(env_id, channels):
     assert (obs[0, :, 35] == 0).all()
 
 
-@pytest.mark.parametrize("env_id", ["TestGrey-v0", "TestGreyChannel-v0"])
+@pytest.mark.parametrize("env_id", ["TestGray-v0", "TestGrayChannel-v0"])
 def test_grayscale_leaves_gray_pixels_unchanged(env_id):
     obs = first(env_id, grayscale=True)
     assert obs.shape == (1, 40, 48)
