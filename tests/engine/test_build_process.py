@@ -146,10 +146,10 @@ def interrupt_while_compiling(here, tmp_path, algo, send):
     env = {"CXX": str(slow), "XDG_CACHE_HOME": str(tmp_path / "cache")}
     process = start(here, [*ALGO[algo], *RUN, "run_dir=run"], env)
     wait_for(lambda: started.exists() and started.read_text().endswith("\n"))
-    started = time.monotonic()
+    begin = time.monotonic()
     send(process)
     _, errors = process.communicate(timeout=200)
-    seconds = time.monotonic() - started
+    seconds = time.monotonic() - begin
     (pid,) = started.read_text().split()
     wait_for(lambda: not alive(int(pid)), 5)
     assert "Traceback" not in errors
