@@ -209,7 +209,7 @@ FOREIGN = {  # assignments from outside that no method can replace -> the reason
     r"collectors/.*: s\.\w+(\.count)?|collectors/.*: self\.(loop|stop|struct)\.\w+": "fields of ctypes structs",
     r".*: (sys\.std(out|err)|sys\.unraisablehook|threading\.excepthook)": "streams and hooks of Python",
     r"algos/factory.py: torch\.backends\..*": "settings of torch",
-    r".*: (os\._exit|tempfile\.tempdir)": "replaced for a while, then restored",
+    r".*: (os\._exit|tempfile\.tempdir|sys\.setattr)": "replaced for a while, then restored",
     r".*: multiprocessing\.current_process\(\)\.daemon": "the only way to change it",
     r".*: rng\.bit_generator\.state": "NumPy's way to set it",
     r"cli/.*: (Hydra|GlobalHydra|HydraConfig|cfg).*": "singletons and configurations of Hydra",

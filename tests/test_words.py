@@ -35,8 +35,8 @@ BRITISH = (
     r"|standard|vector|random|organ|util|visual|custom|local|final|stabil|categor|character|regular"
     r"|special|real|memor|discret|token|quant)is(e|ed|er|ers|es|ing|ation|ations)",
     r"optimis(e|ed|er|ers|es|ing|ation)|analys(e|ed|er|es|ing)",
-    r"(col|behavi|fav|hon|neighb|flav)our\w*|gray\w*|(un)?label(led|ling)|cancel(led|ling)|travel(led|ling)",
-    r"modell(ed|ing)|centered?|metres?|license|fulfill|catalogue|judgement|whilst|programme",
+    r"(col|behavi|fav|hon|neighb|flav)our\w*|grey\w*|(un)?label(led|ling)|cancel(led|ling)|travel(led|ling)",
+    r"modell(ed|ing)|centred?|metres?|licence|fulfil|catalogue|judgement|whilst|programme",
 )
 
 EARLIER = {  # words of earlier versions -> what to write
@@ -51,14 +51,13 @@ EARLIER = {  # words of earlier versions -> what to write
     "stands for|stand for|stands in|stand in": "means, replaces",
     "films?": "videos",
     "lifting": "hoisting",
-    "settle[sd]?": "sync, restore",
     "patience": "timeout, disk retry",
     "surprise": "priority",
 }
 
 ALLOWED = {  # what others call so, or what files of users contain -> where
-    r"CANCELED|TaskCanceledError": r"(rl_cli|tests)/sweep/.*",  # Slurm, Ray
-    r"gray|optimizer|normalize": r"(rl_cli|tests)/config/(test_)?other_names.py",  # names that users type
+    r"CANCELLED|TaskCancelledError": r"(rl_cli|tests)/sweep/.*",  # Slurm, Ray
+    r"grey|optimiser|normalise": r"(rl_cli|tests)/config/(test_)?other_names.py",  # names that users type
     r"beside": r"(rl_cli/config|tests/config|tests/cli)/.*|docs/configuration.md|CHANGELOG.md",  # an old key
     r"begun": r"rl_cli/(algos/reinforce|envs/vector|envs/loaded_state).py",  # a key in checkpoints
     r"films": r"CHANGELOG.md",  # quotes old output
@@ -107,7 +106,7 @@ def test_words_of_earlier_versions_do_not_return():
 
 def test_words_are_found_in_names_and_at_the_start_of_sentences():
     british, earlier = pattern_of("|".join(BRITISH)), pattern_of("|".join(EARLIER))
-    for text in ("Normalized", "is_normalized", "COLORS", "unlabeled", "by color."):
+    for text in ("Normalised", "is_normalised", "COLOURS", "unlabelled", "by colour."):
         assert british.search(text), text
     for text in (
         "normalized",

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from rl_cli.core.processes import in_main_thread
 
 HANDLED = ("SIGPIPE", "SIGXFSZ", "SIGCHLD")
-"""Signals that Python ignores so that a write fails instead, and the one that tells of ended child processes."""
+"""Signals that Python ignores so that a write fails instead, and the one for child processes that end."""
 
 LIMITS = ("RLIMIT_FSIZE", "RLIMIT_NOFILE", "RLIMIT_AS", "RLIMIT_DATA", "RLIMIT_NPROC")
 """Limits of the process that writes, files, memory and child processes need."""

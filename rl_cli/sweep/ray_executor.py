@@ -95,7 +95,7 @@ class RayExecutor(Executor):
         errors = self.ray.exceptions
         try:
             return Ended(number, int(self.ray.get(reference)))
-        except errors.TaskCanceledError:
+        except errors.TaskCancelledError:
             self._wait_for_record(number)
             return Ended(number, STOPPED)
         except errors.RayError as error:

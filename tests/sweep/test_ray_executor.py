@@ -25,7 +25,7 @@ SETTINGS = {
 
 NAMES = (
     "RayError",
-    "TaskCanceledError",
+    "TaskCancelledError",
     "OutOfMemoryError",
     "WorkerCrashedError",
     "NodeDiedError",
@@ -92,7 +92,7 @@ def test_every_end_of_a_task_is_reported(here, monkeypatch):
     errors = ray.exceptions
     ray.ends = {
         0: 3,
-        1: errors.TaskCanceledError(),
+        1: errors.TaskCancelledError(),
         2: errors.OutOfMemoryError("usage 95%\nmore"),
         3: errors.NodeDiedError("node 1f\nlogs"),
         4: errors.RayError("cannot import"),
@@ -170,7 +170,7 @@ def test_canceled_run_is_waited_for_while_its_process_saves(here, monkeypatch):
     record = Path("job_0000.json")
     started = {"where": "Ray worker 1 on b", "start": str(here), "run_dir": "r"}
     record.write_text(json.dumps(started | {"state": "running"}))
-    ray.ends = {0: ray.exceptions.TaskCanceledError()}
+    ray.ends = {0: ray.exceptions.TaskCancelledError()}
     Path("r").mkdir()
     with FolderLock.take(here / "r"):
         saved = json.dumps(started | {"state": "interrupted"})
