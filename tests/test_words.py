@@ -51,6 +51,7 @@ EARLIER = {  # words of earlier versions -> what to write
     "stands for|stand for|stands in|stand in": "means, replaces",
     "films?": "videos",
     "lifting": "hoisting",
+    "settle[sd]?": "sync, restore",
     "patience": "timeout, disk retry",
     "surprise": "priority",
 }

@@ -122,19 +122,19 @@ class ProcessSettings:
         self.named.update(new)
         return new
 
-    def settle(self, notify: Callable[[str], object], at_once: bool = False) -> None:
-        """As `restore`, and say so in a line for each setting."""
+    def restore_and_notify(self, notify: Callable[[str], object], at_once: bool = False) -> None:
+        """As `restore`, with a line for each setting that was changed."""
         for name in self.restore(at_once):
             notify(f"the env changed {name}, a setting of the whole process: it is set back")
 
-    def settled(self, act: Callable[P, T], notify: Callable[[str], object]) -> Callable[P, T]:
-        """A function that settles and then does what `act` does, for a policy that is evaluated."""
+    def restoring(self, act: Callable[P, T], notify: Callable[[str], object]) -> Callable[P, T]:
+        """`act`, before each call of which changed settings are restored; for a policy that is evaluated."""
 
-        def settle_and_act(*args: P.args, **kwargs: P.kwargs) -> T:
-            self.settle(notify)
+        def restore_and_act(*args: P.args, **kwargs: P.kwargs) -> T:
+            self.restore_and_notify(notify)
             return act(*args, **kwargs)
 
-        return settle_and_act
+        return restore_and_act
 
 
 @contextmanager

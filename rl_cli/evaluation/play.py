@@ -68,9 +68,9 @@ def _play(cfg: PlayConfig, label: str) -> list[Episode]:
     window = Window(plain(f"rl-play {cfg.env.id}"), cfg.fps or fps_of(env, cfg.env))
     try:
         settings = without_torch()
-        settle = functools.partial(settings.settle, terminal.warn)
+        restore_settings = functools.partial(settings.restore_and_notify, terminal.warn)
         with _ctrl_c_quits(window), settings.keeping(now(signal_settings(has_timer=False))):
-            played = Game(cfg, env, spec, keyboard, window, recorder, settle).run()
+            played = Game(cfg, env, spec, keyboard, window, recorder, restore_settings).run()
     finally:
         if recorder is not None:
             recorder.close()
@@ -241,10 +241,10 @@ class Game:
         keyboard: Keyboard,
         window: Window,
         recorder: Recorder | None,
-        settle: Callable[[], None],
+        restore_settings: Callable[[], None],
     ) -> None:
         self.cfg, self.env, self.spec, self.keyboard = cfg, env, spec, keyboard
-        self.window, self.recorder, self.settle = window, recorder, settle
+        self.window, self.recorder, self.restore_settings = window, recorder, restore_settings
         self.decode, self.seeds = action_decoder(env.action_space), EpisodeSeeds(env)
         self.total, self.length = 0.0, 0
         self.played: list[Episode] = []
@@ -321,7 +321,7 @@ class Game:
             frame: Any = self.env.render()
         except BaseException as error:
             raise env_fault(error, "render") from error
-        self.settle()
+        self.restore_settings()
         if not (isinstance(frame, np.ndarray) and frame.ndim == 3 and frame.shape[2] == 3):
             raise BadInput(
                 f"the env renders {type(frame).__name__}, not (H, W, 3) images",

@@ -88,13 +88,13 @@ def _replay(cfg: ReplayConfig) -> Evaluation:
     )
     try:
         with evaluation_settings() as settings:
-            policy = settings.settled(agent.algo.predict, terminal.warn)
+            policy = settings.restoring(agent.algo.predict, terminal.warn)
             episodes = evaluate(evaluator, policy, cfg.episodes, cfg.seed, cfg.greedy)
-            settings.settle(terminal.warn, at_once=True)
+            settings.restore_and_notify(terminal.warn, at_once=True)
             summary = summarize(episodes, evaluator.success_at)
             _report(cfg, agent, folder, episodes, summary, output)
             videos = _record_videos(cfg, agent, policy, output) if cfg.video else ()
-            settings.settle(terminal.warn, at_once=True)
+            settings.restore_and_notify(terminal.warn, at_once=True)
     finally:  # after the results are written: close() of an env may fail, or not return
         if problem := close_in_time(evaluator.env):
             terminal.warn(note_of(problem))

@@ -104,8 +104,8 @@ def build(parts: Parts, folder: Path, saved: Saved | None, resumed: bool) -> Run
     context = SinkContext(folder, values, resumed_at, differ, monitor.note)
     logger = Logger(make_sinks(cfg, context, plugins), evaluator.success_at, cfg.log.window)
     history = EvaluationHistory(cfg.stop.eval_window)
-    settle = functools.partial(settings.settle, monitor.note)
-    callbacks = CallbackList(make_callbacks(parts, folder, logger, history), settle)
+    restore_settings = functools.partial(settings.restore_and_notify, monitor.note)
+    callbacks = CallbackList(make_callbacks(parts, folder, logger, history), restore_settings)
     collector = make_collector(algo, envs, cfg.total_timesteps, interrupted)
     budget = Budget(cfg.total_timesteps, cfg.total_episodes)
     trainer = Trainer(algo, collector, budget, callbacks, interrupted, exactness := Exactness())
@@ -187,7 +187,9 @@ def make_callbacks(
     the evaluation runs. Then the row, so that a checkpoint of the same step includes it.
     """
     cfg, algo, envs, evaluator, settings, monitor, interrupted, plugins, _ = parts
-    policy = RunPolicy(algo, envs.obs_normalizer, functools.partial(settings.settle, monitor.note))
+    policy = RunPolicy(
+        algo, envs.obs_normalizer, functools.partial(settings.restore_and_notify, monitor.note)
+    )
     reporter = Reporter(logger, monitor)
     context = CallbackContext(cfg, folder, policy.predict, history, reporter.note, interrupted)
     evaluate = Trigger(cfg.eval.every, cfg.eval.every_episodes)
@@ -238,7 +240,7 @@ def make_recorder(parts: Parts, folder: Path) -> VideoRecorder:
         if not background.in_child:
             monitor.note(text)
 
-    agent = (cfg.env, envs.obs_normalizer, settings.settled(algo.predict, notify))
+    agent = (cfg.env, envs.obs_normalizer, settings.restoring(algo.predict, notify))
     return VideoRecorder(*agent, cfg.video, cfg.eval, folder / "videos", background, monitor.note)
 
 

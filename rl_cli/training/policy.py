@@ -21,7 +21,7 @@ class RunPolicy:
     Args:
         algo: the agent.
         normalizer: statistics of observations; None: they are not normalized.
-        settle: sets back what an env changed in the process; True: also what is looked at rarely.
+        restore_settings: sets back what an env changed in the process; True: also what is looked at rarely.
 
     """
 
@@ -29,17 +29,17 @@ class RunPolicy:
         self,
         algo: Algorithm[Any],
         normalizer: ObservationNormalizer | None,
-        settle: Callable[[bool], object] = lambda at_once: None,
+        restore_settings: Callable[[bool], object] = lambda at_once: None,
     ) -> None:
-        self.algo, self.normalizer, self.settle = algo, normalizer, settle
+        self.algo, self.normalizer, self.restore_settings = algo, normalizer, restore_settings
 
     def predict(self, obs: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
         """(N, *obs_shape) -> (N, *action_shape); the most likely actions, or sampled with `rng`."""
         return self.algo.predict(obs, rng)
 
-    def predict_settled(self, obs: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
+    def predict_restored(self, obs: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
         """`predict` between two steps of an env."""
-        self.settle(False)
+        self.restore_settings(False)
         return self.algo.predict(obs, rng)
 
     def check_finite(self) -> None:

@@ -198,18 +198,20 @@ def test_commands_that_only_play_keep_signals_and_streams_too():
         signal.signal(signal.SIGTERM, handler)  # as the constructor of an env may
         with evaluation_settings() as settings:
             assert signal.getsignal(signal.SIGTERM) == term
-            act = settings.settled(lambda *words: (*words, torch.get_default_dtype()), notes.append)
+            act = settings.restoring(
+                lambda *words: (*words, torch.get_default_dtype()), notes.append
+            )
             torch.set_default_dtype(torch.float64)
             assert act(1, 2) == (1, 2, torch.float32)
             signal.signal(signal.SIGTERM, handler)
             sys.stdout = io.StringIO()
-            settings.settle(notes.append, at_once=True)
+            settings.restore_and_notify(notes.append, at_once=True)
             assert (sys.stdout, signal.getsignal(signal.SIGTERM)) == (stdout, term)
         signal.signal(signal.SIGTERM, handler)
         light = without_torch()
         assert signal.getsignal(signal.SIGTERM) == term
         gc.disable()
-        light.settle(notes.append, at_once=True)
+        light.restore_and_notify(notes.append, at_once=True)
         assert gc.isenabled()
         sys.stdout = io.StringIO()
         np.seterr(all="raise")

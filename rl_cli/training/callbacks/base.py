@@ -123,8 +123,8 @@ class CallbackList(Callback):
 
     Args:
         callbacks: of the run.
-        settle: sets back what an env changed in the process; called before an update is made, and with True,
-            which looks at everything, before the callbacks act.
+        restore_settings: sets back what an env changed in the process; called before an update is made, and with
+            True, which looks at everything, before the callbacks act.
 
     Raises:
         ValueError: two callbacks have the same name.
@@ -136,9 +136,9 @@ class CallbackList(Callback):
     def __init__(
         self,
         callbacks: Iterable[Callback],
-        settle: Callable[[bool], object] = lambda at_once: None,
+        restore_settings: Callable[[bool], object] = lambda at_once: None,
     ) -> None:
-        self.callbacks, self.settle = tuple(callbacks), settle
+        self.callbacks, self.restore_settings = tuple(callbacks), restore_settings
         names = [callback.name for callback in self.callbacks]
         if len(set(names)) < len(names):
             raise ValueError(f"callbacks need different names, found {names}")
@@ -165,10 +165,10 @@ class CallbackList(Callback):
 
     def before_update(self) -> None:
         """Experience was collected."""
-        self.settle(False)
+        self.restore_settings(False)
 
     def run(self, state: RunState) -> None:
-        self.settle(True)
+        self.restore_settings(True)
         for callback in self.callbacks:
             callback.run(state)
 
@@ -177,12 +177,12 @@ class CallbackList(Callback):
         return next((reason for reason in reasons if reason is not None), None)
 
     def finish(self, state: RunState) -> None:
-        self.settle(True)
+        self.restore_settings(True)
         for callback in self.callbacks:
             callback.finish(state)
 
     def interrupt(self, state: RunState) -> None:
-        self.settle(True)
+        self.restore_settings(True)
         for callback in self.callbacks:
             callback.interrupt(state)
 

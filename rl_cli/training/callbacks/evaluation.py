@@ -74,13 +74,13 @@ class EvaluationCallback(Callback):
         is_shipped = self.evaluator.always_finite  # such an env changes nothing in the process
         episodes = evaluate(
             self.evaluator,
-            policy.predict if is_shipped else policy.predict_settled,
+            policy.predict if is_shipped else policy.predict_restored,
             cfg.episodes,
             cfg.seed,
             cfg.greedy,
             self.interrupted,
         )
-        policy.settle(True)
+        policy.restore_settings(True)
         if len(episodes) < cfg.episodes:
             history.mark_interrupted()
             return
