@@ -10,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import yaml
+from gymnasium import spaces
 
 import rl_cli
 from rl_cli.cli import evaluate as rl_eval
@@ -136,6 +137,16 @@ def test_dataset_names(name, tmp_path):
     else:
         with pytest.raises(BadInput, match="no name of a dataset"):
             Minari(context, dataset=name)
+
+
+@pytest.mark.parametrize("space", [spaces.Sequence(spaces.Discrete(3)), spaces.Space()])
+def test_space_that_a_dataset_cannot_hold_is_refused_before_an_episode_is_played(space, tmp_path):
+    pytest.importorskip("minari")
+    pytest.importorskip("h5py")
+    agent = make_agent("dqn", "CartPole-v1")
+    agent.observation_space = spaces.Dict(seen=space, speed=spaces.Box(0, 1, (4,)))
+    with pytest.raises(BadInput, match="cannot store the observations of CartPole-v1"):
+        Minari(make_context(agent, tmp_path))
 
 
 BAD = {

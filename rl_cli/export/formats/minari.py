@@ -58,6 +58,24 @@ class Minari(Exporter):
                 f"minari.dataset={self.name}",
                 "<namespace>/<name>-v<number>, e.g. cartpole/ppo-v0",
             )
+        self._require_storable()
+
+    def _require_storable(self) -> None:
+        """Raise BadInput if Minari knows no form for a space, such as Sequence, Graph or one of the env's own."""
+        agent = self.context.agent
+        for what, space in (
+            ("observations", agent.observation_space),
+            ("actions", agent.action_space),
+        ):
+            try:
+                self.minari.serialization.serialize_space(space)
+            except NotImplementedError as error:
+                raise BadInput(
+                    f"Minari cannot store the {what} of {agent.env_cfg.id}: {first_line(error)}",
+                    "format=minari",
+                    "leave such parts out by a wrapper, e.g. env.wrappers=[{wrapper: "
+                    "gymnasium.wrappers:FilterObservation, filter_keys: [<part>, ...]}]",
+                ) from None
 
     def _default_name(self) -> str:
         agent = self.context.agent
@@ -170,6 +188,7 @@ def _package() -> Any:
         import h5py  # noqa: F401
         import minari
         import minari.data_collector
+        import minari.serialization
     except ImportError as missing:
         raise BadInput(
             f"format=minari needs the package {missing.name}",
