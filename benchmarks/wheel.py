@@ -280,6 +280,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="rl-cli-wheel-") as name:
         folder = Path(name)
         venv = options.venv.resolve() if options.venv else install(options.python, folder)
+        version = subprocess.check_output([venv / "bin/python", "--version"], text=True).strip()
         place = Place(venv, folder / "work")
         place.make_base()
         wanted = [
@@ -288,7 +289,6 @@ def main() -> None:
         with ThreadPoolExecutor(options.jobs) as pool:
             found = list(pool.map(lambda i: shown(place, wanted[i], i + 1), range(len(wanted))))
     failed = sum(map(bool, found))
-    version = subprocess.check_output([venv / "bin/python", "--version"], text=True).strip()
     print(f"{version}: {len(wanted)} steps, {failed} failed")
     sys.exit(1 if failed else 0)
 

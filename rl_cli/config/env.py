@@ -125,8 +125,8 @@ class EnvConfig:
         description="Atari: in training, the loss of a life counts as terminated"
     )
     log_info: list[Annotated[str, AfterValidator(_info_key)]] = Field(
-        description="keys of info that are logged: the last value in an episode, or with sum:<key> the "
-        "sum over the episode"
+        description="keys of info that are logged, of values inside mappings as rewards.speed: the last "
+        "value in an episode, or with sum:<key> the sum over the episode"
     )
     success_at: float | None = Field(
         description="return that counts as success; null: the env's registered threshold. Not used if "

@@ -10,7 +10,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, TypeVar, cast, dataclass_transform
+from typing import Annotated, Any, TypeVar, cast, dataclass_transform, get_origin
 
 import pydantic
 from pydantic import (
@@ -172,7 +172,12 @@ def _message(error: Mapping[str, Any], name: str, doc: Key | None) -> str:
         return f"{name} must have {text.partition(' should have ')[2]}"
     if doc is not None and doc.type == "mapping":
         return f"{name} must be " + ("a mapping" if error["type"] == "dict_type" else ENV_VALUE)
-    if doc is not None and "|" in doc.type and "ctx" not in error and "finite" not in text:
+    if (
+        doc is not None
+        and ("|" in doc.type or doc.type[0] == "[")
+        and "ctx" not in error
+        and "finite" not in text
+    ):
         return f"{name} must be {doc.type}"
     return f"{name} must be {text}"
 
@@ -270,7 +275,7 @@ def _type_name(annotation: Any) -> str:
         return " | ".join(str(choice) for choice in annotation.__args__)
     if text.startswith("dict"):
         return "mapping"
-    if text.startswith("tuple"):
+    if get_origin(annotation) in (tuple, list):
         return f"[{_type_name(annotation.__args__[0])}, ...]"
     if hasattr(annotation, "__args__"):
         return " | ".join(_type_name(part) for part in annotation.__args__)

@@ -41,11 +41,21 @@ def scalar(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
+def _value(info: Mapping[str, Any], key: str) -> Any:
+    """The value of a key, or of a path through mappings: `rewards.speed` is info["rewards"]["speed"]."""
+    if key in info or "." not in key:
+        return info.get(key)
+    value: Any = info
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
 class InfoLog:
     """Values of `info` in the current episodes of N envs.
 
     Args:
-        keys: `env.log_info`: a key of `info` for its last value, or `sum:<key>` for the sum over an
+        keys: `env.log_info`: a key of `info`, or a path (`rewards.speed`), for its last value, or `sum:<key>` for the sum over an
             episode.
         num_envs: N.
 
@@ -59,7 +69,7 @@ class InfoLog:
 
     def read(self, info: Mapping[str, Any]) -> list[float]:
         """The values of one step, in the order of `keys`; NaN: not a number, or not there."""
-        found = (scalar(info.get(key.removeprefix(SUM))) for key in self.keys)
+        found = (scalar(_value(info, key.removeprefix(SUM))) for key in self.keys)
         return [math.nan if value is None else value for value in found]
 
     def add(self, i: int, values: Sequence[float]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import inspect
+import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -127,7 +128,18 @@ def _arguments(cfg: EnvConfig, render_mode: str | None) -> dict[str, Any]:
     for name, instead in RESERVED_KWARGS.items():
         if name in given and (name, given[name]) != ("render_mode", "rgb_array"):
             raise BadInput(f"env.kwargs cannot set {name}", f"env.kwargs.{name}", instead)
+    if "render_mode" in given:
+        without_screen()
     return given if render_mode is None else given | {"render_mode": render_mode}
+
+
+def without_screen() -> None:
+    """Let renderers draw without a display and without lines of their own."""
+    # gymnasium sets it when it is imported; a call of the API before this one may have restored the variables
+    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+    if not os.environ.get("DISPLAY") and sys.platform.startswith("linux"):
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+        os.environ.setdefault("MUJOCO_GL", "egl")  # read when a renderer is made
 
 
 def _give_own_spaces(env: Any) -> None:

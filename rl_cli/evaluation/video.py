@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from rl_cli.core.types import Episode, Recording
 from rl_cli.envs.episode_replay import reset_to
 from rl_cli.envs.episode_seeds import EpisodeSeeds
 from rl_cli.envs.faults import Closable, is_signal, raised
-from rl_cli.envs.make import make_env
+from rl_cli.envs.make import make_env, without_screen
 from rl_cli.envs.normalization import ObservationNormalizer
 from rl_cli.envs.spaces import action_decoder, fps_of
 from rl_cli.evaluation.evaluator import Evaluator, Policy
@@ -151,7 +150,7 @@ def record(
         VideoUnavailable: the env cannot be rendered on this machine; the message is the reason.
 
     """
-    _without_screen()
+    without_screen()
     with _as_unavailable():
         evaluator = Evaluator(cfg, normalizer, render_mode="rgb_array")
     episodes = []
@@ -171,7 +170,7 @@ def probe_renderer(cfg: EnvConfig) -> tuple[int, int, float]:
         VideoUnavailable: as of `record`.
 
     """
-    _without_screen()
+    without_screen()
     with _as_unavailable():
         env = make_env(cfg, "rgb_array")
         with _closed(env):
@@ -193,7 +192,7 @@ def replay_episode(
             episode; the message is the reason.
 
     """
-    _without_screen()
+    without_screen()
     steps, kept = recording.episode.length, len(recording.actions)
     if kept < steps:
         raise VideoUnavailable(f"the episode has {steps:,} steps, more than are kept for a replay")
@@ -232,14 +231,6 @@ def _replay(env: Any, recording: Recording, video: Mp4) -> Episode:
         if terminated or truncated:
             break
     return Episode(total, length)
-
-
-def _without_screen() -> None:
-    # gymnasium sets it when it is imported; a call of the API before this one may have restored the variables
-    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
-    if not os.environ.get("DISPLAY") and sys.platform.startswith("linux"):
-        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
-        os.environ.setdefault("MUJOCO_GL", "egl")  # read when a renderer is made
 
 
 @contextlib.contextmanager

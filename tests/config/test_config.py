@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from rl_cli import algos
-from rl_cli.algos.base import Algorithm
+from rl_cli.algos.reinforce import Reinforce
 from rl_cli.config.algorithm import AlgoConfig
 from rl_cli.config.commands import PlayConfig, ReplayConfig
 from rl_cli.config.run import EvalConfig, RunSettings
@@ -185,7 +185,7 @@ def test_installed_algorithm_has_its_own_config_class(monkeypatch):
     class MineConfig(AlgoConfig):
         power: int
 
-    class Mine(Algorithm):
+    class Mine(Reinforce):
         """Mine, in one line.
 
         And more.
@@ -216,6 +216,15 @@ def test_every_key_has_a_description_and_a_type(config_class):
     for name, key in keys(config_class).items():
         assert key.doc, name
         assert key.type, name
+
+
+def test_lists_are_described_and_asked_for_as_lists():
+    found = keys(RunSettings)
+    assert found["env.log_info"].type == "[str, ...]"
+    assert found["env.obs_keys"].type == "[str, ...] | null"
+    assert keys(algos.config_class("ppo"))["encoder_channels"].type == "[int, ...] | null"
+    with pytest.raises(BadInput, match=r"env.log_info must be \[str, ...\]"):
+        algos.build_run_config(compose("env.log_info=distance"))
 
 
 JSON = st.recursive(

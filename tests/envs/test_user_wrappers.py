@@ -2,7 +2,9 @@
 
 import csv
 import json
+import os
 import shutil
+import sys
 
 import gymnasium as gym
 import numpy as np
@@ -39,7 +41,8 @@ class Walk(Probe):
     def step(self, action):
         self.count += 1
         over = self.count == self.limit
-        info = {"step": np.array([self.count]), "cost": 0.5, "name": "walk"}
+        info = {"step": np.array([self.count]), "name": "walk", "all": {"of": {"cost": 0.5}}}
+        info |= {"cost": 0.5, "a.b": self.count}
         if over:
             info["is_success"] = np.float32(self.limit == 5)
         return self.obs, 1.0, over, False, info
@@ -111,11 +114,14 @@ def test_wrapper_that_cannot_be_made_is_refused_with_what_to_write(entry, words)
     assert all(word in text for word in words), text
 
 
-def test_frames_of_the_renderer_are_observations_of_a_wrapper_that_reads_them():
+def test_frames_of_the_renderer_are_observations_of_a_wrapper_that_reads_them(monkeypatch):
     wrappers = ["gymnasium.wrappers:AddRenderObservation"]
     changes = {"wrappers": wrappers, "grayscale": True, "resize": 20}
     cfg = env_config("CartPole-v1", kwargs={"render_mode": "rgb_array"}, **changes)
+    monkeypatch.delenv("SDL_VIDEODRIVER", raising=False)
+    monkeypatch.delenv("DISPLAY", raising=False)
     frames = VectorEnv(cfg, [0]).reset()
+    assert not sys.platform.startswith("linux") or os.environ["SDL_VIDEODRIVER"] == "dummy"
     assert frames.shape == (1, 1, 20, 20)
     assert 150 < frames.mean() < 255 > frames.min()  # the cart in front of white
     with pytest.raises(BadInput, match=r"env\.kwargs cannot set"):
@@ -124,15 +130,20 @@ def test_frames_of_the_renderer_are_observations_of_a_wrapper_that_reads_them():
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_episodes_have_last_values_sums_and_success_of_info(workers):
-    cfg = env_config("TestWalk-v0", num_envs=2, log_info=["step", "sum:cost", "name", "sum:absent"])
+    paths = ["sum:all.of.cost", "a.b", "all.of", "name.of", "all.no.cost"]
+    keys = ["step", "sum:cost", "name", "sum:absent", *paths]
+    cfg = env_config("TestWalk-v0", num_envs=2, log_info=keys)
     seeds = [0, 1]
     envs = WorkerVectorEnv(cfg, seeds, workers, 20.0) if workers else VectorEnv(cfg, seeds)
     envs.reset()
     for _ in range(8):
         envs.step(np.zeros(2, np.int64))
-    short, long = (Episode(n, n, n == 5, {"step": float(n), "sum:cost": n / 2}) for n in (3, 5))
+    short, long = (
+        Episode(n, n, n == 5, {"step": n, "sum:cost": n / 2, "sum:all.of.cost": n / 2, "a.b": n})
+        for n in (3, 5)
+    )
     assert envs.take_episodes() == [short, short, long, long]
-    assert envs.infos.missing() == ["name", "sum:absent"]
+    assert envs.infos.missing() == ["name", "sum:absent", "all.of", "name.of", "all.no.cost"]
     envs.close()
 
 
