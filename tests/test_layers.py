@@ -216,7 +216,7 @@ FOREIGN = {  # assignments from outside that no method can replace -> the reason
     r"engine/hoisting.py: node\.args": "torch.fx edits graphs in this way",
     r"envs/(fast_lunar_lander|wrappers|make|minatar).py: (env|self\.game)\..*": "envs of Gymnasium and MinAtar",
     r"tracking/hparams.py: .*": "messages of protobuf",
-    r"(tracking/display|sweep/live).py: (console\.width|table\.columns\[0\]\.justify)": "rich",
+    r"tracking/display.py: console\.width": "rich",
 }
 
 

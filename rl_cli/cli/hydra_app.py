@@ -23,7 +23,7 @@ from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from rl_cli.cli import sweepers, user_conf
+from rl_cli.cli import other_launchers, sweepers, user_conf
 from rl_cli.cli.arguments import value_of
 from rl_cli.cli.config_groups import CONF
 from rl_cli.cli.sweepers import OURS
@@ -89,7 +89,8 @@ def run(config_name: str, argv: list[str], task: Callable[[Any], object]) -> Non
     args = get_args_parser().parse_args(argv)
     name, overrides = args.config_name or config_name, args.overrides
     main = CONF if args.config_path is None else Path(args.config_path).resolve()
-    with application(main, args.config_dir) as hydra:
+    launcher = value_of(overrides, "hydra/launcher")
+    with application(main, args.config_dir) as hydra, other_launchers.ended(launcher):
         if args.cfg:
             hydra.show_cfg(name, overrides, args.cfg, args.package, args.resolve)
         elif args.info is not None:

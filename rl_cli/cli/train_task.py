@@ -123,6 +123,7 @@ class TrainTask:
         if cfg.shown != "none" and not self.has_run:  # a sweeper may run several batches
             say_start(self.folder, len(jobs), made.described(len(jobs)), common)
         _note_threads(cfg.threads, made.side_by_side)
+        _note_gpus(jobs)
         sweep = Sweep(self.folder, made, make_view(cfg.shown), cfg.retries)
         self.has_run = True
         sweep.run(jobs)
@@ -182,6 +183,17 @@ def _note_threads(threads: int | str, jobs: int) -> None:
     if isinstance(threads, int) and threads > 1 and threads * jobs > there:
         terminal.warn(
             f"note: {jobs} jobs of threads={threads} share {there} processors; threads=auto divides them"
+        )
+
+
+def _note_gpus(jobs: Sequence[Job]) -> None:
+    """Say that jobs see a GPU each and may not use it."""
+    devices = {job.cfg.device for job in jobs}
+    if jobs[0].cfg.gpus and devices <= {"auto", "cpu"}:
+        use = "for networks of images only" if "auto" in devices else "for nothing"
+        device = "auto" if "auto" in devices else "cpu"
+        terminal.warn(
+            f"note: device={device} uses the GPU of a job {use}; device=cuda for all networks"
         )
 
 

@@ -17,6 +17,9 @@ NOT_LEARNING = (
 NOT_LEARNING_GROUPS = ("checkpoint.", "video.", "log.", "eval.every", "eval.episodes", "eval.seed")
 """Prefixes of such keys. Evaluations at different steps are aligned (`curves.py`)."""
 
+FOLLOWS = {"env.reward_gamma": "algo.gamma"}
+"""Keys that have the value of another one unless they are set: they are not named where both differ alike."""
+
 
 class Absent(NamedTuple):
     """A seed without a run. `state`: failed, or missing."""
@@ -158,10 +161,15 @@ def _differing_keys(first: Sequence[RunData]) -> Mapping[tuple[str, str], Sequen
         pair: [
             key
             for key in dict.fromkeys(k for values in found for k in values)
-            if len({repr(values.get(key)) for values in found}) > 1
+            if len({repr(values.get(key)) for values in found}) > 1 and not _follows(key, found)
         ]
         for pair, found in peers.items()
     }
+
+
+def _follows(key: str, found: Sequence[Mapping[str, Value]]) -> bool:
+    other = FOLLOWS.get(key)
+    return other is not None and all(values.get(key) == values.get(other) for values in found)
 
 
 def _settings(run: RunData, differing: Mapping[tuple[str, str], Sequence[str]]) -> dict[str, Value]:

@@ -1,4 +1,7 @@
-"""The charts of a report as PNG files, for slides and papers. Drawn by matplotlib, an optional package."""
+"""The charts of a report as PNG files, for slides and papers. Drawn by matplotlib, an optional package.
+
+The plots of a search: search_pictures.py.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from rl_cli.core.errors import BadInput
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 COLORS = (
@@ -23,8 +27,8 @@ COLORS = (
 )  # fmt: skip
 """Okabe and Ito; the page uses the same."""
 
-SIZE, DPI = (6.4, 4.0), 150
-"""Inches and dots per inch: 960 x 600 pixels."""
+SIZE, WIDE, DPI = (6.4, 4.0), 10.24, 150
+"""Inches, width in inches of a picture with more in it, dots per inch: 960 or 1536 x 600 pixels."""
 
 MAX_PICTURES = 40
 """More are not drawn."""
@@ -60,10 +64,12 @@ def draw(data: Mapping[str, Any]) -> dict[str, bytes]:
     for i, env in enumerate(data["envs"]):
         if len(found) >= MAX_PICTURES:
             break
-        name = re.sub(r"[^\w-]+", "_", env["env"], flags=re.ASCII)[:MAX_NAME].strip("_") or "env"
+        name = file_name(env["env"])
         name = f"{name}_{i}" if f"report-{name}.png" in found else name
         groups = env["groups"]
         lines = [{**g["curve"], "name": g["method"]} for g in groups]
+        if not any(len(line["x"]) for line in lines):
+            continue  # no run was evaluated
         found[f"report-{name}.png"] = _picture(
             lines, env["env"], "env steps", "evaluation return", threshold=env["threshold"]
         )
@@ -76,6 +82,11 @@ def draw(data: Mapping[str, Any]) -> dict[str, bytes]:
                 steps=True,
             )
     return found | ({} if data["across"] is None else _across(data["across"]))
+
+
+def file_name(text: str) -> str:
+    """A part of a file name, from the name of an env or a study."""
+    return re.sub(r"[^\w-]+", "_", text, flags=re.ASCII)[:MAX_NAME].strip("_") or "env"
 
 
 def _across(found: Mapping[str, Any]) -> dict[str, bytes]:
@@ -112,41 +123,63 @@ def _picture(
     log: bool = False,
 ) -> bytes:
     """A PNG of lines {name, x, y, low, high}; `low` and `high` are the bounds of a band."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter
-
     drawn, wide = lines[:MAX_LINES], len(lines) >= LEGEND_AT_RIGHT
-    size = (1.6 * SIZE[0], max(SIZE[1], 0.19 * len(drawn) + 0.5)) if wide else SIZE
-    figure = Figure(figsize=size, dpi=DPI, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
+    size = (WIDE, max(SIZE[1], 0.19 * len(drawn) + 0.5)) if wide else SIZE
+    figure, axes = new(*size)
     for i, line in enumerate(drawn):
         _line(axes, line, i, steps)
     if len(drawn) < len(lines):
         title = f"{title}: {len(drawn)} of {len(lines)}"
     if threshold is not None:
         axes.axhline(threshold, color="#888888", linewidth=0.8, linestyle=":")
-    axes.set(title=_literal(title), xlabel=x_label, ylabel=y_label)
+    axes.set(title=literal(title), xlabel=x_label, ylabel=y_label)
     if log:
         axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
+    shorten(axes.xaxis)
     if steps:  # shares
         axes.set_ylim(-0.02, 1.02)
-    _furnish(figure, axes, wide)
-    return _png(figure)
+    furnish(figure, axes, "beside" if wide else "inside")
+    return png(figure)
 
 
-def _furnish(figure: Figure, axes: Axes, wide: bool) -> None:
+def new(width: float, height: float) -> tuple[Figure, Axes]:
+    """An empty picture. Args: width, height: in inches."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.add_subplot()
+
+
+def shorten(axis: Axis) -> None:
+    """Write the numbers of an axis as 12k, 1.5M."""
+    from matplotlib.ticker import FuncFormatter
+
+    axis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
+
+
+def furnish(figure: Figure, axes: Axes, legend: str = "inside") -> None:
+    """Grid, frame and legend. Args: legend: as of `place_legend`."""
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
-    if wide:
-        figure.legend(frameon=False, fontsize="small", loc="outside right upper")
+    place_legend(figure, axes, legend)
+
+
+def place_legend(figure: Figure, axes: Axes, where: str) -> None:
+    """A legend, if there is something to name. Args: where: inside, beside or below the chart."""
+    look: dict[str, Any] = {"frameon": False, "fontsize": "small"}
+    if where == "beside":
+        figure.legend(loc="outside right upper", **look)
     elif axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False, fontsize="small")
+        if where == "below":
+            figure.legend(loc="outside lower center", ncols=5, columnspacing=1.2, **look)
+        else:
+            axes.legend(**look)
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """The bytes of a PNG."""
     out = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # letters that the font lacks
@@ -161,7 +194,7 @@ def _line(axes: Axes, line: Mapping[str, Any], place: int, steps: bool) -> None:
     marker = "o" if np.isfinite(y).sum() == 1 else ""
     drawstyle = "steps-post" if steps else "default"
     name = line["name"]
-    label = _literal(name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…")
+    label = literal(name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…")
     look: dict[str, Any] = {
         "color": color,
         "linestyle": dashes,
@@ -183,6 +216,6 @@ def _short(value: float) -> str:
     return f"{value:g}"
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
     """A text that matplotlib does not read as a formula; a label that begins with _ would be hidden."""
     return " " * text.startswith("_") + text.replace("$", r"\$")

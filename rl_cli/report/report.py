@@ -19,6 +19,7 @@ from rl_cli.report import (
     page,
     pictures,
     run_data,
+    search_pictures,
     search_sections,
     searches,
     summary,
@@ -130,16 +131,16 @@ def write(report: Report, folder: Path, drawn: bool | None = None) -> list[Path]
     }
     for name, text in content.items():
         write_atomic(folder / name, text)
-    drawings = _drawings(data) if drawn else {}
+    drawings = _drawings(data, report.searches) if drawn else {}
     for name, png in drawings.items():
         write_atomic(folder / name, png)
     return [folder / name for name in [*content, *drawings]]
 
 
-def _drawings(data: Mapping[str, Any]) -> dict[str, bytes]:
+def _drawings(data: Mapping[str, Any], found: Sequence[Search]) -> dict[str, bytes]:
     """The pictures; none if matplotlib fails: the other files are written already."""
     try:
-        return pictures.draw(data)
+        return pictures.draw(data) | search_pictures.draw(found)
     except Exception as error:  # a broken installation, fonts: anything of another package
         terminal.warn(f"no pictures: {type(error).__name__}: {plain(first_line(error))}")
         return {}

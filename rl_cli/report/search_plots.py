@@ -147,24 +147,19 @@ def importances(record: SearchRecord) -> str:
 
 def parallel(record: SearchRecord) -> str:
     """A line per complete trial through its values; better trials are drawn last and darker."""
-    keys = sorted(record.space, key=lambda k: -record.importances.get(k, 0.0))[:MAX_AXES]
+    keys, lines = paths(record)
     height, step = 360, (WIDTH - 120) / max(len(keys), 1)
     top, bottom = 40, height - 24
     value = _Scale([t.values[0] for t in record.complete], bottom, top)
-    order = sorted(record.complete, key=lambda t: t.values[0], reverse=record.minimizes)
     parts = []
-    for rank, trial in enumerate(order):
-        share = rank / max(len(order) - 1, 1)
-        places = [record.space[key].place(trial.keys.get(key)) for key in keys]
-        if any(place is None for place in places):
-            continue
+    for trial, places, opacity in lines:
         points = [
-            f"{50 + i * step:.1f},{bottom - (place or 0.0) * (bottom - top):.1f}"
+            f"{50 + i * step:.1f},{bottom - place * (bottom - top):.1f}"
             for i, place in enumerate(places)
         ]
         points.append(f"{50 + len(keys) * step:.1f},{value(trial.values[0]):.1f}")
         css = f"path t{trial.trial}{_special(record, trial)}"
-        style = f"opacity:{0.15 + 0.75 * share**3:.2f}"
+        style = f"opacity:{opacity:.2f}"
         shown = f"<title>{html.escape(title_of(trial))}</title>"
         parts.append(
             f'<polyline class="{css}" style="{style}" points="{" ".join(points)}">{shown}</polyline>'
@@ -175,6 +170,26 @@ def parallel(record: SearchRecord) -> str:
     parts += [_line(x, top, x, bottom, "axis"), _text(x, 12, "objective")]
     parts += [_text(x + 6, value(t) + 4, number(t), "start") for t in value.ticks()]
     return _svg("".join(parts), "keys and objective of each complete trial", height, "many")
+
+
+def paths(record: SearchRecord) -> tuple[list[str], list[tuple[Trial, list[float], float]]]:
+    """The lines of parallel coordinates.
+
+    Returns:
+        The keys of the axes, the most important first; and, the best last, each complete trial, its place on
+        each axis (0 to 1) and its opacity. A trial with a value outside of its range is left out.
+
+    """
+    keys = sorted(record.space, key=lambda k: -record.importances.get(k, 0.0))[:MAX_AXES]
+    order = sorted(record.complete, key=lambda t: t.values[0], reverse=record.minimizes)
+    found = []
+    for rank, trial in enumerate(order):
+        places = [record.space[key].place(trial.keys.get(key)) for key in keys]
+        known = [place for place in places if place is not None]
+        if len(known) == len(keys):
+            share = rank / max(len(order) - 1, 1)
+            found.append((trial, known, 0.15 + 0.75 * share**3))
+    return keys, found
 
 
 def _axis(x: float, dimension: Dimension, top: float, bottom: float, lower: bool) -> str:

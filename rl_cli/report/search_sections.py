@@ -6,6 +6,7 @@ import html
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import quote
 
 from rl_cli.config.schema import as_text
@@ -16,8 +17,26 @@ from rl_cli.report.searches import Search
 from rl_cli.report.wording import interval
 from rl_cli.tracking.formatting import number
 
-Plot = tuple[bool, str, str, Callable[[SearchRecord], str]]
-"""Whether a plot is wanted, its head, a hint, and what draws it."""
+
+class Plot(NamedTuple):
+    """A plot of a search.
+
+    `name`: in `DRAWN`, and in the names of pictures; `hint`: a caption, without its point.
+    """
+
+    name: str
+    head: str
+    hint: str
+
+
+DRAWN: dict[str, Callable[[SearchRecord], str]] = {
+    "fresh": search_plots.fresh,
+    "history": search_plots.history,
+    "pareto": search_plots.pareto,
+    "importances": search_plots.importances,
+    "parallel": search_plots.parallel,
+}
+"""Plot -> what draws it as SVG; `search_pictures` draws the same as PNG."""
 
 
 def plots(searches: Sequence[Search]) -> str:
@@ -27,9 +46,9 @@ def plots(searches: Sequence[Search]) -> str:
 
 def _search(index: int, record: SearchRecord) -> str:
     parts = [
-        f'<h3>{head}</h3><p class="caption">{html.escape(hint)}.</p><div class="chart wide">{draw(record)}</div>'
-        for wanted, head, hint, draw in _plots(record)
-        if wanted
+        f'<h3>{plot.head}</h3><p class="caption">{html.escape(plot.hint)}.</p>'
+        f'<div class="chart wide">{DRAWN[plot.name](record)}</div>'
+        for plot in plots_of(record)
     ]
     return (
         f'<section data-search="{index}"><h2>{html.escape(title(record))}</h2>'
@@ -47,42 +66,49 @@ def tables(searches: Sequence[Search], folder: Path) -> str:
     return "\n".join(_table(i, each, folder) for i, each in enumerate(searches))
 
 
-def _plots(record: SearchRecord) -> list[Plot]:
+def plots_of(record: SearchRecord) -> list[Plot]:
+    """The plots for which a search has results."""
+    wanted = {
+        "fresh": bool(record.checked),
+        "history": True,
+        "pareto": bool(record.second and record.complete),
+        "importances": bool(record.importances),
+        "parallel": len(record.complete) > 1,
+    }
+    return [plot for plot in _every(record) if wanted[plot.name]]
+
+
+def _every(record: SearchRecord) -> list[Plot]:
     what = search_plots.OBJECTIVES[record.objective]
     late = "; 2 budgets for a run that never reached it" if record.objective == "steps" else ""
     return [
-        (
-            bool(record.checked),
+        Plot(
+            "fresh",
             "On fresh seeds",
             f"{_upper(what)} of each run on seeds that chose nothing; line: IQM with its 95 % bootstrap interval",
-            search_plots.fresh,
         ),
-        (
-            True,
+        Plot(
+            "history",
             "History",
             f"{_upper(what)}{late}, mean over the seeds of each trial. Line: the best so far. Blue, dashed: the "
             "defaults; orange: the best trial; rings at the bottom: trials that were ended early or failed",
-            search_plots.history,
         ),
-        (
-            bool(record.second and record.complete),
+        Plot(
+            "pareto",
             "Pareto front",
             f"{_upper(what)} and {search_plots.SECOND.get(record.second or '', '')}, means over the seeds; filled: "
             "no other trial is better in both",
-            search_plots.pareto,
         ),
-        (
-            bool(record.importances),
+        Plot(
+            "importances",
             "Importances",
             "Share of each key in what distinguishes the best tenth of the trials from the others (PED-ANOVA)",
-            search_plots.importances,
         ),
-        (
-            len(record.complete) > 1,
+        Plot(
+            "parallel",
             "Parallel coordinates",
             "A line per complete trial, from its values to its objective on the right; the darker, the better. Blue, "
             "dashed: the defaults; orange: the best trial",
-            search_plots.parallel,
         ),
     ]
 

@@ -89,6 +89,7 @@ def summarize(groups: Sequence[Group], threshold: float | None = None) -> list[R
 
     """
     first: dict[str, np.ndarray] = {}
+    of_env = {group.env: at for group in groups if (at := _threshold(group)) is not None}
     rows = []
     for group in groups:
         finals = np.array([run.final for run in group.runs])
@@ -96,9 +97,10 @@ def summarize(groups: Sequence[Group], threshold: float | None = None) -> list[R
         first.setdefault(group.section, finals)
         if group.is_chosen_from:
             against = None
-        rows.append(
-            _row(group, finals, against, _threshold(group) if threshold is None else threshold)
-        )
+        at = threshold
+        if at is None and (at := _threshold(group)) is None:  # its runs ended before an episode did
+            at = of_env.get(group.env)
+        rows.append(_row(group, finals, against, at))
     return rows
 
 

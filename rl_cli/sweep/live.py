@@ -96,9 +96,9 @@ class LiveView:
         table = Table(
             box=box.SIMPLE_HEAD, padding=(0, GAP - 1, 0, 0), pad_edge=False, show_edge=False
         )
-        for name, size in {"job": COLUMNS["job"], **dict(zip(keys, widths, strict=True))}.items():
+        table.add_column("job", width=COLUMNS["job"], justify="right", no_wrap=True)
+        for name, size in zip(keys, widths, strict=True):
             table.add_column(plain(name), width=size, no_wrap=True, overflow="ellipsis")
-        table.columns[0].justify = "right"
         table.add_column("state", width=COLUMNS["state"], no_wrap=True)
         if with_bar:
             table.add_column("", width=BAR)

@@ -6,6 +6,7 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hydra.core.config_store import ConfigStore
@@ -14,7 +15,7 @@ from hydra.plugins.sweeper import Sweeper
 from omegaconf import OmegaConf
 
 import hydra_plugins
-from rl_cli.cli import sweepers, train
+from rl_cli.cli import other_launchers, sweepers, train
 from rl_cli.core.errors import BadInput
 from rl_cli.sweep import local_executor
 from rl_cli.sweep.executor import Ended, Executor
@@ -150,3 +151,17 @@ def test_sweeper_stops_at_the_failure_rate_that_is_set():
     config.max_failure_rate = 0.2
     assert sweepers.adapted(config, []) == []
     assert sweepers.adapted(OmegaConf.create({"max_batch_size": 3}), []) == []
+
+
+def test_idle_workers_of_joblib_end_with_the_sweep(monkeypatch):
+    """Also if it fails. joblib would wait for them when the interpreter ends, for seconds each."""
+    ended = []
+    executor = SimpleNamespace(shutdown=lambda **how: ended.append(how))
+    loky = SimpleNamespace(get_reusable_executor=lambda: executor)
+    monkeypatch.setitem(sys.modules, "joblib.externals.loky", loky)
+    with pytest.raises(BadInput), other_launchers.ended("joblib"):
+        raise BadInput("a job is refused")
+    assert ended == [{"kill_workers": True}]
+    with other_launchers.ended("local"):  # joblib is then of the env: its workers may be at work
+        pass
+    assert len(ended) == 1

@@ -131,6 +131,36 @@ def test_a_difference_needs_seeds_and_the_number_is_said(tmp_path):
     )  # 2 * 2.8² / 2
 
 
+def test_group_whose_runs_record_no_threshold_has_that_of_its_env(tmp_path):
+    """A run records the env's threshold when an episode of its training has ended."""
+    write_run(tmp_path / "a", {100: 1.0, 200: 5.0}, env__success_at=4.0)
+    write_run(tmp_path / "b", {100: 5.0, 200: 1.0}, labels=("ppo", "cartpole"))
+    write_run(tmp_path / "c", {100: 5.0}, labels=("ppo", "acrobot"))
+    rows = report.make([tmp_path]).rows
+    found = {(row.group.algo, row.group.env): (row.threshold, row.solved) for row in rows}
+    assert found == {
+        ("dqn", "cartpole"): (4.0, 1),
+        ("ppo", "cartpole"): (4.0, 0),
+        ("ppo", "acrobot"): (None, None),
+    }
+
+
+def test_key_that_follows_another_one_is_not_named(tmp_path):
+    for gamma in (0.9, 0.99):
+        both = {"algo__gamma": gamma, "env__reward_gamma": gamma}
+        write_run(tmp_path / str(gamma), {100: 1.0}, **both)
+    assert [row.group.method for row in report.make([tmp_path]).rows] == [
+        "dqn gamma=0.9",
+        "dqn gamma=0.99",
+    ]
+    write_run(tmp_path / "own", {100: 1.0}, algo__gamma=0.9, env__reward_gamma=0.5)
+    assert sorted(row.group.method for row in report.make([tmp_path]).rows) == [
+        "dqn gamma=0.9 env.reward_gamma=0.5",
+        "dqn gamma=0.9 env.reward_gamma=0.9",
+        "dqn gamma=0.99 env.reward_gamma=0.99",
+    ]
+
+
 def test_what_runs_of_a_group_do_not_share_is_said(tmp_path):
     for seed, (last, torch) in enumerate([(200, "2.12"), (300, "2.13")]):
         folder = write_run(tmp_path / f"a{seed}", {100: 1.0, last: 2.0}, seed=seed)
@@ -208,6 +238,15 @@ def test_pictures_are_drawn_where_matplotlib_is(here, capsys, monkeypatch):
     assert image.shape == (600, 960, 3)
     blue = (np.abs(image.astype(int) - [178, 114, 0]).max(axis=2) < 20).sum()  # the line, BGR
     assert blue > 500
+
+
+def test_no_picture_of_an_env_without_an_evaluation(here, monkeypatch):
+    pytest.importorskip("matplotlib")
+    write_run(here / "runs" / "a", {100: 1.0})
+    write_run(here / "runs" / "b", {}, labels=("dqn", "pong"), state="failed")
+    monkeypatch.setattr(pictures, "available", lambda: True)
+    files = report.write(report.make([here / "runs"]), here)
+    assert [path.name for path in files if path.suffix == ".png"] == ["report-cartpole.png"]
 
 
 def test_pictures_that_fail_cost_a_line(here, capsys, monkeypatch):

@@ -9,7 +9,14 @@ import pytest
 
 from rl_cli.cli import report as rl_report
 from rl_cli.core.errors import BadInput
-from rl_cli.report import report, search_plots, search_record
+from rl_cli.report import (
+    pictures,
+    report,
+    search_pictures,
+    search_plots,
+    search_record,
+    search_sections,
+)
 from tests.report.folders import write_run
 
 
@@ -197,3 +204,47 @@ def test_killed_search_without_a_record_is_grouped_by_trial(here):
         f"{name} on cartpole: killed, seeds of the search" for name in ("defaults", "trial 1")
     ]
     assert made.searches == []
+
+
+def colors(path):
+    """How many pixels of a picture have nearly the colors of the page's defaults and best trial."""
+    cv2 = pytest.importorskip("cv2")
+    image = cv2.imread(str(path)).astype(int)[:, :, ::-1]
+    near = [abs(image - color).sum(2) < 60 for color in ((0, 114, 178), (213, 94, 0))]
+    return image.shape, *(int(found.sum()) for found in near)
+
+
+def test_plots_of_a_search_are_pictures_too(written, monkeypatch):
+    """The same plots as the page has, with the same colors of the defaults and of the best trial."""
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr(pictures, "available", lambda: True)
+    folder = written()
+    report.write(report.make([folder]), folder)
+    plots = ("fresh", "history", "importances", "parallel")
+    found = {path.name for path in folder.glob("*.png")}
+    assert found == {f"report-s-{name}.png" for name in plots}
+    for name in ("history", "parallel"):
+        shape, blue, orange = colors(folder / f"report-s-{name}.png")
+        assert shape[0] >= 600
+        assert min(blue, orange) > 50
+    front = [trial(i, v, values=[v, 9.0 - v], front=v > 1) for i, v in enumerate([3.0, 1.0, 2.0])]
+    two = {"second": "steps", "directions": ["maximize", "minimize"], "best": None}
+    written(study="$two", trials=front, checked=[], importances={}, winner=None, **two)
+    drawn = search_pictures.draw(report.make([folder]).searches)
+    assert sorted(drawn) == [f"report-two-{name}.png" for name in ("history", "parallel", "pareto")]
+    (folder / "pareto.png").write_bytes(drawn["report-two-pareto.png"])
+    _, blue, orange = colors(folder / "pareto.png")
+    assert blue > 50 > orange
+
+
+@pytest.mark.parametrize("values", [[], [5.0, 5.0], [-1e99, 1e99]])
+def test_every_plot_can_be_a_picture(written, values):
+    pytest.importorskip("matplotlib")
+    two = {"second": "seconds", "directions": ["maximize", "minimize"], "objective": "steps"}
+    trials = [trial(i, v, values=[v, v], front=i == 0) for i, v in enumerate(values)]
+    trials.append(trial(len(values), 0.0, state="failed", values=[]))
+    one = {"trial": 0, "values": [], "failed": 2, "iqm": [None, None, None], "gain": None}
+    more = {"trials": trials, "checked": [one], "importances": {"algo.act": 0.0}, "best": None}
+    record = search_record.load(written(winner=None, **more, **two))
+    for plot in search_sections.plots_of(record):
+        assert search_pictures.DRAWN[plot.name](record).startswith(b"\x89PNG")

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs what the tests of tests/services need: Slurm and PostgreSQL from Debian (as root), submitit and
-# Ray in the environment of PYTHON, Optuna and psycopg. It starts nothing; slurm.sh and postgres.sh do.
+# Installs what the tests of tests/services need: Slurm and PostgreSQL from Debian (as root); in the environment of
+# PYTHON submitit, Ray, Hydra's launcher for joblib, Optuna and psycopg. It starts nothing; slurm.sh and postgres.sh do.
 set -eu
 
 python=${PYTHON:-.venv/bin/python}
@@ -13,4 +13,4 @@ if [ -n "$missing" ]; then
     # shellcheck disable=SC2086
     DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $missing > /dev/null
 fi
-"$python" -m pip install --quiet --disable-pip-version-check -c constraints.txt --editable '.[slurm,ray,search,postgres]'
+"$python" -m pip install --quiet --disable-pip-version-check -c constraints.txt --editable '.[slurm,ray,joblib,search,postgres]'

@@ -44,9 +44,9 @@ SlurmdParameters=config_overrides
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 ReturnToService=2
-KillWait=10
+KillWait=60
 MinJobAge=300
-SlurmdTimeout=10
+SlurmdTimeout=30
 SchedulerParameters=bf_interval=1,sched_interval=2,batch_sched_delay=1
 StateSaveLocation=$folder/state
 SlurmdSpoolDir=$folder/%n
@@ -56,7 +56,7 @@ SlurmctldLogFile=$folder/slurmctld.log
 SlurmdLogFile=$folder/%n.log
 NodeName=node1 NodeHostname=$host NodeAddr=127.0.0.1 Port=$(free_port) CPUs=$slots RealMemory=2000
 NodeName=node2 NodeHostname=$host NodeAddr=127.0.0.1 Port=$(free_port) CPUs=$slots RealMemory=2000
-PartitionName=low Nodes=ALL Default=YES MaxTime=INFINITE PriorityTier=1 GraceTime=20
+PartitionName=low Nodes=ALL Default=YES MaxTime=INFINITE PriorityTier=1 GraceTime=60
 PartitionName=high Nodes=ALL MaxTime=INFINITE PriorityTier=2
 END
 }
@@ -71,7 +71,7 @@ start)
     slurmctld -f "$SLURM_CONF" -c
     start_node 1
     start_node 2
-    for _ in $(seq 60); do
+    for _ in $(seq 240); do
         [ "$(sinfo -h -N -p low -t idle -o %N 2>/dev/null | wc -l)" = 2 ] && break
         sleep 0.5
     done

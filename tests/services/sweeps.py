@@ -1,4 +1,8 @@
-"""Sweeps of slow, deterministic runs for the tests of launchers. A run takes 20 s and little processor time."""
+"""Sweeps of deterministic runs for the tests of launchers.
+
+A run waits at `QUICK` steps of its process until `go_on` is called: what a test does to it happens while it runs,
+however busy the machine is.
+"""
 
 from __future__ import annotations
 
@@ -12,20 +16,27 @@ from pathlib import Path
 
 from tests.bars.kill_points import run_digests
 
-ENV = """
+STEPS, QUICK = 5_000, 1_300
+
+ENV = f"""
 import time
+from pathlib import Path
 import gymnasium as gym
 from gymnasium.envs.classic_control import CartPoleEnv
 
+GO = Path(__file__).with_name("go")
+taken = 0
+
 class Slow(CartPoleEnv):
     def step(self, action):
-        time.sleep(0.003)
+        global taken
+        taken += 1
+        if taken > {QUICK} and not GO.exists():
+            time.sleep(0.1)
         return super().step(action)
 
 gym.register("Slow-v0", Slow, max_episode_steps=200)
 """
-
-STEPS = 5_000
 
 WORDS = (
     *("-m", "algo=ppo", "env.id=slow:Slow-v0", f"total_timesteps={STEPS}", "eval.every=2500"),
@@ -38,6 +49,11 @@ PROGRAM = "import sys; from rl_cli.cli.train import main; sys.argv[0] = 'rl-trai
 
 def write_env(folder):
     (folder / "slow.py").write_text(ENV)
+
+
+def go_on(folder="."):
+    """Let all runs of a folder go on to their ends."""
+    Path(folder, "go").touch()
 
 
 def until(is_true, seconds=600.0):
@@ -92,6 +108,15 @@ class Sweep:
         except OSError:
             return 0
         return int(rows[-1].split(",")[0]) if rows else 0
+
+    def until_it_waits(self, number=0):
+        """Until a job's run has a checkpoint, of step 1000, and waits soon after it."""
+        until(lambda: self.step(number) >= 1250)
+
+    def is_interrupted(self, number=0):
+        """Whether a job was interrupted, also if it was started again since then."""
+        states = [self.record(number).get("state"), *self.ends_before(number)]
+        return "interrupted" in states
 
     def run(self, number=0):
         return Path(self.record(number).get("run_dir") or "none")

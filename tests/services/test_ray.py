@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.services.servers import REQUESTED
-from tests.services.sweeps import Sweep, until, write_env
+from tests.services.sweeps import Sweep, go_on, until, write_env
 
 pytestmark = pytest.mark.skipif(not REQUESTED, reason="make services")
 
@@ -71,14 +72,20 @@ def worker_of(sweep, number):
 
 
 def test_jobs_go_on_exactly_when_a_worker_and_then_its_machine_are_lost(start, workers):
+    go_on()
     whole = Sweep("local", "seed=5,6", "jobs=2")
     whole.ended()
+    Path("go").unlink()
     sweep = start("s", "seed=5,6")
-    until(lambda: min(sweep.step(0), sweep.step(1)) >= 1250)
+    sweep.until_it_waits(0)
+    sweep.until_it_waits(1)
     os.kill(worker_of(sweep, 1), signal.SIGKILL)
     until(lambda: sweep.ends_before(1))
     until(lambda: sweep.step(1) >= 2000)
-    workers.lose_node_of(worker_of(sweep, 0))
+    lost = worker_of(sweep, 0), json.loads((sweep.run(0) / "status.json").read_text())["pid"]
+    workers.lose_node_of(lost[0])
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in lost))
+    go_on()  # the node that is left runs one job after the other
     out = sweep.ended()
     assert "sweep: 2 jobs, on Ray" in out
     assert sweep.ends_before(0)
@@ -88,7 +95,7 @@ def test_jobs_go_on_exactly_when_a_worker_and_then_its_machine_are_lost(start, w
 
 def test_job_that_lost_its_worker_too_often_says_so(start):
     sweep = start("s", "seed=5", "hydra.launcher.max_retries=0")
-    until(lambda: sweep.step() >= 1250)
+    sweep.until_it_waits()
     os.kill(worker_of(sweep, 0), signal.SIGKILL)
     sweep.ended(143)  # its run has saved
     assert sweep.record()["state"] == "interrupted"
@@ -97,10 +104,11 @@ def test_job_that_lost_its_worker_too_often_says_so(start):
 
 def test_ctrl_c_lets_jobs_save_and_another_start_resumes_them(start):
     sweep = start("s", "seed=5")
-    until(lambda: sweep.step() >= 1250)
+    sweep.until_it_waits()
     sweep.process.send_signal(signal.SIGINT)
     sweep.ended(130)
     assert sweep.record()["state"] == "interrupted"
+    go_on()
     sweep.start()
     sweep.ended()
     assert sweep.ends_before() == ["interrupted"]

@@ -15,12 +15,12 @@ import pytest
 
 from rl_cli.report import search_record
 from tests.services.servers import REQUESTED, needs_postgres, needs_slurm, postgres, slurm
-from tests.services.sweeps import until
+from tests.services.sweeps import go_on, until, write_env
 
 COMMAND = [
     sys.executable, "-c", "from rl_cli.cli.search import main; main()",
-    "algo=dqn", "env=cartpole", "hparams=none", "total_timesteps=20000", "algo.train_every=1000", "eval.episodes=2",
-    "eval.every=5000", "checkpoint.every=1000", "compile=false", "display=plain", "space=shared",
+    "algo=dqn", "env=slow", "hparams=none", "total_timesteps=5000", "algo.train_every=1000", "eval.episodes=1",
+    "eval.every=2500", "checkpoint.every=500", "compile=false", "display=plain", "space=shared",
     "trials=3", "seeds=2", "verify=5", "top=1", "prune=none", "prune_seeds=false", "study=shared",
 ]  # fmt: skip
 
@@ -40,6 +40,9 @@ def journal():
 def test_a_killed_process_leaves_its_trials_to_the_other(server, here):
     Path("conf/space").mkdir(parents=True)
     Path("conf/space/shared.yaml").write_text("algo.gamma: {logit: [0.9, 0.999]}\n")
+    Path("conf/env").mkdir()
+    Path("conf/env/slow.yaml").write_text("defaults: [_base, _self_]\nid: slow:Slow-v0\n")
+    write_env(here)
     with server() as url:
         words = [*COMMAND, *([] if url is None else [f"storage={url}"])]
         with Path("one.txt").open("w") as one, Path("two.txt").open("w") as two:
@@ -49,6 +52,7 @@ def test_a_killed_process_leaves_its_trials_to_the_other(server, here):
                 found = wait_for_checkpoints(2)
                 killed.kill()
                 assert killed.wait() == -signal.SIGKILL
+                go_on()
                 assert other.wait(900) == 0, Path("two.txt").read_text()
                 again = subprocess.run(
                     words, capture_output=True, text=True, check=False, timeout=300
@@ -103,7 +107,7 @@ class Ladder(gym.Env):
         return np.zeros(1, np.float32), {}
 
     def step(self, action):
-        time.sleep(0.002)
+        time.sleep(0.004)
         return np.zeros(1, np.float32), 1.0, False, False, {}
 
 gym.register("Ladder-v0", Ladder)

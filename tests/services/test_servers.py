@@ -1,9 +1,9 @@
 """The servers that the scripts of this folder start."""
 
 import subprocess
-import time
 
 from tests.services.servers import needs_postgres, needs_slurm, postgres, slurm
+from tests.services.sweeps import until
 
 
 @needs_postgres
@@ -21,9 +21,6 @@ def test_slurm_runs_jobs_on_two_nodes(tmp_path):
         line = "echo $SLURMD_NODENAME"
         words = ["sbatch", "--parsable", f"--output={out}", f"--wrap={line}"]
         ids = {cluster.command(*words, f"--nodelist=node{number}") for number in (1, 2)}
-        deadline = time.monotonic() + 30
-        while cluster.command("squeue", "-h"):
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
+        until(lambda: not cluster.command("squeue", "-h"))
         assert {path.stem for path in tmp_path.iterdir()} == ids
         assert {path.read_text().strip() for path in tmp_path.iterdir()} == {"node1", "node2"}

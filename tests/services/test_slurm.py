@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from tests.services.servers import needs_slurm, slurm
-from tests.services.sweeps import STEPS, Sweep, until, write_env
+from tests.services.sweeps import Sweep, go_on, until, write_env
 
 pytestmark = needs_slurm
 LAUNCHER = ("hydra/launcher=slurm", "hydra.launcher.poll_seconds=1")
@@ -29,6 +29,7 @@ def whole(tmp_path_factory):
     os.chdir(folder)
     try:
         write_env(folder)
+        go_on()
         sweep = Sweep("local", "seed=5")
         sweep.ended()
         return sweep.digests()
@@ -69,6 +70,7 @@ def processes_of(sweep):
 
 
 def test_array_gives_the_runs_of_the_local_launcher(start, cluster, whole):
+    go_on()
     sweep = start("s", "seed=5,6")
     out = sweep.ended()
     assert "sweep: 2 jobs, in Slurm" in out
@@ -92,9 +94,10 @@ def test_job_that_slurm_stops_resumes_exactly(start, cluster, whole):
     }
     sweeps = {name: start(name, "seed=5") for name in stops}
     for name, sweep in sweeps.items():
-        until(lambda sweep=sweep: sweep.step() >= 1250)
+        sweep.until_it_waits()
         stops[name](job_of(sweep))
-        until(lambda sweep=sweep: sweep.record()["state"] == "interrupted")
+        until(sweep.is_interrupted)
+    go_on()
     for sweep in sweeps.values():
         sweep.ended()
         assert sweep.ends_before() == ["interrupted"]
@@ -103,18 +106,21 @@ def test_job_that_slurm_stops_resumes_exactly(start, cluster, whole):
 
 def test_preempted_job_resumes_exactly(start, cluster, whole):
     sweep = start("s", "seed=5")
-    until(lambda: sweep.step() >= 1250)
+    sweep.until_it_waits()
     cluster.command(
         "sbatch", "-p", "high", "-N2", "--exclusive", "--output=/dev/null", "--wrap=sleep 2"
     )
+    until(sweep.is_interrupted)
+    go_on()
     sweep.ended()
     assert sweep.ends_before() == ["interrupted"]
     assert sweep.digests() == whole
 
 
 def test_time_limit_warns_the_job_which_continues_until_its_restarts_are_used(start, cluster):
+    """The run itself waits longer than both time limits."""
     words = ("hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=50", "seed=5")
-    sweep = start("s", *words, f"total_timesteps={20 * STEPS}", "hydra.launcher.max_num_timeout=1")
+    sweep = start("s", *words, "hydra.launcher.max_num_timeout=1")
     out = sweep.ended(143)
     assert "timed-out too many times" in out
     assert sweep.ends_before() == ["interrupted"]
@@ -123,7 +129,7 @@ def test_time_limit_warns_the_job_which_continues_until_its_restarts_are_used(st
 
 def test_job_of_a_lost_node_resumes_on_another_one(start, cluster, whole):
     sweep = start("s", "seed=5")
-    until(lambda: sweep.step() >= 1250)
+    sweep.until_it_waits()
     node = cluster.command("squeue", "-h", "-j", job_of(sweep), "-o", "%N")
     step = subprocess.check_output(
         ["pgrep", "-f", f"slurmstepd: .{job_of(sweep)}[.]"], text=True
@@ -131,6 +137,7 @@ def test_job_of_a_lost_node_resumes_on_another_one(start, cluster, whole):
     cluster.kill_node(int(node[-1]))
     for pid in (*step, *processes_of(sweep)):
         os.kill(int(pid), signal.SIGKILL)
+    go_on()
     try:
         sweep.ended()
     finally:
@@ -145,7 +152,7 @@ def test_job_that_is_ended_for_good_says_so_and_is_resumed_by_another_start(
     start, cluster, whole, how
 ):
     sweep = start("s", "seed=5")
-    until(lambda: sweep.step() >= 1250)
+    sweep.until_it_waits()
     outer, inner = processes_of(sweep)
     if how == "canceled":
         cluster.command("scancel", job_of(sweep))
@@ -157,6 +164,7 @@ def test_job_that_is_ended_for_good_says_so_and_is_resumed_by_another_start(
     assert record["state"] == ("interrupted" if how == "canceled" else "failed")
     if how == "run killed":
         assert record["reason"].startswith("killed by SIGKILL")
+    go_on()
     sweep.start()
     sweep.ended()
     assert sweep.digests() == whole
@@ -164,7 +172,7 @@ def test_job_that_is_ended_for_good_says_so_and_is_resumed_by_another_start(
 
 def test_ctrl_c_leaves_the_jobs_which_the_same_command_follows(start, cluster, whole):
     sweep = start("s", "seed=5")
-    until(lambda: sweep.step() >= 1250)
+    sweep.until_it_waits()
     job = job_of(sweep)
     sweep.process.send_signal(signal.SIGINT)
     out = sweep.ended(130)
@@ -172,6 +180,8 @@ def test_ctrl_c_leaves_the_jobs_which_the_same_command_follows(start, cluster, w
     assert "resume:  rl-train -m algo=ppo" in out
     assert sweep.record()["state"] == "running"
     sweep.start()
+    until(lambda: sweep.log.read_text().count("sweep: 1 job, in Slurm") == 2)
+    go_on()
     sweep.ended()
     assert (job_of(sweep), sweep.ends_before()) == (job, [])
     assert sweep.digests() == whole
