@@ -134,7 +134,17 @@ def answer(search: Search) -> str:
             text += f"On fresh seeds trial {each.trial} has {_interval(each)}, the defaults {_interval(first)}: "
             text += "it is better. "
             return text + (f"Its values are in {record.preset}." if record.preset else "")
+    if all(_is_unsure(each) for each in record.checked[1:]):
+        return (
+            text
+            + f"The runs on fresh seeds, {len(record.fresh_seeds)} of each, are too few to tell."
+        )
     return text + f"On fresh seeds no trial is better than the defaults, {_interval(first)}."
+
+
+def _is_unsure(each: Checked) -> bool:
+    """Whether there were too few runs for an interval of the gain."""
+    return each.gain is not None and len(each.gain) == 3 and each.gain[1] is None
 
 
 def _interval(each: Checked) -> str:

@@ -113,6 +113,7 @@ def _row(
     )
     steps = None if reached is None else _events([run.steps for run in group.runs], reached)
     seconds = None if reached is None else _events([run.seconds_at for run in group.runs], reached)
+    to = None if steps is None else comparison.time_to(steps)
     return Row(
         group,
         finals,
@@ -121,12 +122,21 @@ def _row(
         float(known.max()) if len(known) else math.nan,
         threshold,
         None if threshold is None else int((known >= threshold).sum()),
-        None if steps is None else comparison.time_to(steps),
-        None if seconds is None else comparison.time_to(seconds),
+        to,
+        None if seconds is None or to is None else _seconds_to(seconds, to),
         None if steps is None else comparison.share_reached(steps),
         None if against is None else comparison.improvement(finals, against),
         None if against is None else comparison.seeds_needed(finals, against),
     )
+
+
+def _seconds_to(seconds: Sequence[tuple[float, bool]], steps: Threshold) -> Threshold:
+    """Seconds to the threshold; without a median if steps have none.
+
+    Runs are equally long in steps but not in seconds: those that took less would count as observed for less time.
+    """
+    found = comparison.time_to(seconds)
+    return found if math.isfinite(steps.median) else found._replace(median=math.inf)
 
 
 def _threshold(group: Group) -> float | None:

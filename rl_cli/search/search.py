@@ -11,6 +11,7 @@ from rl_cli.config.run import Display
 from rl_cli.core import terminal
 from rl_cli.core.start_folder import relative
 from rl_cli.report import report, table
+from rl_cli.report.comparison import MIN_SEEDS
 from rl_cli.report.wording import interval
 from rl_cli.search import parts, record, verify
 from rl_cli.search.parts import FreshPart, SearchPart
@@ -144,12 +145,8 @@ class Search:
             say(f"best:    trial {label(best[0])}, {number(best[0].values[0])}{against}")
         for each in checked:
             say(f"{'fresh:   ' if each is checked[0] else ' ' * 9}{_fresh(each)}")
-        if not checked:
-            return
         if winner is None:
-            say(
-                "answer:  no trial is better than the defaults on fresh seeds; no preset was written"
-            )
+            say(f"answer:  {_why_none(checked, self.plan.cfg.verify)}; no preset was written")
             return
         say(f"answer:  trial {winner} is better than the defaults on fresh seeds")
         say(f"preset:  {preset}")
@@ -167,6 +164,17 @@ class Search:
             f"{what}, IQM on seeds {plan.fresh[0]} to {plan.fresh[-1]}: {interval(best.iqm)};",
             f"with the values it replaces: {interval(first.iqm)}.",
         ]
+
+
+def _why_none(checked: Sequence[Checked], verify: int) -> str:
+    """Why no trial is better than the defaults."""
+    if not verify:
+        return "verify=0: nothing ran on fresh seeds"
+    if not checked:
+        return "no trial besides the defaults is complete"
+    if verify < MIN_SEEDS:
+        return f"too few fresh seeds to tell: verify={MIN_SEEDS} or more gives an interval"
+    return "no trial is better than the defaults on fresh seeds"
 
 
 def _fresh(each: Checked) -> str:

@@ -145,6 +145,18 @@ def test_group_whose_runs_record_no_threshold_has_that_of_its_env(tmp_path):
     }
 
 
+def test_time_to_a_threshold_has_a_median_only_where_steps_have_one(tmp_path):
+    """One run of three reached it. It took longest, so by the seconds alone no other run was at risk any more."""
+    for seed, seconds in enumerate((9.0, 3.0, 4.0)):
+        folder = write_run(tmp_path / str(seed), {100: 8.0 if seed == 0 else 1.0}, seed=seed)
+        (folder / "metrics.csv").write_text(f"step,time/elapsed\n100,{seconds}\n")
+    (row,) = report.make([tmp_path], threshold=5.0).rows
+    assert row.steps == (1, 3, math.inf)
+    assert row.seconds == (1, 3, math.inf)
+    (row,) = report.make([tmp_path], threshold=1.0).rows
+    assert (row.steps, row.seconds) == ((3, 3, 100.0), (3, 3, 4.0))
+
+
 def test_key_that_follows_another_one_is_not_named(tmp_path):
     for gamma in (0.9, 0.99):
         both = {"algo__gamma": gamma, "env__reward_gamma": gamma}

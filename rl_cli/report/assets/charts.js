@@ -115,7 +115,7 @@ class Chart {
     this.lines.forEach((line, i) => {
       const columns = [line.x, line.y], at = series.length;
       this.first[i] = at;
-      series.push({show: this.shown[i], stroke: line.color, width: 2, dash: line.dash, paths, points: {show: line.x.length === 1}});
+      series.push({show: this.shown[i], stroke: line.color, width: 2, dash: line.dash, paths, points: {show: single(line.y)}});
       if (line.low && line.low.some((v) => v !== null)) {
         columns.push(line.high, line.low);
         for (let k = 0; k < 2; k++) series.push({show: this.shown[i], stroke: "transparent", width: 0, points: {show: false}});
@@ -123,7 +123,7 @@ class Chart {
       }
       (this.each ? line.each || [] : []).forEach((seed, k) => {
         columns.push(seed.y);
-        series.push({show: this.shown[i] && this.seed[i][k], stroke: line.color + "88", width: 1, dash: [4, 3], points: {show: line.x.length === 1}});
+        series.push({show: this.shown[i] && this.seed[i][k], stroke: line.color + "88", width: 1, dash: [4, 3], points: {show: single(seed.y)}});
       });
       tables.push(columns);
     });
@@ -148,6 +148,9 @@ class Chart {
     });
   }
 }
+
+// One value alone makes no line: it is drawn as a point.
+function single(y) { return y.filter((v) => v !== null).length === 1; }
 
 function between(x, y, at, stepped) {
   const known = (v) => v !== null && v !== undefined;
