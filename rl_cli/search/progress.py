@@ -152,7 +152,12 @@ def summary(trials: Sequence[FrozenTrial]) -> str:
     runs = [run for trial in trials for run in results(trial).values()]
     stopped = sum(run.state == "pruned" for run in runs)
     early = f", {stopped} of them ended early" if stopped else ""
-    return f"{len(trials)} ({', '.join(parts)}), {len(runs)} runs{early}"
+    return f"{len(trials)} ({', '.join(parts)}), {counted(len(runs), 'run')}{early}"
+
+
+def counted(number: int, word: str) -> str:
+    """A number of things: 1 run, 2 runs."""
+    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 def say(*lines: str) -> None:

@@ -16,10 +16,10 @@ from rl_cli.report.wording import interval
 from rl_cli.search import parts, record, verify
 from rl_cli.search.parts import FreshPart, SearchPart
 from rl_cli.search.plan import Plan
-from rl_cli.search.progress import Progress, say, summary
+from rl_cli.search.progress import Progress, counted, say, summary
 from rl_cli.search.run_processes import RunProcesses
 from rl_cli.search.study import open_storage, open_study, quiet_optuna
-from rl_cli.search.trials import RunResult, label, ranked, results
+from rl_cli.search.trials import RunResult, counts, label, ranked, results
 from rl_cli.search.verify import Checked
 from rl_cli.search.worker import Worker
 from rl_cli.tracking.formatting import number
@@ -124,10 +124,12 @@ class Search:
     def _announce(self, study: Study) -> None:
         plan, cfg = self.plan, self.plan.cfg
         name = f"{plan.labels.algo} on {plan.labels.env}"
-        say(f"search:  {name}, {cfg.trials} trials of {cfg.seeds} runs of {plan.budget:,} steps")
+        say(
+            f"search:  {name}, {counted(cfg.trials, 'trial')} of {counted(cfg.seeds, 'run')} of {plan.budget:,} steps"
+        )
         say(f"keys:    {', '.join(plan.space)}")
-        known = len(study.get_trials(deepcopy=False))
-        continued = f", continues after {known} trials" if known else ""
+        known = sum(map(counts, study.get_trials(deepcopy=False)))
+        continued = f", continues after {counted(known, 'trial')}" if known else ""
         terminal.say(f"folder:  {relative(plan.folder)} (study {plan.name}{continued})")
 
     def _answer(
@@ -180,7 +182,7 @@ def _why_none(checked: Sequence[Checked], verify: int) -> str:
 def _fresh(each: Checked) -> str:
     name = "defaults" if each.trial == parts.DEFAULTS else f"trial {each.trial}"
     failed = f", {each.failed} failed" if each.failed else ""
-    text = f"{name}: {interval(each.iqm)} (IQM of {len(each.values)} runs{failed})"
+    text = f"{name}: {interval(each.iqm)} (IQM of {counted(len(each.values), 'run')}{failed})"
     if each.gain is None or not math.isfinite(each.gain.value):
         return text
     return f"{text}, gain {interval(each.gain)}"

@@ -53,7 +53,7 @@ def test_several_runs_have_one_table_one_file_and_a_file_each(runs, here, capfd)
         assert [e["seed"] for e in alone["episodes"]] == [5, 6, 7]
     first, second = content["groups"]
     assert (first["settings"], first["seeds"]) == (
-        {"algo.gamma": 0.99, "env.reward_gamma": 0.99},
+        {"algo.gamma": 0.99},
         [0, 1],
     )
     assert first["returns"] == [run["summary"]["mean"] for run in content["runs"][:2]]

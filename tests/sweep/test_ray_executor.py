@@ -12,6 +12,7 @@ import pytest
 
 from rl_cli.config.labels import Labels
 from rl_cli.core.errors import BadInput
+from rl_cli.storage.atomic_files import write_json
 from rl_cli.storage.folder_lock import FolderLock
 from rl_cli.sweep import ray_executor
 from rl_cli.sweep.executor import Wanted
@@ -173,8 +174,8 @@ def test_canceled_run_is_waited_for_while_its_process_saves(here, monkeypatch):
     ray.ends = {0: ray.exceptions.TaskCancelledError()}
     Path("r").mkdir()
     with FolderLock.take(here / "r"):
-        saved = json.dumps(started | {"state": "interrupted"})
-        timer = threading.Timer(0.3, record.write_text, [saved])
+        saved = started | {"state": "interrupted"}
+        timer = threading.Timer(0.3, write_json, [record, saved])  # at once, as a run does
         timer.start()
         assert [end.code for end in executor.wait(0)] == [143]
         assert json.loads(record.read_text())["state"] == "interrupted"
