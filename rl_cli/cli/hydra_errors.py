@@ -190,14 +190,21 @@ def _settings(argv: list[str]) -> dict[str, Key]:
     return {LAUNCHER + name: Key("setting", "", "of the launcher") for name in names}
 
 
+MORE = {
+    "hydra/launcher": "joblib comes with its package: pip install 'rl-cli[joblib]'",
+    "hydra/sweeper": "others come with their packages. rl-search searches for values without one",
+}
+"""Groups of Hydra's plugins, and what to know besides the members that are installed."""
+
+
 def _members(group: str) -> str:
     """The names in a group of Hydra's plugins, of ours and of packages that are installed."""
-    if group != "hydra/launcher":
+    if group not in MORE:
         return SEE_HELP
     from hydra.core.config_store import ConfigStore
 
     names = sorted(n.removesuffix(".yaml") for n in ConfigStore.instance().list(group))
-    return f"one of {', '.join(names)}"
+    return f"one of {', '.join(names)}; {MORE[group]}"
 
 
 def _not_yaml(error: BaseException | None) -> BadInput | None:

@@ -165,3 +165,12 @@ def test_idle_workers_of_joblib_end_with_the_sweep(monkeypatch):
     with other_launchers.ended("local"):  # joblib is then of the env: its workers may be at work
         pass
     assert len(ended) == 1
+
+
+def test_plugin_that_is_not_installed_is_refused_with_those_that_are(capsys):
+    assert train.run(["-m", "hydra/sweeper=optuna", "env=cartpole", "seed=0,1"]) == 2
+    what, _, fix = capsys.readouterr().err.splitlines()
+    assert what == "error: no hydra/sweeper called optuna"
+    assert "basic, " in fix
+    assert "grid" in fix
+    assert "rl-search" in fix
