@@ -174,3 +174,17 @@ def test_plugin_that_is_not_installed_is_refused_with_those_that_are(capsys):
     assert "basic, " in fix
     assert "grid" in fix
     assert "rl-search" in fix
+
+
+@pytest.mark.parametrize(
+    ("device", "note"),
+    [("cpu", "for nothing"), ("auto", "for networks of images only"), ("mixed", None)],
+)
+def test_gpus_that_the_networks_do_not_use_are_named(fake, capsys, monkeypatch, device, note):
+    monkeypatch.setattr("rl_cli.core.devices.require_driver", lambda device: None)
+    devices = "cpu,cuda" if device == "mixed" else device
+    words = ["-m", "env=cartpole", "seed=0,3", "gpus=0,1", f"device={devices}", "display=none"]
+    assert train.run(words) == 0
+    notes = [line for line in capsys.readouterr().err.splitlines() if "GPU" in line]
+    expected = f"note: device={device} uses the GPU of a job {note}; device=cuda for all networks"
+    assert notes == ([] if note is None else [expected])
