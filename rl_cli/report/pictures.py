@@ -138,7 +138,7 @@ def _picture(
     shorten(axes.xaxis)
     if steps:  # shares
         axes.set_ylim(-0.02, 1.02)
-    furnish(figure, axes, "beside" if wide else "inside")
+    furnish(figure, axes, "right" if wide else "inside")
     return png(figure)
 
 
@@ -167,9 +167,9 @@ def furnish(figure: Figure, axes: Axes, legend: str = "inside") -> None:
 
 
 def place_legend(figure: Figure, axes: Axes, where: str) -> None:
-    """A legend, if there is something to name. Args: where: inside, beside or below the chart."""
+    """A legend, if there is something to name. Args: where: inside the chart, right of it or below it."""
     look: dict[str, Any] = {"frameon": False, "fontsize": "small"}
-    if where == "beside":
+    if where == "right":
         figure.legend(loc="outside right upper", **look)
     elif axes.get_legend_handles_labels()[0]:
         if where == "below":

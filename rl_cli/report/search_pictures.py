@@ -162,13 +162,13 @@ def parallel(record: SearchRecord) -> bytes:
 
 
 def _axis(axes: Axes, x: float, dimension: Dimension, lower: bool) -> None:
-    """The axis of a key: its name above, its bounds or choices beside it."""
+    """The axis of a key: its name above, its bounds or choices at it."""
     axes.plot([x, x], [0, 1], color="#444444", linewidth=0.8, zorder=1)
     name = pictures.literal(dimension.key.rpartition(".")[2])
     axes.text(x, 1.11 if lower else 1.19, name, ha="center", fontsize="small")
     if dimension.kind != "categorical":
-        axes.text(x, -0.03, search_plots.number_of(dimension.low), **BESIDE, va="top")
-        axes.text(x, 1.02, search_plots.number_of(dimension.high), **BESIDE, va="bottom")
+        axes.text(x, -0.03, search_plots.number_of(dimension.low), **SMALL, va="top")
+        axes.text(x, 1.02, search_plots.number_of(dimension.high), **SMALL, va="bottom")
         return
     last = max(len(dimension.choices) - 1, 1)
     for i, choice in enumerate(dimension.choices[:MAX_LABELS]):
@@ -176,7 +176,7 @@ def _axis(axes: Axes, x: float, dimension: Dimension, lower: bool) -> None:
         axes.text(x + 0.04, i / last, text, fontsize="x-small", va="center", bbox=CLEAR, zorder=4)
 
 
-BESIDE: dict[str, Any] = {"ha": "center", "fontsize": "x-small"}
+SMALL: dict[str, Any] = {"ha": "center", "fontsize": "x-small"}
 CLEAR: dict[str, Any] = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.5}
 """Behind a text that lines may cross."""
 
