@@ -18,6 +18,7 @@ from rl_cli.cli.config_groups import (
     algorithm_of,
     user_folders,
 )
+from rl_cli.cli.option_forms import ANSWERS
 from rl_cli.config import other_names
 from rl_cli.config.algorithm import AlgoConfig
 from rl_cli.config.other_names import plain_name
@@ -252,6 +253,8 @@ def advise(name: str, known: dict[str, Key]) -> str:
     plain = plain_name(name)
     if (advice := other_names.answer(name, known)) is not None and plain not in known:
         return advice
+    if plain in ANSWERS and plain not in known:  # dry_run=true
+        return ANSWERS[plain].format(program="rl-train")
     leaf = plain.removeprefix("algo.")
     if owners := _owners(f"algo.{leaf}"):
         # known and refused: a sweep over algorithms of which one does not have it

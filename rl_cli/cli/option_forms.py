@@ -167,7 +167,7 @@ def _written(form: _Form, keys: Mapping[str, Key], names: Mapping[str, str]) -> 
         ours = next((key for key in other_names.ours_of(name) if key in keys), None)
         if ours is None or value is None:
             return None
-        note = other_names.OTHER_NAMES[name.rpartition(".")[2]].note
+        note = other_names.note_of(name)
         if ours == "env.id" and _group_of(value, names) is not None:
             return f"env={value}"
         if note and not (note.startswith("env steps") and value.replace("_", "").isdigit()):

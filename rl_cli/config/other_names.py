@@ -19,8 +19,8 @@ class OtherName(NamedTuple):
 _Row = tuple[str, str, str]
 
 _ALGORITHM: tuple[_Row, ...] = (
-    ("algo.learning_rate", "", "lr policy_lr actor_lr step_size optimizer_lr init_lr"),
-    ("algo.vf_learning_rate", "", "critic_lr value_lr vf_lr"),
+    ("algo.learning_rate", "", "lr policy_lr actor_lr lr_actor step_size optimizer_lr init_lr"),
+    ("algo.vf_learning_rate", "", "critic_lr lr_critic value_lr vf_lr"),
     ("algo.anneal_learning_rate", "true: linear decay to 0", "anneal_lr lr_schedule lr_decay"),
     ("algo.gamma", "", "discount discount_factor gae_gamma"),
     ("algo.adam_eps", "", "adam_epsilon optimizer_eps eps_adam"),
@@ -28,7 +28,8 @@ _ALGORITHM: tuple[_Row, ...] = (
     (
         "algo.hidden_sizes",
         "a list: algo.hidden_sizes=[64,64]",
-        "net_arch hidden_size hidden_dim hidden_dims hidden_layers dense_units mlp_layers n_hidden",
+        "net_arch hidden_size hidden_dim hidden_dims hidden_layers dense_units mlp_layers n_hidden"
+        " layers layer_sizes units hidden_units num_units",
     ),
     (
         "algo.hidden_sizes algo.activation",
@@ -39,7 +40,7 @@ _ALGORITHM: tuple[_Row, ...] = (
     (
         "algo.rollout_length algo.n_step",
         "",
-        "n_steps",
+        "n_steps nsteps",
     ),
     (
         "algo.rollout_length",
@@ -85,7 +86,8 @@ _ALGORITHM: tuple[_Row, ...] = (
     (
         "algo.buffer_size",
         "transitions",
-        "replay_size replay_buffer_size buffer_capacity memory_size replay_capacity",
+        "buffer.size replay_size replay_buffer_size buffer_capacity memory_size replay_capacity"
+        " replay_memory replay_memory_size memory",
     ),
     (
         "algo.learning_starts",
@@ -127,6 +129,11 @@ _ALGORITHM: tuple[_Row, ...] = (
         "per episode; by steps: algo.epsilon_steps",
         "eps_decay exploration_decay",
     ),
+    (
+        "algo.epsilon_start",
+        "it falls to algo.epsilon_end within algo.epsilon_steps",
+        "epsilon eps exploration_rate",
+    ),
     ("algo.epsilon_start", "", "exploration_initial_eps start_e eps_start initial_epsilon"),
     ("algo.epsilon_end", "", "exploration_final_eps end_e eps_end final_epsilon eps_min"),
 )
@@ -136,19 +143,25 @@ _RUN: tuple[_Row, ...] = (
         "total_timesteps",
         "env steps, summed over all envs",
         "total_steps timesteps n_timesteps num_timesteps max_steps max_timesteps steps"
-        " total_env_steps total_frames num_frames env_steps nb_steps",
+        " total_env_steps total_frames num_frames frames env_steps nb_steps"
+        " iterations num_iterations n_iterations max_iter",
     ),
     (
         "episodes total_episodes",
         "",
         "num_episodes n_episodes max_episodes nb_episodes",
     ),
+    (
+        "total_episodes",
+        "the budget; of an evaluation: eval.episodes",
+        "episodes",
+    ),
     ("seed", "", "random_seed manual_seed seeds"),
     ("seed", "the same seed gives the same bits", "torch_deterministic deterministic_torch"),
     (
         "device",
         "device=cuda, or device=cpu",
-        "gpu cuda use_cuda use_gpu accelerator device_id no_cuda",
+        "gpu cuda use_cuda use_gpu accelerator device_id devices no_cuda cpu mps",
     ),
     ("threads", "CPU threads of torch", "num_threads n_threads torch_threads"),
     ("compile", "", "torch_compile jit"),
@@ -167,7 +180,7 @@ _RUN: tuple[_Row, ...] = (
     (
         "run_dir",
         "the run's own folder; TensorBoard files lie in it",
-        "tensorboard_log logdir log_dir log_folder save_dir output_dir save_path",
+        "tensorboard_log logdir log_dir log_folder save_dir output_dir save_path output out",
     ),
     ("run_dir", "the run's own folder", "exp_name run_name experiment_name name wandb_run_name"),
     ("log.every", "env steps", "log_interval log_freq log_every print_freq metric_log_every"),
@@ -181,7 +194,8 @@ _RUN: tuple[_Row, ...] = (
     (
         "checkpoint.every",
         "env steps, summed over all envs",
-        "save_freq checkpoint_freq save_interval checkpoint_every save_model_interval",
+        "save_freq checkpoint_freq save_interval checkpoint_every save_model_interval save_every"
+        " save_steps",
     ),
     ("checkpoint.every", "checkpoints are written by default", "save_model save save_models"),
     (
@@ -192,14 +206,14 @@ _RUN: tuple[_Row, ...] = (
     (
         "video video.episodes",
         "videos of evaluation episodes are written by default",
-        "capture_video save_video record_video render render_mode enable_rendering",
+        "capture_video save_video record_video video record render render_mode enable_rendering",
     ),
     ("video.every", "env steps", "video_freq video_interval video_trigger"),
     ("jobs", "runs of a sweep at the same time", "n_jobs num_jobs max_concurrent"),
     (
         "workers",
         "processes that step the envs; 0: none",
-        "num_workers n_workers vec_env vec_env_type vec_env_cls vec_env_class sync_env subproc",
+        "num_workers n_workers n_cpu n_cpus num_cpu num_cpus vec_env vec_env_type vec_env_cls vec_env_class sync_env subproc",
     ),
     ("stop.eval_return", "", "reward_threshold target_reward solved_at stop_reward"),
     ("callbacks", "callbacks.<name>.<setting>=<value>", "callback"),
@@ -265,20 +279,28 @@ def answer(name: str, known: Iterable[str]) -> str | None:
 
 def say(name: str, ours: str, more: str = "") -> str:
     """The answer for an error message: our key, what differs, and anything else to know about it."""
-    notes = "; ".join(text for text in (OTHER_NAMES[_leaf(name)].note, more) if text)
+    notes = "; ".join(text for text in (note_of(name), more) if text)
     return f"did you mean {ours}?{f' ({notes})' if notes else ''}"
 
 
 def ours_of(name: str) -> tuple[str, ...]:
     """Our keys for a name of another program, by preference; none: it is not in the table."""
-    other = OTHER_NAMES.get(_leaf(name))
+    other = _found(name)
     return other.ours if other else ()
+
+
+def note_of(name: str) -> str:
+    """What differs in meaning or form; empty: nothing, or the name is not in the table."""
+    other = _found(name)
+    return other.note if other else ""
+
+
+def _found(name: str) -> OtherName | None:
+    """The row of a name: as a whole, or without its groups."""
+    plain = plain_name(name)
+    return OTHER_NAMES.get(plain) or OTHER_NAMES.get(plain.rpartition(".")[2])
 
 
 def plain_name(name: str) -> str:
     """A name in lower case with underscores in place of hyphens."""
     return name.lower().replace("-", "_")
-
-
-def _leaf(name: str) -> str:
-    return plain_name(name).rpartition(".")[2]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,6 +25,9 @@ REWARD_LIMIT = 1e32
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 SQUARE_LIMIT = FLOAT32_MAX**2
+
+# a sum of squares that overflows is no fault: the values are then looked at one by one
+warnings.filterwarnings("ignore", "overflow", RuntimeWarning, re.escape(__name__))
 
 Locate = Callable[[int, np.ndarray | None], str]
 """(env index, its action or None at a reset) -> where the value came from, for the error message."""

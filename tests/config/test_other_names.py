@@ -54,6 +54,14 @@ def test_names_of_the_field_lead_to_a_key():
         ("dqn", "algo.exploration_fraction", "env steps, not a fraction of the budget"),
         ("dqn", "total-timesteps", "did you mean total_timesteps?"),
         ("dqn", "algo.double_q", "this is now algo.bootstrap=double"),
+        ("dqn", "buffer.size", "did you mean algo.buffer_size?"),
+        (
+            "ppo",
+            "episodes",
+            "did you mean total_episodes? (the budget; of an evaluation: eval.episodes)",
+        ),
+        ("dqn", "save_every", "did you mean checkpoint.every?"),
+        ("ppo", "dry_run", "rl-train --cfg job shows the configuration and runs nothing"),
         ("dqn", "eval.qqq", "keys of eval: every, every_episodes, episodes, seed, greedy"),
     ],
 )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -54,3 +57,12 @@ def test_non_finite_value_raises_with_env_and_step(num_envs, value, at):
     assert f" {value}" in caught.value.what
     assert caught.value.what.endswith(f"of {value}" if at == "reward" else f"at {at}")
     assert caught.value.where == f"env={num_envs - 1}, step 2 of its episode, action=0"
+
+
+def test_large_finite_values_cost_no_warning():
+    """A process of its own: pytest has other filters of warnings."""
+    code = "import numpy as np; from rl_cli.envs.finite_checks import is_finite; "
+    code += "assert is_finite(np.full(4, 1.8e19, np.float32)); assert np.float32(3e38) * 2 > 0"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    (line, *_) = done.stderr.splitlines()  # of other code's overflow
+    assert "overflow encountered in scalar multiply" in line
