@@ -23,9 +23,6 @@ SUFFIXES = {
 }
 NOT_OURS = (
     "tests/golden/",
-    "docs/performance.md",
-    "rl_cli/collectors/",
-    "tests/collectors/",
     "rl_cli/report/assets/uPlot",
     "tests/test_words.py",
 )

@@ -79,7 +79,7 @@ class NativeEnvCollector(NativeCollector):
     """Many steps of classic envs per call of C.
 
     Args:
-        algo, envs: fulfil `supports`.
+        algo, envs: those that `supports` accepts.
         spec: `algo.native_spec()`.
         library: of `load`.
         budget: env steps of the whole run.

@@ -58,7 +58,7 @@ class NativeWindow:
     """The window of a replay buffer, for C.
 
     Args:
-        buffer: fulfils `supports` and has a `Lookahead`.
+        buffer: one that `supports` accepts, with a `Lookahead`.
 
     """
 

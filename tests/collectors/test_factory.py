@@ -63,7 +63,7 @@ def test_missing_c_library_gets_the_eager_collector(monkeypatch, error):
     [(name, part) for name in ("dqn", "ppo") for part in ("buffer", "learner", "net")],
 )
 def test_subclass_of_a_part_gets_the_eager_collector(name, part):
-    """It may store, update or act otherwise than the class that C stands in for."""
+    """It may store, update or act otherwise than the class whose work C does."""
     loop = Loop(name, "CartPole-v1", False)
     assert made_for(loop) is NativeEnvCollector
     own = getattr(loop.algo, part)
