@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from rl_cli.api.isolation import isolated
 from rl_cli.api.words import words_of
 from rl_cli.core.processes import in_main_thread
 from rl_cli.core.start_folder import absolute
+from rl_cli.storage import run_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,6 +37,7 @@ class TrainedRun:
         seconds: of training, in this call.
         eval_return: mean return of the last evaluation; None: interrupted.
         exit_code: of `rl-train` for this run.
+        env: its id, wrappers and arguments, as this process gave them: `load` need not be told them again.
 
     """
 
@@ -46,6 +48,7 @@ class TrainedRun:
     seconds: float
     eval_return: float | None
     exit_code: int
+    env: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
 
     @property
     def returns(self) -> np.ndarray:
@@ -60,7 +63,7 @@ class TrainedRun:
         """The policy of a checkpoint: "best", "latest" or a step."""
         from rl_cli.api.evaluation import load
 
-        return load(self.folder, checkpoint)
+        return load(self.folder, checkpoint, env=self.env)
 
 
 def train(words: Iterable[str] | str = (), /, **keys: Any) -> TrainedRun:
@@ -86,6 +89,7 @@ def train(words: Iterable[str] | str = (), /, **keys: Any) -> TrainedRun:
 
         outcome = train_one(typed)
         folder = absolute(Path(outcome.run_dir))
+        env = run_folder.read_config(folder).get("env", {})
     _pass_on_signal(outcome)
     return TrainedRun(
         folder,
@@ -95,6 +99,7 @@ def train(words: Iterable[str] | str = (), /, **keys: Any) -> TrainedRun:
         outcome.seconds,
         outcome.eval_return,
         outcome.exit_code,
+        {name: env[name] for name in ("id", "wrappers", "kwargs") if name in env},
     )
 
 

@@ -184,6 +184,15 @@ def test_bad_input_raises_prints_nothing_and_starts_nothing(here, capfd, words, 
     assert list(here.iterdir()) == []
 
 
+def test_trained_run_is_loaded_without_naming_its_code_again(here, tiny):
+    words = [*WORDS, *tiny, "total_timesteps=120", "eval.every=0", "eval.episodes=1"]
+    words += ["env.wrappers=[gymnasium.wrappers:TimeAwareObservation]"]
+    run = rl_cli.train(words, run_dir="run")
+    assert run.load("latest").observation_space.shape == (5,)
+    with pytest.raises(rl_cli.BadInput, match="names code"):
+        rl_cli.load(run.folder)
+
+
 def test_failure_of_a_run_raises(here, tiny):
     class Breaks(gym.Env):
         observation_space = gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
