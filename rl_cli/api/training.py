@@ -37,7 +37,7 @@ class TrainedRun:
         seconds: of training, in this call.
         eval_return: mean return of the last evaluation; None: interrupted.
         exit_code: of `rl-train` for this run.
-        env: its id, wrappers and arguments, as this process gave them: `load` need not be told them again.
+        env: its id, wrappers and arguments, as this process gave them; `load` uses them.
 
     """
 
