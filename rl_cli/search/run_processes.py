@@ -32,6 +32,9 @@ class RunProcesses:
         self.running: dict[int, Output] = {}
         self.signals: list[int] = []
         self.sent = 0  # of the signals
+        self.asked: set[int] = (
+            set()
+        )  # runs to end; a second signal would end them without a checkpoint
         self.stack = contextlib.ExitStack()
 
     def __enter__(self) -> RunProcesses:
@@ -80,7 +83,9 @@ class RunProcesses:
         for signum in self.signals[self.sent :]:
             self.sent += 1
             for number in self.running:
-                self.executor.send(number, signum)
+                if self.sent > 1 or number not in self.asked:  # the user's second one is meant so
+                    self.executor.send(number, signum)
+                self.asked.add(number)
         ended = {end.number: end for end in self.executor.wait(seconds)}
         for number in ended:
             lines = self.running.pop(number).finish()
@@ -89,7 +94,8 @@ class RunProcesses:
 
     def stop(self, number: int) -> None:
         """Signal a run to save a checkpoint and end."""
-        if self.executor is not None and number in self.running:
+        if self.executor is not None and number in self.running and number not in self.asked:
+            self.asked.add(number)
             self.executor.send(number, signal.SIGTERM)
 
     def _end(self) -> None:

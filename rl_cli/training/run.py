@@ -130,8 +130,9 @@ class Experiment:
             self.monitor.note(f"the run is not bit-exact: {'; '.join(exactness.earlier)}")
         if exactness.now:
             self._note_inexact()
-        if changes:
-            self.monitor.note(f"since the start before: {'; '.join(changes)}")
+        said = "; ".join(exactness.now.values())  # the conditions, which hold some versions
+        if others := [words for words in changes if words not in said]:
+            self.monitor.note(f"since the start before: {'; '.join(others)}")
         if self.repeats and (words := doubts(self.repeats, self.provenance.starts)):
             self.monitor.note(
                 f"may not have the bits of {relative(self.repeats)}: {'; '.join(words)}"

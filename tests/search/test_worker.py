@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -227,3 +229,19 @@ def test_steps_to_the_threshold_are_minimized(search):
         n = trial.keys["algo.n_step"]
         assert trial.values == [100.0 if n > 3 else 200.0 if n > 1 else 600.0]
     assert record.trials[record.winner].keys["algo.n_step"] > 3
+
+
+def test_each_run_gets_one_signal_to_end_and_the_users_second_one():
+    """A second signal ends a run without a checkpoint."""
+    sent = []
+    executor = SimpleNamespace(send=lambda *words: sent.append(words), wait=lambda seconds: [])
+    runs = RunProcesses(lambda: executor)
+    runs.executor, runs.running = executor, dict.fromkeys([0, 1])
+    runs.stop(0)  # pruned
+    runs.signals = [signal.SIGHUP]
+    runs.poll()
+    runs.stop(1)
+    assert sent == [(0, signal.SIGTERM), (1, signal.SIGHUP)]
+    runs.signals.append(signal.SIGINT)
+    runs.poll()
+    assert sent[2:] == [(0, signal.SIGINT), (1, signal.SIGINT)]
