@@ -19,6 +19,7 @@ def imports(monkeypatch):
     monkeypatch.setattr(ending, "end_in_time", lambda code: None)
     monkeypatch.setattr("sys.argv", ["rl-train"])
     before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it
 
     class Importing(ModuleType):
         """A module whose import is in progress when `run` is looked up."""
