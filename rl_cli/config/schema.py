@@ -172,9 +172,10 @@ def _message(error: Mapping[str, Any], name: str, doc: Key | None) -> str:
         return f"{name} must have {text.partition(' should have ')[2]}"
     if doc is not None and doc.type == "mapping":
         return f"{name} must be " + ("a mapping" if error["type"] == "dict_type" else ENV_VALUE)
+    is_list = error["type"] in ("list_type", "tuple_type")  # not one of its values
     if (
         doc is not None
-        and ("|" in doc.type or doc.type[0] == "[")
+        and (is_list or "|" in doc.type)
         and "ctx" not in error
         and "finite" not in text
     ):
