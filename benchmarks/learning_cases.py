@@ -61,7 +61,7 @@ CASES = {
     "rainbow_lunarlander": Case("rainbow", "lunarlander", 200.0, OWN),
     "ppo_cartpole": Case("ppo", "cartpole", 500.0, ZOO),
     "ppo_mountaincar": Case("ppo", "mountaincar", -105.0, OWN, looks=1),
-    "ppo_acrobot": Case("ppo", "acrobot", -73.51, ZOO),
+    "ppo_acrobot": Case("ppo", "acrobot", -73.51, ZOO, looks=1),
     "ppo_lunarlander": Case("ppo", "lunarlander", 270.0, OWN),
     "ppo_lunarlander_continuous": Case("ppo", "lunarlander_continuous", 270.86, ZOO),
     "ppo_pendulum": Case("ppo", "pendulum", -160.0, ZOO),
