@@ -2,13 +2,14 @@
 
     python benchmarks/notebooks.py                              every preset, five seeds, two runs at a time
     python benchmarks/notebooks.py --preset cartpole_reinforce --seeds 3 --jobs 4
+    python benchmarks/notebooks.py --defaults                   the defaults only, beside the recorded presets
     python benchmarks/notebooks.py --quick                      a few episodes of each, to test the script
 
 Each preset is a sweep in runs/notebooks/<preset>; the same command again runs only the missing jobs. The table
 has the mean of the last 100 training episodes and of 100 greedy episodes, over seeds, with the 95 % interval
 of Student's t. Presets are evaluated with their last weights, as in the notebooks, defaults with their best
 checkpoint, as rl-eval does. Writes benchmarks/notebooks.json and the table in docs/notebooks.md, if that has
-the marks for it; with any option it only prints the table.
+the marks for it; with fewer presets or seeds, or with --quick, it only prints the table.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import platform
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -168,11 +170,18 @@ def table(results: dict[str, list[dict[str, Any]]], cases: list[Case], seeds: in
     return "\n".join(lines)
 
 
-def collect(cases: list[Case], options: Options) -> dict[str, list[dict[str, Any]]]:
-    """Rows by name of the preset and by arguments of the counterpart; each counterpart is measured once."""
+def collect(
+    cases: list[Case], options: Options, recorded: Mapping[str, list[dict[str, Any]]]
+) -> dict[str, list[dict[str, Any]]]:
+    """Rows by name of the preset and by arguments of the counterpart; each counterpart is measured once.
+
+    Presets that have rows in `recorded` are not run.
+    """
     results: dict[str, list[dict[str, Any]]] = {}
     for case in cases:
-        if not (REPO / "conf/experiment" / f"{case.preset}.yaml").exists():
+        if case.preset in recorded:
+            results[case.preset] = recorded[case.preset]
+        elif not (REPO / "conf/experiment" / f"{case.preset}.yaml").exists():
             print(f"experiment={case.preset} does not exist", file=sys.stderr)
             results[case.preset] = []
         else:
@@ -205,13 +214,15 @@ def main() -> None:
         "--seeds", type=int, default=5, help="number of seeds, from 400 on; of defaults from 405 on"
     )
     parser.add_argument("--jobs", type=int, default=2, help="concurrent runs")
+    parser.add_argument("--defaults", action="store_true", help="take the presets as recorded")
     parser.add_argument("--quick", action="store_true", help="a few episodes, two seeds")
     args = parser.parse_args()
     count = 2 if args.quick else args.seeds
     seeds = list(range(FIRST_SEED, FIRST_SEED + count))
     folder = RUNS / "quick" if args.quick else RUNS
     cases = [case for case in CASES if case.preset in args.preset]
-    results = collect(cases, Options(seeds, args.jobs, args.quick, folder))
+    recorded = json.loads(RECORD.read_text())["results"] if args.defaults else {}
+    results = collect(cases, Options(seeds, args.jobs, args.quick, folder), recorded)
     text = table(results, cases, count)
     print(text)
     if not args.quick and cases == list(CASES) and args.seeds == 5:

@@ -117,6 +117,21 @@ def test_table_compares_presets_with_their_counterparts(bench):
     assert second == f"| 004 | `experiment=q` | - | {missing} | {missing} | - | - | - | - |"
 
 
+def test_recorded_presets_are_not_run_and_their_counterparts_are(bench, options, monkeypatch):
+    ran = []
+
+    def measure(name, words, which, options):
+        ran.append((words, which, options.seeds))
+        return [{"evaluation": 1.0}]
+
+    monkeypatch.setattr(bench, "measure", measure)
+    case = next(case for case in bench.CASES if case.preset == "cartpole_sarsa")
+    recorded = [{"evaluation": 2.0}]
+    results = bench.collect([case], options, {case.preset: recorded})
+    assert results == {case.preset: recorded, case.counterpart: [{"evaluation": 1.0}]}
+    assert ran == [(case.counterpart, "best", [405, 406])]
+
+
 def test_publish_replaces_only_the_table_of_the_page(bench, tmp_path, monkeypatch):
     page, kept = tmp_path / "page.md", tmp_path / "record.json"
     page.write_text("before\n<!-- table -->\nold\n<!-- end -->\nafter\n")
@@ -140,7 +155,7 @@ def test_each_notebook_preset_is_a_case_and_each_counterpart_composes(bench):
 def test_quick_benchmark_of_one_preset(bench, tmp_path):
     case = next(case for case in bench.CASES if case.preset == "cartpole_reinforce")
     quick = bench.Options([400], 1, True, tmp_path)
-    results = bench.collect([case], quick)
+    results = bench.collect([case], quick, {})
     assert {name: len(rows) for name, rows in results.items()} == {
         case.preset: 1,
         case.counterpart: 1,
