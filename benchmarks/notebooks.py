@@ -2,7 +2,7 @@
 
     python benchmarks/notebooks.py                              every preset, five seeds, two runs at a time
     python benchmarks/notebooks.py --preset cartpole_reinforce --seeds 3 --jobs 4
-    python benchmarks/notebooks.py --defaults                   the defaults only, beside the recorded presets
+    python benchmarks/notebooks.py --defaults                   the defaults only; presets as recorded
     python benchmarks/notebooks.py --quick                      a few episodes of each, to test the script
 
 Each preset is a sweep in runs/notebooks/<preset>; the same command again runs only the missing jobs. The table
