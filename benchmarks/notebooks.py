@@ -140,8 +140,9 @@ def cell(values: list[float], target: int) -> str:
     if len(found) < 2:
         text = f"{found[0]:.1f}" if len(found) else "-"
     else:
-        error = stats.sem(found)  # Student's t: exact for few normal values
-        low, high = stats.t.interval(0.95, len(found) - 1, found.mean(), error)
+        # Student's t: exact for few normal values. Not stats.t.interval: nan if all are equal.
+        error = stats.sem(found) * stats.t.ppf(0.975, len(found) - 1)
+        low, high = found.mean() - error, found.mean() + error
         text = f"{found.mean():.1f} [{low:.1f}, {high:.1f}]"
     return text if len(found) == target else f"{text} ({len(found)} of {target} runs)"
 

@@ -100,6 +100,7 @@ def test_measure_runs_one_sweep_and_sorts_rows_by_seed(bench, options, tmp_path,
 
 def test_cell_contains_mean_interval_and_missing_runs(bench):
     assert bench.cell([1.0, 2.0, 6.0], 3) == "3.0 [-3.6, 9.6]"  # 3 ± 4.303 * 2.6458 / sqrt(3)
+    assert bench.cell([500.0, 500.0], 2) == "500.0 [500.0, 500.0]"
     assert bench.cell([1.0, 2.0], 3).endswith("(2 of 3 runs)")
     assert bench.cell([4.0], 1) == "4.0"
     assert bench.cell([], 2) == "- (0 of 2 runs)"
