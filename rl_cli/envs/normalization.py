@@ -137,10 +137,20 @@ class VectorPartNormalizer(ObservationNormalizer):
 
 
 class RewardNormalizer:
-    """Divides rewards by the running std of the discounted return; the mean is not subtracted."""
+    """Divides rewards by the running std of the discounted return; the mean is not subtracted.
 
-    def __init__(self, num_envs: int, gamma: float, clip: float) -> None:
-        self.moments, self.gamma, self.clip = RunningMoments(()), gamma, clip
+    Args:
+        num_envs: number of envs, each with a discounted return of its own.
+        gamma: discount.
+        clip: bound of normalized rewards.
+        moments: of the discounted returns, shared with another normalizer; None: new ones.
+
+    """
+
+    def __init__(
+        self, num_envs: int, gamma: float, clip: float, moments: RunningMoments | None = None
+    ) -> None:
+        self.moments, self.gamma, self.clip = moments or RunningMoments(()), gamma, clip
         self.returns = np.zeros(num_envs)
 
     def __call__(self, reward: np.ndarray, done: np.ndarray) -> np.ndarray:
@@ -163,6 +173,15 @@ class RewardNormalizer:
         moments.set_moments(np.array(mean), np.array(variance), moments.count + 1)
         self.returns[0] = 0.0 if done else total
         return np.array([_scaled(reward, variance, self.clip)], np.float32)
+
+    def recorded(self, reward: np.ndarray, done: np.ndarray) -> np.ndarray:
+        """Raw rewards (R,) and episode ends (R,) of R steps of one env -> scaled rewards (R,) float32.
+
+        The statistics include them, as if the env had just made these steps.
+        """
+        one = RewardNormalizer(1, self.gamma, self.clip, self.moments)
+        rows = (slice(i, i + 1) for i in range(len(reward)))
+        return np.concatenate([one(reward[row], done[row]) for row in rows])
 
     def state_dict(self) -> State:
         return {"moments": self.moments.state_dict(), "returns": self.returns}

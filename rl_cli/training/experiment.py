@@ -84,8 +84,9 @@ def _train(
     if earlier is not None:  # an env may change the current folder
         earlier = start_folder.absolute(earlier)
     with contextlib.ExitStack() as stack, _envs_of(cfg) as (envs, evaluator):
-        prefilled = resume.has_checkpoint(earlier)
-        prefill = None if prefilled else read_prefill(cfg.algo, cfg.env, envs.spec)
+        prefill = None
+        if not resume.has_checkpoint(earlier):
+            prefill = read_prefill(cfg.algo, cfg.env, envs.spec, envs.reward_normalizer)
         require_memory(cfg.algo, envs.spec)
         kept = process_settings(processors.number_of(cfg.threads), cfg.seed)
         settings = stack.enter_context(kept)

@@ -186,3 +186,19 @@ def test_scalar_reward_path_equals_numpy():
         assert quick(reward, done).tobytes() == expected.tobytes()
         assert float(quick.moments.variance) == float(moments.variance)
         assert quick.returns.tolist() == running.tolist()
+
+
+def test_recorded_rewards_are_normalized_as_those_of_one_env_and_included_in_the_statistics():
+    """Rewards 3 and 1, then an end, then 2; gamma 0.5: discounted returns 3, 2.5 and 2."""
+    rewards = np.array([3.0, 1.0, 2.0], np.float32)
+    normalizer = RewardNormalizer(2, 0.5, 10.0)
+    scaled = normalizer.recorded(rewards, np.array([False, True, False]))
+    moments, stds = RunningMoments(()), []
+    for value in (3.0, 2.5, 2.0):
+        moments.update(np.array([value]))
+        stds.append(np.sqrt(moments.variance + 1e-8))
+    assert stds[0] == pytest.approx(2.75**0.5)  # as in test_moments_of_one_row
+    np.testing.assert_allclose(scaled, rewards / stds, rtol=1e-6)
+    assert scaled.dtype == np.float32
+    assert (normalizer.moments.mean, normalizer.moments.count) == (pytest.approx(7.5 / 4), 4)
+    assert normalizer.returns.tolist() == [0.0, 0.0]  # of the current episodes
