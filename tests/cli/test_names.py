@@ -57,7 +57,7 @@ def test_env_group_that_extends_another_has_its_id_and_its_own_label(tmp_path):
         (
             "env=LunarLanderContinuous-v3 algo=ppo",
             "env=lunarlander_continuous algo=ppo",
-            "published",
+            "ppo_lunarlander_continuous)",
         ),
         ("env=ALE/Pong-v5", "env=pong", "dqn_pong"),
         ("env=PongNoFrameskip-v4", "env=pong_noframeskip", "dqn_pong_noframeskip"),
