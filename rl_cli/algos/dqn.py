@@ -84,7 +84,7 @@ class DQN(Algorithm[DQNConfig]):
         )
         return QNetwork(
             spec, cfg.hidden_sizes, cfg.activation, returns,
-            cfg.dueling, cfg.noisy, cfg.encoder_choice,
+            cfg.dueling, cfg.noisy, cfg.encoder_choice, cfg.layer_norm,
         )  # fmt: skip
 
     @classmethod

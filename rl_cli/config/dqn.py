@@ -52,6 +52,7 @@ class DQNConfig(EncoderConfig):
     )
     n_step: Int = Field(ge=1, le=1_000, description="rewards summed before the bootstrap value")
     dueling: bool = Field(description="dueling network: separate value and advantage streams")
+    layer_norm: bool = Field(description="layer normalization before each hidden activation")
     noisy: bool = Field(description="noisy layers: learned noise on the weights for exploration")
     distributional: Literal["none", "c51", "qr"] = Field(
         description="predict the mean return, a categorical distribution or quantiles"
@@ -181,6 +182,7 @@ class DQNConfig(EncoderConfig):
             (self.distributional != "c51", ("v_min", "v_max"), ("distributional",)),
             (self.distributional == "c51", ("loss",), ("distributional",)),
             (self.target_update_every == 0, ("tau",), ("target_update_every",)),
+            (not self.hidden_sizes, ("layer_norm",), ("hidden_sizes",)),
             (
                 self.epsilon_factor is not None,
                 ("epsilon_steps", "epsilon_decay"),

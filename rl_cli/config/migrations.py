@@ -63,6 +63,7 @@ ALGOS: dict[str, Values] = {
         "sort_every": 0,
         "epsilon_factor": None,
         "average_decay": None,
+        "layer_norm": False,
     },
     "ppo": {
         **ENCODER,

@@ -112,6 +112,7 @@ _ALGORITHM: tuple[_Row, ...] = (
     ),
     ("algo.tau", "weight of the online network in an update", "polyak soft_update target_tau"),
     ("algo.bootstrap", "algo.bootstrap=double", "double double_dqn use_double ddqn"),
+    ("algo.layer_norm", "", "layernorm use_layer_norm use_layernorm norm_type"),
     ("algo.dueling", "", "dueling_dqn use_dueling"),
     ("algo.noisy", "", "noisy_net noisy_nets noisynet"),
     ("algo.n_step", "", "multi_step n_step_returns num_n_step"),

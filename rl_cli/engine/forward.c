@@ -4,7 +4,8 @@
 #include <stdint.h>
 
 typedef struct {
-    int rows, layers, tanh; /* tanh: the activation between layers, else ReLU */
+    int rows, layers;
+    int tanh, layer_norm;   /* between layers: tanh or ReLU, of normalized rows or of the rows */
     const int *sizes;       /* layers + 1 */
     const float *const *weights, *const *biases; /* (out, in), (out) of each layer */
     const float *x;         /* (rows, sizes[0]) */
@@ -64,12 +65,28 @@ static void activate(int size, int tanh, float *restrict y) {
     }
 }
 
+/* Activation.in_numpy of activation.py: each row less its mean, over its standard deviation. */
+static void normalize(int rows, int size, float *restrict y) {
+    for (int r = 0; r < rows; r++, y += size) {
+        float mean = 0.0f, variance = 0.0f;
+#pragma omp simd reduction(+ : mean)
+        for (int i = 0; i < size; i++) mean += y[i];
+        mean /= size;
+#pragma omp simd reduction(+ : variance)
+        for (int i = 0; i < size; i++) y[i] -= mean, variance += y[i] * y[i];
+        float scale = 1.0f / sqrtf(variance / size + 1e-5f);
+#pragma omp simd
+        for (int i = 0; i < size; i++) y[i] *= scale;
+    }
+}
+
 void forward(const Network *net) {
     const float *x = net->x;
     for (int l = 0; l < net->layers; l++) {
         int hidden = l < net->layers - 1, outputs = net->sizes[l + 1];
         float *y = hidden ? net->hidden[l % 2] : net->out;
         linear(net->rows, net->sizes[l], outputs, net->weights[l], net->biases[l], x, y);
+        if (hidden && net->layer_norm) normalize(net->rows, outputs, y);
         if (hidden) activate(net->rows * outputs, net->tanh, y);
         x = y;
     }

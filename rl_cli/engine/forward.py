@@ -27,6 +27,7 @@ class Network(ctypes.Structure):
         ("rows", ctypes.c_int),
         ("layers", ctypes.c_int),
         ("tanh", ctypes.c_int),
+        ("layer_norm", ctypes.c_int),
         ("sizes", ctypes.POINTER(ctypes.c_int)),
         ("weights", ctypes.POINTER(Floats)),
         ("biases", ctypes.POINTER(Floats)),
@@ -57,7 +58,8 @@ class NetworkForward:
         self.network = Network(
             rows,
             count,
-            net.tanh,
+            net.activation.tanh,
+            net.activation.layer_norm,
             (ctypes.c_int * (count + 1))(*net.sizes),
             (Floats * count)(*(_pointer(arrays[name]) for name in weights)),
             (Floats * count)(*(_pointer(arrays[name]) for name in biases)),

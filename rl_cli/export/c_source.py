@@ -10,6 +10,7 @@ import numpy as np
 
 from rl_cli.core.errors import BadInput
 from rl_cli.export.graph import Graph, Value
+from rl_cli.models.activation import EPSILON
 
 TYPES = {
     "float32": "float",
@@ -91,6 +92,18 @@ def _elementwise(pattern: str) -> Callable[[Graph, int, Value], Iterator[str]]:
         yield "}"
 
     return lines
+
+
+def _layer_norm(graph: Graph, i: int, value: Value) -> Iterator[str]:
+    (size,), x = value.shape, f"v{value.inputs[0]}"
+    yield "{"
+    yield "  float mean = 0.0f, variance = 0.0f;"
+    yield f"  for (int k = 0; k < {size}; ++k) mean += {x}[k];"
+    yield f"  mean /= {size}.0f;"
+    yield f"  for (int k = 0; k < {size}; ++k) variance += ({x}[k] - mean) * ({x}[k] - mean);"
+    yield f"  const float scale = sqrtf(variance / {size}.0f + {EPSILON}f);"
+    yield f"  for (int k = 0; k < {size}; ++k) v{i}[k] = ({x}[k] - mean) / scale;"
+    yield "}"
 
 
 def _linear(graph: Graph, i: int, value: Value) -> Iterator[str]:
@@ -206,6 +219,7 @@ LOOPS: dict[str, Callable[[Graph, int, Value], Iterator[str]]] = {
     "round": _elementwise("rint{f}(x)"),
     "relu": _elementwise("x > 0 ? x : 0"),
     "tanh": _elementwise("tanh{f}(x)"),
+    "layer_norm": _layer_norm,
     "linear": _linear,
     "conv": _conv,
     "max_pool": _max_pool,

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rl_cli.models.activation import EPSILON
+
 
 class Value(NamedTuple):
     """One value of a graph, and how it is computed from earlier ones."""
@@ -76,6 +78,11 @@ class Graph:
         """`relu`, `tanh` or `round` (half to even)."""
         value = self.values[x]
         return self._add(Value(op, (x,), value.shape, value.dtype))
+
+    def layer_norm(self, x: int) -> int:
+        """A vector less its mean, over its standard deviation; see `models.activation`."""
+        value = self.values[x]
+        return self._add(Value("layer_norm", (x,), value.shape, value.dtype))
 
     def linear(self, x: int, weight: np.ndarray, bias: np.ndarray) -> int:
         """(inputs,) -> (outputs,)."""
@@ -192,6 +199,12 @@ def _max_pool(value: Value, x: np.ndarray) -> np.ndarray:
     return largest
 
 
+def _layer_norm(value: Value, x: np.ndarray) -> np.ndarray:
+    centered = x - x.mean(-1, keepdims=True)
+    scale: np.ndarray = np.sqrt(np.square(centered).mean(-1, keepdims=True) + np.float32(EPSILON))
+    return centered / scale
+
+
 def _dueling(value: Value, state: np.ndarray, advantage: np.ndarray) -> np.ndarray:
     advantage = advantage.reshape(-1, *value.numbers)
     centered = advantage - advantage.mean(1, keepdims=True)
@@ -218,6 +231,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "round": lambda value, x: np.rint(x),
     "relu": lambda value, x: np.maximum(x, 0),
     "tanh": lambda value, x: np.tanh(x),
+    "layer_norm": _layer_norm,
     "linear": lambda value, x: x.dot(value.arrays[0].T) + value.arrays[1],
     "conv": _conv,
     "max_pool": _max_pool,

@@ -18,6 +18,7 @@ from rl_cli.export.actions import ActionPath
 from rl_cli.export.graph import Graph
 from rl_cli.models import return_distributions as returns_of
 from rl_cli.models.action_distributions import Categorical
+from rl_cli.models.activation import Activation
 from rl_cli.models.encoders import MultiInput
 from rl_cli.models.gaussians import GSDE, FixedGaussian, Gaussian, StateDependentGaussian
 from rl_cli.models.image_encoders import (
@@ -206,16 +207,21 @@ def _head(graph: Graph, head: object, arrays: Arrays, x: int) -> int:
         for i, (weight, bias) in enumerate(head.layers):
             x = graph.linear(x, arrays[weight], arrays[bias])
             if i < len(head.layers) - 1:
-                x = graph.elementwise("tanh" if head.tanh else "relu", x)
+                x = _activated(graph, head.activation, x)
         return x
     if type(head) is Dueling:
         if head.trunk is not None:
-            x = _head(graph, head.trunk, arrays, x)
-            x = graph.elementwise("tanh" if head.tanh else "relu", x)
+            x = _activated(graph, head.activation, _head(graph, head.trunk, arrays, x))
         value = _head(graph, head.value, arrays, x)
         advantage = _head(graph, head.advantage, arrays, x)
         return graph.dueling(value, advantage, head.actions, head.atoms)
     raise _unsupported(head)
+
+
+def _activated(graph: Graph, activation: Activation, x: int) -> int:
+    if activation.layer_norm:
+        x = graph.layer_norm(x)
+    return graph.elementwise("tanh" if activation.tanh else "relu", x)
 
 
 def _expected(graph: Graph, returns: object, out: int) -> int:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from rl_cli.core.types import Arrays, Params
+from rl_cli.models.activation import Activation
 
 ORTHOGONAL_HIDDEN_GAIN = 2**0.5
 
@@ -53,13 +54,19 @@ class MLP:
     """Fully connected layers with an activation between them; the last layer is linear."""
 
     def __init__(
-        self, name: str, inputs: int, hidden_sizes: tuple[int, ...], outputs: int, activation: str
+        self,
+        name: str,
+        inputs: int,
+        hidden_sizes: tuple[int, ...],
+        outputs: int,
+        activation: str,
+        layer_norm: bool = False,
     ) -> None:
         self.sizes = (inputs, *hidden_sizes, outputs)
         self.layers = [
             (f"{name}.{i}.weight", f"{name}.{i}.bias") for i in range(len(hidden_sizes) + 1)
         ]
-        self.tanh = activation == "tanh"
+        self.activation = Activation(activation, layer_norm)
 
     @property
     def size(self) -> int:
@@ -95,7 +102,7 @@ class MLP:
 
     def hidden(self, params: Params, x: torch.Tensor) -> torch.Tensor:
         """Activations of the last hidden layer. (B, inputs) -> (B, F)."""
-        return active_layers(self.layers[:-1], self.tanh, params, x)
+        return active_layers(self.layers[:-1], self.activation, params, x)
 
     def in_numpy(self, arrays: Arrays, x: np.ndarray) -> np.ndarray:
         """Forward pass in NumPy. (B, inputs) -> (B, outputs)."""
@@ -103,8 +110,7 @@ class MLP:
             return self._row_in_numpy(arrays, x[0])[None]
         *hidden, (weight, bias) = self.layers
         for w, b in hidden:
-            x = x.dot(arrays[w].T) + arrays[b]
-            x = np.tanh(x) if self.tanh else np.maximum(x, 0.0)
+            x = self.activation.in_numpy(x.dot(arrays[w].T) + arrays[b])
         return x.dot(arrays[weight].T) + arrays[bias]  # type: ignore[no-any-return]
 
     def _row_in_numpy(self, arrays: Arrays, x: np.ndarray) -> np.ndarray:
@@ -113,10 +119,7 @@ class MLP:
         for w, b in hidden:
             x = arrays[w].dot(x)
             x += arrays[b]
-            if self.tanh:
-                np.tanh(x, out=x)
-            else:
-                np.maximum(x, 0.0, out=x)
+            x = self.activation.in_numpy(x)
         return arrays[weight].dot(x) + arrays[bias]  # type: ignore[no-any-return]
 
 
@@ -131,8 +134,7 @@ class LatentMLP(MLP):
     def in_numpy(self, arrays: Arrays, x: np.ndarray) -> np.ndarray:
         *hidden, (weight, bias) = self.layers
         for w, b in hidden:
-            x = x.dot(arrays[w].T) + arrays[b]
-            x = np.tanh(x) if self.tanh else np.maximum(x, 0.0)
+            x = self.activation.in_numpy(x.dot(arrays[w].T) + arrays[b])
         return np.concatenate([x.dot(arrays[weight].T) + arrays[bias], x], -1)
 
 
@@ -168,7 +170,7 @@ class Trunk:
         self.encoder, self.features = encoder, hidden_sizes[-1]
         self.sizes = (encoder.features, *hidden_sizes)
         self.layers = [(f"shared.{i}.weight", f"shared.{i}.bias") for i in range(len(hidden_sizes))]
-        self.tanh = activation == "tanh"
+        self.activation = Activation(activation)
 
     @property
     def size(self) -> int:
@@ -185,7 +187,7 @@ class Trunk:
         return params
 
     def __call__(self, params: Params, obs: torch.Tensor) -> torch.Tensor:
-        return active_layers(self.layers, self.tanh, params, self.encoder(params, obs))
+        return active_layers(self.layers, self.activation, params, self.encoder(params, obs))
 
     def with_head(self, head: MLP) -> MLP:
         """Trunk and head as one MLP on the encoder's features, with the same parameter names."""
@@ -200,12 +202,11 @@ def layers_size(sizes: tuple[int, ...]) -> int:
 
 
 def active_layers(
-    layers: list[tuple[str, str]], tanh: bool, params: Params, x: torch.Tensor
+    layers: list[tuple[str, str]], activation: Activation, params: Params, x: torch.Tensor
 ) -> torch.Tensor:
     """Fully connected layers (names of weight and bias), each followed by an activation."""
-    linear, activation = torch.nn.functional.linear, torch.tanh if tanh else torch.relu
     for w, b in layers:
-        x = activation(linear(x, params[w], params[b]))
+        x = activation(torch.nn.functional.linear(x, params[w], params[b]))
     return x
 
 

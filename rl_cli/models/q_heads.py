@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from rl_cli.core.types import Arrays, Params
+from rl_cli.models.activation import Activation
 from rl_cli.models.networks import MLP
 
 
@@ -20,9 +21,15 @@ class NoisyMLP(MLP):
     SIGMA = 0.5  # sigma_0
 
     def __init__(
-        self, name: str, inputs: int, hidden_sizes: tuple[int, ...], outputs: int, activation: str
+        self,
+        name: str,
+        inputs: int,
+        hidden_sizes: tuple[int, ...],
+        outputs: int,
+        activation: str,
+        layer_norm: bool = False,
     ) -> None:
-        super().__init__(name, inputs, hidden_sizes, outputs, activation)
+        super().__init__(name, inputs, hidden_sizes, outputs, activation, layer_norm)
         kinds = ("weight_sigma", "bias_sigma", "noise_in", "noise_out")
         self.noisy = [
             tuple(f"{name}.{i}.{kind}" for kind in kinds) for i in range(len(self.layers))
@@ -54,14 +61,14 @@ class NoisyMLP(MLP):
         return params
 
     def __call__(self, params: Params, x: torch.Tensor) -> torch.Tensor:
-        linear, activation = torch.nn.functional.linear, torch.tanh if self.tanh else torch.relu
+        linear = torch.nn.functional.linear
         for i, ((w, b), (w_sigma, b_sigma, e_in, e_out)) in enumerate(
             zip(self.layers, self.noisy, strict=True)
         ):
             y = linear(x, params[w], params[b])
             if e_in in params:  # (sigma * e_out e_in^T) x = e_out * (sigma (e_in * x))
                 y = y + params[e_out] * linear(x * params[e_in], params[w_sigma], params[b_sigma])
-            x = y if i == len(self.layers) - 1 else activation(y)
+            x = y if i == len(self.layers) - 1 else self.activation(y)
         return x
 
     def in_numpy(self, arrays: Arrays, x: np.ndarray) -> np.ndarray:
@@ -73,7 +80,7 @@ class NoisyMLP(MLP):
                 noise = (x * arrays[e_in]).dot(arrays[w_sigma].T) + arrays[b_sigma]
                 y = y + arrays[e_out] * noise
             if i < len(self.layers) - 1:
-                y = np.tanh(y) if self.tanh else np.maximum(y, 0.0)
+                y = self.activation.in_numpy(y)
             x = y
         return x
 
@@ -98,13 +105,15 @@ class Dueling:
         atoms: int,
         activation: str,
         make: type[MLP],
+        layer_norm: bool = False,
     ) -> None:
-        self.actions, self.atoms, self.tanh = actions, atoms, activation == "tanh"
-        shared, own = hidden_sizes[:-1], hidden_sizes[-1:]
-        self.trunk = make("trunk", inputs, shared[:-1], shared[-1], activation) if shared else None
+        self.actions, self.atoms = actions, atoms
+        self.activation = Activation(activation, layer_norm)
+        shared, own, kind = hidden_sizes[:-1], hidden_sizes[-1:], (activation, layer_norm)
+        self.trunk = make("trunk", inputs, shared[:-1], shared[-1], *kind) if shared else None
         features = shared[-1] if shared else inputs
-        self.value = make("value", features, own, atoms, activation)
-        self.advantage = make("advantage", features, own, actions * atoms, activation)
+        self.value = make("value", features, own, atoms, *kind)
+        self.advantage = make("advantage", features, own, actions * atoms, *kind)
         self.parts = [part for part in (self.trunk, self.value, self.advantage) if part]
 
     @property
@@ -123,15 +132,14 @@ class Dueling:
     def __call__(self, params: Params, x: torch.Tensor) -> torch.Tensor:
         """(B, inputs) -> (B, actions * atoms)."""
         if self.trunk is not None:
-            x = (torch.tanh if self.tanh else torch.relu)(self.trunk(params, x))
+            x = self.activation(self.trunk(params, x))
         advantage = self.advantage(params, x).view(-1, self.actions, self.atoms)
         centered = advantage - advantage.mean(1, keepdim=True)
         return (self.value(params, x).unsqueeze(1) + centered).flatten(1)
 
     def in_numpy(self, arrays: Arrays, x: np.ndarray) -> np.ndarray:
         if self.trunk is not None:
-            x = self.trunk.in_numpy(arrays, x)
-            x = np.tanh(x) if self.tanh else np.maximum(x, 0.0)
+            x = self.activation.in_numpy(self.trunk.in_numpy(arrays, x))
         advantage = self.advantage.in_numpy(arrays, x).reshape(-1, self.actions, self.atoms)
         centered = advantage - advantage.mean(1, keepdims=True)
         value = self.value.in_numpy(arrays, x)

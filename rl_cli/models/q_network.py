@@ -22,7 +22,7 @@ class QNetwork:
 
     Args:
         spec: observation shape and one discrete action.
-        hidden_sizes, activation: of the fully connected layers.
+        hidden_sizes, activation, layer_norm: of the fully connected layers.
         returns: Q-values, C51 or QR-DQN; K = returns.atoms.
         dueling: value and advantage streams (`q_heads.Dueling`).
         noisy: all fully connected layers after the encoder are noisy (`q_heads.NoisyMLP`).
@@ -39,6 +39,7 @@ class QNetwork:
         dueling: bool,
         noisy: bool,
         encoder: EncoderChoice = AUTO,
+        layer_norm: bool = False,
     ) -> None:
         (num_actions,) = spec.action.sizes
         self.num_actions, self.returns = num_actions, returns
@@ -46,9 +47,12 @@ class QNetwork:
         make, features, atoms = NoisyMLP if noisy else MLP, self.encoder.features, returns.atoms
         self.head: Head
         if dueling:
-            self.head = Dueling(features, hidden_sizes, num_actions, atoms, activation, make)
+            self.head = Dueling(
+                features, hidden_sizes, num_actions, atoms, activation, make, layer_norm
+            )
         else:
-            self.head = make("q", features, hidden_sizes, num_actions * atoms, activation)
+            outputs = num_actions * atoms
+            self.head = make("q", features, hidden_sizes, outputs, activation, layer_norm)
         self.noise_sizes = self.head.noise_sizes
 
     @property

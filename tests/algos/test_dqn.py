@@ -351,6 +351,7 @@ SWITCHES = {
     "by episode": {"epsilon_factor": 0.9},
     "exponential": {"epsilon_decay": "exponential"},
     "averaged": {"average_decay": 0.9},
+    "layer norm": {"layer_norm": True},
 }
 REFUSED = [
     ("double", "no target"),

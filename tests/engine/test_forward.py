@@ -25,12 +25,13 @@ def arrays_of(net, seed=0):
 
 @needs_compiler
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
+@pytest.mark.parametrize("layer_norm", [False, True])
 @pytest.mark.parametrize(
     ("inputs", "hidden", "outputs"),
     [(4, (64, 64), 2), (8, (120, 84), 4), (3, (17,), 5), (2, (), 7), (1, (5, 9, 6), 1)],
 )
-def test_forward_equals_numpy(inputs, hidden, outputs, activation):
-    net, quick = MLP("q", inputs, hidden, outputs, activation), forward.load()
+def test_forward_equals_numpy(inputs, hidden, outputs, layer_norm, activation):
+    net, quick = MLP("q", inputs, hidden, outputs, activation, layer_norm), forward.load()
     arrays = arrays_of(net)
     for rows in (1, 3, 8):
         x = np.random.default_rng(rows).normal(0.0, 3.0, (rows, inputs)).astype(np.float32)

@@ -113,6 +113,7 @@ def browse(path, *flags):
 POLICIES = {  # together with every operation but convolutions
     "rainbow": ("dqn", "NoiseStart-v0", {"normalize_obs": True}, {"dueling": True, "noisy": True, "distributional": "c51", "num_atoms": 5, "v_min": 0.0, "v_max": 9.0}),
     "qr": ("dqn", "NoiseDiscrete-v0", {}, {"distributional": "qr", "num_atoms": 3}),
+    "layer norm": ("dqn", "NoiseDiscrete-v0", {}, {"layer_norm": True}),
     "multi": ("ppo", "NoiseMulti-v0", {}, {}),
     "integers": ("ppo", "NoiseWhole-v0", {"scale_actions": True}, {"squash_actions": True}),
     "half": ("ppo", "NoiseHalfOpen-v0", {}, {"std": "state_dependent"}),

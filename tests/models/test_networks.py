@@ -15,6 +15,7 @@ from rl_cli.core.obs_layout import ObsLayout
 from rl_cli.core.types import ActionSpec, EnvSpec, ObsPart
 from rl_cli.models.encoders import make_encoder
 from rl_cli.models.image_encoders import Impala, MinAtarCNN, NatureCNN
+from rl_cli.models.activation import Activation
 from rl_cli.models.networks import MLP, Identity
 from tests.config.test_config import checked, compose
 
@@ -57,6 +58,30 @@ def test_mlp_equals_torch_sequential(activation, layer):
     oracle = nn.Sequential(linears[0], layer(), linears[1], layer(), linears[2])
     torch.testing.assert_close(out, oracle(x))
     assert (out < 0).any()  # no activation follows the last layer
+
+
+@pytest.mark.parametrize(("activation", "layer"), [("tanh", nn.Tanh), ("relu", nn.ReLU)])
+def test_layer_norm_equals_that_of_torch(activation, layer):
+    mlp = MLP("q", 3, (8, 5), 4, activation, layer_norm=True)
+    params = mlp.init(seeded())
+    assert set(params) == set(MLP("q", 3, (8, 5), 4, activation).init(seeded()))
+    linears = [nn.Linear(3, 8), nn.Linear(8, 5), nn.Linear(5, 4)]
+    put(linears, params, "q")
+    norms = [nn.LayerNorm(size, elementwise_affine=False) for size in (8, 5)]
+    oracle = nn.Sequential(
+        linears[0], norms[0], layer(), linears[1], norms[1], layer(), linears[2]
+    )
+    x = torch.randn(6, 3, generator=seeded(1))
+    torch.testing.assert_close(mlp(params, x), oracle(x))
+
+
+def test_layer_norm_of_hand_computed_rows():
+    # (1, 3): mean 2, deviation 1; (5, 5) has no deviation; (-40, 60): mean 10, deviation 50
+    relu = Activation("relu", layer_norm=True)
+    x = torch.tensor([[1.0, 3.0], [5.0, 5.0], [-40.0, 60.0]])
+    expected = torch.tensor([[0.0, 1.0], [0.0, 0.0], [0.0, 1.0]])
+    torch.testing.assert_close(relu(x), expected, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(relu.in_numpy(x.numpy().copy()), expected, rtol=0, atol=1e-4)
 
 
 def test_mlp_without_hidden_layers_is_linear():
@@ -169,10 +194,11 @@ def test_encoder_of_images_is_nature_cnn():
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
+@pytest.mark.parametrize("layer_norm", [False, True])
 @pytest.mark.parametrize("rows", [1, 3])
-def test_in_numpy_equals_torch(activation, rows):
+def test_in_numpy_equals_torch(activation, layer_norm, rows):
     """One row uses another code path than several; neither modifies its input."""
-    net = MLP("q", 5, (7, 6), 2, activation)
+    net = MLP("q", 5, (7, 6), 2, activation, layer_norm)
     params = net.init(torch.Generator().manual_seed(0))
     arrays = {name: value.numpy() for name, value in params.items()}
     x = np.random.default_rng(0).normal(size=(rows, 5)).astype(np.float32)

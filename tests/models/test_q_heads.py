@@ -65,6 +65,8 @@ def test_dueling_centres_each_atom_over_actions():
         lambda activation: Dueling(3, (8, 5), 2, 2, activation, MLP),
         lambda activation: Dueling(3, (8,), 2, 2, activation, NoisyMLP),
         lambda activation: Dueling(3, (), 2, 2, activation, NoisyMLP),
+        lambda activation: NoisyMLP("q", 3, (8, 5), 4, activation, layer_norm=True),
+        lambda activation: Dueling(3, (8, 5, 4), 2, 2, activation, MLP, layer_norm=True),
     ],
 )
 def test_in_numpy_equals_torch_with_and_without_noise(make, activation, rows):

@@ -13,6 +13,7 @@ from rl_cli import __version__
 from rl_cli.core.errors import BadInput, first_line
 from rl_cli.export.base import Context, Exporter
 from rl_cli.export.graph import Graph, Value
+from rl_cli.models.activation import EPSILON
 from rl_cli.storage.atomic_files import write_atomic
 
 OLDEST, OPSET = 18, 18
@@ -175,6 +176,8 @@ class _Writer:
         elif value.op == "cast":
             kind = self.helper.np_dtype_to_tensor_dtype(value.dtype)
             self.node("Cast", inputs, out, to=kind)
+        elif value.op == "layer_norm":
+            self._add_layer_norm(inputs[0], out)
         elif value.op == "linear":
             self.node("Gemm", inputs + weights, out, transB=1)
         elif value.op == "conv":
@@ -199,6 +202,15 @@ class _Writer:
             self.node("Concat", columns, out, axis=1)
         else:
             self._add_grouped(value, inputs, weights, out)
+
+    def _add_layer_norm(self, x: str, out: str) -> None:
+        centered = self.node("Sub", [x, self._row_mean(x)])
+        variance = self._row_mean(self.node("Mul", [centered, centered]))
+        scale = self.node("Add", [variance, self.weight(np.float32(EPSILON))])
+        self.node("Div", [centered, self.node("Sqrt", [scale])], out)
+
+    def _row_mean(self, x: str) -> str:
+        return self.node("ReduceMean", [x, self.sizes(1)], keepdims=1)
 
     def _add_grouped(self, value: Value, inputs: list[str], weights: list[str], out: str) -> None:
         """Operations on groups of numbers: dueling, expectation, group_mean."""

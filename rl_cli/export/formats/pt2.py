@@ -14,6 +14,7 @@ import torch
 
 from rl_cli.export.base import Exporter
 from rl_cli.export.graph import Graph, Value
+from rl_cli.models.activation import EPSILON
 from rl_cli.storage.atomic_files import write_atomic
 
 
@@ -99,6 +100,7 @@ OPERATIONS: dict[str, Callable[..., torch.Tensor]] = {
     "round": lambda value, x: x.round(),
     "relu": lambda value, x: x.relu(),
     "tanh": lambda value, x: x.tanh(),
+    "layer_norm": lambda value, x: torch.nn.functional.layer_norm(x, value.shape, eps=EPSILON),
     "linear": lambda value, x, w, b: torch.nn.functional.linear(x, w, b),
     "conv": lambda value, x, w, b: torch.nn.functional.conv2d(x, w, b, *value.numbers),
     "max_pool": lambda value, x: torch.nn.functional.max_pool2d(x, *value.numbers),

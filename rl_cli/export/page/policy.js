@@ -68,6 +68,14 @@ RL.Policy = class {
       out.set(x.subarray(...value.numbers));
     },
 
+    layer_norm(out, value, x) {
+      let mean = 0, variance = 0;
+      for (let i = 0; i < x.length; i++) mean += x[i] / x.length;
+      for (let i = 0; i < x.length; i++) variance += (x[i] - mean) ** 2 / x.length;
+      const scale = Math.sqrt(variance + 1e-5); // EPSILON of activation.py
+      for (let i = 0; i < x.length; i++) out[i] = (x[i] - mean) / scale;
+    },
+
     linear(out, value, x) {
       const [weight, bias] = value.arrays;
       for (let o = 0; o < out.length; o++) {
