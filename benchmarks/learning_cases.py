@@ -54,7 +54,7 @@ CASES = {
     "dqn_cartpole": Case("dqn", "cartpole", 500.0, ZOO),
     "dqn_mountaincar": Case("dqn", "mountaincar", -100.85, ZOO),
     "dqn_acrobot": Case("dqn", "acrobot", -76.64, ZOO),
-    "dqn_lunarlander": Case("dqn", "lunarlander", 200.0, OWN),
+    "dqn_lunarlander": Case("dqn", "lunarlander", 200.0, OWN, looks=1),
     "rainbow_cartpole": Case("rainbow", "cartpole", 500.0, ZOO),
     "rainbow_mountaincar": Case("rainbow", "mountaincar", -100.85, ZOO, looks=1),
     "rainbow_acrobot": Case("rainbow", "acrobot", -69.14, ZOO, looks=1),
@@ -72,7 +72,12 @@ CASES = {
     "ppo_lunarlander_windy": Case("ppo", "lunarlander_windy", 200.0, OWN),
     "dqn_lunarlander_windy": Case("dqn", "lunarlander_windy", 200.0, OWN, long=True),
     "dqn_lunarlander_300k": Case(
-        "dqn", "lunarlander", 265.9, SLM, long=True, extra=("total_timesteps=300_000",)
+        "dqn",
+        "lunarlander",
+        265.9,
+        SLM,
+        looks=2,
+        extra=("total_timesteps=300_000", "eval.every=30_000"),
     ),
     "ppo_bipedalwalker": Case("ppo", "bipedalwalker", 301.6, RAI, long=True),
     "ppo_halfcheetah": Case("ppo", "halfcheetah", 5_784.0, TIANSHOU, long=True),
