@@ -201,8 +201,9 @@ def _max_pool(value: Value, x: np.ndarray) -> np.ndarray:
 
 def _layer_norm(value: Value, x: np.ndarray) -> np.ndarray:
     centered = x - x.mean(-1, keepdims=True)
-    scale: np.ndarray = np.sqrt(np.square(centered).mean(-1, keepdims=True) + np.float32(EPSILON))
-    return centered / scale
+    variance = np.square(centered).mean(-1, keepdims=True)
+    normalized: np.ndarray = centered / np.sqrt(variance + np.float32(EPSILON))
+    return normalized
 
 
 def _dueling(value: Value, state: np.ndarray, advantage: np.ndarray) -> np.ndarray:

@@ -13,9 +13,9 @@ from rl_cli.config.schema import build, keys
 from rl_cli.core.errors import BadInput
 from rl_cli.core.obs_layout import ObsLayout
 from rl_cli.core.types import ActionSpec, EnvSpec, ObsPart
+from rl_cli.models.activation import Activation
 from rl_cli.models.encoders import make_encoder
 from rl_cli.models.image_encoders import Impala, MinAtarCNN, NatureCNN
-from rl_cli.models.activation import Activation
 from rl_cli.models.networks import MLP, Identity
 from tests.config.test_config import checked, compose
 
@@ -68,11 +68,22 @@ def test_layer_norm_equals_that_of_torch(activation, layer):
     linears = [nn.Linear(3, 8), nn.Linear(8, 5), nn.Linear(5, 4)]
     put(linears, params, "q")
     norms = [nn.LayerNorm(size, elementwise_affine=False) for size in (8, 5)]
-    oracle = nn.Sequential(
-        linears[0], norms[0], layer(), linears[1], norms[1], layer(), linears[2]
-    )
+    oracle = nn.Sequential(linears[0], norms[0], layer(), linears[1], norms[1], layer(), linears[2])
     x = torch.randn(6, 3, generator=seeded(1))
     torch.testing.assert_close(mlp(params, x), oracle(x))
+
+
+def test_layer_norm_bounds_the_outputs_for_any_input():
+    mlp = MLP("q", 3, (8, 5), 4, "relu", layer_norm=True)
+    params = mlp.init(seeded())
+    # a normalized row has norm sqrt(F); so |W x + b| <= |W| sqrt(5) + |b|
+    weight, bias = params["q.2.weight"], params["q.2.bias"]
+    bound = weight.norm(dim=1) * 5**0.5 + bias.abs()
+    for scale in (1.0, 1e3, 1e6):
+        x = scale * torch.randn(50, 3, generator=seeded(1))
+        assert (mlp(params, x).abs() <= bound).all()
+    plain = MLP("q", 3, (8, 5), 4, "relu")
+    assert (plain(params, x).abs() > bound).any()
 
 
 def test_layer_norm_of_hand_computed_rows():
