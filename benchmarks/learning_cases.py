@@ -57,7 +57,7 @@ CASES = {
     "dqn_lunarlander": Case("dqn", "lunarlander", 200.0, OWN, looks=1),
     "rainbow_cartpole": Case("rainbow", "cartpole", 500.0, ZOO),
     "rainbow_mountaincar": Case("rainbow", "mountaincar", -100.85, ZOO, looks=1),
-    "rainbow_acrobot": Case("rainbow", "acrobot", -69.14, ZOO, looks=1),
+    "rainbow_acrobot": Case("rainbow", "acrobot", -69.14, ZOO, looks=2),
     "rainbow_lunarlander": Case("rainbow", "lunarlander", 200.0, OWN),
     "ppo_cartpole": Case("ppo", "cartpole", 500.0, ZOO),
     "ppo_mountaincar": Case("ppo", "mountaincar", -105.0, OWN, looks=1),

@@ -50,7 +50,7 @@ def verdict(case: Case, results: Results) -> str:
     """Whether the lower ends of the intervals of the best and the last checkpoint reach the bar."""
     best, last = (reached(case, returns(results, which)) for which in ("best", "latest"))
     if case.bar is None:
-        return ""
+        return "no bar"
     return "**over**" if best and last else "best over, last below" if best else "below"
 
 

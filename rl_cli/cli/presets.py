@@ -1,7 +1,8 @@
 """How far the values of a preset (a file in conf/hparams) were checked: one line of its header.
 
 `# status: tuned` in the first lines of a file says that docs/learning.md has a measurement of it that lies
-above the best published result, its bar; `below`, that the measurement lies below.
+above the best published result, its bar; `below`, that the measurement lies below; `measured`, that
+nothing is published to compare it with.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from rl_cli.cli.config_groups import CONF, user_folders
 STATUS = {
     "tuned": "tuned",
     "below": "below its bar in docs/learning.md",
+    "measured": "measured in docs/learning.md, without a bar",
     "published": "published values, not verified here",
     "unmeasured": "own values, not verified here",
     "untuned": "untuned",

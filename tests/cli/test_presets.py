@@ -12,8 +12,9 @@ from tests.conftest import REPO
 
 RESULTS = (REPO / "docs/learning.md").read_text()
 ROW = r"^\| `algo=(\w+) env=(\w+)` \|.*\| ([^|]+) \|$"
+STATUS = {"below": "below", "no bar": "measured"}
 MEASURED = {
-    f"{algo}_{env}": "below" if verdict == "below" else "tuned"
+    f"{algo}_{env}": STATUS.get(verdict, "tuned")
     for algo, env, verdict in re.findall(ROW, RESULTS, re.MULTILINE)
 }
 PRESETS = [name for name in HPARAMS if name != "none"]
@@ -23,7 +24,7 @@ PRESETS = [name for name in HPARAMS if name != "none"]
 def test_preset_is_called_tuned_only_if_it_was_measured(name):
     status = preset_status(*name.split("_", 1))
     word = status.split()[0]
-    assert MEASURED.get(name) == (word if word in ("tuned", "below") else None)
+    assert MEASURED.get(name) == (word if word in ("tuned", "below", "measured") else None)
     assert status not in ("your values", "plain defaults")
     assert preset_label(name) == f"{status}: {name}"
 
@@ -48,6 +49,6 @@ def test_readme_lists_presets_under_their_status():
         r"^\| `(\w+)` \| .* \| (.*) \| (.*) \| (.*) \| (.*) \|$", readme, re.MULTILINE
     ):
         for column, cell in zip(columns, cells, strict=True):
-            for algo, own in re.findall(r"(\w+)( \(own\))?", cell.replace(",", "")):
-                found[f"{algo}_{env}"] = "own" if own else column
+            for algo, kind in re.findall(r"(\w+)(?: \((own|measured)\))?", cell.replace(",", "")):
+                found[f"{algo}_{env}"] = kind or column
     assert found == {name: preset_status(*name.split("_", 1)).split()[0] for name in PRESETS}
