@@ -31,7 +31,7 @@ from rl_cli.core.errors import BadInput
 LEGEND = (
     "There are values for these algorithms. tuned: over the bar in docs/learning.md; "
     + "; ".join(f"{text.split()[0]}: {text}" for text in STATUS.values() if " " in text)
-    + "; untuned: the algorithm may not learn this env with them."
+    + "."
 )
 """What the words in front of the algorithms of an env mean."""
 

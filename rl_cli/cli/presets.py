@@ -19,7 +19,6 @@ STATUS = {
     "measured": "measured in docs/learning.md, without a bar",
     "published": "published values, not verified here",
     "unmeasured": "own values, not verified here",
-    "untuned": "untuned",
     "searched": "found by rl-search",
 }
 """Word in the header of a file -> what is shown."""
@@ -55,7 +54,7 @@ def preset_status(algo: str, env: str, folders: Sequence[Path] | None = None) ->
 
 
 def preset_label(name: str, folders: Sequence[Path] | None = None) -> str:
-    """For titles: "tuned: ppo_lunarlander", "untuned: rainbow_cartpole", or "plain defaults".
+    """For titles: "tuned: ppo_lunarlander", "own: ppo_walker2d", or "plain defaults".
 
     Args:
         name: the choice of the group `hparams`; a preset that does not exist selects no values.
