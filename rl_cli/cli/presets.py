@@ -54,7 +54,7 @@ def preset_status(algo: str, env: str, folders: Sequence[Path] | None = None) ->
 
 
 def preset_label(name: str, folders: Sequence[Path] | None = None) -> str:
-    """For titles: "tuned: ppo_lunarlander", "own: ppo_walker2d", or "plain defaults".
+    """For titles: "tuned: ppo_lunarlander", or "plain defaults".
 
     Args:
         name: the choice of the group `hparams`; a preset that does not exist selects no values.
