@@ -103,12 +103,23 @@ class DQNConfig(EncoderConfig):
 
     def __post_init__(self) -> None:
         for holds, what, keys, fix in (
+            *self._network_contradictions(),
             *self._exploration_contradictions(),
             *self._target_contradictions(),
             *self._distributional_contradictions(),
         ):
             if holds:
                 raise BadInput(what, self.overrides(*keys), fix)
+
+    def _network_contradictions(self) -> list[Contradiction]:
+        return [
+            (
+                self.layer_norm and 1 in self.hidden_sizes,
+                "the layer normalization of one unit is always 0",
+                ("layer_norm", "hidden_sizes"),
+                "algo.layer_norm=false, or wider layers: algo.hidden_sizes=[64,64]",
+            ),
+        ]
 
     def _exploration_contradictions(self) -> list[Contradiction]:
         ends = min(self.epsilon_start, self.epsilon_end)

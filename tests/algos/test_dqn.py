@@ -204,6 +204,7 @@ def test_update_waits_for_batch_size_rows():
         ({"distributional": "qr", "loss": "mse"}, "loss=mse does not apply"),
         ({"distributional": "qr", "bootstrap": "expected_sarsa"}, "quantiles of a mixture"),
         ({"distributional": "c51", "v_min": 1.0, "v_max": 1.0}, "not below"),
+        ({"layer_norm": True, "hidden_sizes": [1]}, "of one unit is always 0"),
         ({"sort_every": 5}, "sorts by priority"),
         ({"epsilon_decay": "exponential", "epsilon_end": 0.0}, "both ends above 0"),
         ({"batch_size": 50, "buffer_size": 20}, "larger than buffer_size"),

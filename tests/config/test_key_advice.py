@@ -29,6 +29,7 @@ CONTRADICTIONS = [
     ("dqn", "algo.distributional=qr algo.bootstrap=expected_sarsa"),
     ("dqn", "algo.distributional=c51 algo.v_min=1 algo.v_max=1"),
     ("dqn", "algo.distributional=c51 algo.v_min=1 algo.v_max=-300"),
+    ("dqn", "algo.layer_norm=true algo.hidden_sizes=[8,1]"),
     ("dqn", "algo.sort_every=5"),
     ("ppo", "algo.rollout_episodes=5"),
     ("ppo", "algo.rollout_length=null"),
