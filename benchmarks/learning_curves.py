@@ -42,7 +42,7 @@ def _run(case: Case, result: Mapping[str, Any]) -> RunData:
     steps, values = (np.array(part) for part in result["curve"])
     return RunData(
         folder=Path("."), algo=case.algo, env=case.env, seed=result["seed"],
-        config=dict(word.split("=", 1) for word in case.extra),
+        config={"total_timesteps": f"{result['steps']:_}"},
         state="completed", reason="", step=result["steps"], seconds=result["seconds"],
         success_at=result["success_at"], steps=steps, returns=values.astype(np.float64),
         seconds_at=np.full(len(steps), np.nan), skipped=0, training=np.zeros((0, 2)), machine="",
