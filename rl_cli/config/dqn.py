@@ -52,7 +52,9 @@ class DQNConfig(EncoderConfig):
     )
     n_step: Int = Field(ge=1, le=1_000, description="rewards summed before the bootstrap value")
     dueling: bool = Field(description="dueling network: separate value and advantage streams")
-    layer_norm: bool = Field(description="layer normalization before each hidden activation")
+    layer_norm: bool = Field(
+        description="layer normalization before the activation of each layer of hidden_sizes"
+    )
     noisy: bool = Field(description="noisy layers: learned noise on the weights for exploration")
     distributional: Literal["none", "c51", "qr"] = Field(
         description="predict the mean return, a categorical distribution or quantiles"

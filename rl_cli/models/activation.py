@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 EPSILON = 1e-5
-"""Added to the variance in layer normalization, as in `torch.nn.LayerNorm`. Also in `forward.c`."""
+"""Added to the variance in layer normalization, as in `torch.nn.LayerNorm`. Also in `engine/forward.c` and `export/page/policy.js`."""
 
 
 class Activation:
