@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 import torch
 
@@ -19,21 +21,13 @@ class NoisyMLP(MLP):
     """
 
     SIGMA = 0.5  # sigma_0
+    KINDS = ("weight_sigma", "bias_sigma", "noise_in", "noise_out")
 
-    def __init__(
-        self,
-        name: str,
-        inputs: int,
-        hidden_sizes: tuple[int, ...],
-        outputs: int,
-        activation: str,
-        layer_norm: bool = False,
-    ) -> None:
-        super().__init__(name, inputs, hidden_sizes, outputs, activation, layer_norm)
-        kinds = ("weight_sigma", "bias_sigma", "noise_in", "noise_out")
-        self.noisy = [
-            tuple(f"{name}.{i}.{kind}" for kind in kinds) for i in range(len(self.layers))
-        ]
+    @cached_property
+    def noisy(self) -> list[tuple[str, ...]]:
+        """Names of the scales and the noise factors of each layer."""
+        layers = [weight.removesuffix("weight") for weight, _ in self.layers]
+        return [tuple(f"{layer}{kind}" for kind in self.KINDS) for layer in layers]
 
     @property
     def size(self) -> int:
