@@ -51,7 +51,7 @@ class Case(NamedTuple):
 
 MILLION = ("total_timesteps=1_000_000", "eval.every=250_000")
 CASES = {
-    "dqn_cartpole": Case("dqn", "cartpole", 500.0, ZOO),
+    "dqn_cartpole": Case("dqn", "cartpole", 500.0, ZOO, looks=1),
     "dqn_mountaincar": Case("dqn", "mountaincar", -100.85, ZOO),
     "dqn_acrobot": Case("dqn", "acrobot", -76.64, ZOO),
     "dqn_lunarlander": Case("dqn", "lunarlander", 200.0, OWN, looks=1),
