@@ -62,7 +62,7 @@ CASES = {
     "ppo_cartpole": Case("ppo", "cartpole", 500.0, ZOO),
     "ppo_mountaincar": Case("ppo", "mountaincar", -105.0, OWN, looks=1),
     "ppo_acrobot": Case("ppo", "acrobot", -73.51, ZOO, looks=1),
-    "ppo_lunarlander": Case("ppo", "lunarlander", 270.0, OWN),
+    "ppo_lunarlander": Case("ppo", "lunarlander", 270.0, OWN, looks=1),
     "ppo_lunarlander_continuous": Case("ppo", "lunarlander_continuous", 270.86, ZOO),
     "ppo_pendulum": Case("ppo", "pendulum", -160.0, ZOO),
     "ppo_mountaincar_continuous": Case("ppo", "mountaincar_continuous", 94.0, OWN, looks=1),
