@@ -68,7 +68,7 @@ CASES = {
     "ppo_mountaincar_continuous": Case("ppo", "mountaincar_continuous", 94.0, OWN, looks=1),
     "reinforce_cartpole": Case("reinforce", "cartpole", 499.0, OWN),
     "reinforce_acrobot": Case("reinforce", "acrobot", -90.0, OWN),
-    "reinforce_lunarlander": Case("reinforce", "lunarlander", 150.0, OWN, looks=1),
+    "reinforce_lunarlander": Case("reinforce", "lunarlander", 150.0, OWN, looks=2),
     "ppo_lunarlander_windy": Case("ppo", "lunarlander_windy", 200.0, OWN),
     "dqn_lunarlander_windy": Case("dqn", "lunarlander_windy", 200.0, OWN, long=True),
     "dqn_lunarlander_300k": Case(
