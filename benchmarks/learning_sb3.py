@@ -4,7 +4,7 @@
     python benchmarks/learning_sb3.py --sb3 sb3/bin/python dqn_cartpole --jobs 1
     python benchmarks/learning_sb3.py --table                               the page again, from the JSON files
 
-Steps, seeds and episodes of the evaluation are those of benchmarks/learning.py; evaluated is the last
+Steps and episodes of the evaluation are those of benchmarks/learning.py; evaluated is the last
 policy, which is the one that RL Zoo publishes. Each result is written to benchmarks/learning_sb3.json as soon as it
 is there; the same command continues. Writes the table in docs/learning.md.
 """
@@ -62,7 +62,7 @@ CASES: dict[str, dict[str, Any]] = {
 }
 """RL Zoo's values; the names are those of benchmarks/learning_cases.py."""
 
-NOTE = "Seeds and episodes are those of the table above; each seed is in `benchmarks/learning_sb3.json`."
+NOTE = "The episodes are those of the table above, the seeds 9000 to 9009; each seed is in `benchmarks/learning_sb3.json`."
 HEAD = (
     "| case | steps | SB3, last policy: IQM [95 % interval] | lowest seed | seconds | rl-cli, last policy: IQM "
     "[95 % interval] | lowest seed | rl-cli, best checkpoint: IQM [95 % interval] | lowest seed | seconds |\n"
