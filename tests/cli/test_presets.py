@@ -31,7 +31,6 @@ def test_preset_is_called_tuned_only_if_it_was_measured(name):
 
 def test_other_statuses_say_where_values_come_from(here):
     assert MEASURED
-    assert preset_status("dqn", "lunarlander_windy") == "own values, not verified here"
     assert preset_status("ppo", "ant") == "published values, not verified here"
     assert preset_status("ppo", "custom") == "plain defaults"
     assert preset_label("none") == preset_label("ppo_custom") == "plain defaults"
@@ -39,6 +38,8 @@ def test_other_statuses_say_where_values_come_from(here):
     (here / "conf/hparams/ppo_mine.yaml").write_text("# @package _global_\nseed: 1\n")
     assert preset_status("ppo", "mine") == "your values"
     assert preset_label("ppo_mine", [CONF]) == "plain defaults"
+    (here / "conf/hparams/ppo_own.yaml").write_text("# @package _global_\n# status: unmeasured\n")
+    assert preset_status("ppo", "own") == "own values, not verified here"
 
 
 def test_readme_lists_presets_under_their_status():
