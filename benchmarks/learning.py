@@ -7,7 +7,8 @@
 
 A seed is one run (rl-train), whose best and last checkpoints are then evaluated (rl-eval, 100 greedy
 episodes). What is complete is kept under runs/learning and not run again, unless the configuration, the
-code that decides what is learned or a package changed. Writes benchmarks/learning.json, the tables in
+code that decides what is learned or a package changed; seeds of a row that is not complete are kept in
+benchmarks/learning_partial.json as well, so that a clone continues it. Writes benchmarks/learning.json, the tables in
 docs/learning.md and its pictures, docs/img/learning-<env>.png, which rl-report draws.
 """
 
@@ -21,11 +22,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
 import learning_curves
+import learning_partial
 import learning_sb3
 from learning_cases import CASES, EVAL_SEED, Case
 from learning_check import FIRST_SEED, QUICK, SEEDS, check
@@ -115,24 +117,46 @@ def write_pages() -> None:
 def quick(recorded: dict[str, list[Result]], names: Sequence[str], jobs: int) -> bool:
     """Train cases on a few seeds and compare them with the record. -> whether all are as expected."""
     seeds = list(range(FIRST_SEED, FIRST_SEED + SEEDS))
-    with_record = [name for name in names if name in recorded]
-    found = check(recorded, dict(measured(dict.fromkeys(with_record, seeds), jobs)))
+    new: dict[str, list[Result]] = {name: [] for name in names if name in recorded}
+    for name, result in measured(dict.fromkeys(new, seeds), jobs):
+        new[name].append(result)
+    found = check(recorded, new)
     print(*found, sep="\n")
     return all(each.expected for each in found)
 
 
-def measured(seeds: Mapping[str, Sequence[int]], jobs: int) -> Iterator[tuple[str, list[Result]]]:
-    """Results of cases, `jobs` runs at a time; each case as soon as it is complete."""
+def measured(seeds: Mapping[str, Sequence[int]], jobs: int) -> Iterator[tuple[str, Result]]:
+    """Results of cases as soon as they are there, `jobs` runs at a time."""
     with ThreadPoolExecutor(jobs) as pool:
         pending = {
-            name: [pool.submit(measure, name, CASES[name], seed, key(name)) for seed in of]
+            pool.submit(measure, name, CASES[name], seed, key(name)): name
             for name, of in seeds.items()
+            for seed in of
         }
         try:
-            for name, runs in pending.items():
-                yield name, [run.result() for run in runs]
+            for run in as_completed(pending):
+                yield pending[run], run.result()
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def missing(name: str, wanted: Sequence[int]) -> list[int]:
+    """Seeds that are to be measured: all of a row that is complete, the rest of one that is not."""
+    known = {each["seed"] for each in learning_partial.seeds_of(name, key(name))}
+    return [seed for seed in wanted if seed not in known] or list(wanted)
+
+
+def keep(name: str, result: Result, wanted: Sequence[int]) -> None:
+    """Keep one seed; print the row once all that are wanted are there, and record it if it is complete."""
+    results = learning_partial.add(name, key(name), result)
+    shown = [each for each in results if each["seed"] in wanted]
+    if len(shown) < len(wanted):
+        return
+    print(table({name: shown}), flush=True)
+    if len(results) == len(CASES[name].seeds):
+        record(name, results, key(name))
+        learning_partial.remove(name)
+        write_pages()
 
 
 @functools.cache
@@ -169,11 +193,9 @@ def main() -> None:
         sys.exit(not quick(results_of(RECORD), args.cases or QUICK, args.jobs))
     usual = [name for name, case in CASES.items() if not case.long]
     seeds = {name: CASES[name].seeds[: args.seeds] for name in args.cases or usual}
-    for name, results in measured(seeds, args.jobs):
-        print(table({name: results}), flush=True)
-        if len(results) == len(CASES[name].seeds):
-            record(name, results, key(name))
-            write_pages()
+    rest = {name: missing(name, wanted) for name, wanted in seeds.items()}
+    for name, result in measured(rest, args.jobs):
+        keep(name, result, seeds[name])
 
 
 if __name__ == "__main__":

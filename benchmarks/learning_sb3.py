@@ -83,8 +83,9 @@ def measure(python: str, name: str, seed: int) -> dict[str, Any]:
 
 
 def table(theirs: Mapping[str, Results], ours: Mapping[str, Results]) -> str:
-    """A row per measured case, with the results of rl-cli where there are any."""
-    return "\n".join([HEAD, *(row(n, theirs[n], ours.get(n, [])) for n in CASES if n in theirs)])
+    """A row per case with all its seeds, with the results of rl-cli where there are any."""
+    complete = [name for name in CASES if len(theirs.get(name, [])) == len(SEEDS)]
+    return "\n".join([HEAD, *(row(name, theirs[name], ours.get(name, [])) for name in complete)])
 
 
 def row(name: str, theirs: Results, ours: Results) -> str:

@@ -14,6 +14,7 @@ from tests.conftest import FULL, REPO
 sys.path.insert(0, str(REPO / "benchmarks"))
 import learning
 import learning_curves
+import learning_partial
 import learning_sb3
 import learning_version
 from learning_cases import CASES, EVAL_SEED, Case
@@ -84,6 +85,54 @@ def test_measurement_of_the_peer_continues(tmp_path, monkeypatch):
         "dqn_cartpole": [{"seed": 2}, {"seed": 3}],
         "ppo_cartpole": [{"seed": 1}],
     }
+
+
+def row(seed):
+    return {
+        "seed": seed,
+        "steps": 1,
+        "seconds": 1.0,
+        "success_at": None,
+        "best": 1.0,
+        "latest": 1.0,
+    }
+
+
+def test_row_that_is_not_complete_continues_and_is_recorded_once_it_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(learning_partial, "FILE", tmp_path / "partial.json")
+    monkeypatch.setattr(learning, "RECORD", tmp_path / "record.json")
+    monkeypatch.setattr(learning, "key", lambda name: "now")
+    monkeypatch.setattr(learning, "write_pages", lambda: None)
+    name = "ppo_minatar_breakout"  # three seeds
+    seeds = CASES[name].seeds
+    learning_partial.add(name, "earlier", row(seeds[1]))
+    assert learning.missing(name, seeds) == seeds  # another configuration or code
+    learning.keep(name, row(seeds[2]), seeds)
+    learning.keep(name, row(seeds[0]), seeds[:2])
+    assert learning.missing(name, seeds) == [seeds[1]]
+    assert not learning.RECORD.exists()
+    learning.keep(name, row(seeds[1]), seeds)
+    assert [each["seed"] for each in learning.results_of(learning.RECORD)[name]] == seeds
+    assert not learning_partial.FILE.exists()
+    assert learning.missing(name, seeds) == seeds  # a complete row is measured anew
+
+
+def test_measured_gives_each_result_with_its_case(monkeypatch):
+    monkeypatch.setattr(learning, "measure", lambda name, case, seed, key: {"seed": (name, seed)})
+    monkeypatch.setattr(learning, "key", lambda name: "")
+    seeds = {"ppo_cartpole": [1, 2], "dqn_cartpole": [3]}
+    found = [(name, *each["seed"]) for name, each in learning.measured(seeds, jobs=2)]
+    assert sorted(found) == [
+        ("dqn_cartpole", "dqn_cartpole", 3), ("ppo_cartpole", "ppo_cartpole", 1),
+        ("ppo_cartpole", "ppo_cartpole", 2),
+    ]  # fmt: skip
+
+
+def test_table_of_the_peer_has_complete_cases_alone():
+    some = [{"steps": 1, "seconds": 1, "latest": 2.0}]
+    text = learning_sb3.table({"dqn_cartpole": some * 10, "ppo_cartpole": some * 9}, {})
+    assert "env=cartpole" in text
+    assert "algo=ppo" not in text
 
 
 def test_every_case_is_in_the_table_or_among_those_not_measured():
