@@ -50,6 +50,8 @@ class Case(NamedTuple):
 
 
 MILLION = ("total_timesteps=1_000_000", "eval.every=250_000")
+LOOKED_AT = (("dqn", "asterix"), ("dqn", "seaquest"))
+"""MinAtar games of which a seed was looked at before the values were changed."""
 CASES = {
     "dqn_cartpole": Case("dqn", "cartpole", 500.0, ZOO, looks=1),
     "dqn_mountaincar": Case("dqn", "mountaincar", -100.85, ZOO),
@@ -88,7 +90,15 @@ CASES = {
     "ppo_humanoid": Case("ppo", "humanoid", 787.0, TIANSHOU, long=True),
     "ppo_carracing": Case("ppo", "carracing", 850.0, OWN, num_seeds=3, long=True),
     **{
-        f"{algo}_minatar_{game}": Case(algo, f"minatar_{game}", None, "", num_seeds=3, long=True)
+        f"{algo}_minatar_{game}": Case(
+            algo,
+            f"minatar_{game}",
+            None,
+            "",
+            looks=int((algo, game) in LOOKED_AT),
+            num_seeds=3,
+            long=True,
+        )
         for game in ("breakout", "asterix", "freeway", "seaquest", "space_invaders")
         for algo in ("dqn", "ppo")
     },
