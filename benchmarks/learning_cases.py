@@ -51,7 +51,7 @@ class Case(NamedTuple):
 
 MILLION = ("total_timesteps=1_000_000", "eval.every=250_000")
 LOOKED_AT = (("dqn", "asterix"), ("dqn", "seaquest"))
-"""MinAtar games of which a seed was looked at before the values were changed."""
+"""MinAtar cases whose values were changed after a look at a seed."""
 CASES = {
     "dqn_cartpole": Case("dqn", "cartpole", 500.0, ZOO, looks=1),
     "dqn_mountaincar": Case("dqn", "mountaincar", -100.85, ZOO),
