@@ -124,7 +124,7 @@ def _table(path: Path) -> Table:
     try:
         rows, names = list(csv_reader.rows(path)), csv_reader.columns(path)
         return Table({name: _column([row[name] for row in rows], name) for name in names})
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, OverflowError) as error:
         why = error.strerror if isinstance(error, OSError) else error
         raise BadInput(f"cannot be read: {why}", str(path), "name the folder of a run") from None
 

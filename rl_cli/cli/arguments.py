@@ -37,6 +37,13 @@ def value_of(argv: list[str], key: str) -> str | None:
     return given[-1] if given else None
 
 
+def text_of(argv: list[str], key: str) -> str | None:
+    """`value_of` without the quotes around it."""
+    value = value_of(argv, key)
+    quoted = value is not None and len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+    return value[1:-1] if value is not None and quoted else value
+
+
 def is_asked(argv: list[str]) -> bool:
     """Whether a command line requests help."""
     return any(arg in ("-h", "--help") or arg.startswith("--help=") for arg in argv)

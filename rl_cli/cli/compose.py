@@ -23,10 +23,11 @@ from rl_cli.cli.config_groups import (
     refuse_another_algorithm,
     user_folders,
 )
-from rl_cli.cli.hydra_errors import CompositionError, advise, training_keys
+from rl_cli.cli.hydra_errors import CompositionError, advise, training_keys, unquoted
 from rl_cli.cli.numbers import expanded
 from rl_cli.cli.sweepers import JobFailed
 from rl_cli.config.schema import Key
+from rl_cli.core.command_line import override
 from rl_cli.core.errors import BadInput, RunError
 
 
@@ -204,7 +205,28 @@ def plain(argv: list[str]) -> list[str]:
     words = plain_overrides(
         overrides, every, rf"{OPEN_KEYS}\.", lambda key: advise(key, training_keys(argv))
     )
-    return flags + expanded(words, every)
+    return flags + expanded([_with_folder(word) for word in words], every)
+
+
+SWEEP_FOLDER = "hydra.sweep.dir"
+
+
+def _with_folder(word: str) -> str:
+    """An override of the sweep's folder with its path: without prefix, interpolations resolved once."""
+    key, _, text = word.partition("=")
+    if key.lstrip("+") != SWEEP_FOLDER or not text:
+        return word
+    if "${" in text:
+        from hydra.core.utils import setup_globals
+
+        setup_globals()  # ${now:...}
+        text = override(SWEEP_FOLDER, str(resolved(unquoted(text)))).partition("=")[2]
+    return f"{SWEEP_FOLDER}={text}"
+
+
+def sweep_folder(prepared: list[str]) -> Path:
+    """The folder of a sweep. Args: prepared: as of `prepare`."""
+    return Path(unquoted(str(value_of(prepared, SWEEP_FOLDER))))
 
 
 SWEEPS = Path("runs/sweeps")
@@ -237,7 +259,7 @@ def prepare(argv: list[str]) -> list[str]:
     out = [re.sub(r"^gpus=([^\[\]'\"]*\w)$", r"gpus=[\1]", arg) for arg in out]  # no sweep
     out += choices_implied(argv, folders)
     out += search_path(argv, folders)
-    if value_of(argv, "hydra.sweep.dir") is None:
+    if value_of(argv, SWEEP_FOLDER) is None:
         stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
         out.append(f"hydra.sweep.dir={SWEEPS}/{stamp}_{os.urandom(2).hex()}")
     return flags + out
@@ -259,11 +281,16 @@ def _refuse_contradictions(argv: list[str]) -> None:
             "algo.name cannot be set; choose the group algo", f"algo.name={name}", f"algo={name}"
         )
     if value_of(argv, "run_dir") is not None and {"-m", "--multirun"} & set(argv):
-        raise BadInput(
-            "the runs of a sweep cannot share one folder",
-            f"run_dir={value_of(argv, 'run_dir')}",
-            "remove run_dir, or name the sweep's folder: hydra.sweep.dir=<folder>",
-        )
+        raise one_folder(str(value_of(argv, "run_dir")))
+
+
+def one_folder(run_dir: str) -> BadInput:
+    """The refusal of a sweep with `run_dir`."""
+    return BadInput(
+        "the runs of a sweep cannot share one folder",
+        f"run_dir={run_dir}",
+        f"remove run_dir, or name the sweep's folder: {SWEEP_FOLDER}=<folder>",
+    )
 
 
 def remove_sweep(folder: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from rl_cli import algos
-from rl_cli.cli.arguments import value_of
+from rl_cli.cli.arguments import text_of, value_of
 from rl_cli.core.errors import BadInput, did_you_mean, nearest
 from rl_cli.core.plugins import conf_folders
 
@@ -106,7 +106,7 @@ def check_member(group: str, name: str, folders: list[Path]) -> None:
 
 def choices_implied(argv: list[str], folders: list[Path]) -> list[str]:
     """Choices that env.id= implies: a group without env=, and no tuned values for another id."""
-    env_id = value_of(argv, "env.id")
+    env_id = text_of(argv, "env.id")
     if env_id is None:
         return []
     group = value_of(argv, "env")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from rl_cli.cli.arguments import value_of
+from rl_cli.cli.arguments import text_of, value_of
 from rl_cli.cli.config_groups import ANY_ID, PLAIN, env_id_of, family, members
 from rl_cli.cli.presets import DEFAULTS, preset_file, preset_label
 from rl_cli.core import terminal
@@ -26,7 +26,7 @@ def resolve(argv: list[str], folders: list[Path], trains: bool = True) -> list[s
 
 def note_left_behind(argv: list[str], folders: list[Path]) -> None:
     """Note the values that `env.id=` of an env with a group leaves unused."""
-    env_id = value_of(argv, "env.id")
+    env_id = text_of(argv, "env.id")
     if env_id is None or value_of(argv, "env") or value_of(argv, "hparams"):
         return
     group = env_group(env_id, folders)

@@ -141,8 +141,7 @@ def _follows_help(argv: list[str], place: int) -> bool:
 def _train_help(argv: list[str], folders: list[Path]) -> str:
     """The whole help; with algo= or env= the values that would be used."""
     chosen = algorithm_of(value_of(argv, "algo") or "", folders)
-    of_run = value_of(argv, "algo") or value_of(argv, "env") or value_of(argv, "env.id")
-    found = help_topics.values_used(argv) if of_run else None
+    found = help_topics.values_used(argv)
     parts = [TRAIN, *choices(folders)]
     if found is not None:
         parts += [

@@ -164,7 +164,7 @@ def _member(group: str, name: str, folders: list[Path]) -> str:
 
 def _key_entries(inside: dict[str, Key], argv: list[str]) -> list[str]:
     """Keys with the values that the command line would use, or with the default of each algorithm."""
-    found = values_used(argv) if value_of(argv, "algo") or value_of(argv, "env") else None
+    found = values_used(argv)
     if found is not None:
         return [
             key_entry(name, found.values.get(name), key.describe(), found.sources.get(name, ""))
@@ -184,8 +184,14 @@ def _key_entries(inside: dict[str, Key], argv: list[str]) -> list[str]:
     return entries
 
 
+OF_A_RUN = ("algo", "env", "env.id", "experiment", "hparams", "sweep")
+"""Keys that say which run's values are shown."""
+
+
 def values_used(argv: list[str]) -> Used | None:
-    """The values of a command line; None: it is wrong, which is reported on stderr."""
+    """The values of a command line; None: it names no run, or is wrong, which is reported on stderr."""
+    if not any(value_of(argv, key) for key in OF_A_RUN):
+        return None
     try:
         return used(argv, training_schema(argv))
     except BadInput as error:
@@ -223,7 +229,11 @@ def default_values(name: str, folders: list[Path] | None = None) -> dict[str, An
     for folder in folders or [CONF]:
         path = folder / name
         if path.is_file():
-            found = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+            try:
+                found = yaml.safe_load(path.read_text(encoding="utf-8"))
+            except (yaml.YAMLError, ValueError, RecursionError):  # reported where it is composed
+                return {}
+            found = found if isinstance(found, dict) else {}
             group = name.rpartition("/")[0]
             base = [d for d in found.get("defaults", []) if isinstance(d, str) and d != "_self_"]
             below: dict[str, Any] = {}

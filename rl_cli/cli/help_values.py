@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from rl_cli.cli import compose, config_groups, group_names, user_files
-from rl_cli.cli.arguments import split_flags, value_of
+from rl_cli.cli.arguments import split_flags
 from rl_cli.cli.config_groups import CONF, GROUPS
 from rl_cli.cli.presets import preset_label
 from rl_cli.core.start_folder import relative
@@ -53,7 +53,7 @@ def composed(words: list[str]) -> Composed:
         found.append(Composed(compose.values(cfg), choices, title))
 
     prepared = compose.prepare(words)
-    folder = Path(str(value_of(prepared, "hydra.sweep.dir")))
+    folder = compose.sweep_folder(prepared)
     existed = folder.exists()
     try:
         compose.run_hydra("config", prepared, keep)

@@ -109,7 +109,8 @@ class GridSweeper(BasicSweeper):
         overrides = parser.parse_overrides([*self._parse_config(), *arguments])
         batches = self.split_arguments(overrides, self.max_batch_size)
         folder = Path(self.config.hydra.sweep.dir)
-        folder.mkdir(parents=True, exist_ok=True)
+        with writing_to("hydra.sweep.dir"), storing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         with writing_to("hydra.sweep.dir"), storing(folder / "multirun.yaml"):
             OmegaConf.save(self.config, folder / "multirun.yaml")
         returns: list[Sequence[JobReturn]] = []

@@ -7,9 +7,8 @@ import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from rl_cli.cli import compose, hydra_errors
+from rl_cli.cli import compose, hydra_errors, shell_requests
 from rl_cli.cli.arguments import (
-    asks_to_complete,
     check_flags,
     is_asked,
     plain_overrides,
@@ -18,7 +17,6 @@ from rl_cli.cli.arguments import (
 from rl_cli.cli.numbers import expanded
 from rl_cli.cli.option_forms import check_forms
 from rl_cli.config.schema import Key, keys, suggest
-from rl_cli.core import terminal
 from rl_cli.core.errors import BadInput
 from rl_cli.storage import run_names
 
@@ -49,20 +47,13 @@ def run(
         several: called with the paths; what is called in place of `task`, if they name several runs.
 
     """
-    if asks_to_complete(argv):
-        from rl_cli.cli import completion
-
-        return completion.answer(*argv[1:])
+    if (answered := shell_requests.answer(argv)) is not None:
+        return answered
     if not argv or is_asked(argv):
         from rl_cli.cli.layout import show
 
         show(help_text())
         return 0 if argv else 2
-    if "--version" in argv:
-        from rl_cli import __version__
-
-        terminal.say(f"rl-cli {__version__}")
-        return 0
     return _execute(program, argv, keys(schema), free, task, several)
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, TypeVar
-
-import yaml
 
 from rl_cli.cli.numbers import expanded
 from rl_cli.cli.option_forms import check_forms
@@ -31,6 +30,8 @@ def parse(command: str, argv: list[str], cls: type[T]) -> tuple[list[str], T]:
     check_forms(command, argv, lambda: known, paths=True)
     for word in expanded(argv, lambda: known):
         key, equals, value = word.partition("=")
+        if not word.strip():
+            raise BadInput("no folder is named", f"'{word}'", "an empty variable of the shell?")
         if word.startswith("-"):
             raise BadInput("unknown option", word, f"see {command} --help")
         if not equals or "/" in key:
@@ -42,10 +43,18 @@ def parse(command: str, argv: list[str], cls: type[T]) -> tuple[list[str], T]:
     return names, build(cls, dict.fromkeys(known) | typed)
 
 
+BOOLS = {"true": True, "false": False}
+
+
 def _value(kind: str, text: str) -> Any:
-    if not {"int", "float", "bool"} & set(kind.split(" | ")):
-        return text
-    try:
-        return yaml.safe_load(text.replace("_", ""))
-    except (yaml.YAMLError, RecursionError, ValueError):
-        return text  # refused by the schema, which names the type
+    """A value as Hydra reads it; a text that the kind does not allow is refused by the schema."""
+    kinds = kind.split(" | ")
+    if text.lower() == "null":
+        return None
+    if "bool" in kinds and text.lower() in BOOLS:
+        return BOOLS[text.lower()]
+    for name, read in (("int", int), ("float", float)):
+        if name in kinds:
+            with contextlib.suppress(ValueError):
+                return read(text)
+    return text

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from rl_cli.cli import compose, config_groups, entry, hydra_errors, user_files
+from rl_cli.cli import compose, config_groups, entry, hydra_errors, shell_requests, user_files
 from rl_cli.cli.arguments import (
-    asks_to_complete,
     check_flags,
     is_asked,
     plain_overrides,
@@ -19,7 +18,6 @@ from rl_cli.cli.numbers import expanded
 from rl_cli.cli.option_forms import check_forms
 from rl_cli.config.commands import PlayConfig
 from rl_cli.config.schema import Key, build, keys, suggest
-from rl_cli.core import terminal
 from rl_cli.core.errors import BadInput
 
 main = entry.play
@@ -27,20 +25,13 @@ main = entry.play
 
 def run(argv: list[str]) -> int:
     """Run a command line. Returns the exit code."""
-    if asks_to_complete(argv):
-        from rl_cli.cli import completion
-
-        return completion.answer(*argv[1:])
+    if (answered := shell_requests.answer(argv)) is not None:
+        return answered
     if is_asked(argv):
         from rl_cli.cli.help import play_help
         from rl_cli.cli.layout import show
 
         show(play_help(argv))
-        return 0
-    if "--version" in argv:
-        from rl_cli import __version__
-
-        terminal.say(f"rl-cli {__version__}")
         return 0
     flags, words = split_flags(argv)
     known = keys(PlayConfig) | {"env": Key("name", "", "configuration group")}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rl_cli.cli import hydra_errors, plain_keys
+from rl_cli.cli import hydra_errors, plain_keys, shell_requests
 from rl_cli.cli.layout import item, paragraph
 from rl_cli.config.commands import ReportConfig
 from rl_cli.config.schema import keys
@@ -48,6 +48,8 @@ def _help() -> str:
 
 def run(argv: list[str]) -> int:
     """Run a command line. Returns the exit code."""
+    if (answered := shell_requests.answer(argv)) is not None:
+        return answered
     if not argv or any(arg in ("-h", "--help") for arg in argv):
         terminal.show(_help())
         return 0 if argv else 2

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rl_cli.cli import hydra_errors, plain_keys
+from rl_cli.cli import hydra_errors, plain_keys, shell_requests
 from rl_cli.cli.layout import item, paragraph
 from rl_cli.config.commands import RunsConfig
 from rl_cli.config.schema import keys
@@ -45,6 +45,8 @@ def _help() -> str:
 
 def run(argv: list[str]) -> int:
     """Run a command line. Returns the exit code."""
+    if (answered := shell_requests.answer(argv)) is not None:
+        return answered
     if any(arg in ("-h", "--help") for arg in argv):
         terminal.show(_help())
         return 0
@@ -133,7 +135,8 @@ def lines(rows: Sequence[tuple[str, ...]], width: int | None) -> list[str]:
 
 def _words(e: Entry) -> tuple[str, ...]:
     final = "" if e.final is None else number(e.final)
-    return plain(e.folder.name), e.algo, e.env, e.state, f"{e.step:,}", final, size(e.size)
+    name = plain(e.folder.name or e.folder.resolve().name)
+    return name, e.algo, e.env, e.state, f"{e.step:,}", final, size(e.size)
 
 
 def _count(entries: list[Entry]) -> str:
@@ -155,7 +158,7 @@ def _delete(entries: list[Entry], confirmed: bool) -> int:
             terminal.warn(*str(error).splitlines())
             failed += 1
         except OSError as error:
-            terminal.warn(f"cannot delete {relative(entry.folder)}: {error.strerror}")
+            terminal.warn(f"cannot delete {relative(entry.folder)}: {error.strerror or error}")
             failed += 1
     terminal.say(f"deleted {len(entries) - failed:,} of {_count(entries)}")
     return 1 if failed else 0

@@ -8,7 +8,15 @@ from collections.abc import Mapping
 
 import yaml
 
-from rl_cli.cli import compose, config_groups, entry, group_names, hydra_errors, option_forms
+from rl_cli.cli import (
+    compose,
+    config_groups,
+    entry,
+    group_names,
+    hydra_errors,
+    option_forms,
+    shell_requests,
+)
 from rl_cli.cli.arguments import is_asked, split_flags
 from rl_cli.cli.config_groups import CONF
 from rl_cli.cli.numbers import expanded
@@ -27,6 +35,8 @@ REFUSED = ("run_dir", "resume", "sweep", "quiet")
 
 def run(argv: list[str]) -> int:
     """Run a command line. Returns the exit code."""
+    if (answered := shell_requests.answer(argv)) is not None:
+        return answered
     if not argv or is_asked(argv):
         from rl_cli.cli.help import search_help
         from rl_cli.cli.layout import show

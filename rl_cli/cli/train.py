@@ -6,7 +6,6 @@ Functions import gymnasium and what needs it when they use it, so that `--help` 
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rl_cli import algos
@@ -18,9 +17,10 @@ from rl_cli.cli import (
     hydra_errors,
     option_forms,
     recorded_runs,
+    shell_requests,
     user_files,
 )
-from rl_cli.cli.arguments import asks_to_complete, is_asked, value_of
+from rl_cli.cli.arguments import is_asked, value_of
 from rl_cli.cli.sweepers import JobFailed
 from rl_cli.cli.train_task import TrainTask
 from rl_cli.core import stop_signals, terminal
@@ -39,19 +39,12 @@ main = entry.train
 
 def run(argv: list[str]) -> int:
     """Run a command line. Returns the exit code."""
-    if asks_to_complete(argv):
-        from rl_cli.cli import completion
-
-        return completion.answer(*argv[1:])
+    if (answered := shell_requests.answer(argv)) is not None:
+        return answered
     if is_asked(argv):
         from rl_cli.cli.help import answer_train
 
         return answer_train(argv)
-    if "--version" in argv:
-        from rl_cli import __version__
-
-        terminal.say(f"rl-cli {__version__}")
-        return 0
     with hydra_errors.reported(argv, lambda: hydra_errors.training_keys(argv)) as code:
         if argv[:1] == ["--completion"]:
             from rl_cli.cli import completion
@@ -126,7 +119,7 @@ def _launch(argv: list[str], sweeps: bool = True) -> tuple[int, Outcome | None]:
     user_files.check(argv)
     prepared = compose.prepare(argv)
     group_names.note_left_behind(argv, [config_groups.CONF, *config_groups.user_folders(argv)])
-    folder = Path(str(value_of(prepared, "hydra.sweep.dir")))
+    folder = compose.sweep_folder(prepared)
     run_folder.require_plain_files(folder, records.FILES)
     task = TrainTask(folder, sweeps)
     try:

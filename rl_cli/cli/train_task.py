@@ -102,6 +102,8 @@ class TrainTask:
 
         self._refuse_sweep(typed)
         jobs = [self._job(one) for one in found]
+        if (run_dir := jobs[0].cfg.run_dir) is not None:
+            raise compose.one_folder(run_dir)
         common = name_all(jobs, typed)
         with FolderLock.take(self.folder):
             ended = self._run(jobs, common, executor)

@@ -151,7 +151,7 @@ class RunSettings:
     )
     display: Display = Field(
         description="live: a view that is redrawn; plain: lines of text; none: warnings and errors "
-        "only; auto: live on a terminal, plain in pipes, notebooks and CI"
+        "only, and the tables at the end of a sweep; auto: live on a terminal, plain in pipes, notebooks and CI"
     )
     quiet: bool = Field(description="true: the same as display=none")
     jobs: Int = Field(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from rl_cli.core.fields import COUNT, Fields, StateError, array, integer
@@ -21,12 +23,17 @@ MAX_RETURN = 1e300
 class LoadedEnvs:
     """What `VectorEnv.state_dict` returned, with values that envs of this spec can have.
 
+    Args:
+        state: what was returned.
+        spec: of the envs.
+        raw_dtype: of observations before normalization; earlier versions saved them as float32.
+
     Raises:
         StateError: names the first value that is not possible.
 
     """
 
-    def __init__(self, state: State, spec: EnvSpec) -> None:
+    def __init__(self, state: State, spec: EnvSpec, raw_dtype: np.dtype[Any]) -> None:
         self.fields, self.spec = Fields(state), spec
         n = spec.num_envs
         begun = self.fields.items("begun", n)
@@ -39,7 +46,9 @@ class LoadedEnvs:
         self.numbers = [integer(v, f"numbers.{i}") for i, v in enumerate(numbers)]
         rows = self.fields.items("actions", n)
         self.actions = [self._actions(v, f"actions.{i}") for i, v in enumerate(rows)]
-        self.raw = self.fields.array("raw", (n, *spec.obs_shape), spec.obs_dtype)
+        is_early = getattr(self.fields.get("raw"), "dtype", None) == np.float32
+        dtype = np.dtype(np.float32) if is_early else raw_dtype
+        self.raw = self.fields.array("raw", (n, *spec.obs_shape), dtype)
         returns = self.fields.array("returns", (n,), np.float64, -MAX_RETURN, MAX_RETURN)
         self.returns: list[float] = returns.tolist()
         lengths = self.fields.array("lengths", (n,), np.int64, 0, COUNT)

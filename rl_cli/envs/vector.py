@@ -318,7 +318,7 @@ class VectorEnv:
         Raises StateError for values that these envs cannot have.
 
         """
-        loaded = LoadedEnvs(state, self.spec)
+        loaded = LoadedEnvs(state, self.spec, self.raw.dtype)
         self.start_states, self.reset_order = loaded.start_states, loaded.order
         self.episode_numbers = loaded.numbers
         self.returns, self.lengths = loaded.returns, loaded.lengths

@@ -30,6 +30,7 @@ from rl_cli.evaluation.frames import VideoUnavailable
 from rl_cli.evaluation.watchdog import close_in_time
 from rl_cli.storage import checkpoint_reader
 from rl_cli.storage.atomic_files import make_output_folder, write_json, writing_to
+from rl_cli.storage.run_folder import output_root
 from rl_cli.tracking.display import print_table
 from rl_cli.tracking.formatting import summary_rows, summary_table
 from rl_cli.tracking.statistics import Summary, summarize
@@ -111,7 +112,7 @@ def _output_folder(checkpoint_folder: Path, cfg: ReplayConfig, agent: Agent) -> 
     )
     code = hashlib.sha256(settings.encode()).hexdigest()[:6]
     name = f"{run}_step{manifest.step}_{'greedy' if cfg.greedy else 'sampled'}_{code}"
-    return Path("runs") / "evals" / re.sub(r"[^\w.\-]", "_", name)
+    return output_root(checkpoint_folder) / "runs" / "evals" / re.sub(r"[^\w.\-]", "_", name)
 
 
 def _report(

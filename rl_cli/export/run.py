@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +16,7 @@ from rl_cli.core.process_settings import guarded
 from rl_cli.core.start_folder import absolute
 from rl_cli.storage import checkpoint_reader
 from rl_cli.storage.atomic_files import make_output_folder, writing_to
+from rl_cli.storage.run_folder import is_new_name, output_root
 
 
 def formats_of(text: str | None) -> list[str]:
@@ -90,6 +93,12 @@ def _export(cfg: ExportConfig, chosen: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def _output_folder(checkpoint: Path, step: int) -> Path:
-    """A folder outside the run folder, which may be read-only, named by run and step."""
-    run = checkpoint.resolve().parent.parent.name
-    return Path("runs") / "exports" / re.sub(r"[^\w.\-]", "_", f"{run}_step{step}")
+    """A folder outside the run folder, which may be read-only, named by run and step.
+
+    Names that a person chose for runs need not differ: their folders do by a code of the path.
+    """
+    run = checkpoint.resolve().parent.parent
+    name = f"{run.name}_step{step}"
+    if not is_new_name(run.name):
+        name += f"_{hashlib.sha256(os.fsencode(run)).hexdigest()[:6]}"
+    return output_root(checkpoint) / "runs" / "exports" / re.sub(r"[^\w.\-]", "_", name)

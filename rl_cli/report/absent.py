@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rl_cli.core.errors import plain
+from rl_cli.report import run_data
 from rl_cli.report.groups import Absent
 from rl_cli.storage import run_folder
 from rl_cli.storage.untrusted import MAX_JSON_BYTES, parse_json, read
@@ -54,15 +55,16 @@ def _record(sweep: Path, job: Mapping[str, Any]) -> Record:
 
 
 def find(places: Sequence[Path]) -> tuple[dict[str, list[Absent]], list[str]]:
-    """Jobs without a run.
+    """Jobs without a run, of sweeps at or below the places.
 
     Returns:
-        real path of a run of the same group -> jobs without one; a note on groups in which no job has a run.
+        real path of a run of the same group -> jobs without one; a note on groups of a sweep that is a place itself
+        in which no job has a run.
 
     """
     by_run: dict[str, list[Absent]] = {}
     without: Counter[str] = Counter()
-    for place in places:
+    for place in [*places, *run_data.sweeps_below(places)]:
         groups: dict[tuple[str, ...], list[Record]] = {}
         for record in records(place):
             groups.setdefault(record.key, []).append(record)
@@ -71,7 +73,7 @@ def find(places: Sequence[Path]) -> tuple[dict[str, list[Absent]], list[str]]:
             runs = [r.folder for r in found if r.folder is not None]
             if lost and runs:
                 by_run.setdefault(os.path.realpath(runs[0]), []).extend(lost)
-            elif lost:
+            elif lost and place in places:
                 without[" on ".join(key[:2])] += len(lost)
     return by_run, [f"{name}: {n} jobs of a sweep have no run." for name, n in without.items()]
 

@@ -113,7 +113,8 @@ def _efficiency(rows: Sequence[Row], scale: Scale, steps: np.ndarray) -> dict[st
             for run in row.group.runs
             if len(run.steps)
         ]
-        each.append(_scaled(np.array(values), scale[row.group.env]))
+        found = np.array(values).reshape(-1, len(steps))
+        each.append(_scaled(found, scale[row.group.env]))
     points = []
     for k in range(len(steps)):
         strata = [comparison.finite(found[:, k]) for found in each]

@@ -7,7 +7,8 @@ profiles. A value of NaN is a run without a result; it is left out, and the call
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
@@ -141,9 +142,8 @@ def time_to(events: Sequence[tuple[float, bool]]) -> Threshold:
         events: per run, the time and whether the event happened; False: the run ended then.
 
     """
-    times, reached = share_reached(events)
-    over = np.flatnonzero(1 - reached <= 0.5)
-    median = float(times[over[0]]) if len(over) else math.inf
+    half = Fraction(1, 2)
+    median = next((time for time, left in _survival(events) if left <= half), math.inf)
     return Threshold(sum(happened for _, happened in events), len(events), median)
 
 
@@ -157,13 +157,19 @@ def share_reached(events: Sequence[tuple[float, bool]]) -> tuple[np.ndarray, np.
         (k,) times of events, increasing, and the share from each of them on.
 
     """
-    survival, times, shares = 1.0, list[float](), list[float]()
+    found = list(_survival(events))
+    shares = [float(1 - survival) for _, survival in found]
+    return np.array([time for time, _ in found]), np.array(shares)
+
+
+def _survival(events: Sequence[tuple[float, bool]]) -> Iterator[tuple[float, Fraction]]:
+    """Times of events, increasing, and the Kaplan-Meier estimate from each on; exact, so that half is half."""
+    survival = Fraction(1)
     for time in sorted({t for t, happened in events if happened}):
         at_risk = sum(t >= time for t, _ in events)
-        survival *= 1 - sum(happened and t == time for t, happened in events) / at_risk
-        times.append(time)
-        shares.append(1 - survival)
-    return np.array(times), np.array(shares)
+        happening = sum(happened and t == time for t, happened in events)
+        survival *= Fraction(at_risk - happening, at_risk)
+        yield time, survival
 
 
 def profile(scores: np.ndarray, thresholds: np.ndarray) -> np.ndarray:

@@ -61,7 +61,7 @@ class Group:
         algo, env: names of both.
         settings: the keys that differ between the groups of a report, with this group's values.
         runs: one per seed, by seed.
-        repeated: further runs of the same seeds, which are not counted.
+        others: further runs of the same seeds, which are not counted.
         absent: seeds of a sweep that have no run.
         role: in a search; None: its runs are of no search.
 
@@ -71,9 +71,14 @@ class Group:
     env: str
     settings: Mapping[str, Value]
     runs: Sequence[RunData]
-    repeated: int
+    others: Sequence[RunData]
     absent: Sequence[Absent] = ()
     role: Role | None = None
+
+    @property
+    def repeated(self) -> int:
+        """Number of the runs that are not counted."""
+        return len(self.others)
 
     @property
     def section(self) -> str:
@@ -113,7 +118,7 @@ def group(runs: Iterable[RunData], roles: Mapping[str, Role] | None = None) -> l
     of_search: dict[tuple[object, ...], list[RunData]] = {}
     for run in runs:
         role = roles.get(os.path.realpath(run.folder)) if roles else None
-        values = sorted((key, repr(value)) for key, value in _learning(run).items())
+        values = sorted((key, _compared(value)) for key, value in _learning(run).items())
         found = members if role is None else of_search
         found.setdefault((role, run.algo, run.env, *values), []).append(run)
     groups = list(members.values())
@@ -138,7 +143,8 @@ def with_absent(found: Group, by_run: Mapping[str, Sequence[Absent]]) -> Group:
 
     """
     seeds = {run.seed for run in found.runs}
-    lost = {a for run in found.runs for a in by_run.get(os.path.realpath(run.folder), ())}
+    every = (*found.runs, *found.others)
+    lost = {a for run in every for a in by_run.get(os.path.realpath(run.folder), ())}
     return dataclasses.replace(found, absent=sorted(a for a in lost if a.seed not in seeds))
 
 
@@ -161,10 +167,22 @@ def _differing_keys(first: Sequence[RunData]) -> Mapping[tuple[str, str], Sequen
         pair: [
             key
             for key in dict.fromkeys(k for values in found for k in values)
-            if len({repr(values.get(key)) for values in found}) > 1 and not _follows(key, found)
+            if len({_compared(values.get(key, UNSET)) for values in found}) > 1
+            and not _follows(key, found)
         ]
         for pair, found in peers.items()
     }
+
+
+UNSET = "(not set)"
+"""In place of the value of a key that a run does not have; null is a value."""
+
+
+def _compared(value: Value) -> str:
+    """A value in the form in which runs are compared: 500, 500.0 and 5e2 are one number."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return repr(value)
 
 
 def _follows(key: str, found: Sequence[Mapping[str, Value]]) -> bool:
@@ -174,7 +192,7 @@ def _follows(key: str, found: Sequence[Mapping[str, Value]]) -> bool:
 
 def _settings(run: RunData, differing: Mapping[tuple[str, str], Sequence[str]]) -> dict[str, Value]:
     values = _learning(run)
-    return {key: values.get(key) for key in differing[run.algo, run.env]}
+    return {key: values[key] for key in differing[run.algo, run.env] if key in values}
 
 
 def difference(run: RunData, first: RunData) -> dict[str, tuple[Value, Value]]:
@@ -200,8 +218,8 @@ def _make(
         if other is None or _progress(run) >= _progress(other):
             by_seed[run.seed] = run
     runs = [by_seed[seed] for seed in sorted(by_seed)]
-    repeated = len(found) - len(runs)
-    return Group(found[0].algo, found[0].env, settings, runs, repeated, role=role)
+    others = [run for run in found if run is not by_seed[run.seed]]
+    return Group(found[0].algo, found[0].env, settings, runs, others, role=role)
 
 
 def _progress(run: RunData) -> tuple[bool, int, str]:

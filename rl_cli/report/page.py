@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from rl_cli.core.errors import plain
 from rl_cli.report import across, curves, groups, run_data, search_sections
 from rl_cli.report.comparison import Threshold
 from rl_cli.report.groups import Group
@@ -180,7 +181,7 @@ def _run(
 ) -> dict[str, Any]:
     videos = sorted((run.folder / "videos").glob("step_*.mp4"))
     shown = {
-        "folder": run.folder.name,
+        "folder": plain(run.folder.name or run.folder.resolve().name),
         "href": _link(run.folder, folder) + "/",
         "env": run.env,
         "method": group.method,
@@ -202,4 +203,5 @@ def _run(
 
 
 def _link(path: Path, folder: Path) -> str:
-    return quote(os.path.relpath(path.resolve(), folder.resolve()).replace(os.sep, "/"))
+    relative = os.path.relpath(path.resolve(), folder.resolve()).replace(os.sep, "/")
+    return quote(os.fsencode(relative))

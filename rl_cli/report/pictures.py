@@ -73,11 +73,12 @@ def draw(data: Mapping[str, Any]) -> dict[str, bytes]:
         found[f"report-{name}.png"] = _picture(
             lines, env["env"], "env steps", "evaluation return", threshold=env["threshold"]
         )
-        steps = [{**g["reached"], "name": g["method"]} for g in groups if g["reached"]]
-        if any(len(line["x"]) for line in steps):
+        steps = [_staircase(g) for g in groups if g["reached"]]
+        if any(len(g["reached"]["x"]) for g in groups if g["reached"]):
+            at = "their threshold" if env["threshold"] is None else env["threshold"]
             found[f"report-{name}-solved.png"] = _picture(
-                [_staircase(line, groups) for line in steps],
-                f"{env['env']}: runs that reached {env['threshold'] or 'their threshold'}",
+                steps,
+                f"{env['env']}: runs that reached {at}",
                 *("env steps", "share of runs"),
                 steps=True,
             )
@@ -106,11 +107,13 @@ def _across(found: Mapping[str, Any]) -> dict[str, bytes]:
     }
 
 
-def _staircase(line: Mapping[str, Any], groups: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Shares from step 0 to the last evaluation of any group."""
-    end = max(float(g["curve"]["x"][-1]) for g in groups if len(g["curve"]["x"]))
-    y = [0.0, *line["y"]]
-    return {**line, "x": [0.0, *line["x"], end], "y": [*y, y[-1]]}
+def _staircase(group: Mapping[str, Any]) -> dict[str, Any]:
+    """Shares of a group's runs from step 0 to its last evaluation."""
+    reached = group["reached"]
+    x, y = [0.0, *reached["x"]], [0.0, *reached["y"]]
+    if len(group["curve"]["x"]):
+        x, y = [*x, float(group["curve"]["x"][-1])], [*y, y[-1]]
+    return {"name": group["method"], "x": x, "y": y}
 
 
 def _picture(

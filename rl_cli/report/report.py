@@ -89,7 +89,7 @@ def make(places: Sequence[Path], threshold: float | None = None) -> Report:
 def _title(places: Sequence[Path], found: Sequence[Search]) -> str:
     if len(places) == 1 and len(found) == 1 and found[0].folder == places[0]:
         return search_sections.title(found[0].record)
-    return "Report of " + ", ".join(place.resolve().name for place in places[:3])
+    return "Report of " + ", ".join(plain(place.resolve().name) for place in places[:3])
 
 
 def _read(folders: Sequence[Path]) -> tuple[list[RunData], list[str]]:

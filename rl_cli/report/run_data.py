@@ -102,23 +102,40 @@ def find(places: Iterable[Path]) -> Iterator[Path]:
                 yield folder
 
 
+def sweeps_below(places: Iterable[Path]) -> list[Path]:
+    """Folders below the places, without these, that hold records of the jobs of a sweep."""
+    found = (folder for place in places for folder in _walk(place, RECORD) if folder != place)
+    return list(dict.fromkeys(found))
+
+
+RECORD = re.compile(r"job_\d+\.json")
+
+
 def _below(place: Path) -> Iterator[Path]:
-    """Run folders in the order of their paths. Links to folders are not followed."""
+    """Run folders in the order of their paths."""
+    return _walk(place, RUN)
+
+
+RUN = re.compile(r"config\.yaml")
+
+
+def _walk(place: Path, wanted: re.Pattern[str]) -> Iterator[Path]:
+    """Folders that contain a wanted name, in the order of their paths. Links to folders are not followed."""
     waiting = [str(place)]
     while waiting:
         folder = waiting.pop()
-        inside, is_run = [], False
+        names, inside = list[str](), list[str]()
         try:
             with os.scandir(folder) as found:
                 for entry in found:
-                    is_run = is_run or entry.name == "config.yaml"
+                    names.append(entry.name)
                     if entry.is_dir(follow_symlinks=False):
                         inside.append(entry.path)
         except OSError:  # removed meanwhile, or not readable
             continue
-        if is_run:
+        if any(map(wanted.fullmatch, names)):
             yield Path(folder)
-        else:  # a run contains no other runs
+        if "config.yaml" not in names:  # a run contains no other runs
             waiting += sorted(inside, reverse=True)
 
 
@@ -197,7 +214,13 @@ def _config(path: Path) -> tuple[tuple[str, str], int, Mapping[str, Value]]:
         labels, values = _parsed(data if found is None else SEED.sub(b"seed: 0", data, count=1))
     except (OSError, ValueError) as error:
         raise BadInput(f"not a configuration: {error}", str(path), "restore it") from None
-    return labels, int(found[1]) if found else 0, values
+    return labels, int(found[1]) if found else _whole(values.get("seed")), values
+
+
+def _whole(value: Value) -> int:
+    """A seed in another form, such as 1e3; 0: it is none."""
+    number = _number(value)
+    return int(number) if number is not None and number.is_integer() else 0
 
 
 @functools.lru_cache(maxsize=2048)
@@ -215,7 +238,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Va
     """Nested keys joined by dots; lists as text."""
     for name, value in values.items():
         key = f"{prefix}{plain(str(name))}"
-        if isinstance(value, dict) and value:
+        if isinstance(value, dict):
             yield from _flat(value, f"{key}.")
         elif isinstance(value, bool | int | float) or value is None:
             yield key, value
@@ -237,8 +260,8 @@ def _number(value: Any) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-MAX_NUMBER = 1e300
-"""Larger integers cannot be converted to float."""
+MAX_NUMBER = 1e100
+"""The square of a larger number may be no float."""
 
 
 def _text(value: Any) -> str:

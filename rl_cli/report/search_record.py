@@ -148,8 +148,14 @@ def _require_sizes(record: SearchRecord) -> None:
         value for each in record.checked for value in (*each.values, *each.iqm) if value is not None
     ]
     values += record.importances.values()
+    runs = [run for trial in record.trials for run in trial.runs]
+    values += [value for run in runs for value in (run.seed, run.step, run.seconds, run.value or 0)]
+    values += [trial.trial for trial in record.trials] + [each.trial for each in record.checked]
+    values += [record.budget, *record.seeds, *record.fresh_seeds]
     if any(abs(value) > MAX_VALUE for value in values):
         raise ValueError("a number in it is too large")
+    if any("\0" in run.folder for run in runs):
+        raise ValueError("a folder in it is no path")
 
 
 def load(folder: Path) -> SearchRecord:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from rich import box
 from rich.markup import escape
@@ -18,7 +17,7 @@ from rl_cli.report import search_sections
 from rl_cli.report.comparison import MIN_SEEDS, Threshold
 from rl_cli.report.report import Report
 from rl_cli.report.summary import Row
-from rl_cli.report.wording import answer, interval, lost_seeds, share
+from rl_cli.report.wording import answer, interval, lost_seeds, repeated_seeds, share
 from rl_cli.tracking.console import say_fitted
 from rl_cli.tracking.display import print_table
 from rl_cli.tracking.formatting import joined, number
@@ -58,17 +57,14 @@ def show_files(paths: Sequence[Path]) -> None:
 EVALUATED = ("seeds", "IQM [95% interval]", "worst", "best", "success", "P(better)")
 
 
-def show_evaluations(rows: Sequence[Row], evaluations: Iterable[Mapping[str, Any]]) -> None:
+def show_evaluations(rows: Sequence[Row], rates: Mapping[Path, float | None]) -> None:
     """Print a table per env of runs that were evaluated together, one row per group.
 
     Args:
         rows: of groups of runs, whose results are means over the episodes of this evaluation.
-        evaluations: the contents of evaluation.json of the runs.
+        rates: folder in these rows -> share of its episodes that are a success; None: no threshold.
 
     """
-    rates = {
-        Path(e["checkpoint"]).parent.parent: e["summary"].get("success_rate") for e in evaluations
-    }
     for env in dict.fromkeys(row.group.env for row in rows):
         of_env = [row for row in rows if row.group.env == env]
         values = [
@@ -77,6 +73,8 @@ def show_evaluations(rows: Sequence[Row], evaluations: Iterable[Mapping[str, Any
         _show_rows(env, of_env, EVALUATED, values)
     if any(row.count < MIN_SEEDS for row in rows):
         say_fitted(f"Groups of fewer than {MIN_SEEDS} runs have no interval.")
+    for line in repeated_seeds(rows):
+        say_fitted(line)
 
 
 def _evaluated(row: Row, rates: Sequence[float | None]) -> tuple[str, ...]:

@@ -76,6 +76,8 @@ def _difference(best: Row, second: Row) -> str:
     chance = f"A run of the first is better than one of the second with probability {share(found)}"
     if found.low > 0.5:
         return chance
+    if found.high < 0.5:
+        return f"{chance}: a run of the second is better more often, although the first has the higher IQM"
     more = f"; about {needed:,} seeds each would be needed" if needed else ""
     return f"{chance}: these runs show no difference{more}"
 
@@ -101,10 +103,7 @@ def counts(rows: Sequence[Row]) -> list[str]:
     text = []
     if any(0 < row.count < MIN_SEEDS for row in rows):
         text.append(f"Groups of fewer than {MIN_SEEDS} runs with a result have no interval.")
-    if repeated := sum(row.group.repeated for row in rows):
-        text.append(
-            f"Runs that repeat a seed of their group: {repeated}; the one that got furthest counts."
-        )
+    text += repeated_seeds(rows)
     every = [run for row in rows for run in row.group.runs]
     if skipped := [run.skipped for run in every if run.skipped]:
         text.append(
@@ -115,6 +114,13 @@ def counts(rows: Sequence[Row]) -> list[str]:
     lines = [*_lengths(rows), *_versions(rows)]
     more = [f"{len(lines) - MAX_LINES} more such lines."] if len(lines) > MAX_LINES else []
     return [*text, *lines[:MAX_LINES], *more]
+
+
+def repeated_seeds(rows: Sequence[Row]) -> list[str]:
+    """How many runs are not counted because another one of their group has the same seed."""
+    repeated = sum(row.group.repeated for row in rows)
+    rule = "a completed one counts before others, then the one with the latest evaluation"
+    return [f"Runs that repeat a seed of their group: {repeated}; {rule}."] if repeated else []
 
 
 MAX_LINES = 12

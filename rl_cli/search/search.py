@@ -18,7 +18,7 @@ from rl_cli.search.parts import FreshPart, SearchPart
 from rl_cli.search.plan import Plan
 from rl_cli.search.progress import Progress, counted, say, summary
 from rl_cli.search.run_processes import RunProcesses
-from rl_cli.search.study import open_storage, open_study, quiet_optuna
+from rl_cli.search.study import open_storage, open_study, quiet_optuna, require_own_folder
 from rl_cli.search.trials import RunResult, counts, label, ranked, results
 from rl_cli.search.verify import Checked
 from rl_cli.search.worker import Worker
@@ -63,6 +63,7 @@ class Search:
         with quiet_optuna():
             storage = open_storage(self.plan)
             study = open_study(storage, self.plan)
+            require_own_folder(self.plan, study)
             if self.display != "none":
                 self._announce(study)
             with self.runs:

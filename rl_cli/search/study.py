@@ -183,9 +183,24 @@ def open_study(storage: BaseStorage, plan: Plan, part: str = "") -> Study:
     settings, recorded = plan.settings(), study.user_attrs.get(SETTINGS)
     if recorded is None:
         study.set_user_attr(SETTINGS, settings)
-    elif recorded != settings:
+    else:
         _refuse_other(plan, settings, recorded)
     return study
+
+
+def require_own_folder(plan: Plan, study: Study) -> None:
+    """Refuse the runs of another study in the folder, which the search would take for its own.
+
+    Raises:
+        BadInput: there are runs, and the study is new.
+
+    """
+    # looked at first: another process of this study adds a trial before its runs
+    found = next((plan.folder / "runs").glob("*/config.yaml"), None)
+    if found is not None and not study.get_trials(deepcopy=False):
+        what = f"the study {plan.name} is new, and its folder holds runs of another one"
+        fix = "delete this folder, or start another study: study=<name>"
+        raise BadInput(what, relative(plan.folder), fix)
 
 
 def _known_directions(storage: BaseStorage, name: str) -> list[str] | None:
@@ -199,8 +214,18 @@ def _known_directions(storage: BaseStorage, name: str) -> list[str] | None:
 
 def _refuse_other(plan: Plan, ours: Mapping[str, str], theirs: Mapping[str, str]) -> None:
     for key in sorted({*ours, *theirs}):
-        if ours.get(key) != theirs.get(key):
+        if not _is_same(ours.get(key), theirs.get(key)):
             raise _other(plan, key, ours.get(key, "not set"), theirs.get(key, "not set"))
+
+
+def _is_same(ours: str | None, theirs: str | None) -> bool:
+    """Whether two settings are equal; numbers are compared as numbers: 500 was 5e2."""
+    if ours is None or theirs is None or ours == theirs:
+        return ours == theirs
+    try:
+        return float(ours) == float(theirs)
+    except ValueError:
+        return False
 
 
 def _other(plan: Plan, key: str, ours: str, theirs: str) -> RunError:

@@ -9,6 +9,7 @@ import math
 import os
 import shutil
 import sys
+import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -136,7 +137,7 @@ def write_atomic(path: Path, content: bytes | Iterable[bytes], synced: bool = Tr
         StorageError: it cannot be written.
 
     """
-    part = path.with_name(f".{path.name}.part")
+    part = part_of(path)
     chunks = [content] if isinstance(content, bytes) else content
     with storing(path, len(content) if isinstance(content, bytes) else None):
         try:
@@ -149,6 +150,11 @@ def write_atomic(path: Path, content: bytes | Iterable[bytes], synced: bool = Tr
         except BaseException:
             part.unlink(missing_ok=True)
             raise
+
+
+def part_of(path: Path) -> Path:
+    """Where `write_atomic` writes first. Processes and threads that write one file have one each."""
+    return path.with_name(f".{path.name}.{os.getpid()}_{threading.get_ident()}.part")
 
 
 def append(path: Path, content: bytes) -> None:

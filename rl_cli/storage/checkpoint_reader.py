@@ -56,8 +56,11 @@ def find(path: Path, which: str = "latest") -> Path:
 
     """
     if (path / MANIFEST).exists():
+        if re.fullmatch("[0-9]+", which) and path.name.isdigit() and int(which) != int(path.name):
+            what = f"this is the checkpoint of step {int(path.name)}, not {which}"
+            raise BadInput(what, str(path), "name the run, or leave checkpoint= out")
         return path
-    folder = path if path.name == "checkpoints" else path / "checkpoints"
+    folder = path if steps_in(path) else path / "checkpoints"
     steps = steps_in(folder)
     if not path.exists():
         raise BadInput("no such folder", str(path), _runs_nearby(path))

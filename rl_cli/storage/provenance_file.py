@@ -69,9 +69,14 @@ def diff_name(start: int) -> str:
 
 def write_starts(folder: Path, starts: Sequence[Start]) -> None:
     """Write provenance.json, without waiting for the disk. Raises StorageError."""
-    kept = [*starts[:1], *starts[1:][-(MAX_STARTS - 1) :]]
-    content = {"format": FORMAT, "starts": [dataclasses.asdict(start) for start in kept]}
-    write_atomic(folder / NAME, (json.dumps(content, indent=1) + "\n").encode(), synced=False)
+    kept = [dataclasses.asdict(each) for each in (*starts[:1], *starts[1:][-(MAX_STARTS - 1) :])]
+    while len(text := _file(kept)) > MAX_JSON_BYTES and len(kept) > 1:
+        del kept[1]  # the first one and the latest ones are kept
+    write_atomic(folder / NAME, text, synced=False)
+
+
+def _file(starts: list[dict[str, Any]]) -> bytes:
+    return (json.dumps({"format": FORMAT, "starts": starts}, indent=1) + "\n").encode()
 
 
 def read_starts(folder: Path) -> list[Start]:

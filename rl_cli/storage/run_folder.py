@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import fnmatch
 import os
+import re
 import stat
 from collections.abc import Sequence
 from pathlib import Path
@@ -68,6 +69,24 @@ def new_name(algo: str, env: str, seed: int) -> Path:
     return ROOT / algo / env / f"{stamp}_s{seed}_{os.urandom(2).hex()}"
 
 
+NEW_NAME = re.compile(r"[0-9]{8}-[0-9]{6}_s[0-9]+_[0-9a-f]{4}")
+
+
+def is_new_name(name: str) -> bool:
+    """Whether `new_name` gave the name, which begins with the time of the start."""
+    return NEW_NAME.fullmatch(name) is not None
+
+
+def output_root(checkpoint: Path) -> Path:
+    """Where runs/ for the results on a checkpoint is: the current folder, or the one above a run that it lies in.
+
+    A file inside a run or a checkpoint would not belong to it.
+    """
+    folder = checkpoint.resolve()
+    run = folder.parent.parent if folder.parent.name == "checkpoints" else folder
+    return run.parent if Path.cwd().is_relative_to(run) else Path()
+
+
 def _take_empty(explicit: str) -> FolderLock:
     folder = absolute(Path(explicit))
     if folder.exists() and not folder.is_dir():
@@ -92,14 +111,24 @@ def _take_empty(explicit: str) -> FolderLock:
 
 def _has_content(folder: Path) -> bool:
     """Whether there are files other than those of a run that was killed before it wrote config.yaml."""
-    names = {path.name for path in folder.iterdir()} - {".config.yaml.part"}
-    return any(not name.startswith(folder_lock.NAME) for name in names)
+    names = (path.name for path in folder.iterdir())
+    return any(not name.startswith((folder_lock.NAME, ".config.yaml.")) for name in names)
 
 
 def write_config(folder: Path, config: dict[str, Any]) -> None:
     """Write config.yaml, with the format of the configuration. Raises StorageError."""
-    text = yaml.safe_dump({"format": FORMAT, **config}, sort_keys=False, default_flow_style=None)
-    write_atomic(folder / "config.yaml", text.encode())
+    write_atomic(folder / "config.yaml", config_text(config))
+
+
+def config_text(config: dict[str, Any]) -> bytes:
+    """The content of config.yaml. Raises BadInput: it would be too long to be read again."""
+    content = {"format": FORMAT, **config}
+    text = yaml.safe_dump(content, sort_keys=False, default_flow_style=None).encode()
+    if len(text) > MAX_YAML_BYTES:
+        what = f"the configuration is too long: {len(text):,} bytes, of at most {MAX_YAML_BYTES:,}"
+        longest = max(config, key=lambda key: len(str(config[key])))
+        raise BadInput(what, longest, "let the env read long values from a file of its own")
+    return text
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
 
 from rl_cli.core import terminal
 from rl_cli.core.errors import BadInput
-from rl_cli.storage.run_folder import ROOT
+from rl_cli.storage.run_folder import ROOT, is_new_name
 
 LATEST = "latest"
 
@@ -19,15 +20,18 @@ _CHECKPOINTS = "/checkpoints/"
 def runs(root: Path = ROOT) -> list[Path]:
     """Folders of runs below `root`, <root>/<algo>/<env>/<name>, the run that started last at the end."""
     found = [path.parent for path in root.glob("*/*/*/config.yaml")]
-    return sorted(found, key=lambda path: (path.name[:15], _changed(path), path))
+    return sorted(found, key=lambda path: (_started(path), path))
 
 
-def _changed(folder: Path) -> float:
-    """Orders runs that started in the same second."""
+def _started(folder: Path) -> tuple[str, float]:
+    """When a run started: by its name, else when config.yaml was written; orders runs of the same second."""
     try:
-        return (folder / "config.yaml").stat().st_mtime
+        written = (folder / "config.yaml").stat().st_mtime
     except OSError:
-        return 0.0
+        written = 0.0
+    if is_new_name(folder.name):
+        return folder.name[:15], written
+    return datetime.datetime.fromtimestamp(written).strftime("%Y%m%d-%H%M%S"), written
 
 
 def find_run(typed: str, argument: str, root: Path = ROOT) -> str:

@@ -103,7 +103,7 @@ def evaluate(cfg: ReplayConfig, runs: Sequence[str]) -> int:
     found = {run: _result(place) for run, place in places.items() if codes[run] == 0}
     rows = summary.summarize(groups.group(_as_data(found)))
     if cfg.display != "none" and rows:
-        table.show_evaluations(rows, found.values())
+        table.show_evaluations(rows, {Path(e["checkpoint"]): _rate(e) for e in found.values()})
     content = {"runs": [{"run": run, **value} for run, value in found.items()]}
     content["groups"] = [_group(row) for row in rows]
     with writing_to("output"):
@@ -132,7 +132,8 @@ def _places(runs: Sequence[str], folder: Path) -> dict[str, Path]:
             else path.name
         )
         taken = {place.name for place in places.values()}
-        places[run] = folder / (f"{name}_{len(places)}" if name in taken else name)
+        names = (name, *(f"{name}_{i}" for i in range(1, len(runs) + 1)))
+        places[run] = folder / next(each for each in names if each not in taken)
     return places
 
 
@@ -218,19 +219,31 @@ def _result(place: Path) -> dict[str, Any]:
     return content
 
 
+def _rate(evaluation: Mapping[str, Any]) -> float | None:
+    rate: float | None = evaluation["summary"].get("success_rate")
+    return rate
+
+
 def _as_data(found: Mapping[str, Mapping[str, Any]]) -> list[RunData]:
-    """Runs whose only evaluation is this one."""
+    """Runs whose folder is the checkpoint, and whose only evaluation is this one.
+
+    If one run has several checkpoints, the checkpoints of different steps form groups.
+    """
     data = []
+    runs = [Path(value["checkpoint"]).parent.parent for value in found.values()]
+    by_step = len(set(runs)) < len(runs)
     for run, value in found.items():
-        folder = Path(value["checkpoint"]).parent.parent
+        checkpoint = Path(value["checkpoint"])
         try:
-            known = run_data.read_run(folder)
+            known = run_data.read_run(checkpoint.parent.parent)
         except BadInput as error:
             terminal.warn(f"note: {plain(run)} is not in the table: {error.what}")
             continue
         data.append(
             dataclasses.replace(
                 known,
+                folder=checkpoint,
+                config={**known.config, "checkpoint": value["step"]} if by_step else known.config,
                 state="completed",
                 steps=np.array([value["step"]]),
                 returns=np.array([value["summary"]["mean"]]),

@@ -59,10 +59,22 @@ class Job:
 
     def digest(self) -> str:
         """Hash of the configuration, equal for jobs that would give the same run."""
-        content = {k: v for k, v in self.config.items() if k not in HOW} | {
-            "labels": self.labels[:2]
-        }
+        content = {k: v for k, v in self.config.items() if k not in HOW}
+        content = _same_numbers(content) | {"labels": self.labels[:2]}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _same_numbers(value: Any) -> Any:
+    """Values in which 500.0, of 5e2, is the whole number 500."""
+    match value:
+        case dict():
+            return {key: _same_numbers(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_same_numbers(item) for item in value]
+        case float() if value.is_integer():
+            return int(value)
+        case _:
+            return value
 
 
 def name_all(jobs: Sequence[Job], typed: Sequence[str]) -> list[str]:

@@ -15,6 +15,8 @@ MAX_RETURN = 1e150
 """Bound of the mean of returns in a loaded state: its square is finite."""
 
 BOOTSTRAP_REPEATS = 10_000
+BLOCK = 1 << 22
+"""Values drawn at a time, to bound memory: 32 MiB."""
 
 
 class Summary(NamedTuple):
@@ -50,9 +52,11 @@ def iqm(values: np.ndarray) -> np.ndarray:
 
 def iqm_interval(values: np.ndarray, level: float = 0.95, seed: int = 0) -> tuple[float, float]:
     """Percentile-bootstrap interval of the IQM of (n,) values; deterministic for a given seed."""
-    rng = np.random.default_rng(seed)
-    draws = rng.choice(values, size=(BOOTSTRAP_REPEATS, len(values)))
-    low, high = np.quantile(iqm(draws), [(1 - level) / 2, (1 + level) / 2])
+    rng, n = np.random.default_rng(seed), len(values)
+    rows = max(1, BLOCK // n)
+    counts = [min(rows, BOOTSTRAP_REPEATS - at) for at in range(0, BOOTSTRAP_REPEATS, rows)]
+    found = np.concatenate([iqm(rng.choice(values, size=(count, n))) for count in counts])
+    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 

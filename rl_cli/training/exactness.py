@@ -80,3 +80,13 @@ def moved_schedules(algo: AlgoConfig, changed: Mapping[str, Any]) -> str:
         return ""
     before, now = changed["total_timesteps"]
     return f"total_timesteps {before} before, {now} now, which moves {', '.join(annealed)}"
+
+
+def cut_step(num_envs: int, step: int, changed: Mapping[str, Any]) -> str:
+    """What the end of the earlier budget changed; empty: nothing. The last step of a budget may step some envs alone."""
+    if "total_timesteps" not in changed:
+        return ""
+    before = int(changed["total_timesteps"][0])
+    if step != before or before % num_envs == 0:
+        return ""
+    return f"total_timesteps {before} before is no multiple of env.num_envs={num_envs}"

@@ -81,6 +81,8 @@ def _train(
             return already_complete(earlier, cfg)
         require_state(earlier)
     plugins = find_plugins(cfg)
+    content = labels.recorded() | {k: v for k, v in recorded.items() if k not in resume.HOW}
+    run_folder.config_text(content)  # refuses what could not be read again
     if earlier is not None:  # an env may change the current folder
         earlier = start_folder.absolute(earlier)
     with contextlib.ExitStack() as stack, _envs_of(cfg) as (envs, evaluator):
@@ -91,19 +93,19 @@ def _train(
         kept = process_settings(processors.number_of(cfg.threads), cfg.seed)
         settings = stack.enter_context(kept)
         with without_collection():
-            from rl_cli.training.run import make_run_algorithm  # imports much of torch
+            from rl_cli.training.run import Resumption, make_run_algorithm  # imports much of torch
 
         algo = make_run_algorithm(cfg, envs, earlier)
         with _lock(earlier) or run_folder.create(*labels[:2], cfg.seed, cfg.run_dir) as folder:
             saved = None if earlier is None else resume.load_checkpoint(earlier, cfg, cfg.algo)
-            written = {k: v for k, v in recorded.items() if k not in resume.HOW}
-            run_folder.write_config(folder, {**labels.recorded(), **written})
+            if earlier is None:
+                run_folder.write_config(folder, content)
             if saved is None and prefill is not None:
                 algo.prefill(prefill)
             resumed = earlier is not None
             made = Made(cfg, algo, envs, evaluator, settings, plugins, labels)
             experiment = _experiment(made, folder, saved, resumed, repeats)
-            return experiment.go(changed if resumed else None)
+            return experiment.go(Resumption(changed, content) if resumed else None)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ import signal
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rl_cli import algos
 from rl_cli.algos.base import Algorithm
@@ -24,7 +24,7 @@ from rl_cli.storage import manifest, run_folder
 from rl_cli.storage.policy_file import refuse_other_sizes
 from rl_cli.storage.policy_only import drop_buffers
 from rl_cli.training.build import Parts, Run
-from rl_cli.training.exactness import moved_schedules
+from rl_cli.training.exactness import cut_step, moved_schedules
 from rl_cli.training.outcome import Outcome, print_completed, print_differences, print_interrupted
 from rl_cli.training.provenance import Provenance
 from rl_cli.training.reproduction import doubts
@@ -43,6 +43,13 @@ def make_run_algorithm(cfg: RunConfig, envs: VectorEnv, earlier: Path | None) ->
     if earlier is not None and (kept := manifest.folders_in(earlier / "checkpoints")):
         refuse_other_sizes(algo_cls, cfg.algo, envs.spec, kept)
     return make_algorithm(algo_cls, cfg.algo, envs.spec, cfg.total_timesteps, cfg.seed, cfg.device)
+
+
+class Resumption(NamedTuple):
+    """What a resumed run changes: keys -> (before, now), and its config.yaml with them."""
+
+    changed: Mapping[str, Any]
+    config: dict[str, Any]
 
 
 class Experiment:
@@ -73,23 +80,28 @@ class Experiment:
         self.draws_images = parts.evaluator.draws_images
         self.resumptions: list[dict[str, Any]] = []
 
-    def go(self, changed: Mapping[str, Any] | None) -> Outcome:
+    def go(self, resumption: Resumption | None) -> Outcome:
         """Train; record a status and release resources, also after an error.
 
         Args:
-            changed: keys that a resumed run changes -> (before, now); None: a new run.
+            resumption: None: a new run.
 
         """
-        started = time.perf_counter()
-        if changed is not None:
-            self._record_resumption(changed)
+        started, not_frozen = time.perf_counter(), gc.get_freeze_count() == 0
+        if resumption is not None:
+            self._record_resumption(resumption.changed)
         self._write_status("running", "")
         try:
+            if (
+                resumption is not None
+            ):  # not before: "completed" would then hold for the longer budget
+                run_folder.write_config(self.folder, resumption.config)
             changes = self.provenance.start(self.state.step)
             self.algo.learner.when_decided(self._step_decided)
             with self.interruption.listening(), self._watching():
                 self._announce(changes)
-                gc.freeze()  # objects created so far are not garbage until the run ends
+                if not_frozen:
+                    gc.freeze()  # objects created so far are not garbage until the run ends
                 with self.settings.keeping(now(streams())):  # the live view has its own by now
                     reason = self.trainer.train()
                     if reason != INTERRUPTED:
@@ -103,7 +115,8 @@ class Experiment:
                 raise
             raise explained from error
         finally:
-            gc.unfreeze()
+            if not_frozen:
+                gc.unfreeze()
             self._close()
         self._report_completion(outcome)
         return outcome
@@ -151,6 +164,8 @@ class Experiment:
         exactness = self.run.exactness
         if moved := moved_schedules(self.algo.cfg, changed):
             exactness.add("schedules", moved)
+        if cut := cut_step(self.cfg.env.num_envs, self.state.step, changed):
+            exactness.add("last step", cut)
         before = run_folder.read_status(self.folder).get("resumed")
         changes = {key: list(values) for key, values in changed.items()}
         now = {"step": self.state.step, "changed": changes, **self._exact()}

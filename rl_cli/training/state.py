@@ -35,6 +35,7 @@ class TrainingState:
         self.elapsed = 0.0  # seconds spent training, without callbacks
         self.served = (0, 0)  # steps and episodes when the callbacks last ran
         self.update_pending = False  # a signal interrupted the update of this step
+        self.is_loaded = False  # from a checkpoint, which may be of step 0
         self._running_since: float | None = None
 
     def add_steps(self, steps: int) -> None:
@@ -117,4 +118,5 @@ class TrainingState:
         inexact = self.collector.envs.load_state_dict(fields.mapping("envs"))
         self.callbacks.load_state_dict(fields.mapping("callbacks"))
         self.exactness.load_state_dict(fields.get("inexact", None))
+        self.is_loaded = True
         return inexact

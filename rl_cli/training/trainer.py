@@ -60,7 +60,7 @@ class Trainer:
             RunError: an env failed, a file could not be written, or a value is not finite.
 
         """
-        if not self.state.step:
+        if not self.state.is_loaded:
             self.collector.envs.reset()
         self.callbacks.start(self.state)
         self.due = self.callbacks.next_due(self.state.step)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import datetime
+from pathlib import Path
+
 import pytest
+from hydra.core.hydra_config import HydraConfig
 
 from rl_cli.cli import arguments, compose
+from rl_cli.cli.hydra_errors import CompositionError
 from rl_cli.core.errors import BadInput
 
 
@@ -38,6 +43,37 @@ def test_conf_in_current_folder_is_added_to_search_path(here):
 def test_conf_folder_without_our_groups_is_ignored(here):
     (here / "conf/database").mkdir(parents=True)
     assert not any(a.startswith("hydra.searchpath") for a in compose.prepare(["algo=dqn"]))
+
+
+@pytest.mark.parametrize(
+    ("typed", "folder"),
+    [
+        ("hydra.sweep.dir=first", "first"),
+        ("hydra.sweep.dir=2026_first", "2026_first"),
+        ('hydra.sweep.dir="2026_first"', "2026_first"),
+        ("hydra.sweep.dir='my sweep (1)'", "my sweep (1)"),
+        ("++hydra.sweep.dir=plus", "plus"),
+        ("hydra.sweep.dir=out/${now:%Y}", f"out/{datetime.date.today().year}"),
+        ("hydra.sweep.dir=${oc.env:RL_CLI_PLACE}/a", "over there/a"),
+    ],
+)
+def test_folder_of_a_sweep_is_the_one_that_hydra_uses(here, monkeypatch, typed, folder):
+    monkeypatch.setenv("RL_CLI_PLACE", "over there")
+    words = compose.prepare(compose.plain([typed, "-m", "seed=0,1"]))
+    assert compose.sweep_folder(words) == Path(folder)
+    seen = []
+    compose.run_hydra("config", words, lambda _: seen.append(HydraConfig.get().sweep.dir))
+    assert seen == [folder] * 2
+
+
+def test_folder_of_a_sweep_cannot_depend_on_a_job(here):
+    with pytest.raises(CompositionError):
+        compose.plain(["hydra.sweep.dir=out/${seed}"])
+
+
+def test_tuned_values_are_kept_for_an_id_in_quotes(here):
+    assert "hparams=none" not in compose.prepare(["env=cartpole", 'env.id="CartPole-v1"'])
+    assert "hparams=none" in compose.prepare(["env=cartpole", "env.id='CartPole-v0'"])
 
 
 def composed(*argv):

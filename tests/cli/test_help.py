@@ -49,6 +49,34 @@ def test_first_step_needs_one_composition_and_no_tensorboard(here):
     assert done.stdout.splitlines()[-1] == "1 []"
 
 
+EVERY = [rl_train, rl_eval, rl_play, rl_export, rl_report, rl_runs, rl_search]
+
+
+@pytest.mark.parametrize("program", EVERY)
+def test_every_command_has_a_version_and_completes(program, here, capsys):
+    assert program.run(["--version"]) == 0
+    assert re.fullmatch(r"rl-cli \d+\.\d+.*\n", capsys.readouterr().out)
+    name = f"rl-{program.__name__.rpartition('.')[2].replace('evaluate', 'eval')}"
+    assert program.run(["--complete", "zsh", f"{name} "]) == 0
+    assert any(word.endswith("=") for word in capsys.readouterr().out.split())
+
+
+def test_help_shows_the_values_of_an_experiment(here, capsys):
+    assert rl_train.run(["experiment=fast_cartpole", "--help"]) == 0
+    preset = yaml.safe_load((CONF / "experiment/fast_cartpole.yaml").read_text())
+    words = " ".join(capsys.readouterr().out.split())
+    assert f"total_timesteps {value_text(preset['total_timesteps'])}" in words
+    assert "experiment/fast_cartpole.yaml" in words
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "a: [", "a: &x [*x]"])
+def test_help_on_a_file_of_the_user_that_is_no_mapping(here, capsys, text):
+    (here / "conf/algo").mkdir(parents=True)
+    (here / "conf/algo/my.yaml").write_text(text)
+    assert rl_train.run(["--help", "my"]) in (0, 2)
+    assert "Traceback" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("program", ["train", "evaluate", "play"])
 def test_help_imports_no_torch_and_no_gymnasium(program):
     code = (

@@ -32,6 +32,27 @@ def test_sweep_runs_every_combination_and_reports_over_seeds(command, here, tiny
     assert len(list(here.glob("runs/sweeps/*/report.html"))) == 1
 
 
+def test_repeated_sweep_trains_nothing_again(invoke, here, tiny):
+    """Also if the folder needs quotes, and if a number is written in another form."""
+    words = ["-m", "env=cartpole", "seed=0,1", *tiny, 'hydra.sweep.dir="2026 first"']
+    assert invoke(rl_train.run, *words)[0] == 0
+    for again in (words, [*words, "total_timesteps=4e2"]):
+        assert invoke(rl_train.run, *again)[0] == 0
+    assert len(list(here.glob("runs/*/*/*/config.yaml"))) == 2
+    assert [path.name for path in here.iterdir() if path.name != "runs"] == ["2026 first"]
+    code, _, err = invoke(rl_train.run, *words[:-1], "hydra.sweep.dir='2026 first/report.csv'")
+    assert code == 4
+    assert "report.csv" in err
+
+
+def test_sweep_cannot_have_one_folder_for_its_runs(invoke, here, tiny):
+    for words in (["sweep=seeds"], ["-m"]):
+        code, _, err = invoke(rl_train.run, *words, "seed=0,1", *tiny, "run_dir=mine")
+        assert code == 2
+        assert "run_dir=mine" in err
+    assert not (here / "mine").exists()
+
+
 def test_failed_job_does_not_stop_the_sweep(command, here, tiny):
     done = command("rl-train", "-m", "algo=dqn,ppo", "env=pendulum", *tiny)
     assert done.returncode == 2

@@ -98,6 +98,17 @@ def test_time_to_threshold_is_scipys_survival_median():
     assert found.median == (reference[0] if len(reference) else math.inf)
 
 
+def test_half_of_the_runs_is_half_whatever_their_number():
+    # of 10 runs the fifth event, at 4, leaves 1 * 8/10 * 7/8 * 5/7 = 1/2; in floats 0.5000000000000001
+    ended = [(8, False)] * 5
+    assert (
+        comparison.time_to([(1, True), (1, True), (3, True), (4, True), (4, True), *ended]).median
+        == 4
+    )
+    for n in range(2, 101, 2):  # without censoring, event n/2 leaves one half
+        assert comparison.time_to([(t, True) for t in range(1, n + 1)]).median == n / 2
+
+
 def test_share_reached_is_scipys_kaplan_meier_estimate():
     times = RNG.integers(1, 30, size=40)
     happened = RNG.random(40) < 0.6

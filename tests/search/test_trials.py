@@ -10,7 +10,13 @@ import pytest
 
 from rl_cli.core.errors import BadInput
 from rl_cli.search.sampler import distributions
-from rl_cli.search.study import masked, open_storage, open_study, quiet_optuna
+from rl_cli.search.study import (
+    masked,
+    open_storage,
+    open_study,
+    quiet_optuna,
+    require_own_folder,
+)
 from rl_cli.search.trials import OWNER, RunResult, Trials, label, results, save
 from rl_cli.storage.folder_lock import Owner
 from tests.search.plans import SPACE, make_plan
@@ -177,3 +183,25 @@ def test_a_database_that_cannot_be_used_is_refused(url):
 
 def test_passwords_are_not_printed():
     assert masked("x postgresql://me:secret@host:5/db y") == "x postgresql://me:***@host:5/db y"
+
+
+def test_new_study_does_not_take_the_runs_of_another_one():
+    plan = make_plan(name="mine")
+    study = open_study(open_storage(plan), plan)
+    require_own_folder(plan, study)
+    (plan.folder / "runs" / "t0_s0").mkdir(parents=True)
+    (plan.folder / "runs" / "t0_s0" / "config.yaml").write_text("")
+    with pytest.raises(BadInput, match="holds runs of another one"):
+        require_own_folder(plan, study)
+    make_trials(plan).take()
+    require_own_folder(plan, study)
+
+
+def test_setting_written_as_another_number_is_the_same():
+    plan = make_plan(name="same")
+    open_study(open_storage(plan), plan)
+    config = {**plan.config, "total_timesteps": 3e2}
+    open_study(open_storage(plan), dataclasses.replace(plan, config=config))
+    config["total_timesteps"] = 301
+    with pytest.raises(BadInput, match="total_timesteps was 300"):
+        open_study(open_storage(plan), dataclasses.replace(plan, config=config))

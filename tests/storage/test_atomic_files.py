@@ -2,13 +2,15 @@ import csv
 import errno
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from rl_cli.core.errors import StorageError
 from rl_cli.storage import atomic_files
-from rl_cli.storage.atomic_files import storing, write_atomic, write_json
+from rl_cli.storage.atomic_files import part_of, storing, write_atomic, write_json
 from rl_cli.tracking.csv_table import CsvTable
 
 
@@ -131,12 +133,21 @@ def test_storing_does_not_change_other_errors():
 def test_write_does_not_follow_a_link_with_the_name_of_its_temporary_file(tmp_path):
     mine = tmp_path / "mine"
     mine.write_text("mine")
-    (tmp_path / ".a.json.part").symlink_to(mine)
+    part_of(tmp_path / "a.json").symlink_to(mine)
     write_json(tmp_path / "a.json", {"b": 1})
-    os.link(mine, tmp_path / ".a.json.part")
+    os.link(mine, part_of(tmp_path / "a.json"))
     write_json(tmp_path / "a.json", {"b": 2})
     assert mine.read_text() == "mine"
     assert json.loads((tmp_path / "a.json").read_text()) == {"b": 2}
+
+
+def test_processes_that_write_one_file_do_not_disturb_each_other(tmp_path):
+    path = tmp_path / "a.json"
+    code = f"import sys; from pathlib import Path; from rl_cli.storage.atomic_files import write_json\nfor i in range(200): write_json(Path({str(path)!r}), {{'by': sys.argv[1], 'i': i}}, synced=False)"
+    both = [subprocess.Popen([sys.executable, "-c", code, name]) for name in "ab"]
+    assert [each.wait() for each in both] == [0, 0]
+    assert json.loads(path.read_text())["i"] == 199
+    assert [each.name for each in tmp_path.iterdir()] == ["a.json"]
 
 
 def test_error_of_a_file_outside_of_a_run_names_the_key_of_its_folder(tmp_path):

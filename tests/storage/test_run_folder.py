@@ -9,6 +9,7 @@ import re
 import socket
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -177,3 +178,23 @@ def test_run_on_another_host_is_not_known_to_have_died(tmp_path):
     written = {"state": "running", "step": 0, "pid": 2**22 + 1}
     (tmp_path / "status.json").write_text(json.dumps(written))
     assert run_folder.read_status(tmp_path)["state"] == "running"
+
+
+def test_results_on_a_run_lie_outside_of_it(tmp_path, monkeypatch):
+    run = tmp_path / "project" / "mine"
+    checkpoint = run / "checkpoints" / "000000100"
+    hub = tmp_path / "hub"
+    for folder in (checkpoint, run / "videos", hub):
+        folder.mkdir(parents=True)
+    for here, of, root in (
+        (tmp_path, checkpoint, Path()), (run.parent, checkpoint, Path()), (run, checkpoint, run.parent),
+        (checkpoint, checkpoint, run.parent), (run / "videos", checkpoint, run.parent),
+        (hub, checkpoint, Path()), (hub, hub, tmp_path), (tmp_path, hub, Path()),
+    ):  # fmt: skip
+        monkeypatch.chdir(here)
+        assert run_folder.output_root(of) == root
+
+
+def test_name_given_by_a_person_is_not_taken_for_a_generated_one(here, frozen):
+    assert run_folder.is_new_name(create().name)
+    assert not any(map(run_folder.is_new_name, ("mine", "20310203", "20310203-120405_s3", "final")))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
 from rl_cli.cli import evaluate as rl_eval
 from rl_cli.cli import train as rl_train
 from rl_cli.core.errors import BadInput
+from rl_cli.report import groups, summary, table
 from rl_cli.sweep import evaluations
 from tests.report.folders import write_run
 
@@ -100,6 +102,41 @@ def test_paths_folders_patterns_and_sweeps_name_each_run_once(here):
     assert evaluations.expand(["nowhere"]) == ["nowhere"]
     with pytest.raises(BadInput, match="no path matches"):
         evaluations.expand(["runs/z*"])
+
+
+def test_each_run_has_a_folder_of_its_own(tmp_path):
+    runs = [str(tmp_path / name) for name in ("p/run", "p/run_2", "q/run", "q/run_1", "r/run")]
+    places = evaluations._places(runs, tmp_path / "out")
+    assert list(places) == runs
+    assert len(set(places.values())) == len(runs)
+
+
+def test_checkpoints_of_one_run_are_compared(here, capfd):
+    """Each is a group; a checkpoint that is named twice is counted once."""
+    assert rl_train.run([*SMALL, "checkpoint.every=50", "run_dir=a"]) == 0
+    names = [f"a/checkpoints/{step:09d}" for step in (50, 100)]
+    assert rl_eval.run([*names, "a", "episodes=2", "output=both"]) == 0
+    content = json.loads((here / "both/evaluations.json").read_text())
+    assert [g["settings"] for g in content["groups"]] == [{"checkpoint": 50}, {"checkpoint": 100}]
+    assert "repeat a seed of their group: 1" in capfd.readouterr().out
+
+
+def test_checkpoint_has_the_success_rate_of_its_own_evaluation(here, capsys):
+    folder = write_run(here / "a", {100: 1.0})
+    found = {
+        str(step): {
+            "checkpoint": str(folder / "checkpoints" / f"{step:09d}"),
+            "step": step,
+            "summary": {"mean": float(step), "success_rate": rate},
+        }
+        for step, rate in ((50, 0.25), (100, 1.0))
+    }
+    rows = summary.summarize(groups.group(evaluations._as_data(found)))
+    rates = {Path(each["checkpoint"]): evaluations._rate(each) for each in found.values()}
+    table.show_evaluations(rows, rates)
+    lines = capsys.readouterr().out.splitlines()
+    assert "25%" in next(line for line in lines if line.startswith(" 1 "))
+    assert "100%" in next(line for line in lines if line.startswith(" 2 "))
 
 
 @pytest.mark.parametrize(

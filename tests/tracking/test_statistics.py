@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from rl_cli.core.types import Episode
+from rl_cli.tracking import statistics
 from rl_cli.tracking.statistics import EpisodeTally, iqm, iqm_interval, summarize
 from rl_cli.training.callbacks.metrics import Divergence
 
@@ -135,3 +136,12 @@ def test_std_of_large_returns_is_accurate():
         tally.add(Episode(value, 1))
     assert tally.summary()["std"] == pytest.approx(1.0)
     assert "success_rate" not in tally.summary()
+
+
+@pytest.mark.parametrize("size", [1, 7, 100])
+def test_interval_is_the_same_however_the_draws_are_divided(monkeypatch, size):
+    values = np.random.default_rng(size).normal(size=size)
+    whole = statistics.iqm_interval(values)
+    for block in (1, 10, 3 * size, 997):
+        monkeypatch.setattr(statistics, "BLOCK", block)
+        assert statistics.iqm_interval(values) == whole

@@ -62,6 +62,8 @@ class CHeader(Exporter):
             return obs
         some = obs[:: max(1, len(obs) // SEARCHED)]
         scores = np.sort(graph.run(self.context.inputs(some))["scores"], axis=-1)
+        if scores.shape[-1] == 1:  # there is one action
+            return obs
         apart = scores[:, -1] - scores[:, -2] > TOLERANCE * max(1.0, float(np.abs(scores).max()))
         return some[apart] if apart.any() else obs
 

@@ -97,7 +97,8 @@ def _follow(
     run = TrackedRun(
         start["name"], start["project"], Path(start["folder"]), start["config"], run_id
     )
-    found = {"id": tracker.start(run), "step": earlier.get("step", -1)}
+    sent = {kind: earlier.get(kind, -1) for kind in KINDS}
+    found = {"id": tracker.start(run), **sent}
     record.parent.mkdir(exist_ok=True)
     write_json(record, found)
     state = "failed"  # unless the run says how it ended
@@ -108,12 +109,18 @@ def _follow(
                 break
             if "video" in message:
                 tracker.video(message["at"], message["video"], Path(message["path"]))
-            elif message["step"] > earlier.get("step", -1):  # else sent before an interruption
+                continue
+            kind = "evaluation" if message.get("evaluation") else "step"
+            if message["step"] > sent[kind]:  # else sent before an interruption
                 tracker.log(message["step"], message["row"])
-                found["step"] = max(found["step"], message["step"])
+                found[kind] = max(found[kind], message["step"])
     finally:
         write_json(record, found)
         tracker.finish(state)
+
+
+KINDS = ("step", "evaluation")
+"""Of rows, and of evaluations: an interruption may fall between the two of one step."""
 
 
 def _recorded(path: Path) -> dict[str, Any]:
@@ -121,8 +128,9 @@ def _recorded(path: Path) -> dict[str, Any]:
     with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
         found = parse_json(read(path, MAX_JSON_BYTES))
         is_name = re.fullmatch(r"[\w .\-]{1,200}", str(found["id"])) is not None
-        if is_name and type(found["step"]) is int:
-            return {"id": str(found["id"]), "step": found["step"]}
+        steps = {kind: found.get(kind, found["step"]) for kind in KINDS}
+        if is_name and all(type(step) is int for step in steps.values()):
+            return {"id": str(found["id"]), **steps}
     return {}
 
 

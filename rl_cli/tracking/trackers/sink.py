@@ -74,7 +74,7 @@ class TrackerSink:
     def write_evaluation(
         self, step: int, episodes: Sequence[Episode], seed: int, row: Mapping[str, float]
     ) -> None:
-        self._send({"step": step, "row": dict(row)})
+        self._send({"step": step, "row": dict(row), "evaluation": True})
         self._send_videos()
 
     def cut_after(self, row_step: int, evaluation_step: int) -> None:

@@ -55,9 +55,11 @@ class AdviceCallback(Callback):
         self.rng, self.action = stream(seed, "advice"), envs.spec.action
         self.clipped = ClippedActions(self.action) if self.action.kind == "box" else None
         self.checks_info = True  # once
+        self.episodes = 0  # before this process
 
     def start(self, state: RunState) -> None:
         self.trigger.restart(*state.served)
+        self.episodes = state.episodes
         if state.step:  # resumed
             return
         for about_images in self.envs.notes:
@@ -72,7 +74,7 @@ class AdviceCallback(Callback):
     def run(self, state: RunState) -> None:
         if not self.trigger.fire(state.step, state.episodes):
             return
-        if self.checks_info and state.episodes:
+        if self.checks_info and state.episodes > self.episodes:
             self.checks_info = False
             if keys := self.envs.infos.missing():
                 self.notify(f"env.log_info: info has had no number named {', '.join(keys)} so far")
