@@ -7,7 +7,7 @@ it is used: a position in a buffer, for example, becomes an address in C.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -95,7 +95,10 @@ class Fields:
         return list(value)
 
     def numbers(self, key: str) -> list[float]:
-        """A list of finite numbers."""
+        """A list of finite numbers, which `saved_numbers` may have made an array."""
+        if isinstance(self.get(key), np.ndarray):
+            found: list[float] = self.array(key, (None,), np.float64).tolist()
+            return found
         return [number(v, self.name(f"{key}.{i}")) for i, v in enumerate(self.items(key))]
 
     def array(
@@ -108,6 +111,15 @@ class Fields:
     ) -> np.ndarray:
         """An array of exactly this shape (None: any length) and dtype, finite, within [low, high]."""
         return array(self.get(key), self.name(key), shape, dtype, low, high)
+
+
+FEW = 1_000
+"""Numbers up to which they are a list; an array takes a third of the bytes."""
+
+
+def saved_numbers(values: Collection[float]) -> list[float] | np.ndarray:
+    """Numbers for a checkpoint, which `Fields.numbers` reads."""
+    return list(values) if len(values) <= FEW else np.array(values, np.float64)
 
 
 def integer(value: object, name: str, low: int = 0, high: int = COUNT) -> int:

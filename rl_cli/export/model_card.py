@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from rl_cli import __version__
+from rl_cli.config.env import EnvConfig
 from rl_cli.core.command_line import pasted
 from rl_cli.envs.trust import required_arguments
 from rl_cli.evaluation.agent import Agent
@@ -23,8 +24,7 @@ TEXT = """\
 
 {video}## Evaluation
 
-{episodes} greedy episodes, seeds {first} to {last}. Training evaluates with other seeds, so the value is not
-biased by the choice of the checkpoint.
+{episodes} greedy episodes, seeds {first} to {last}.{seeds}
 
 {table}
 
@@ -38,7 +38,7 @@ pip install rl-cli
 ```python
 import rl_cli
 
-agent = rl_cli.load("<folder>")
+agent = rl_cli.load("<folder>"{env_of})
 action = agent.act(obs)
 ```
 
@@ -55,7 +55,24 @@ unpickled or executed.
 VIDEO = '<video controls src="replay.mp4"></video>\n\n'
 
 
-def model_card(agent: Agent, summary: Summary, first: int, files: Mapping[str, str]) -> str:
+def _about_seeds(used: range | None, first: int, episodes: int) -> str:
+    """What the seeds of training's evaluations, which chose the checkpoint, mean for the value."""
+    if used is None:
+        return ""
+    if used.start < first + episodes and first < used.stop:
+        return (
+            " Training evaluated with some of them, so the value of its best checkpoint is biased."
+        )
+    return " Training evaluated with other seeds, so the choice of the checkpoint does not bias the value."
+
+
+def model_card(
+    agent: Agent,
+    summary: Summary,
+    first: int,
+    files: Mapping[str, str],
+    used: range | None = None,
+) -> str:
     """The text, with the fields that the Hub reads in front.
 
     Args:
@@ -63,6 +80,7 @@ def model_card(agent: Agent, summary: Summary, first: int, files: Mapping[str, s
         summary: of its greedy evaluation; episode i was reset with the seed first + i.
         first: seed of the first episode.
         files: name of a file in the folder -> what it is.
+        used: seeds of the evaluations during training; None: not known.
 
     """
     env, algo = agent.env_cfg.id, str(agent.algo.cfg.title)
@@ -77,10 +95,23 @@ def model_card(agent: Agent, summary: Summary, first: int, files: Mapping[str, s
         episodes=summary.episodes,
         first=first,
         last=first + summary.episodes - 1,
+        seeds=_about_seeds(used, first, summary.episodes),
+        env_of=_env_argument(agent.env_cfg),
         table=_table(summary),
         command=f"rl-eval <folder> {pasted(*required_arguments(agent.env_cfg))}".rstrip(),
         files="\n".join(f"| `{name}` | {text} |" for name, text in files.items()),
     )
+
+
+def _env_argument(env: EnvConfig) -> str:
+    """The argument of `rl_cli.load` for what a folder alone is not trusted with; see `required_arguments`."""
+    keys = [word.partition("=")[0].removeprefix("env.") for word in required_arguments(env)]
+    given: dict[str, Any] = {"id": env.id} if "id" in keys else {}
+    if "wrappers" in keys:
+        given["wrappers"] = list(env.wrappers)
+    if kwargs := {k: v for k, v in env.kwargs.items() if f"kwargs.{k}" in keys}:
+        given["kwargs"] = kwargs
+    return f", env={given}" if given else ""
 
 
 def _table(summary: Summary) -> str:

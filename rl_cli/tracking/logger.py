@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from rl_cli.core.errors import NonFinite
-from rl_cli.core.fields import Fields, StateError, integer, number, shown
+from rl_cli.core.fields import Fields, StateError, saved_numbers, shown
 from rl_cli.core.types import Episode, Metrics
+from rl_cli.tracking import episode_columns
 from rl_cli.tracking.sinks import Sink
 from rl_cli.tracking.statistics import (
-    MAX_RETURN,
     EpisodeTally,
     Summary,
     info_means,
@@ -132,9 +132,9 @@ class Logger:
         """Metrics and episodes since the last row, counts over the run, and the steps of the last row."""
         return {
             "gathered": {name: _joined(values) for name, values in self.collected.items()},
-            "episodes": [_plain(e) for e in self.episodes],
+            "episodes": episode_columns.saved(self.episodes),
             "tally": self.tally.state_dict(),
-            "window": list(self.window),
+            "window": saved_numbers(self.window),
             "row_at": self.row_step,
             "evaluation_at": self.evaluation_step,
         }
@@ -154,7 +154,7 @@ class Logger:
             ]
             for name in gathered.state
         }
-        self.episodes = [_episode(value) for value in fields.items("episodes")]
+        self.episodes = episode_columns.loaded(fields.get("episodes"))
         if "tally" not in state:  # format 1 stored the number of episodes only
             self.tally.count_unknown(fields.integer("episodes_total"))
             return
@@ -164,28 +164,6 @@ class Logger:
         self.evaluation_step = fields.integer("evaluation_at", default=self.evaluation_step)
         for sink in self.sinks:  # rows of the checkpoint's step may have been written after it
             sink.cut_after(self.row_step, self.evaluation_step)
-
-
-def _plain(episode: Episode) -> list[Any]:
-    """An episode for a checkpoint; without what the env did not say, as in earlier versions."""
-    reported = [episode.success, dict(episode.info)]
-    return [*episode[:2], *(reported if reported != [None, {}] else [])]
-
-
-def _episode(value: object) -> Episode:
-    """An episode of a checkpoint. Raises StateError."""
-    fields = Fields({"episode": value})
-    total, length, *reported = fields.items("episode", 2 if len(fields.items("episode")) < 3 else 4)
-    episode = Episode(
-        number(total, "return", -MAX_RETURN, MAX_RETURN), integer(length, "length", 0)
-    )
-    if not reported:
-        return episode
-    success, info = reported
-    if success is not None and type(success) is not bool:
-        raise StateError(f"{shown(success)} is not whether an episode is a success")
-    values = Fields(info, "info")
-    return episode._replace(success=success, info={key: values.number(key) for key in info})
 
 
 def _joined(values: Sequence[torch.Tensor | np.ndarray]) -> torch.Tensor:

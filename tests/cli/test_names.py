@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import os
 import shlex
 
 import pytest
@@ -301,3 +303,23 @@ def test_every_place_that_names_a_run_takes_short_names(runs, invoke):
         code, _, err = invoke(main, *words)
         assert code == 2
         assert "2 runs begin with 20261127" in err
+
+
+def test_latest_is_the_run_that_started_last_whatever_its_name(here):
+    folder = here / "runs/ppo/cartpole"
+    for name, at in (
+        ("mine", "2031-02-03 04:05:06"),
+        ("20310203-040507_s0_aaaa", "2031-03-01 00:00:00"),
+    ):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "config.yaml").write_text("")
+        os.utime(
+            folder / name / "config.yaml", (datetime.datetime.fromisoformat(at).timestamp(),) * 2
+        )
+    assert find_run("latest", "run").endswith(
+        "20310203-040507_s0_aaaa"
+    )  # which was resumed in March
+    os.utime(
+        folder / "mine" / "config.yaml", (datetime.datetime(2031, 2, 3, 4, 5, 8).timestamp(),) * 2
+    )
+    assert find_run("latest", "run").endswith("mine")

@@ -33,6 +33,7 @@ LOW, HIGH = np.array([[-1.0, 0.0], [-2.0, -0.5]]), np.array([[0.3, 4.0], [2.0, 0
 SPACES = {
     "Discrete": (BOX, spaces.Discrete(3)),
     "Start": (BOX, spaces.Discrete(3, start=-4)),
+    "One": (BOX, spaces.Discrete(1)),
     "Multi": (BOX, spaces.MultiDiscrete([2, 4, 3])),
     "Bounded": (BOX, spaces.Box(LOW.astype(np.float32), HIGH.astype(np.float32))),
     "Double": (

@@ -45,6 +45,7 @@ def test_hub_folder_is_read_back_and_says_what_it_does(run, monkeypatch, capsys)
     assert (hub / "replay.mp4").stat().st_size > 1000
     assert list(run_names.runs(run / "runs")) == []  # an export is no run: `latest` passes it over
     assert (hub / "run_config.yaml").read_text() == (run / "run/config.yaml").read_text()
+    assert "Training evaluated with other seeds" in body
     assert str(run) not in card + json.dumps(values)  # no path of this machine
     agent = rl_cli.load(str(hub))
     assert agent.act(agent.observation_space.sample()) in agent.action_space

@@ -26,6 +26,7 @@ SCALED, NORMALIZED = {"scale_actions": True}, {"normalize_obs": True}
 KINDS = {
     "dqn": ("dqn", "NoiseDiscrete-v0", {}, {}),
     "dqn start": ("dqn", "NoiseStart-v0", NORMALIZED, {"activation": "tanh"}),
+    "dqn one action": ("dqn", "NoiseOne-v0", {}, {}),
     "dqn dueling": ("dqn", "NoiseDiscrete-v0", {"frame_stack": 3}, {"dueling": True}),
     "dqn layer norm": ("dqn", "NoiseDiscrete-v0", {}, {"layer_norm": True, "dueling": True}),
     "dqn noisy": ("dqn", "NoiseTable-v0", {}, {"noisy": True}),
@@ -52,7 +53,7 @@ KINDS = {
     "reinforce": ("reinforce", "NoiseDiscrete-v0", {}, {}),
     "reinforce box": ("reinforce", "NoiseBounded-v0", {}, {"activation": "relu"}),
 }
-COMPILED = list(KINDS) if FULL else ["rainbow", "dueling qr", "dqn layer norm", "dqn pixels", "ppo multidiscrete", "ppo integers", "dqn parts", "ppo impala"]  # fmt: skip
+COMPILED = list(KINDS) if FULL else ["rainbow", "dqn one action", "dueling qr", "dqn layer norm", "dqn pixels", "ppo multidiscrete", "ppo integers", "dqn parts", "ppo impala"]  # fmt: skip
 """Kinds that together have every operation."""
 
 

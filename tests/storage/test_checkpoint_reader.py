@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -188,6 +189,7 @@ def test_policy_is_read_without_the_state_files(tmp_path):
         ("run", "100", 100),
         ("run", "000000100", 100),
         ("run/checkpoints", "best", 200),
+        ("run/checkpoints/000000100", "100", 100),
         ("run/checkpoints/000000100", "best", 100),  # a checkpoint's folder, so best is unused
     ],
 )
@@ -246,3 +248,16 @@ def test_find_refuses_a_file(tmp_path):
     with pytest.raises(BadInput, match="no checkpoint here") as caught:
         find(tmp_path / "model.pt")
     assert "a file" in caught.value.fix
+
+
+def test_run_may_be_named_checkpoints_and_searched_from_inside(tmp_path, monkeypatch):
+    run = saved(tmp_path / "checkpoints", 100)
+    assert find(run).name == "000000100"
+    monkeypatch.chdir(run / "checkpoints")
+    assert find(Path()).name == "000000100"
+
+
+def test_step_that_is_not_that_of_the_checkpoint_is_refused(tmp_path):
+    run = saved(tmp_path / "run", 100, 200)
+    with pytest.raises(BadInput, match="this is the checkpoint of step 100, not 200"):
+        find(run / "checkpoints" / "000000100", "200")

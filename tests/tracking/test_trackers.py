@@ -115,6 +115,20 @@ def test_wandb_gets_configuration_rows_video_and_end_and_keeps_its_id(tmp_path, 
     assert named(new, "init")[0][1]["id"] != init["id"]
 
 
+def test_evaluation_that_an_interruption_cut_off_from_its_row_is_sent_later(tmp_path, fake):
+    calls = fake("wandb")
+    row, evaluation = (
+        {"step": 200, "row": {"train/loss": 0.5}},
+        {"step": 200, "row": {"eval/episode_return": 7.0}, "evaluation": True},
+    )
+    serve_all("wandb", tmp_path, row, {"finish": "interrupted"})
+    again = fake("wandb")
+    serve_all("wandb", tmp_path, row, evaluation, {"finish": "completed"}, resumed=True)
+    sent = [args[0] for args, _ in named(again, "init.log")]
+    assert sent == [{"step": 200, "eval/episode_return": 7.0}]
+    assert len(named(calls, "init.log")) == 1
+
+
 def test_trackio_continues_under_its_name(tmp_path, fake):
     calls = fake("trackio")
     assert serve_all("trackio", tmp_path, *ROWS, {"finish": "completed"}) == [{"end": True}]

@@ -206,3 +206,13 @@ def test_reproduce_refuses_bad_input_in_three_lines(here, capsys, words, message
     text = capsys.readouterr().err
     assert message in text
     assert len(text.splitlines()) <= 3
+
+
+def test_starts_that_are_too_long_for_one_file_leave_the_first_and_the_latest(tmp_path):
+    long = {"files": ["x" * 200] * 200}
+    for step in range(60):
+        write_starts(tmp_path, [*read_starts(tmp_path), Start(step=step, git=long)])
+    steps = [start.step for start in read_starts(tmp_path)]
+    assert steps[0] == 0
+    assert steps[1:] == [*range(60 - len(steps) + 1, 60)]
+    assert len(steps) > 10

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -21,6 +22,7 @@ from rl_cli.export.base import Context, Exporter
 from rl_cli.export.model_card import model_card
 from rl_cli.storage.atomic_files import storing, write_atomic, write_json
 from rl_cli.storage.policy_only import copy_policy
+from rl_cli.storage.run_folder import read_config
 from rl_cli.tracking.statistics import summarize
 
 CONFIG = "run_config.yaml"
@@ -98,7 +100,8 @@ class Hub(Exporter):
         files = {k: text for k, text in FILES.items() if (folder / k).exists()}
         files[f"{name}/policy.safetensors"] = "weights and observation statistics"
         files[f"{name}/manifest.json"] = "algorithm, env, versions, and checksums"
-        write_atomic(folder / "README.md", model_card(agent, summary, seed, files).encode())
+        used = _training_seeds(self.context.checkpoint.parent.parent)
+        write_atomic(folder / "README.md", model_card(agent, summary, seed, files, used).encode())
         terminal.say(
             f"evaluation: {summary.mean:.2f} ± {summary.std:.2f} over {summary.episodes} episodes, "
             f"interquartile mean {summary.iqm:.2f} [{summary.iqm_low:.2f}, {summary.iqm_high:.2f}]"
@@ -179,3 +182,11 @@ def _hub(repository: str) -> Any:
         )
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     return huggingface_hub
+
+
+def _training_seeds(run: Path) -> range | None:
+    """Seeds of the evaluations during training; None: the run's config.yaml does not say."""
+    with contextlib.suppress(BadInput, LookupError, TypeError, ValueError):
+        found = read_config(run)["eval"]
+        return range(int(found["seed"]), int(found["seed"]) + int(found["episodes"]))
+    return None

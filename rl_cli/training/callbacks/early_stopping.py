@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from rl_cli.config.run import StopConfig
-from rl_cli.core.fields import Fields
+from rl_cli.core.fields import Fields, saved_numbers
 from rl_cli.core.types import Episode, Recording, State
 from rl_cli.training.callbacks.base import Callback, RunState
 from rl_cli.training.callbacks.history import EvaluationHistory
@@ -45,7 +45,7 @@ class EarlyStopping(Callback):
         return None
 
     def state_dict(self) -> State:
-        return {"returns": list(self.returns)}
+        return {"returns": saved_numbers(self.returns)}
 
     def load_state_dict(self, state: State) -> None:
         self.returns.extend(Fields(state).numbers("returns"))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rl_cli.core.fields import Fields, StateError, integer, number
+from rl_cli.core.fields import Fields, StateError, integer, number, saved_numbers
 from rl_cli.core.types import State
 from rl_cli.tracking.statistics import Summary
 
@@ -51,7 +51,7 @@ class EvaluationHistory:
 
     def state_dict(self) -> State:
         return {
-            "means": list(self.means),
+            "means": saved_numbers(self.means),
             "step": self.step,
             "latest": None if self.latest is None else list(self.latest),
             "best_return": None if np.isinf(self.best_return) else float(self.best_return),

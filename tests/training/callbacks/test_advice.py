@@ -112,6 +112,19 @@ def test_lines_come_once_and_not_again_at_a_resume():
     assert len(lines) == 2
 
 
+def test_missing_value_of_info_is_named_after_an_episode_of_this_process():
+    lines = []
+    envs = fake_envs(box([-1], [1]))
+    envs.infos = SimpleNamespace(missing=lambda: ["score"])
+    advice = callback(envs, lambda obs, rng: NORMAL, lines)
+    advice.start(SimpleNamespace(step=500, episodes=7, served=(500, 7)))
+    advice.clipped = None
+    advice.run(SimpleNamespace(step=600, episodes=7))
+    assert lines == []
+    advice.run(SimpleNamespace(step=700, episodes=8))
+    assert lines == ["env.log_info: info has had no number named score so far"]
+
+
 def test_a_policy_that_leaves_the_bounds_later_is_named_once():
     lines, spec = [], box([-1, -1], [1, 1])
     envs = fake_envs(spec)
