@@ -7,7 +7,7 @@ from rl_cli.core import terminal
 
 
 def answer(argv: list[str]) -> int | None:
-    """Answer such a command line. -> exit code; None: it asks for something else."""
+    """Answer such a command line. -> exit code; None: it requests something else."""
     if asks_to_complete(argv):
         from rl_cli.cli import completion
 
