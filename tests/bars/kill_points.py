@@ -166,6 +166,7 @@ ALGO_ARGS["ppo_by_episodes"] = [
     *("algo.std=gsde", "algo.sde_sample_every=7", "algo.squash_actions=true"),
     *("algo.recompute_advantage=true", "algo.ent_coef=0.01", "algo.anneal_ent_coef=true"),
 ]
+ALGO_ARGS["ppo_float64"] = [*ALGO_ARGS["ppo"], "env.id=TestDrifts64-v0"]  # as those of MuJoCo
 ALGO_ARGS["reinforce_mean"] = [
     *ALGO_ARGS["reinforce"],
     *("algo.baseline=mean", "algo.bootstrap_truncated=false", "algo.discount_weighting=true"),

@@ -20,6 +20,7 @@ from tests.bars.kill_points import (
 )
 from tests.bars.results import report
 from tests.conftest import FULL
+from tests.training import test_resume  # noqa: F401 - its envs
 
 KILLS = 25 if FULL else 6
 CASES = [
@@ -33,7 +34,11 @@ CASES = [
         for env in ("mountaincar", "cartpole", "pendulum", "lunarlander")
         if (algo, env) != ("dqn", "pendulum")  # DQN has no continuous actions
     ]
-    + [("reinforce_mean", "cartpole"), ("dqn_by_episodes", "mountaincar")]
+    + [
+        ("reinforce_mean", "cartpole"),
+        ("dqn_by_episodes", "mountaincar"),
+        ("ppo_float64", "custom"),
+    ]
     if FULL
     else []
 )

@@ -50,6 +50,7 @@ class Drifts(gym.Env):
 
 
 gym.register("TestDrifts-v0", Drifts)
+gym.register("TestDrifts64-v0", Drifts, kwargs={"dtype": "float64"})
 
 
 def drifting(tiny, **kwargs):
