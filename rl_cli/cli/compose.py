@@ -23,7 +23,7 @@ from rl_cli.cli.config_groups import (
     refuse_another_algorithm,
     user_folders,
 )
-from rl_cli.cli.hydra_errors import CompositionError, advise, training_keys, unquoted
+from rl_cli.cli.hydra_errors import CompositionError, advise, parsed, training_keys
 from rl_cli.cli.numbers import expanded
 from rl_cli.cli.sweepers import JobFailed
 from rl_cli.config.schema import Key
@@ -216,17 +216,28 @@ def _with_folder(word: str) -> str:
     key, _, text = word.partition("=")
     if key.lstrip("+") != SWEEP_FOLDER or not text:
         return word
-    if "${" in text:
-        from hydra.core.utils import setup_globals
+    return override(SWEEP_FOLDER, _path_of(text))
 
-        setup_globals()  # ${now:...}
-        text = override(SWEEP_FOLDER, str(resolved(unquoted(text)))).partition("=")[2]
-    return f"{SWEEP_FOLDER}={text}"
+
+def _path_of(text: str) -> str:
+    """A path as Hydra reads it; one without quotes and escapes as it is, also 2026_11, which Hydra reads as a number."""
+    if re.search(r"['\"\\]", text):
+        text = str(parsed(f"text={text}", {"text": Key("str", "", "")})[1])
+    if "${" not in text:
+        return text
+    from hydra.core.utils import setup_globals
+
+    setup_globals()  # ${now:...}
+    try:
+        return str(resolved(text))
+    except CompositionError:
+        what = "the folder of a sweep cannot depend on a job"
+        raise BadInput(what, f"{SWEEP_FOLDER}={text}", "name one folder") from None
 
 
 def sweep_folder(prepared: list[str]) -> Path:
     """The folder of a sweep. Args: prepared: as of `prepare`."""
-    return Path(unquoted(str(value_of(prepared, SWEEP_FOLDER))))
+    return Path(_path_of(str(value_of(prepared, SWEEP_FOLDER))))
 
 
 SWEEPS = Path("runs/sweeps")

@@ -184,7 +184,7 @@ def _key_entries(inside: dict[str, Key], argv: list[str]) -> list[str]:
     return entries
 
 
-OF_A_RUN = ("algo", "env", "env.id", "experiment", "hparams", "sweep")
+OF_A_RUN = ("algo", "env", "env.id", "experiment", "hparams")
 """Keys that say which run's values are shown."""
 
 
@@ -235,7 +235,9 @@ def default_values(name: str, folders: list[Path] | None = None) -> dict[str, An
                 return {}
             found = found if isinstance(found, dict) else {}
             group = name.rpartition("/")[0]
-            base = [d for d in found.get("defaults", []) if isinstance(d, str) and d != "_self_"]
+            listed = found.get("defaults")
+            listed = listed if isinstance(listed, list) else []
+            base = [d for d in listed if isinstance(d, str) and d != "_self_"]
             below: dict[str, Any] = {}
             for each in base if group else ():
                 below |= default_values(f"{group}/{each}.yaml", folders)

@@ -53,8 +53,8 @@ def _value(kind: str, text: str) -> Any:
         return None
     if "bool" in kinds and text.lower() in BOOLS:
         return BOOLS[text.lower()]
-    for name, read in (("int", int), ("float", float)):
-        if name in kinds:
+    if {"int", "float"} & set(kinds):
+        for read in (int, float):
             with contextlib.suppress(ValueError):
                 return read(text)
     return text

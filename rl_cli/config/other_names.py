@@ -168,7 +168,7 @@ _RUN: tuple[_Row, ...] = (
     ("compile", "", "torch_compile jit"),
     (
         "quiet",
-        "quiet=true prints warnings and errors only",
+        "quiet=true prints warnings and errors only, and the tables of a sweep",
         "verbose verbosity log_level progress_bar silent",
     ),
     ("log.wandb", "log.wandb=true; needs the extra wandb", "wandb track use_wandb"),

@@ -30,7 +30,7 @@ from rl_cli.evaluation.frames import VideoUnavailable
 from rl_cli.evaluation.watchdog import close_in_time
 from rl_cli.storage import checkpoint_reader
 from rl_cli.storage.atomic_files import make_output_folder, write_json, writing_to
-from rl_cli.storage.run_folder import output_root
+from rl_cli.storage.run_folder import is_new_name, output_root
 from rl_cli.tracking.display import print_table
 from rl_cli.tracking.formatting import summary_rows, summary_table
 from rl_cli.tracking.statistics import Summary, summarize
@@ -106,12 +106,20 @@ def _replay(cfg: ReplayConfig) -> Evaluation:
 
 def _output_folder(checkpoint_folder: Path, cfg: ReplayConfig, agent: Agent) -> Path:
     """A folder outside the run folder, which may be read-only, named by run, step and settings."""
-    run, manifest = checkpoint_folder.resolve().parent.parent.name, agent.manifest
-    settings = json.dumps(
-        [cfg.episodes, cfg.seed, cfg.greedy, cfg.env, manifest.algo, manifest.env, manifest.seed]
-    )
-    code = hashlib.sha256(settings.encode()).hexdigest()[:6]
-    name = f"{run}_step{manifest.step}_{'greedy' if cfg.greedy else 'sampled'}_{code}"
+    run, manifest = checkpoint_folder.resolve().parent.parent, agent.manifest
+    settings = [
+        cfg.episodes,
+        cfg.seed,
+        cfg.greedy,
+        cfg.env,
+        manifest.algo,
+        manifest.env,
+        manifest.seed,
+    ]
+    if not is_new_name(run.name):  # another run may have this name
+        settings.append(os.fsencode(run).hex())
+    code = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:6]
+    name = f"{run.name}_step{manifest.step}_{'greedy' if cfg.greedy else 'sampled'}_{code}"
     return output_root(checkpoint_folder) / "runs" / "evals" / re.sub(r"[^\w.\-]", "_", name)
 
 

@@ -64,7 +64,9 @@ def find(places: Sequence[Path]) -> tuple[dict[str, list[Absent]], list[str]]:
     """
     by_run: dict[str, list[Absent]] = {}
     without: Counter[str] = Counter()
-    for place in [*places, *run_data.sweeps_below(places)]:
+    named = {os.path.realpath(place): place for place in places}
+    below = {os.path.realpath(place): place for place in run_data.sweeps_below(places)}
+    for path, place in (below | named).items():
         groups: dict[tuple[str, ...], list[Record]] = {}
         for record in records(place):
             groups.setdefault(record.key, []).append(record)
@@ -73,7 +75,7 @@ def find(places: Sequence[Path]) -> tuple[dict[str, list[Absent]], list[str]]:
             runs = [r.folder for r in found if r.folder is not None]
             if lost and runs:
                 by_run.setdefault(os.path.realpath(runs[0]), []).extend(lost)
-            elif lost and place in places:
+            elif lost and path in named:
                 without[" on ".join(key[:2])] += len(lost)
     return by_run, [f"{name}: {n} jobs of a sweep have no run." for name, n in without.items()]
 

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from rl_cli.core.same_numbers import whole
 from rl_cli.report.run_data import RunData, Value
 
 NOT_LEARNING = (
@@ -107,7 +108,7 @@ def group(runs: Iterable[RunData], roles: Mapping[str, Role] | None = None) -> l
     """Group runs by algorithm, env, every key that changes learning or measurement, and the user's own source.
 
     A key is part of a group's `settings` if its value differs between two groups of the same algorithm
-    and env. Of runs of one seed in one group, the one that was evaluated up to the latest step counts.
+    and env. Of runs of one seed in one group, a completed one counts, and of these the one with the latest evaluation.
 
     Args:
         runs: of the report.
@@ -144,8 +145,12 @@ def with_absent(found: Group, by_run: Mapping[str, Sequence[Absent]]) -> Group:
     """
     seeds = {run.seed for run in found.runs}
     every = (*found.runs, *found.others)
-    lost = {a for run in every for a in by_run.get(os.path.realpath(run.folder), ())}
-    return dataclasses.replace(found, absent=sorted(a for a in lost if a.seed not in seeds))
+    lost = [a for run in every for a in by_run.get(os.path.realpath(run.folder), ())]
+    # a job that failed in one sweep and has no run in another one has failed
+    by_seed = {a.seed: a for a in sorted(lost, key=lambda a: a.state == "failed")}
+    return dataclasses.replace(
+        found, absent=sorted(a for a in by_seed.values() if a.seed not in seeds)
+    )
 
 
 def _counts(key: str) -> bool:
@@ -179,10 +184,8 @@ UNSET = "(not set)"
 
 
 def _compared(value: Value) -> str:
-    """A value in the form in which runs are compared: 500, 500.0 and 5e2 are one number."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return repr(value)
+    """A value in the form in which runs are compared."""
+    return repr(whole(value))
 
 
 def _follows(key: str, found: Sequence[Mapping[str, Value]]) -> bool:

@@ -19,6 +19,7 @@ import numpy as np
 
 from rl_cli.config import migrations
 from rl_cli.core.errors import BadInput, plain
+from rl_cli.core.same_numbers import whole
 from rl_cli.storage import provenance_file, run_folder
 from rl_cli.storage.untrusted import MAX_JSON_BYTES, MAX_YAML_BYTES, parse_json, parse_yaml, read
 from rl_cli.tracking import csv_reader
@@ -243,7 +244,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Va
         elif isinstance(value, bool | int | float) or value is None:
             yield key, value
         else:
-            yield key, plain(str(value))
+            yield key, plain(str(whole(value)))
 
 
 def _success_at(status: Mapping[str, Any], config: Mapping[str, Value]) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import itertools
+import json
 import os
 import re
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rl_cli.core.errors import BadInput, RunError, StorageError, first_line, plain
+from rl_cli.core.same_numbers import whole
 from rl_cli.core.start_folder import relative
 from rl_cli.search.plan import Direction, Plan
 
@@ -219,11 +221,11 @@ def _refuse_other(plan: Plan, ours: Mapping[str, str], theirs: Mapping[str, str]
 
 
 def _is_same(ours: str | None, theirs: str | None) -> bool:
-    """Whether two settings are equal; numbers are compared as numbers: 500 was 5e2."""
+    """Whether two settings, texts in JSON or names, are equal; 500 was 5e2."""
     if ours is None or theirs is None or ours == theirs:
         return ours == theirs
     try:
-        return float(ours) == float(theirs)
+        return repr(whole(json.loads(ours))) == repr(whole(json.loads(theirs)))
     except ValueError:
         return False
 

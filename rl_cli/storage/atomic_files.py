@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import json
 import math
 import os
+import re
 import shutil
 import sys
 import threading
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -155,6 +158,21 @@ def write_atomic(path: Path, content: bytes | Iterable[bytes], synced: bool = Tr
 def part_of(path: Path) -> Path:
     """Where `write_atomic` writes first. Processes and threads that write one file have one each."""
     return path.with_name(f".{path.name}.{os.getpid()}_{threading.get_ident()}.part")
+
+
+OLD_SECONDS = 3_600
+"""No write takes so long."""
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove what killed processes left of `write_atomic` in a folder."""
+    for path in folder.glob(".*.part"):
+        with contextlib.suppress(OSError):  # removed meanwhile, or not ours
+            if PART.fullmatch(path.name) and time.time() - path.lstat().st_mtime > OLD_SECONDS:
+                path.unlink()
+
+
+PART = re.compile(r"\..+\.\d+_\d+\.part")
 
 
 def append(path: Path, content: bytes) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rl_cli.core.errors import BadInput, StorageError
-from rl_cli.storage.atomic_files import write_new
+from rl_cli.storage.atomic_files import remove_parts, write_new
 from rl_cli.storage.untrusted import parse_json, read, special_kind
 
 if TYPE_CHECKING:
@@ -118,6 +118,7 @@ class FolderLock:
                     "choose a writable folder: run_dir=<folder>",
                 ) from error
             if lock is not None:
+                remove_parts(folder)
                 return cls(folder, lock)
             owner = holder(folder)
             is_known = owner is not None and not owner.is_gone()

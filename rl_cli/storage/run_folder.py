@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import fnmatch
+import functools
 import os
 import re
 import stat
@@ -77,14 +78,29 @@ def is_new_name(name: str) -> bool:
     return NEW_NAME.fullmatch(name) is not None
 
 
-def output_root(checkpoint: Path) -> Path:
-    """Where runs/ for the results on a checkpoint is: the current folder, or the one above a run that it lies in.
+def output_root(*evaluated: Path) -> Path:
+    """Where runs/ for results is: the current folder, or the one above the runs if it lies in one of them.
 
     A file inside a run or a checkpoint would not belong to it.
+
+    Args:
+        evaluated: runs or checkpoints.
+
     """
-    folder = checkpoint.resolve()
-    run = folder.parent.parent if folder.parent.name == "checkpoints" else folder
-    return run.parent if Path.cwd().is_relative_to(run) else Path()
+    here, inside = Path.cwd(), [run_of(each.resolve()) for each in evaluated]
+    for run in sorted(inside, key=lambda path: -len(path.parts)):
+        if here.is_relative_to(run):
+            is_usual = run.parents[2].name == str(ROOT) if len(run.parts) > 3 else False
+            here = run.parents[3] if is_usual else run.parent
+    return Path() if here == Path.cwd() else here
+
+
+def run_of(folder: Path) -> Path:
+    """The folder of the run of a checkpoint; another folder itself."""
+    if folder.parent.name == "checkpoints":
+        return folder.parent.parent
+    is_inside = folder.name == "checkpoints" and not (folder / "config.yaml").exists()
+    return folder.parent if is_inside else folder
 
 
 def _take_empty(explicit: str) -> FolderLock:
@@ -230,7 +246,7 @@ def of_record(sweep: Path, named: object, start: object) -> Path | None:
     """
     if not isinstance(named, str) or not named or "\0" in named:
         return None
-    roots = [*sweep.resolve().parents, *sweep.absolute().parents, sweep]
+    roots = [*_above(sweep, os.getcwd())]
     if isinstance(start, str) and start and "\0" not in start:
         roots.append(Path(start))
     for root in [Path()] if Path(named).is_absolute() else [*dict.fromkeys(roots), Path()]:
@@ -238,6 +254,12 @@ def of_record(sweep: Path, named: object, start: object) -> Path | None:
             if (root / named / "config.yaml").is_file():
                 return root / named
     return None
+
+
+@functools.lru_cache(maxsize=64)
+def _above(sweep: Path, here: str) -> tuple[Path, ...]:
+    """The folders above a sweep, and itself; the same for all of its records. Args: here: the current folder."""
+    return (*dict.fromkeys((*sweep.resolve().parents, *sweep.absolute().parents)), sweep)
 
 
 def write_status(folder: Path, **status: Any) -> None:

@@ -23,7 +23,7 @@ from rl_cli.core.start_folder import path_here, relative
 from rl_cli.report import groups, run_data, summary, table
 from rl_cli.report.run_data import RunData
 from rl_cli.report.summary import Row
-from rl_cli.storage import run_names
+from rl_cli.storage import run_folder, run_names
 from rl_cli.storage.atomic_files import storing, write_json, writing_to
 from rl_cli.storage.untrusted import parse_json, read
 from rl_cli.sweep import evaluate_job
@@ -118,7 +118,8 @@ def _output_folder(cfg: ReplayConfig, runs: Sequence[str]) -> Path:
     words = json.dumps([*map(os.path.realpath, runs), dataclasses.asdict(cfg)], sort_keys=True)
     code = hashlib.sha256(words.encode()).hexdigest()[:6]
     how = "greedy" if cfg.greedy else "sampled"
-    return Path("runs") / "evals" / f"{len(runs)}_runs_{cfg.checkpoint}_{how}_{code}"
+    root = run_folder.output_root(*map(Path, runs))
+    return root / "runs" / "evals" / f"{len(runs)}_runs_{cfg.checkpoint}_{how}_{code}"
 
 
 def _places(runs: Sequence[str], folder: Path) -> dict[str, Path]:
@@ -227,13 +228,15 @@ def _rate(evaluation: Mapping[str, Any]) -> float | None:
 def _as_data(found: Mapping[str, Mapping[str, Any]]) -> list[RunData]:
     """Runs whose folder is the checkpoint, and whose only evaluation is this one.
 
-    If one run has several checkpoints, the checkpoints of different steps form groups.
+    If one run has several, checkpoints that are named as such form groups of their own, by step.
     """
     data = []
     runs = [Path(value["checkpoint"]).parent.parent for value in found.values()]
     by_step = len(set(runs)) < len(runs)
     for run, value in found.items():
         checkpoint = Path(value["checkpoint"])
+        is_named = os.path.realpath(run) == os.path.realpath(checkpoint)
+        step = {"checkpoint": value["step"]} if by_step and is_named else {}
         try:
             known = run_data.read_run(checkpoint.parent.parent)
         except BadInput as error:
@@ -243,7 +246,7 @@ def _as_data(found: Mapping[str, Mapping[str, Any]]) -> list[RunData]:
             dataclasses.replace(
                 known,
                 folder=checkpoint,
-                config={**known.config, "checkpoint": value["step"]} if by_step else known.config,
+                config={**known.config, **step},
                 state="completed",
                 steps=np.array([value["step"]]),
                 returns=np.array([value["summary"]["mean"]]),

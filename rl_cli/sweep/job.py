@@ -15,6 +15,7 @@ from rl_cli.config.labels import Labels
 from rl_cli.config.run import RunConfig
 from rl_cli.core import devices
 from rl_cli.core.errors import BadInput
+from rl_cli.core.same_numbers import whole
 from rl_cli.sweep.records import Record
 from rl_cli.training.resume import HOW
 
@@ -59,22 +60,18 @@ class Job:
 
     def digest(self) -> str:
         """Hash of the configuration, equal for jobs that would give the same run."""
-        content = {k: v for k, v in self.config.items() if k not in HOW}
-        content = _same_numbers(content) | {"labels": self.labels[:2]}
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+        return self._hash(whole(self._content()))
 
+    def earlier_digest(self) -> str:
+        """The hash in records of earlier versions, in which 500.0 is another number than 500."""
+        return self._hash(self._content())
 
-def _same_numbers(value: Any) -> Any:
-    """Values in which 500.0, of 5e2, is the whole number 500."""
-    match value:
-        case dict():
-            return {key: _same_numbers(item) for key, item in value.items()}
-        case list() | tuple():
-            return [_same_numbers(item) for item in value]
-        case float() if value.is_integer():
-            return int(value)
-        case _:
-            return value
+    def _content(self) -> dict[str, Any]:
+        return {k: v for k, v in self.config.items() if k not in HOW}
+
+    def _hash(self, content: dict[str, Any]) -> str:
+        text = json.dumps(content | {"labels": self.labels[:2]}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def name_all(jobs: Sequence[Job], typed: Sequence[str]) -> list[str]:

@@ -198,9 +198,9 @@ class Sweep:
 
     def _record_of(self, job: Job) -> tuple[Path, Record]:
         """The path of a job's record, and its record from an earlier start, if any."""
-        known = self.known.get(job.digest(), [])
-        if known:
-            return known.pop(0)
+        for code in (job.digest(), job.earlier_digest()):
+            if known := self.known.get(code, []):
+                return known.pop(0)
         number = job.number
         while (path := self.folder / f"job_{number:04d}.json") in self.paths or _has_content(path):
             number += 1  # of another job, from a sweep with other values

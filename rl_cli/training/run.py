@@ -92,9 +92,8 @@ class Experiment:
             self._record_resumption(resumption.changed)
         self._write_status("running", "")
         try:
-            if (
-                resumption is not None
-            ):  # not before: "completed" would then hold for the longer budget
+            # not before: "completed" would then hold for the longer budget
+            if resumption is not None:
                 run_folder.write_config(self.folder, resumption.config)
             changes = self.provenance.start(self.state.step)
             self.algo.learner.when_decided(self._step_decided)

@@ -9,7 +9,6 @@ import pytest
 from hydra.core.hydra_config import HydraConfig
 
 from rl_cli.cli import arguments, compose
-from rl_cli.cli.hydra_errors import CompositionError
 from rl_cli.core.errors import BadInput
 
 
@@ -53,6 +52,13 @@ def test_conf_folder_without_our_groups_is_ignored(here):
         ('hydra.sweep.dir="2026_first"', "2026_first"),
         ("hydra.sweep.dir='my sweep (1)'", "my sweep (1)"),
         ("++hydra.sweep.dir=plus", "plus"),
+        ("hydra.sweep.dir=20260206_101500", "20260206_101500"),
+        ("hydra.sweep.dir=1e3", "1e3"),
+        ("hydra.sweep.dir=true", "true"),
+        (r"hydra.sweep.dir=my\ sweep", "my sweep"),
+        (r"hydra.sweep.dir=a\,b", "a,b"),
+        ('hydra.sweep.dir=" lead"', " lead"),
+        (r"hydra.sweep.dir='\${a}'", "${a}"),
         ("hydra.sweep.dir=out/${now:%Y}", f"out/{datetime.date.today().year}"),
         ("hydra.sweep.dir=${oc.env:RL_CLI_PLACE}/a", "over there/a"),
     ],
@@ -67,7 +73,7 @@ def test_folder_of_a_sweep_is_the_one_that_hydra_uses(here, monkeypatch, typed, 
 
 
 def test_folder_of_a_sweep_cannot_depend_on_a_job(here):
-    with pytest.raises(CompositionError):
+    with pytest.raises(BadInput, match="cannot depend on a job"):
         compose.plain(["hydra.sweep.dir=out/${seed}"])
 
 

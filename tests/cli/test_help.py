@@ -69,7 +69,7 @@ def test_help_shows_the_values_of_an_experiment(here, capsys):
     assert "experiment/fast_cartpole.yaml" in words
 
 
-@pytest.mark.parametrize("text", ["[1, 2]", "a: [", "a: &x [*x]"])
+@pytest.mark.parametrize("text", ["[1, 2]", "a: [", "a: &x [*x]", "defaults: 3\nname: ppo"])
 def test_help_on_a_file_of_the_user_that_is_no_mapping(here, capsys, text):
     (here / "conf/algo").mkdir(parents=True)
     (here / "conf/algo/my.yaml").write_text(text)

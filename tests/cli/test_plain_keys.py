@@ -33,6 +33,7 @@ def test_null_is_the_default_of_every_key():
     words = [f"{key}=null" for key in ("algo", "env", "state", "sort", "last", "min_return", "yes")]
     assert plain_keys.parse("rl-runs", words, RunsConfig)[1] == RunsConfig(*[None] * 8)
     assert plain_keys.parse("rl-runs", ["yes=True"], RunsConfig)[1].yes is True
+    assert plain_keys.parse("rl-runs", ["last=1e1"], RunsConfig)[1].last == 10
     with pytest.raises(BadInput, match="last"):
         plain_keys.parse("rl-runs", ["last=1.5"], RunsConfig)
 

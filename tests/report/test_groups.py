@@ -25,6 +25,11 @@ def test_whole_numbers_of_any_form_are_one_value(tmp_path):
         write_run(tmp_path / "d", {100: 1.0}, 0, total_timesteps=500, algo__gamma=True),
     )
     assert [[run.folder.name for run in g.runs] for g in found] == [["a", "b"], ["c"], ["d"]]
+    lists = [
+        write_run(tmp_path / f"l{i}", {100: 1.0}, i, algo__hidden_sizes=sizes)
+        for i, sizes in enumerate(([64, 64], [64.0, 64], [64.5, 64]))
+    ]
+    assert [len(g.runs) for g in grouped(*lists)] == [2, 1]
 
 
 def test_key_that_is_not_set_is_another_value_than_null(tmp_path):
@@ -68,6 +73,20 @@ def test_seeds_without_a_run_are_named_from_any_folder_above(here):
     for places in ([here / "runs"], [here / "runs/sweeps/s", here / "runs/b"]):
         (row,) = report.make(places).rows
         assert (row.seeds, row.group.repeated) == ("2 of 3, 1 failed", 1)
+
+
+def test_seed_without_a_run_in_two_sweeps_is_one_seed(here):
+    for sweep, state in (("s", "failed"), ("t", "waiting")):
+        for seed in (0, 1):
+            if sweep == "s":
+                write_run(here / f"runs/a/r{seed}", {300: 1.0}, seed)
+            write_record(here / f"runs/{sweep}", seed, f"runs/a/r{seed}")
+        write_record(here / f"runs/{sweep}", 2, "", state)
+        write_record(here / f"runs/{sweep}", 7, "", "failed", words=("algo=ppo",))
+    (row,) = report.make([here / "runs"]).rows
+    assert row.seeds == "2 of 3, 1 failed"
+    made = report.make([here / "runs", here / "runs/s"])
+    assert "dqn on cartpole: 1 jobs of a sweep have no run." in made.left_out
 
 
 def test_sentence_says_when_runs_of_the_first_are_worse_more_often(tmp_path):

@@ -202,6 +202,8 @@ def test_setting_written_as_another_number_is_the_same():
     open_study(open_storage(plan), plan)
     config = {**plan.config, "total_timesteps": 3e2}
     open_study(open_storage(plan), dataclasses.replace(plan, config=config))
+    config["values"] = {**config["values"], "algo.hidden_sizes": [8.0, 8]}
+    open_study(open_storage(plan), dataclasses.replace(plan, config=config))
     config["total_timesteps"] = 301
     with pytest.raises(BadInput, match="total_timesteps was 300"):
         open_study(open_storage(plan), dataclasses.replace(plan, config=config))

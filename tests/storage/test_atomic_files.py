@@ -11,6 +11,7 @@ import pytest
 from rl_cli.core.errors import StorageError
 from rl_cli.storage import atomic_files
 from rl_cli.storage.atomic_files import part_of, storing, write_atomic, write_json
+from rl_cli.storage.folder_lock import FolderLock
 from rl_cli.tracking.csv_table import CsvTable
 
 
@@ -148,6 +149,19 @@ def test_processes_that_write_one_file_do_not_disturb_each_other(tmp_path):
     assert [each.wait() for each in both] == [0, 0]
     assert json.loads(path.read_text())["i"] == 199
     assert [each.name for each in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_what_a_killed_process_left_is_removed_when_a_folder_is_locked(tmp_path):
+    left, writing, other = ".m.csv.12_34.part", ".n.csv.56_78.part", ".mine.part"
+    for name in (left, writing, other):
+        (tmp_path / name).write_text("x")
+    for name in (left, other):
+        os.utime(tmp_path / name, (0, 0))
+    with FolderLock.take(tmp_path):
+        assert not (tmp_path / left).exists()
+        assert (tmp_path / writing).exists()
+        assert (tmp_path / other).exists()
+    assert part_of(tmp_path / "m.csv").name.replace("m.csv", "n.csv") != writing
 
 
 def test_error_of_a_file_outside_of_a_run_names_the_key_of_its_folder(tmp_path):

@@ -184,15 +184,25 @@ def test_results_on_a_run_lie_outside_of_it(tmp_path, monkeypatch):
     run = tmp_path / "project" / "mine"
     checkpoint = run / "checkpoints" / "000000100"
     hub = tmp_path / "hub"
-    for folder in (checkpoint, run / "videos", hub):
+    usual = tmp_path / "runs/ppo/cartpole/mine"
+    for folder in (checkpoint, run / "videos", hub, usual):
         folder.mkdir(parents=True)
     for here, of, root in (
         (tmp_path, checkpoint, Path()), (run.parent, checkpoint, Path()), (run, checkpoint, run.parent),
         (checkpoint, checkpoint, run.parent), (run / "videos", checkpoint, run.parent),
-        (hub, checkpoint, Path()), (hub, hub, tmp_path), (tmp_path, hub, Path()),
+        (hub, checkpoint, Path()), (hub, hub, tmp_path), (tmp_path, hub, Path()), (run, run, run.parent),
+        (run / "checkpoints", run / "checkpoints", run.parent), (usual, usual, tmp_path), (usual, usual / "checkpoints/000000100", tmp_path),
     ):  # fmt: skip
         monkeypatch.chdir(here)
         assert run_folder.output_root(of) == root
+
+
+def test_results_on_several_runs_lie_outside_of_each(tmp_path, monkeypatch):
+    outer, inner = tmp_path / "outer", tmp_path / "outer" / "inner"
+    inner.mkdir(parents=True)
+    monkeypatch.chdir(inner)
+    for runs in ((outer, inner), (inner, outer), (outer,)):
+        assert run_folder.output_root(*runs) == tmp_path
 
 
 def test_name_given_by_a_person_is_not_taken_for_a_generated_one(here, frozen):

@@ -112,20 +112,36 @@ def test_each_run_has_a_folder_of_its_own(tmp_path):
 
 
 def test_checkpoints_of_one_run_are_compared(here, capfd):
-    """Each is a group; a checkpoint that is named twice is counted once."""
-    assert rl_train.run([*SMALL, "checkpoint.every=50", "run_dir=a"]) == 0
-    names = [f"a/checkpoints/{step:09d}" for step in (50, 100)]
-    assert rl_eval.run([*names, "a", "episodes=2", "output=both"]) == 0
+    """Each that is named is a group; runs that are named as such keep theirs."""
+    for seed in (0, 1):
+        assert (
+            rl_train.run([*SMALL, "checkpoint.every=50", f"seed={seed}", f"run_dir=r{seed}"]) == 0
+        )
+    shutil.copytree("r1", "again")
+    early = "r0/checkpoints/000000050"
+    assert rl_eval.run(["r0", "r1", "again", early, "episodes=2", "output=both"]) == 0
     content = json.loads((here / "both/evaluations.json").read_text())
-    assert [g["settings"] for g in content["groups"]] == [{"checkpoint": 50}, {"checkpoint": 100}]
+    assert [(g["settings"], g["seeds"]) for g in content["groups"]] == [
+        ({}, [0, 1]),
+        ({"checkpoint": 50}, [0]),
+    ]
     assert "repeat a seed of their group: 1" in capfd.readouterr().out
+
+
+def test_evaluation_inside_a_run_writes_outside_of_it(runs, here, monkeypatch):
+    before = sorted((runs / "a0").rglob("*"))
+    monkeypatch.chdir(runs / "a0" / "checkpoints")
+    assert rl_eval.run([".", "../../a1", "episodes=1"]) == 0
+    assert rl_eval.run(["", "episodes=1"]) == 2
+    assert sorted((runs / "a0").rglob("*")) == before
+    assert len(list(runs.rglob("evaluations.json"))) == 1
 
 
 def test_checkpoint_has_the_success_rate_of_its_own_evaluation(here, capsys):
     folder = write_run(here / "a", {100: 1.0})
     found = {
-        str(step): {
-            "checkpoint": str(folder / "checkpoints" / f"{step:09d}"),
+        (path := str(folder / "checkpoints" / f"{step:09d}")): {
+            "checkpoint": path,
             "step": step,
             "summary": {"mean": float(step), "success_rate": rate},
         }

@@ -157,6 +157,25 @@ def test_interrupted_job_keeps_its_run_while_it_waits(run):
     assert executor.tasks[0][1].folder == folder
 
 
+@pytest.mark.parametrize("known", ["f7ead2190eaea1b7", "79a708bb9ac8527c"])
+def test_complete_job_is_not_repeated_in_another_form_of_its_numbers(here, known):
+    """Records of the versions before hold the first hash, of {"gamma": 1.0, "sizes": [64, 64.0]} as it is."""
+    for folder in ("sweep", "r"):
+        Path(folder).mkdir()
+    Path("r/config.yaml").touch()
+    Path("r/status.json").write_text('{"state": "completed"}')
+    record = {**DONE, "overrides": [], "labels": ["dqn", "cartpole"], "config": known, "seed": 0}
+    record |= {"run_dir": "r", "step": 300, "seconds": 1.0, "job": 0}
+    Path("sweep/job_0000.json").write_text(json.dumps(record))
+    config = {"algo": {"gamma": 1.0, "sizes": [64, 64.0]}, "total_timesteps": 300}
+    executor = Script({0: [DONE]})
+    sweep = Sweep(Path("sweep"), executor, QuietView())
+    sweep.run([dataclasses.replace(job(0), config=config)])
+    assert executor.tasks == []
+    other = {**config, "total_timesteps": 301}
+    assert dataclasses.replace(job(0), config=other).digest() != "79a708bb9ac8527c"
+
+
 def test_record_that_cannot_be_written_ends_nothing(run, monkeypatch, capsys):
     def full(path, value, synced):
         raise StorageError("no space left", str(path))

@@ -22,7 +22,7 @@ from rl_cli.export.base import Context, Exporter
 from rl_cli.export.model_card import model_card
 from rl_cli.storage.atomic_files import storing, write_atomic, write_json
 from rl_cli.storage.policy_only import copy_policy
-from rl_cli.storage.run_folder import read_config
+from rl_cli.storage.run_folder import read_config, read_status
 from rl_cli.tracking.statistics import summarize
 
 CONFIG = "run_config.yaml"
@@ -185,8 +185,11 @@ def _hub(repository: str) -> Any:
 
 
 def _training_seeds(run: Path) -> range | None:
-    """Seeds of the evaluations during training; None: the run's config.yaml does not say."""
-    with contextlib.suppress(BadInput, LookupError, TypeError, ValueError):
+    """Seeds of the evaluations during training; None: not known."""
+    with contextlib.suppress(BadInput, LookupError, TypeError, ValueError, AttributeError):
+        resumed = read_status(run).get("resumed") or ()
+        if any(key.startswith("eval.") for each in resumed for key in each["changed"]):
+            return None  # the checkpoint may have been chosen by other seeds
         found = read_config(run)["eval"]
         return range(int(found["seed"]), int(found["seed"]) + int(found["episodes"]))
     return None
