@@ -35,7 +35,16 @@ SINKS: Registry[Sink] = Registry(
     "log.sinks.{}",
     "rl_cli.tracking",
     {
-        *("logger", "console", "display", "live", "formatting", "statistics", "sinks"),
+        *(
+            "logger",
+            "episode_columns",
+            "console",
+            "display",
+            "live",
+            "formatting",
+            "statistics",
+            "sinks",
+        ),
         *("csv_table", "csv_reader", "tensorboard", "hparams"),  # always; by log.tensorboard
         "trackers",  # by log.wandb, log.trackio, log.mlflow
     },

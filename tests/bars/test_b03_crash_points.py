@@ -33,6 +33,7 @@ from rl_cli.storage import (
     serialization,
 )
 from rl_cli.storage import manifest as manifest_module
+from rl_cli.storage.atomic_files import part_of
 from rl_cli.storage.checkpoint_writer import CheckpointStore, Identity
 from tests.bars.results import report
 from tests.conftest import FULL
@@ -292,8 +293,9 @@ def test_files_are_synced_before_renamed_and_deleted_last(tmp_path, monkeypatch)
     assert calls.index(("fsync", part)) < named < calls.index(("fsync", "checkpoints"))
     rest = calls[named + 1 :]
     assert rest[0] == ("fsync", "checkpoints")
-    best = rest.index(("replace", ".best.json.part best.json"))
-    assert rest.index(("fsync", ".best.json.part")) < best
+    temporary = part_of(store.folder / "best.json").name
+    best = rest.index(("replace", f"{temporary} best.json"))
+    assert rest.index(("fsync", temporary)) < best
     assert rest[best + 1] == ("fsync", "checkpoints")
     destroyed = [i for i, s in enumerate(calls) if s[0] in ("unlink", "rmdir")]
     gone = [i for i, s in enumerate(calls) if s[1].endswith(".gone") and s[0] == "rename"]
