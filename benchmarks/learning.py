@@ -66,12 +66,16 @@ def _completed(folder: Path) -> bool:
 
 
 def _train(case: Case, seed: int, folder: Path) -> None:
-    """Resume a run that was cut off; start again if it has no checkpoint."""
-    if (folder / "checkpoints").exists() and not _failed("rl-train", f"resume={folder}"):
-        return
+    """Resume a run that was cut off; start again if it has no checkpoint that can be resumed."""
+    if (folder / "checkpoints").exists():
+        code = _code("rl-train", f"resume={folder}")
+        if code == 0:
+            return
+        if code != REFUSED:  # hours of training may be in it
+            raise SystemExit(f"{folder} ended with code {code}; repeat the command to continue")
     shutil.rmtree(folder, ignore_errors=True)
     words = [*case.words, f"seed={seed}", "quiet=true", "video.every=0", f"run_dir={folder}"]
-    if _failed("rl-train", *words):
+    if _code("rl-train", *words) != 0:
         raise SystemExit(f"rl-train {' '.join(words)} failed")
 
 
@@ -80,17 +84,22 @@ def _evaluate(folder: Path, which: str) -> dict[str, Any]:
     file = out / "evaluation.json"
     if not file.exists():
         words = [str(folder), f"checkpoint={which}", f"seed={EVAL_SEED}", f"output={out}"]
-        if _failed("rl-eval", *words):
+        if _code("rl-eval", *words) != 0:
             raise SystemExit(f"rl-eval {' '.join(words)} failed")
     summary: dict[str, Any] = json.loads(file.read_text())["summary"]
     return summary
 
 
-def _failed(command: str, *words: str) -> bool:
+REFUSED = 2
+"""Exit code of a command that started nothing."""
+
+
+def _code(command: str, *words: str) -> int:
+    """Run a command of the package. -> its exit code; -n: signal n ended it."""
     done = subprocess.run(
         [str(BIN / command), *words], check=False, cwd=REPO, stdout=subprocess.DEVNULL
     )
-    return done.returncode != 0
+    return done.returncode
 
 
 def record(name: str, results: list[Result], key: str) -> None:

@@ -117,6 +117,24 @@ def test_row_that_is_not_complete_continues_and_is_recorded_once_it_is(tmp_path,
     assert learning.missing(name, seeds) == seeds  # a complete row is measured anew
 
 
+@pytest.mark.parametrize("code", [130, 143, -9, 1, 4])
+def test_run_that_is_stopped_again_is_kept(tmp_path, monkeypatch, code):
+    (tmp_path / "checkpoints").mkdir()
+    monkeypatch.setattr(learning, "_code", lambda *words: code)
+    with pytest.raises(SystemExit, match="repeat the command"):
+        learning._train(CASES["dqn_cartpole"], 9000, tmp_path)
+    assert (tmp_path / "checkpoints").exists()
+
+
+def test_run_that_cannot_be_resumed_starts_again(tmp_path, monkeypatch):
+    (tmp_path / "checkpoints").mkdir()
+    codes, called = iter([2, 0]), []
+    monkeypatch.setattr(learning, "_code", lambda *words: called.append(words) or next(codes))
+    learning._train(CASES["dqn_cartpole"], 9000, tmp_path)
+    assert not (tmp_path / "checkpoints").exists()
+    assert [words[1].partition("=")[0] for words in called] == ["resume", "algo"]
+
+
 def test_measured_gives_each_result_with_its_case(monkeypatch):
     monkeypatch.setattr(learning, "measure", lambda name, case, seed, key: {"seed": (name, seed)})
     monkeypatch.setattr(learning, "key", lambda name: "")
