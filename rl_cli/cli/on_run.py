@@ -72,7 +72,9 @@ def _execute(
         check_forms(program, argv, lambda: known, paths=True)
         check_flags(flags)
         if any(not path.strip() for path in paths):
-            raise BadInput("no run is named", "''", "an empty variable of the shell?")
+            raise BadInput(
+                "no run is named", "''", "name a folder; a variable of the shell may be empty"
+            )
         runs = paths + [word for word in others if word.lstrip("+").startswith("run=")]
         of_several = several(paths) if runs == paths else None
         if (len(runs) > 1 and of_several is None) or {"-m", "--multirun"} & set(flags):

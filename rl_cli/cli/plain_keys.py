@@ -31,7 +31,11 @@ def parse(command: str, argv: list[str], cls: type[T]) -> tuple[list[str], T]:
     for word in expanded(argv, lambda: known):
         key, equals, value = word.partition("=")
         if not word.strip():
-            raise BadInput("no folder is named", f"'{word}'", "an empty variable of the shell?")
+            raise BadInput(
+                "no folder is named",
+                f"'{word}'",
+                "name a folder; a variable of the shell may be empty",
+            )
         if word.startswith("-"):
             raise BadInput("unknown option", word, f"see {command} --help")
         if not equals or "/" in key:
