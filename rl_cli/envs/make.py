@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import dataclasses
 import inspect
 import os
 import sys
@@ -14,6 +15,7 @@ from typing import Any, cast
 
 import gymnasium as gym
 from gymnasium import spaces
+from gymnasium.envs.registration import EnvSpec
 
 from rl_cli.config.env import EnvConfig
 from rl_cli.core.command_line import override
@@ -26,10 +28,15 @@ from rl_cli.envs.observations import encoded
 from rl_cli.envs.packages import described, too_new_mujoco
 from rl_cli.envs.registered_ids import module_of, register_by_entry_point
 from rl_cli.envs.user_wrappers import apply_wrappers, import_from_here
-from rl_cli.envs.wrappers import ActionRepeat, Env, FreshWorld, scale_actions
+from rl_cli.envs.wrappers import Env, FreshWorld, repeat_actions, scale_actions
 
 EXTRAS = {"mujoco": "mujoco", "ale": "atari", "minatar": "minatar", "atari": "atari"}
 """Word in gymnasium's error message -> extra of this project that installs the package."""
+
+FAST_CLASSES = {
+    "gymnasium.envs.box2d.car_racing:CarRacing": "rl_cli.envs.fast_car_racing:CarRacing"
+}
+"""Entry point of an env -> that of a class with the same results."""
 
 RESERVED_KWARGS = {
     "max_episode_steps": "use env.max_episode_steps",
@@ -93,7 +100,7 @@ def _with_dynamics(
     env, cfg = atari.preprocess(_make(cfg, render_mode), cfg, training)
     if cfg.id.startswith("BipedalWalker"):
         env = FreshWorld(env)
-    return ActionRepeat(env, cfg.frame_skip) if cfg.frame_skip > 1 else env, cfg
+    return repeat_actions(env, cfg), cfg
 
 
 def interface(env: Env, cfg: EnvConfig) -> Env:
@@ -112,7 +119,7 @@ def _make(cfg: EnvConfig, render_mode: str | None) -> Env:
         warnings.simplefilter("ignore")
         register_by_entry_point(cfg.id)
         env: Env = gym.make(
-            cfg.id,
+            _fast_spec(cfg.id),
             max_episode_steps=cfg.max_episode_steps,
             disable_env_checker=True,
             **arguments,
@@ -120,6 +127,15 @@ def _make(cfg: EnvConfig, render_mode: str | None) -> Env:
         _give_own_spaces(env.unwrapped)
     env = apply_wrappers(require_spaces(env, cfg.id), cfg)
     return Checked(require_spaces(env, cfg.id))
+
+
+def _fast_spec(env_id: str) -> EnvSpec | str:
+    """The spec of an env whose class this project has with faster frames; the id of others."""
+    spec = gym.registry.get(env_id)
+    fast = (
+        FAST_CLASSES.get(spec.entry_point) if spec and isinstance(spec.entry_point, str) else None
+    )
+    return env_id if spec is None or fast is None else dataclasses.replace(spec, entry_point=fast)
 
 
 def _arguments(cfg: EnvConfig, render_mode: str | None) -> dict[str, Any]:

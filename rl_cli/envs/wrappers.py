@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from typing import Any, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 from gymnasium import wrappers as w
 
+from rl_cli.config.env import EnvConfig
 from rl_cli.core.errors import BadInput
 from rl_cli.envs.checked import Checked
 
@@ -31,6 +33,47 @@ class ActionRepeat(gym.Wrapper[Any, Any, Any, Any]):
             if terminated or truncated:
                 break
         return obs, total, terminated, truncated, info
+
+
+@runtime_checkable
+class DrawsOnRequest(Protocol):
+    """An env whose steps can leave out drawing the frame that they return."""
+
+    def without_frames(self) -> contextlib.AbstractContextManager[None]:
+        """Within it, steps return an old frame."""
+
+    def frame(self) -> np.ndarray:
+        """The frame that the last step would have returned."""
+
+
+class OneFrameRepeat(ActionRepeat):
+    """ActionRepeat that draws one frame per repeated action.
+
+    Args:
+        env: no wrapper of it reads or changes a frame.
+        times: how often an action is repeated.
+        game: `env.unwrapped`.
+
+    """
+
+    def __init__(self, env: Env, times: int, game: DrawsOnRequest) -> None:
+        super().__init__(env, times)
+        self.game = game
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        with self.game.without_frames():
+            _, reward, terminated, truncated, info = super().step(action)
+        return self.game.frame(), reward, terminated, truncated, info
+
+
+def repeat_actions(env: Env, cfg: EnvConfig) -> Env:
+    """Repeat each action `frame_skip` times."""
+    if cfg.frame_skip == 1:
+        return env
+    game = env.unwrapped
+    if isinstance(game, DrawsOnRequest) and not cfg.wrappers:
+        return OneFrameRepeat(env, cfg.frame_skip, game)
+    return ActionRepeat(env, cfg.frame_skip)
 
 
 class FreshWorld(gym.Wrapper[Any, Any, Any, Any]):
