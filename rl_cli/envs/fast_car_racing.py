@@ -13,22 +13,23 @@ from typing import Any, cast
 import numpy as np
 from gymnasium.envs.box2d import car_racing
 
+from rl_cli.envs.wrappers import DrawsOnRequest
+
 MARGIN = 2.0
 """Pixels around the frame. Positions are computed in another order than gymnasium's, so rounded otherwise."""
 
 Polygon = list[tuple[float, float]]
 
 
-class CarRacing(car_racing.CarRacing):
+class CarRacing(DrawsOnRequest, car_racing.CarRacing):
     """gymnasium's CarRacing. Arguments: as there."""
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)  # a copy is made with positional arguments
         self._draws, self._score = True, 0.0
 
     @contextlib.contextmanager
     def without_frames(self) -> Iterator[None]:
-        """Within it, steps return an old frame."""
         self._draws = False
         try:
             yield
@@ -36,7 +37,7 @@ class CarRacing(car_racing.CarRacing):
             self._draws = True
 
     def frame(self) -> np.ndarray:
-        """(96, 96, 3) uint8: the frame that the last step would have returned."""
+        """(96, 96, 3) uint8; see `DrawsOnRequest`."""
         after, self.reward = self.reward, self._score
         try:
             self.state = super()._render("state_pixels")

@@ -15,7 +15,6 @@ from typing import Any, cast
 
 import gymnasium as gym
 from gymnasium import spaces
-from gymnasium.envs.registration import EnvSpec
 
 from rl_cli.config.env import EnvConfig
 from rl_cli.core.command_line import override
@@ -118,24 +117,32 @@ def _make(cfg: EnvConfig, render_mode: str | None) -> Env:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         register_by_entry_point(cfg.id)
-        env: Env = gym.make(
-            _fast_spec(cfg.id),
-            max_episode_steps=cfg.max_episode_steps,
-            disable_env_checker=True,
-            **arguments,
-        )
+        env = _registered(cfg, arguments)
         _give_own_spaces(env.unwrapped)
     env = apply_wrappers(require_spaces(env, cfg.id), cfg)
     return Checked(require_spaces(env, cfg.id))
 
 
-def _fast_spec(env_id: str) -> EnvSpec | str:
-    """The spec of an env whose class this project has with faster frames; the id of others."""
-    spec = gym.registry.get(env_id)
-    fast = (
-        FAST_CLASSES.get(spec.entry_point) if spec and isinstance(spec.entry_point, str) else None
-    )
-    return env_id if spec is None or fast is None else dataclasses.replace(spec, entry_point=fast)
+def _registered(cfg: EnvConfig, arguments: dict[str, Any]) -> Env:
+    """`gymnasium.make`, with the class of `FAST_CLASSES` if there is one."""
+    fast = _fast_class(cfg)
+    spec = cfg.id if fast is None else dataclasses.replace(gym.spec(cfg.id), entry_point=fast)
+    limit = cfg.max_episode_steps
+    env: Env = gym.make(spec, max_episode_steps=limit, disable_env_checker=True, **arguments)
+    if fast is not None and env.unwrapped.spec is not None:  # what others read is gymnasium's
+        env.unwrapped.spec.entry_point = gym.spec(cfg.id).entry_point
+    return env
+
+
+def _fast_class(cfg: EnvConfig) -> str | None:
+    """Entry point of the class that replaces that of an env; None: there is none.
+
+    A wrapper may change how an env draws, or what it returns, so an env with wrappers keeps its class.
+    """
+    spec = gym.registry.get(cfg.id)
+    if spec is None or cfg.wrappers or spec.additional_wrappers:
+        return None
+    return FAST_CLASSES.get(spec.entry_point) if isinstance(spec.entry_point, str) else None
 
 
 def _arguments(cfg: EnvConfig, render_mode: str | None) -> dict[str, Any]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from typing import Any, Protocol, cast, runtime_checkable
+from abc import ABC, abstractmethod
+from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
@@ -35,13 +36,14 @@ class ActionRepeat(gym.Wrapper[Any, Any, Any, Any]):
         return obs, total, terminated, truncated, info
 
 
-@runtime_checkable
-class DrawsOnRequest(Protocol):
-    """An env whose steps can leave out drawing the frame that they return."""
+class DrawsOnRequest(ABC):
+    """Base of envs whose steps can leave out drawing the frame that they return."""
 
+    @abstractmethod
     def without_frames(self) -> contextlib.AbstractContextManager[None]:
         """Within it, steps return an old frame."""
 
+    @abstractmethod
     def frame(self) -> np.ndarray:
         """The frame that the last step would have returned."""
 
@@ -50,7 +52,7 @@ class OneFrameRepeat(ActionRepeat):
     """ActionRepeat that draws one frame per repeated action.
 
     Args:
-        env: no wrapper of it reads or changes a frame.
+        env: with wrappers that neither read nor change a frame.
         times: how often an action is repeated.
         game: `env.unwrapped`.
 
@@ -71,7 +73,7 @@ def repeat_actions(env: Env, cfg: EnvConfig) -> Env:
     if cfg.frame_skip == 1:
         return env
     game = env.unwrapped
-    if isinstance(game, DrawsOnRequest) and not cfg.wrappers:
+    if isinstance(game, DrawsOnRequest):
         return OneFrameRepeat(env, cfg.frame_skip, game)
     return ActionRepeat(env, cfg.frame_skip)
 

@@ -31,7 +31,7 @@ def test_preset_is_called_tuned_only_if_it_was_measured(name):
 
 def test_other_statuses_say_where_values_come_from(here):
     assert MEASURED
-    assert preset_status("ppo", "carracing") == "published values, not verified here"
+    assert preset_status("ppo", "breakout") == "published values, not verified here"
     assert preset_status("ppo", "custom") == "plain defaults"
     assert preset_label("none") == preset_label("ppo_custom") == "plain defaults"
     (here / "conf/hparams").mkdir(parents=True)
