@@ -13,12 +13,14 @@ from rl_cli.algos.policies import StochasticPolicy
 from rl_cli.buffers.rollout import filled_minibatches, make_rollout, minibatches
 from rl_cli.config.ppo import PPOConfig
 from rl_cli.core.fields import Fields
+from rl_cli.core.schedules import linear
 from rl_cli.core.seeding import torch_generator
 from rl_cli.core.types import Batch, Details, EnvSpec, Metrics, Params, Rows, State
 from rl_cli.engine.functions import joined
 from rl_cli.engine.learner import Learner
 from rl_cli.engine.optimizers import Adam
 from rl_cli.models.actor_critic import ActorCritic
+from rl_cli.models.gaussians import LOG_STD
 
 
 class Samples(NamedTuple):
@@ -92,6 +94,8 @@ class PPO(Algorithm[PPOConfig]):
         batch, start = self.rollout.batch(), step - self.rollout.steps
         metrics = self._learn(batch, start)  # annealed by the step at which the rollout started
         self.rollout.clear()
+        if self.cfg.std == "annealed":
+            self._anneal_std(step)
         if self.noise is not None:
             self.noise.reset()
         return metrics
@@ -115,6 +119,14 @@ class PPO(Algorithm[PPOConfig]):
                 break
         explained = losses.explained_variance(first.old_value, first.target)
         return joined(history) | {"explained_variance": explained}
+
+    @torch.no_grad()
+    def _anneal_std(self, step: int) -> None:
+        """Set the std of the rollout that starts at `step`."""
+        cfg = self.cfg
+        log_std = linear(cfg.log_std_init, cfg.log_std_final, self.total_timesteps, step)
+        if LOG_STD in self.learner.params:  # discrete actions have none
+            self.learner.params[LOG_STD].fill_(log_std)
 
     @torch.no_grad()
     def estimate(self, batch: Batch) -> Samples:

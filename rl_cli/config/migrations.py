@@ -75,7 +75,7 @@ ALGOS: dict[str, Values] = {
         "vf_learning_rate": None,
         "shared_network": False,
         "std": "learned",
-        "sde_sample_every": 4,
+        **{"log_std_final": -1.6, "sde_sample_every": 4},
         "squash_actions": False,
     },
     "reinforce": {

@@ -11,7 +11,7 @@ from rl_cli.config.schema import Int, schema
 from rl_cli.core.errors import BadInput
 from rl_cli.core.types import EnvSpec, Transition
 
-Std = Literal["learned", "fixed", "state_dependent", "gsde"]
+Std = Literal["learned", "fixed", "annealed", "state_dependent", "gsde"]
 
 LOG_STD_RANGE = (-20.0, 2.0)
 """Bounds of a log std that a network predicts, as in Haarnoja et al. 2018 (arXiv:1801.01290)."""
@@ -29,10 +29,14 @@ class ActorCriticConfig(EncoderConfig):
         "false: separate networks (for pixels: on shared convolutions)"
     )
     std: Std = Field(
-        description="std of continuous actions: a learned parameter, fixed at log_std_init, an "
-        "output of the policy network, or gSDE (generalized state-dependent exploration)"
+        description="std of continuous actions: a learned parameter, fixed at log_std_init, annealed from "
+        "it to log_std_final, an output of the policy network, or gSDE (generalized state-dependent "
+        "exploration)"
     )
     log_std_init: float = Field(description="initial log std of continuous actions")
+    log_std_final: float = Field(
+        description="log std of std=annealed at the end of the budget; its decay is linear"
+    )
     sde_sample_every: Int | None = Field(
         ge=1, description="steps between noise samples of std=gsde; null: once per update"
     )
@@ -114,9 +118,10 @@ class PPOConfig(ActorCriticConfig):
                 f"algo.rollout_{'length=null' if both else 'length=256'}, or "
                 f"algo.rollout_{'episodes=null' if both else 'episodes=8'}",
             )
-        if self.std == "fixed" and self.ent_coef > 0 and not self.squash_actions:
+        constant = self.std in ("fixed", "annealed")
+        if constant and self.ent_coef > 0 and not self.squash_actions:
             raise BadInput(
-                "std=fixed has a constant entropy, so ent_coef has no effect",
+                f"the entropy of std={self.std} does not depend on the policy, so ent_coef has no effect",
                 self.overrides("std", "ent_coef"),
                 "algo.ent_coef=0, or algo.std=learned",
             )
@@ -126,6 +131,7 @@ class PPOConfig(ActorCriticConfig):
             *super().unused_keys(),
             (self.advantage != "gae", ("gae_lambda",), ("advantage",)),
             (self.std != "gsde", ("sde_sample_every",), ("std",)),
+            (self.std != "annealed", ("log_std_final",), ("std",)),
             (self.ent_coef == 0, ("anneal_ent_coef",), ("ent_coef",)),
             (self.num_epochs == 1, ("recompute_advantage",), ("num_epochs",)),
         ]

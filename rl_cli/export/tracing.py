@@ -20,7 +20,13 @@ from rl_cli.models import return_distributions as returns_of
 from rl_cli.models.action_distributions import Categorical
 from rl_cli.models.activation import Activation
 from rl_cli.models.encoders import MultiInput
-from rl_cli.models.gaussians import GSDE, FixedGaussian, Gaussian, StateDependentGaussian
+from rl_cli.models.gaussians import (
+    GSDE,
+    AnnealedGaussian,
+    FixedGaussian,
+    Gaussian,
+    StateDependentGaussian,
+)
 from rl_cli.models.image_encoders import (
     ConvEncoder,
     FlatImage,
@@ -236,7 +242,7 @@ def _expected(graph: Graph, returns: object, out: int) -> int:
 
 
 def _finish_gaussian(graph: Graph, distribution: object, out: int, path: ActionPath) -> None:
-    if type(distribution) not in (Gaussian, FixedGaussian, StateDependentGaussian, GSDE):
+    if type(distribution) not in GAUSSIANS:
         raise _unsupported(distribution)
     assert isinstance(distribution, Gaussian)
     mean = graph.part(out, 0, distribution.actions)
@@ -254,6 +260,8 @@ def _unsupported(part: object) -> BadInput:
         "use format=hub, or evaluate the policy from Python",
     )
 
+
+GAUSSIANS = (Gaussian, FixedGaussian, AnnealedGaussian, StateDependentGaussian, GSDE)
 
 GRAPH_FORMATS = ("onnx", "pt2", "c", "html")
 """Formats that need the graph, for messages."""

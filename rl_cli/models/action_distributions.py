@@ -15,7 +15,14 @@ import torch
 from rl_cli.config.ppo import Std
 from rl_cli.core.errors import BadInput
 from rl_cli.core.types import ActionSpec, Arrays, Params
-from rl_cli.models.gaussians import GSDE, FixedGaussian, Gaussian, StateDependentGaussian, Tanh
+from rl_cli.models.gaussians import (
+    GSDE,
+    AnnealedGaussian,
+    FixedGaussian,
+    Gaussian,
+    StateDependentGaussian,
+    Tanh,
+)
 
 FEW = 64
 """Number of logits up to which plain Python arithmetic is faster than NumPy calls."""
@@ -129,7 +136,11 @@ def make_distribution(
     tanh = Tanh(action) if squash else None
     if std == "gsde":
         return GSDE(action, log_std_init, tanh, latent)
-    kinds = {"fixed": FixedGaussian, "state_dependent": StateDependentGaussian}
+    kinds = {
+        "fixed": FixedGaussian,
+        "annealed": AnnealedGaussian,
+        "state_dependent": StateDependentGaussian,
+    }
     return kinds.get(std, Gaussian)(action, log_std_init, tanh)
 
 

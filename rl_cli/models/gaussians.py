@@ -102,6 +102,16 @@ class FixedGaussian(Gaussian):
         return out, np.full(self.actions, math.exp(self.log_std_init), np.float32)
 
 
+class AnnealedGaussian(Gaussian):
+    """Gaussian whose log standard deviation decays during training (Schulman et al. 2017, table 4).
+
+    It is a parameter without a gradient, which the algorithm sets, so that checkpoints hold it.
+    """
+
+    def moments(self, params: Params, out: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return out, params[LOG_STD].detach()
+
+
 class StateDependentGaussian(Gaussian):
     """Gaussian whose mean and log standard deviation are both outputs of the network.
 

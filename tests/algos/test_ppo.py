@@ -380,6 +380,23 @@ def test_gsde_noise_is_resampled_after_update_and_unused_in_evaluation(monkeypat
     assert algo.predict(obs, None).item() == mean
 
 
+def test_annealed_std_decays_linearly_over_the_budget_and_has_no_gradient():
+    """Rollouts of 4 steps, 1,000 in all, from 0 to -2: after n steps the log std is -n / 500."""
+    algo = full(box_ppo(std="annealed", log_std_init=0.0, log_std_final=-2.0, rollout_length=4))
+    before = algo.learner.params["actor.0.weight"].detach().clone()
+    assert algo.learner.params["log_std"].item() == 0.0
+    run = algo.run_epochs(algo.estimate(algo.rollout.batch()), 1, (0.2, 0.0), 0.1)
+    assert run
+    assert algo.learner.params["log_std"].item() == 0.0
+    assert not torch.equal(algo.learner.params["actor.0.weight"], before)
+    for step, expected in ((4, -0.008), (500, -1.0), (1_000, -2.0), (2_000, -2.0)):
+        algo.update(step)
+        assert algo.learner.params["log_std"].item() == pytest.approx(expected)
+        full(algo)
+    obs = np.zeros((20_000, 1), np.float32)
+    assert algo.act(obs, 1_000).std() == pytest.approx(np.exp(-2.0), rel=0.03)  # 4 sigma: 0.02
+
+
 @pytest.mark.parametrize("changes", [{"std": "gsde"}, {"std": "gsde", "squash_actions": True}])
 def test_gsde_ratio_is_one_before_the_first_update(changes):
     algo = full(box_ppo(**changes))

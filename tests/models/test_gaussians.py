@@ -16,7 +16,7 @@ from rl_cli.models.gaussians import GSDE, LOG_STD, Tanh
 ONE = ActionSpec("box", (1,), (), (-1.0,), (1.0,))
 BOX = ActionSpec("box", (2,), (), (-1.0, -2.0), (1.0, 6.0))
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
-KINDS = ["learned", "fixed", "state_dependent", "gsde"]
+KINDS = ["learned", "fixed", "annealed", "state_dependent", "gsde"]
 DRAWS = 20_000
 
 
