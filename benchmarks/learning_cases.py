@@ -88,7 +88,7 @@ CASES = {
     "ppo_ant": Case("ppo", "ant", 3_258.0, TIANSHOU, looks=2, long=True),
     "ppo_swimmer": Case("ppo", "swimmer", 281.0, OWN, long=True),
     "ppo_humanoid": Case("ppo", "humanoid", 787.0, TIANSHOU, looks=1, long=True),
-    "ppo_carracing": Case("ppo", "carracing", 850.0, OWN, num_seeds=3, long=True),
+    "ppo_carracing": Case("ppo", "carracing", 850.0, OWN, looks=1, num_seeds=3, long=True),
     **{
         f"{algo}_minatar_{game}": Case(
             algo,
