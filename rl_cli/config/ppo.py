@@ -33,9 +33,11 @@ class ActorCriticConfig(EncoderConfig):
         "it to log_std_final, an output of the policy network, or gSDE (generalized state-dependent "
         "exploration)"
     )
-    log_std_init: float = Field(description="initial log std of continuous actions")
+    log_std_init: float = Field(ge=-20, le=20, description="initial log std of continuous actions")
     log_std_final: float = Field(
-        description="log std of std=annealed at the end of the budget; its decay is linear"
+        ge=-20,
+        le=20,
+        description="log std of std=annealed at the end of the budget; its decay is linear",
     )
     sde_sample_every: Int | None = Field(
         ge=1, description="steps between noise samples of std=gsde; null: once per update"
@@ -118,13 +120,6 @@ class PPOConfig(ActorCriticConfig):
                 f"algo.rollout_{'length=null' if both else 'length=256'}, or "
                 f"algo.rollout_{'episodes=null' if both else 'episodes=8'}",
             )
-        constant = self.std in ("fixed", "annealed")
-        if constant and self.ent_coef > 0 and not self.squash_actions:
-            raise BadInput(
-                f"the entropy of std={self.std} does not depend on the policy, so ent_coef has no effect",
-                self.overrides("std", "ent_coef"),
-                "algo.ent_coef=0, or algo.std=learned",
-            )
 
     def unused_keys(self) -> UnusedKeys:
         return [
@@ -133,5 +128,10 @@ class PPOConfig(ActorCriticConfig):
             (self.std != "gsde", ("sde_sample_every",), ("std",)),
             (self.std != "annealed", ("log_std_final",), ("std",)),
             (self.ent_coef == 0, ("anneal_ent_coef",), ("ent_coef",)),
+            (
+                self.std in ("fixed", "annealed") and not self.squash_actions,
+                ("ent_coef", "anneal_ent_coef"),  # the entropy does not depend on the policy
+                ("std",),
+            ),
             (self.num_epochs == 1, ("recompute_advantage",), ("num_epochs",)),
         ]

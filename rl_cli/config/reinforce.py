@@ -40,7 +40,7 @@ class ReinforceConfig(EncoderConfig):
     )
     vf_coef: float = Field(ge=0, description="weight of the mean squared error of baseline=value")
     ent_coef: float = Field(ge=0, description="weight of the entropy bonus")
-    log_std_init: float = Field(description="initial log std of continuous actions")
+    log_std_init: float = Field(ge=-20, le=20, description="initial log std of continuous actions")
 
     def __post_init__(self) -> None:
         both_means = self.baseline == "mean" and self.normalize_returns

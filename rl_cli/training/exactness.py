@@ -76,6 +76,8 @@ def moved_schedules(algo: AlgoConfig, changed: Mapping[str, Any]) -> str:
     annealed = [name for name, value in vars(algo).items() if value is True and "anneal" in name]
     if getattr(algo, "replay", "uniform") != "uniform":
         annealed.append("priority_beta")
+    if getattr(algo, "std", "learned") == "annealed":
+        annealed.append("log_std")
     if "total_timesteps" not in changed or not annealed:
         return ""
     before, now = changed["total_timesteps"]

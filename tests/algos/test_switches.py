@@ -70,8 +70,6 @@ REFUSED = [
     ("ppo", {"rollout_length": None}, "algo.rollout_length=256"),
     ("ppo", {"shared_network": True, "vf_learning_rate": 0.1}, "algo.vf_learning_rate=null"),
     ("ppo", {"shared_network": True, "hidden_sizes": []}, "needs at least one hidden layer"),
-    ("ppo", {"std": "fixed", "ent_coef": 0.1}, "algo.ent_coef=0"),
-    ("ppo", {"std": "annealed", "ent_coef": 0.1}, "algo.ent_coef=0"),
     ("ppo", {"std": "state_dependent", "log_std_init": 3.0}, r"clips the log std to \[-20, 2\]"),
     ("reinforce", {"baseline": "none"}, "algo.bootstrap_truncated=false"),
     ("reinforce", {"baseline": "mean"}, "algo.bootstrap_truncated=false"),

@@ -192,6 +192,7 @@ def test_new_budget_differs_where_a_schedule_ends_with_it():
     assert moved_schedules(moving, changed) == (
         "total_timesteps 400 before, 600 now, which moves anneal_learning_rate, anneal_clip_coef"
     )
+    assert "log_std" in moved_schedules(SimpleNamespace(std="annealed"), changed)
     assert "priority_beta" in moved_schedules(SimpleNamespace(replay="proportional"), changed)
 
 
