@@ -159,15 +159,40 @@ def _let_signals_end_grandchildren() -> None:
 
 
 def end_with_parent(signum: signal.Signals) -> None:
-    """Linux: have the kernel send this process a signal when its parent ends."""
+    """Linux: have the kernel send this process a signal when its parent ends, perhaps several times.
+
+    Each thread of the parent may adopt this process before it ends itself, and the kernel sends the signal each time.
+    """
     if sys.platform == "linux" and in_main_thread():
         _send_when_parent_ends(signum)
 
 
-def outlive_parent() -> None:
-    """Undo `end_with_parent`. The kernel sends its signal several times: each thread of the parent may adopt us."""
+_parent_watched: list[bool] = []
+
+
+def stop_with_parent() -> None:
+    """Linux: raise one SIGTERM in this process, which handles it, when its parent ends.
+
+    The kernel's signals come faster than a handler in Python can tell it to stop. So they are a real-time signal,
+    and its handler raises SIGTERM at the first.
+    """
     if sys.platform == "linux" and in_main_thread():
-        _send_when_parent_ends(0)
+        _parent_watched[:] = [True]
+        signal.signal(signal.SIGRTMIN, _parent_ended)
+        _send_when_parent_ends(signal.SIGRTMIN)
+
+
+def _parent_ended(signum: int, frame: object) -> None:
+    try:
+        _parent_watched.pop()  # not a test and then a change: this handler may interrupt itself between them
+    except IndexError:
+        return
+    signal.raise_signal(signal.SIGTERM)
+
+
+def outlive_parent() -> None:
+    """Undo `stop_with_parent`."""
+    _parent_watched.clear()
 
 
 def _send_when_parent_ends(signum: int) -> None:

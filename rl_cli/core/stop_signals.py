@@ -42,8 +42,8 @@ def received() -> int | None:
 
 def record(signum: int) -> None:
     """Remember a stop signal. The end of the parent process is not a second one."""
+    processes.outlive_parent()  # first: the end of the parent must not count as a second signal
     _received.append(signum)
-    processes.outlive_parent()
 
 
 def _raise(signum: int, frame: FrameType | None) -> None:

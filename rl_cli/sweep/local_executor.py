@@ -117,7 +117,7 @@ class ForkExecutor(LocalExecutor):
         try:
             os.setpgid(0, 0)  # a terminal's Ctrl-C reaches the child through the parent alone
             stop_signals.raise_again()
-            processes.end_with_parent(signal.SIGTERM)  # it saves a checkpoint and ends
+            processes.stop_with_parent()  # it saves a checkpoint and ends
             signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
             os.environ.update(environment)
             terminal.to_file(task.output)

@@ -29,8 +29,8 @@ class Interruption:
 
     def handle(self, signum: int, frame: FrameType | None) -> None:
         if self.signum is None:
+            outlive_parent()  # first: the end of the parent must not count as a second signal
             self.signum = signum
-            outlive_parent()
             self.monitor.stopping()
         elif signum != stop_signals.SIGHUP:
             handler = signal.default_int_handler if signum == signal.SIGINT else signal.SIG_DFL

@@ -9,22 +9,24 @@ import time
 import pytest
 
 CHILD = """
-import signal, sys, time
+import os, signal, sys, time
 from rl_cli.core import processes, stop_signals
 found = []
 def handle(signum, frame):
     found.append(signum)
-    stop_signals.record(signum)
     time.sleep(0.02)  # the parent's threads end meanwhile
+    if sys.argv[2] == "recorded":
+        stop_signals.record(signum)
 signal.signal(signal.SIGTERM, handle)
-processes.end_with_parent(signal.SIGTERM)
+processes.stop_with_parent()
+if sys.argv[2] == "before":
+    stop_signals.record(signal.SIGINT)
 print("ready", flush=True)
-end = time.monotonic() + 60
+end = time.monotonic() + (1 if sys.argv[2] == "before" else 60)
 while not found and time.monotonic() < end:
     time.sleep(0.01)
 time.sleep(0.3)
-open(sys.argv[1] + ".part", "w").write(str(len(found)))
-import os
+open(sys.argv[1] + ".part", "w").write(str(found.count(signal.SIGTERM)))
 os.replace(sys.argv[1] + ".part", sys.argv[1])
 """
 PARENT = """
@@ -37,11 +39,15 @@ time.sleep(99)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG")
-def test_parent_with_many_threads_that_is_killed_gives_one_signal(tmp_path):
-    """The kernel sends the signal again for each thread that adopts the child before it ends itself."""
+@pytest.mark.parametrize(("case", "signals"), [("handled", 1), ("recorded", 1), ("before", 0)])
+def test_parent_with_many_threads_that_is_killed_gives_one_signal(tmp_path, case, signals):
+    """The kernel sends its signal again for each thread that adopts the child before it ends itself.
+
+    None counts after another stop signal.
+    """
     out = tmp_path / "count"
     parent = subprocess.Popen(
-        [sys.executable, "-c", PARENT, CHILD, str(out)], stdout=subprocess.PIPE
+        [sys.executable, "-c", PARENT, CHILD, str(out), case], stdout=subprocess.PIPE
     )
     assert parent.stdout.readline() == b"ready\n"
     parent.kill()
@@ -51,4 +57,4 @@ def test_parent_with_many_threads_that_is_killed_gives_one_signal(tmp_path):
     while not out.exists():
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    assert out.read_text() == "1"
+    assert out.read_text() == str(signals)
