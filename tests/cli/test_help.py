@@ -177,7 +177,7 @@ def test_help_of_other_commands_has_only_what_is_theirs(invoke):
         ("--help env", ["env=<name>", "  acrobot", "env.num_envs"], "algo.gamma"),
         (
             "--help hparams",
-            ["ppo_lunarlander", "tuned", "ppo_pong", "published values"],
+            ["ppo_lunarlander", "tuned", "ppo_breakout", "published values"],
             "eval.every",
         ),
         ("--help experiment", ["fast_cartpole"], "eval.every"),
