@@ -99,10 +99,11 @@ def fork(act: Callable[[Connection], None]) -> tuple[Any, Connection]:
         raise OSError("this system has no fork")
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe()
+    parent = os.getpid()
 
     def run() -> None:
         ours.close()  # else the child would not notice that the parent has closed its end
-        _follow_parent()
+        _follow_parent(parent)
         # An env may start processes of its own, which a daemon must not. Marked here, in the child:
         # at its exit the parent still ends this process instead of waiting for it.
         multiprocessing.current_process().daemon = False
@@ -119,7 +120,7 @@ def fork(act: Callable[[Connection], None]) -> tuple[Any, Connection]:
     return process, ours
 
 
-def _follow_parent() -> None:
+def _follow_parent(parent: int) -> None:
     """Ignore stop signals, on which the parent closes the pipe; end if the parent is killed.
 
     In a process group of its own, so that subprocesses of an env or encoder get no signal from the
@@ -129,7 +130,7 @@ def _follow_parent() -> None:
     for signum in STOP_SIGNALS:
         signal.signal(signum, _ignore)  # subprocesses would inherit SIG_IGN
     _let_signals_end_grandchildren()
-    end_with_parent(signal.SIGKILL)
+    end_with_parent(signal.SIGKILL, parent)
 
 
 def _ignore(signum: int, frame: object) -> None:
@@ -158,41 +159,25 @@ def _let_signals_end_grandchildren() -> None:
     os.register_at_fork(before=before, after_in_parent=after, after_in_child=after_in_child)
 
 
-def end_with_parent(signum: signal.Signals) -> None:
-    """Linux: have the kernel send this process a signal when its parent ends, perhaps several times.
+def end_with_parent(signum: signal.Signals, parent: int | None = None) -> None:
+    """Linux: have the kernel send this process a signal when its parent ends.
 
-    Each thread of the parent may adopt this process before it ends itself, and the kernel sends the signal each time.
+    Args:
+        signum: of the signal.
+        parent: number of the parent process, if it was known before the fork. If that one has ended, the signal is
+            raised here.
+
     """
     if sys.platform == "linux" and in_main_thread():
         _send_when_parent_ends(signum)
-
-
-_parent_watched: list[bool] = []
-
-
-def stop_with_parent() -> None:
-    """Linux: raise one SIGTERM in this process, which handles it, when its parent ends.
-
-    The kernel's signals come faster than a handler in Python can tell it to stop. So they are a real-time signal,
-    and its handler raises SIGTERM at the first.
-    """
-    if sys.platform == "linux" and in_main_thread():
-        _parent_watched[:] = [True]
-        signal.signal(signal.SIGRTMIN, _parent_ended)
-        _send_when_parent_ends(signal.SIGRTMIN)
-
-
-def _parent_ended(signum: int, frame: object) -> None:
-    try:
-        _parent_watched.pop()  # not a test and then a change: this handler may interrupt itself between them
-    except IndexError:
-        return
-    signal.raise_signal(signal.SIGTERM)
+        if parent not in (None, os.getppid()):
+            signal.raise_signal(signum)
 
 
 def outlive_parent() -> None:
-    """Undo `stop_with_parent`."""
-    _parent_watched.clear()
+    """Undo `end_with_parent`. The kernel sends its signal several times: each thread of the parent may adopt us."""
+    if sys.platform == "linux" and in_main_thread():
+        _send_when_parent_ends(0)
 
 
 def _send_when_parent_ends(signum: int) -> None:

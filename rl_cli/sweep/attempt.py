@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,7 @@ class Attempt:
             stdin=subprocess.PIPE,
             cwd=task["start"],
             process_group=0,
-            preexec_fn=_ignore_warning,
+            preexec_fn=partial(_prepare, os.getpid()),
         )
         assert self.child.stdin is not None
         with (
@@ -147,7 +148,9 @@ def _wait_until_free(folder: Path) -> None:
             time.sleep(1.0)
 
 
-def _ignore_warning() -> None:
+def _prepare(parent: int) -> None:
+    """In the child process, before its program starts."""
     if UNSENT is not None:
         signal.signal(UNSENT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, processes.STOP_SIGNALS)
+    processes.end_with_parent(signal.SIGTERM, parent)

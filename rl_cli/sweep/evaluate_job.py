@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 
 from rl_cli.config.commands import ReplayConfig
@@ -40,7 +41,7 @@ def import_modules() -> None:
 def main() -> int:
     """Entry point of a job in a new process. -> exit code."""
     terminal.protect()
-    processes.stop_with_parent()
+    processes.end_with_parent(signal.SIGTERM)
     with stop_signals.raising():
         task = Task.of(json.load(sys.stdin.buffer))
         os.chdir(task.start)

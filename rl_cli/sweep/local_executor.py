@@ -102,6 +102,7 @@ class ForkExecutor(LocalExecutor):
         self.run = run
 
     def _launch(self, number: int, task: Task, environment: dict[str, str]) -> None:
+        parent = os.getpid()
         # blocked, because the child would lose a signal before it has handlers of its own
         unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, processes.STOP_SIGNALS)
         try:
@@ -117,7 +118,7 @@ class ForkExecutor(LocalExecutor):
         try:
             os.setpgid(0, 0)  # a terminal's Ctrl-C reaches the child through the parent alone
             stop_signals.raise_again()
-            processes.stop_with_parent()  # it saves a checkpoint and ends
+            processes.end_with_parent(signal.SIGTERM, parent)  # it saves a checkpoint and ends
             signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
             os.environ.update(environment)
             terminal.to_file(task.output)

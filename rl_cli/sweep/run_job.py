@@ -96,7 +96,7 @@ def main(argv: Sequence[str]) -> int:
 
     """
     terminal.protect()
-    processes.stop_with_parent()
+    processes.end_with_parent(signal.SIGTERM)
     with stop_signals.raising():
         with open(argv[0], "rb") if argv else sys.stdin.buffer as source:
             task = Task.of(json.load(source))

@@ -13,26 +13,25 @@ from rl_cli.tracking.console import Monitor
 
 
 class Interruption:
-    """Remembers the first signal; a second one has its default effect.
-
-    Except SIGHUP: a terminal that is lost sends it several times, also after another signal, and the checkpoint
-    is still to be saved.
-    """
+    """Remembers the first signal; a second one that does not repeat it has its default effect."""
 
     def __init__(self, monitor: Monitor) -> None:
         self.monitor = monitor
         # a signal before training, whose exception code of an env or a library caught
         self.signum: int | None = stop_signals.received()
+        self.repeats = stop_signals.Repeats(started=self.signum is not None)
 
     def __call__(self) -> bool:
         return self.signum is not None
 
     def handle(self, signum: int, frame: FrameType | None) -> None:
+        if self.repeats.is_repeat(signum):
+            return
         if self.signum is None:
-            outlive_parent()  # first: the end of the parent must not count as a second signal
             self.signum = signum
+            outlive_parent()
             self.monitor.stopping()
-        elif signum != stop_signals.SIGHUP:
+        else:
             handler = signal.default_int_handler if signum == signal.SIGINT else signal.SIG_DFL
             signal.signal(signum, handler)
             signal.raise_signal(signum)

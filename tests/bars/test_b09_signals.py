@@ -66,7 +66,12 @@ def without_output():
     terminal.protect()
 
 
-HANGUPS = [("SIGHUP",), ("SIGHUP", "SIGHUP", "SIGHUP"), ("SIGINT", "SIGHUP"), ("SIGTERM", "SIGHUP")]
+HANGUPS = [
+    ("SIGHUP",),
+    ("SIGHUP", "SIGHUP", "SIGHUP"),
+    ("SIGTERM", "SIGTERM", "SIGHUP"),  # one of a service manager, one that the parent sends on
+    ("SIGINT", "SIGHUP"),
+]
 
 
 @pytest.mark.parametrize("names", HANGUPS if FULL else HANGUPS[1:3])

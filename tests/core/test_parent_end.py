@@ -1,7 +1,8 @@
-"""A process whose parent is killed gets one stop signal of it, so that it can save."""
+"""A process whose parent is killed gets a stop signal, and can save."""
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
@@ -10,24 +11,19 @@ import pytest
 
 CHILD = """
 import os, signal, sys, time
-from rl_cli.core import processes, stop_signals
-found = []
-def handle(signum, frame):
-    found.append(signum)
-    time.sleep(0.02)  # the parent's threads end meanwhile
-    if sys.argv[2] == "recorded":
-        stop_signals.record(signum)
-signal.signal(signal.SIGTERM, handle)
-processes.stop_with_parent()
-if sys.argv[2] == "before":
-    stop_signals.record(signal.SIGINT)
-print("ready", flush=True)
-end = time.monotonic() + (1 if sys.argv[2] == "before" else 60)
-while not found and time.monotonic() < end:
-    time.sleep(0.01)
-time.sleep(0.3)
-open(sys.argv[1] + ".part", "w").write(str(found.count(signal.SIGTERM)))
-os.replace(sys.argv[1] + ".part", sys.argv[1])
+from types import SimpleNamespace
+from rl_cli.core import processes
+from rl_cli.training.signals import Interruption
+interruption = Interruption(SimpleNamespace(stopping=lambda: time.sleep(0.02)))  # the parent's threads end meanwhile
+with interruption.listening():
+    processes.end_with_parent(signal.SIGTERM)
+    print("ready", flush=True)
+    end = time.monotonic() + 60
+    while not interruption() and time.monotonic() < end:
+        time.sleep(0.01)
+    time.sleep(0.3)  # saves a checkpoint
+    open(sys.argv[1] + ".part", "w").write(str(interruption.signum))
+    os.replace(sys.argv[1] + ".part", sys.argv[1])
 """
 PARENT = """
 import subprocess, sys, threading, time
@@ -39,15 +35,11 @@ time.sleep(99)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG")
-@pytest.mark.parametrize(("case", "signals"), [("handled", 1), ("recorded", 1), ("before", 0)])
-def test_parent_with_many_threads_that_is_killed_gives_one_signal(tmp_path, case, signals):
-    """The kernel sends its signal again for each thread that adopts the child before it ends itself.
-
-    None counts after another stop signal.
-    """
+def test_parent_with_many_threads_that_is_killed_leaves_time_to_save(tmp_path):
+    """The kernel sends the signal again for each thread that adopts the child before it ends itself."""
     out = tmp_path / "count"
     parent = subprocess.Popen(
-        [sys.executable, "-c", PARENT, CHILD, str(out), case], stdout=subprocess.PIPE
+        [sys.executable, "-c", PARENT, CHILD, str(out)], stdout=subprocess.PIPE
     )
     assert parent.stdout.readline() == b"ready\n"
     parent.kill()
@@ -57,4 +49,12 @@ def test_parent_with_many_threads_that_is_killed_gives_one_signal(tmp_path, case
     while not out.exists():
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    assert out.read_text() == str(signals)
+    assert out.read_text() == str(int(signal.SIGTERM))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG")
+def test_process_whose_parent_ended_before_it_asked_gets_the_signal():
+    code = "import os, signal, sys\nfrom rl_cli.core import processes\n"
+    code += "processes.end_with_parent(signal.SIGTERM, os.getppid() + int(sys.argv[1]))"
+    codes = [subprocess.run([sys.executable, "-c", code, n]).returncode for n in "01"]
+    assert codes == [0, -signal.SIGTERM]
