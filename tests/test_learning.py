@@ -44,6 +44,13 @@ def test_verdict_compares_the_lower_end_of_the_interval_with_the_bar(best, last,
     assert verdict(Case("dqn", "cartpole", 10.0, "own"), results(best, last)) == expected
 
 
+def test_bar_of_each_seed_is_compared_with_the_lowest():
+    case = Case("dqn", "cartpole", 10.0, "own", each_seed=True)
+    assert verdict(case, results(TEN + 10, TEN + 10)) == "**over**"
+    assert verdict(case, results(TEN + 10, TEN + 9)) == "best over, last below"
+    assert verdict(case, results(TEN + 9, TEN + 9)) == "below"
+
+
 def test_page_has_the_table_of_the_recorded_results():
     assert table(KNOWN) in (REPO / "docs/learning.md").read_text()
 
