@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rl_cli.core.products import without_false_warnings
 from rl_cli.models.activation import EPSILON
 
 
@@ -157,6 +158,7 @@ class Graph:
         dtype = self.values[parts[0]].dtype
         return self._add(Value("stack", tuple(parts), (len(parts),), dtype))
 
+    @without_false_warnings
     def run(self, obs: np.ndarray) -> dict[str, np.ndarray]:
         """Evaluate in NumPy. (B, *obs_shape) -> (B, *shape) of each output."""
         found: list[np.ndarray] = []

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from rl_cli.config.ppo import LOG_STD_RANGE
+from rl_cli.core.products import without_false_warnings
 from rl_cli.core.types import ActionSpec, Arrays, Params
 
 LOG_STD = "log_std"
@@ -159,10 +160,12 @@ class GSDE(Gaussian):
         variance = z.square() @ torch.exp(2 * params[LOG_STD]) + MIN_VARIANCE
         return mean, 0.5 * variance.log()
 
+    @without_false_warnings
     def moments_of(self, params: Arrays, out: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         mean, z = np.split(out, [self.actions], axis=-1)
         return mean, np.sqrt(np.square(z) @ np.exp(2 * params[LOG_STD]) + MIN_VARIANCE)
 
+    @without_false_warnings
     def explore(self, params: Arrays, out: np.ndarray, noise: np.ndarray) -> np.ndarray:
         """Actions for given noise. (N, outputs + F), standard normal (N, F, A) -> (N, *shape)."""
         mean, z = np.split(out, [self.actions], axis=-1)

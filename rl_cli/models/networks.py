@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from rl_cli.core.products import without_false_warnings
 from rl_cli.core.types import Arrays, Params
 from rl_cli.models.activation import Activation
 
@@ -104,6 +105,7 @@ class MLP:
         """Activations of the last hidden layer. (B, inputs) -> (B, F)."""
         return active_layers(self.layers[:-1], self.activation, params, x)
 
+    @without_false_warnings
     def in_numpy(self, arrays: Arrays, x: np.ndarray) -> np.ndarray:
         """Forward pass in NumPy. (B, inputs) -> (B, outputs)."""
         if len(x) == 1:
@@ -131,6 +133,7 @@ class LatentMLP(MLP):
         x = self.hidden(params, x)
         return torch.cat([torch.nn.functional.linear(x, params[weight], params[bias]), x], -1)
 
+    @without_false_warnings
     def in_numpy(self, arrays: Arrays, x: np.ndarray) -> np.ndarray:
         *hidden, (weight, bias) = self.layers
         for w, b in hidden:

@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
+from rl_cli.core.products import without_false_warnings
 from rl_cli.core.types import Arrays, Params
 from rl_cli.models.activation import Activation
 from rl_cli.models.networks import MLP
@@ -65,6 +66,7 @@ class NoisyMLP(MLP):
             x = y if i == len(self.layers) - 1 else self.activation(y)
         return x
 
+    @without_false_warnings
     def in_numpy(self, arrays: Arrays, x: np.ndarray) -> np.ndarray:
         for i, ((w, b), (w_sigma, b_sigma, e_in, e_out)) in enumerate(
             zip(self.layers, self.noisy, strict=True)

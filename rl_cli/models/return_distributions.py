@@ -11,6 +11,8 @@ from typing import Literal, Protocol
 import numpy as np
 import torch
 
+from rl_cli.core.products import without_false_warnings
+
 
 def categorical_projection(
     probability: torch.Tensor, position: torch.Tensor, support: torch.Tensor
@@ -107,6 +109,7 @@ class Categorical:
     def mean(self, z: torch.Tensor) -> torch.Tensor:
         return (z.softmax(-1) * self._z(z)).sum(-1)
 
+    @without_false_warnings
     def mean_in_numpy(self, out: np.ndarray) -> np.ndarray:
         logits = out.reshape(len(out), -1, self.atoms)
         weights = np.exp(logits - logits.max(-1, keepdims=True))
